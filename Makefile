@@ -1,0 +1,73 @@
+# Needs make and a Python >= 3.11, nothing else. Everything is installed into .venv (and .venvs) in this directory.
+# PYTHON=/path/to/python3 chooses the Python that .venv is made with; WORKERS=8 the number of test processes.
+
+BIN := .venv/bin
+PYTHON ?=
+WORKERS ?= 2
+BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all bench pins clean
+.PRECIOUS: %/.made %/.run %/.dev
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+demo: .venv/.run ## reproduce a published figure at reduced scale
+	$(BIN)/pliant reproduce regression
+
+test: .venv/.dev ## format, lint, types, who imports whom, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+test-all: ## the fast tests on each Python found, of 3.11, 3.12 and 3.13
+	@set -e; tested=; missing=; \
+	for version in 3.11 3.12 3.13; do \
+		if ! python=$$(sh .ci/find-python $$version 2>/dev/null); then missing="$$missing $$version"; continue; fi; \
+		echo "== Python $$version: $$python"; \
+		$(MAKE) --no-print-directory .venvs/$$version/.dev PYTHON="$$python"; \
+		.venvs/$$version/bin/python -m pytest -n $(WORKERS) -m "not slow"; \
+		tested="$$tested $$version"; \
+	done; \
+	echo "== passed on Python:$${tested:- none found}; not found:$${missing:- none}"; \
+	test -n "$$tested"
+
+bench: .venv/.run ## measure what the README's speed table says
+	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file; done
+
+pins: ## renew constraints/ with the newest versions, for each Python found
+	@set -e; for version in 3.11 3.12 3.13; do \
+		python=$$(sh .ci/find-python $$version) || continue; \
+		file=constraints/py$$(echo $$version | tr -d .).txt; \
+		echo "== $$file"; \
+		"$$python" -m venv --clear .venvs/pins; \
+		.venvs/pins/bin/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'; \
+		{ head -n 1 $$file; .venvs/pins/bin/python -m pip freeze --exclude-editable; } > .venvs/pins/new.txt; \
+		mv .venvs/pins/new.txt $$file; \
+	done
+
+clean: ## remove environments and caches; runs/ stays
+	rm -rf .venv .venvs .cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache dist
+
+# Each stamp says what was done to an environment: made, able to run, able to develop. Interrupted work leaves none.
+%/.made:
+	@set -e; python="$(PYTHON)"; test -n "$$python" || python=$$(sh .ci/find-python $(filter 3.%,$(notdir $*))); \
+	echo "Making $* with $$python"; "$$python" -m venv $*
+	@touch $@
+
+%/.run: pyproject.toml $(wildcard constraints/*.txt) | %/.made
+	$(call install,$*,.)
+
+%/.dev: pyproject.toml $(wildcard constraints/*.txt) | %/.made
+	$(call install,$*,.[dev])
+
+# A Python newer than the newest constraints file takes that file.
+define install
+@set -e; pins=$$($(1)/bin/python -c 'import sys; print("constraints/py3%d.txt" % min(sys.version_info.minor, 13))'); \
+echo "Installing $(2) into $(1) with $$pins"; \
+$(1)/bin/python -m pip install -qq --disable-pip-version-check --constraint $$pins --editable '$(2)'
+@touch $@
+endef

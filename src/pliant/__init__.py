@@ -1,0 +1,16 @@
+"""pliant keeps neural networks able to learn: plasticity for any JAX network and any optax loop."""
+
+from .core.adam import adam as adam
+from .core.base import Edit as Edit
+from .core.base import Surgery as Surgery
+from .core.base import every as every
+from .core.base import plastic as plastic
+from .core.base import until as until
+from .core.tracing import TracingError as TracingError
+from .core.tracing import trace as trace
+from .core.units import Group as Group
+from .core.units import Incoming as Incoming
+from .core.units import Outgoing as Outgoing
+from .core.units import Vector as Vector
+from .core.units import Wiring as Wiring
+from .methods import continual_backprop as continual_backprop

@@ -1,0 +1,365 @@
+"""Labels of array axes, and how they are made equal: the algebra behind `tracing`.
+
+A label is a term. An `Atom` is an axis of which nothing is known but its size; a `Product` is an axis flattened from
+several (`H * W * C`, row-major); a `Concat` is an axis joined from several, end to end. `unify(a, b)` states that two
+axes run over the same things; it binds atoms to terms, so that a later `resolve` of either gives the same label:
+
+    unify(Atom(512), Product((Atom(4), Atom(4), Atom(32))))    # a dense layer reads a flattened image
+    unify(Atom(7), Concat((Atom(5), Atom(2))))                 # a dense layer reads two branches
+
+Nothing here knows of jaxprs, weights or units, but for four marks that an atom carries through all bindings.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+
+class Mismatch(ValueError):
+    """Two labels cannot run over the same things: `(2, 3)` against `(3, 2)`."""
+
+
+@dataclasses.dataclass(eq=False)
+class Atom:
+    """A label without parts, until it is bound to another term.
+
+    Args:
+        size: the length of the axis.
+        maker: path of a weight that computes what lies along this axis; `None` for batch, space and inputs.
+        coupled: whether a reduction over this axis mixes what lies along it.
+        spatial: whether a window slides along this axis, so that it cannot run over units.
+        window: whether it runs over the entries of a window, as in a convolution written as products over patches.
+        bound: the term that this atom was found equal to.
+    """
+
+    size: int
+    maker: str | None = None
+    coupled: bool = False
+    spatial: bool = False
+    window: bool = False
+    bound: "Term | None" = None
+
+    def mark(self, other: "Atom") -> None:
+        """Takes over the marks of `other`."""
+        self.maker = self.maker or other.maker
+        self.coupled |= other.coupled
+        self.spatial |= other.spatial
+        self.window |= other.window
+
+    def part(self, size: int) -> "Atom":
+        """A new atom of another size with the same marks."""
+        return Atom(size, self.maker, self.coupled, self.spatial, self.window)
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    factors: tuple["Term", ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Concat:
+    parts: tuple["Term", ...]
+
+
+Term = Atom | Product | Concat
+Origin = frozenset[tuple[str, int]]  # the axes of parameter leaves, (path, axis), that an axis stems from
+
+
+def size(term: Term) -> int:
+    match term:
+        case Atom():
+            return term.size
+        case Product(factors):
+            return math.prod(map(size, factors))
+        case Concat(parts):
+            return sum(map(size, parts))
+
+
+def atoms(term: Term) -> Iterator[Atom]:
+    """The unbound atoms of a term, in order, a repeated one as often as it occurs."""
+    match resolve(term):
+        case Atom() as atom:
+            yield atom
+        case Product(inner) | Concat(inner):
+            yield from itertools.chain.from_iterable(map(atoms, inner))
+
+
+def product(factors: Iterable[Term]) -> Term:
+    """The flattened axis of several, in normal form: no product inside, no factor of size 1."""
+    resolved = [resolve(factor) for factor in factors]
+    flat = [inner for term in resolved for inner in (term.factors if isinstance(term, Product) else (term,))]
+    kept = [term for term in flat if size(term) != 1]
+    if not kept:
+        return flat[-1] if flat else Atom(1)
+    return kept[0] if len(kept) == 1 else Product(tuple(kept))
+
+
+def concat(parts: Iterable[Term]) -> Term:
+    """The axis joined from several, in normal form: no concat inside, no part of size 0."""
+    resolved = [resolve(part) for part in parts]
+    flat = [inner for term in resolved for inner in (term.parts if isinstance(term, Concat) else (term,))]
+    kept = [term for term in flat if size(term) != 0]
+    if not kept:
+        return Atom(0)
+    return kept[0] if len(kept) == 1 else Concat(tuple(kept))
+
+
+def resolve(term: Term) -> Term:
+    """The normal form of a term, all bindings followed."""
+    match term:
+        case Atom(bound=None):
+            return term
+        case Atom():
+            term.bound = resolve(term.bound)
+            return term.bound
+        case Product(factors):
+            return product(factors)
+        case Concat(parts):
+            return concat(parts)
+
+
+def _bind(atom: Atom, term: Term) -> None:
+    for inner in atoms(term):
+        inner.mark(atom)
+    atom.bound = term
+
+
+def unify(a: Term, b: Term) -> None:
+    """Makes two labels equal.
+
+    Raises:
+        Mismatch: if they run over different numbers of things, or are flattened from axes that do not fit.
+    """
+    a, b = resolve(a), resolve(b)
+    if a == b:
+        return
+    if size(a) != size(b):
+        raise Mismatch(f"{size(a)} is not {size(b)}")
+    match a, b:
+        case Atom(), _:
+            _bind(a, b)
+        case _, Atom():
+            _bind(b, a)
+        case Product(), Product():
+            _unify_products(a, b)
+        case Concat(), Concat():
+            ends = sorted({*itertools.accumulate(map(size, a.parts)), *itertools.accumulate(map(size, b.parts))})
+            lengths = np.diff([0, *ends]).tolist()
+            for left, right in zip(cut(a, lengths), cut(b, lengths), strict=True):
+                unify(left, right)
+        case Product(), Concat():
+            _unify_product_with_concat(a, b)
+        case Concat(), Product():
+            _unify_product_with_concat(b, a)
+
+
+def _pop_factor(queue: list[Term]) -> Term:
+    """The next factor of a flattened axis; a binding may have opened it into several."""
+    first = resolve(queue.pop(0))
+    if isinstance(first, Product):
+        queue[:0] = first.factors
+        return _pop_factor(queue)
+    return first
+
+
+def _unify_products(a: Product, b: Product) -> None:
+    left, right = list(a.factors), list(b.factors)
+    while left and right:
+        first, second = _pop_factor(left), _pop_factor(right)
+        common = min(size(first), size(second))
+        if size(first) > common:
+            first, rest = split(first, common)
+            left.insert(0, rest)
+        if size(second) > common:
+            second, rest = split(second, common)
+            right.insert(0, rest)
+        unify(first, second)
+
+
+def _unify_product_with_concat(flat: Product, joined: Concat) -> None:
+    """`(positions, C)` flattened is `C` joined `positions` times: how a convolution over patches reads channels."""
+    if all(size(part) == 1 for part in joined.parts) and not any(atom.maker for atom in atoms(joined)):
+        for atom in atoms(flat):
+            atom.window = True
+        return
+    first, rest = flat.factors[0], product(flat.factors[1:])
+    if isinstance(first, Atom):
+        first.window = True
+    for piece in cut(joined, [size(rest)] * size(first)):
+        unify(rest, piece)
+
+
+def split(term: Atom | Concat, head: int) -> tuple[Term, Term]:
+    """Splits a label as a row-major reshape to `(head, size / head)` does.
+
+    Raises:
+        Mismatch: if the sizes do not divide, or a joined axis is cut inside a part.
+    """
+    if size(term) % head:
+        raise Mismatch(f"an axis of {size(term)} does not split into {head} rows")
+    if isinstance(term, Concat):
+        pair = Atom(head), Atom(size(term) // head)
+        unify(Product(pair), term)
+    else:
+        pair = term.part(head), term.part(term.size // head)
+        _bind(term, Product(pair))
+    return pair
+
+
+def cut(term: Term, lengths: Sequence[int]) -> list[Term]:
+    """Cuts a label into consecutive pieces, as slices do.
+
+    Raises:
+        Mismatch: if a cut falls inside one row of a flattened axis.
+    """
+    pieces, rest = [], [term]
+    for length in lengths:
+        taken = []
+        while length:
+            first = resolve(rest.pop(0))
+            if isinstance(first, Concat):
+                rest[:0] = first.parts
+                continue
+            if size(first) > length:
+                first, tail = _sever(first, length)
+                rest.insert(0, tail)
+            taken.append(first)
+            length -= size(first)
+        pieces.append(concat(taken))
+    return pieces
+
+
+def _sever(term: Atom | Product, length: int) -> tuple[Term, Term]:
+    if isinstance(term, Atom):
+        pair = term.part(length), term.part(term.size - length)
+        _bind(term, Concat(pair))
+        return pair
+    first, rest = term.factors[0], product(term.factors[1:])
+    rows, remainder = divmod(length, size(rest))
+    if remainder:
+        raise Mismatch(f"a cut at {length} falls inside a row of {size(rest)}")
+    head, tail = cut(first, [rows, size(first) - rows])
+    return product((head, rest)), product((tail, rest))
+
+
+def regroup(axes: Sequence[tuple[Term, Origin]], shape: Sequence[int]) -> tuple[list[tuple[Term, Origin]], list[Term]]:
+    """The labels of a row-major reshape to `shape`, each with what its parts stem from.
+
+    Axes of size 1 come and go; those that stay are paired from the right. Where the sizes do not divide, the new axes
+    get fresh labels, and the old ones are returned as lost.
+
+    Returns:
+        `(axes, lost)`.
+    """
+    fresh = [(Atom(length), frozenset()) for length in shape]
+    old_ones, new_ones = ([k for k, n in enumerate(sizes) if n == 1] for sizes in (_sizes(axes), shape))
+    for old, new in zip(reversed(old_ones), reversed(new_ones), strict=False):
+        fresh[new] = axes[old]
+    lost: list[Term] = []
+    for old, new in _segments(_sizes(axes), shape):
+        try:
+            pieces = _redistribute([axes[k] for k in old], [shape[k] for k in new])
+        except Mismatch:
+            lost.extend(axes[k][0] for k in old)
+        else:
+            for k, piece in zip(new, pieces, strict=True):
+                fresh[k] = piece
+    return fresh, lost
+
+
+def _sizes(axes: Sequence[tuple[Term, Origin]]) -> list[int]:
+    return [size(term) for term, _ in axes]
+
+
+def _segments(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+    """The smallest runs of axes, those of size 1 left out, over which a reshape acts one by one."""
+    olds, news = ([k for k, n in enumerate(sizes) if n != 1] for sizes in (old, new))
+    while olds and news:
+        left, right = [olds.pop(0)], [news.pop(0)]
+        while (before := math.prod(old[k] for k in left)) != (after := math.prod(new[k] for k in right)):
+            if before < after:
+                left.append(olds.pop(0))
+            else:
+                right.append(news.pop(0))
+        yield left, right
+
+
+def _redistribute(axes: Sequence[tuple[Term, Origin]], shape: Sequence[int]) -> list[tuple[Term, Origin]]:
+    queue = [(term, origin) for term, origin in axes]
+    pieces = []
+    for length in shape:
+        factors, origins = [], frozenset()
+        while length > 1:
+            (term, origin), *queue = queue
+            term = resolve(term)
+            if isinstance(term, Product):
+                queue[:0] = [(factor, origin) for factor in term.factors]
+                continue
+            if size(term) > length:
+                term, rest = split(term, length)
+                queue.insert(0, (rest, origin))
+            if length % size(term):
+                raise Mismatch(f"rows of {size(term)} do not fill an axis of {length}")
+            length //= size(term)
+            factors.append(term)
+            origins |= origin
+        pieces.append((product(factors), origins))
+    return pieces
+
+
+def positions(term: Term, atom: Atom) -> np.ndarray | None:
+    """Which entries of an axis belong to each thing that `atom` runs over, `(positions, size(atom))`.
+
+    Returns `None` where the axis does not contain the atom.
+
+    Raises:
+        Mismatch: if the axis is flattened from the atom and itself, so that an entry belongs to two things.
+    """
+    match resolve(term):
+        case Atom() as leaf:
+            return np.arange(leaf.size)[None] if leaf is atom else None
+        case Concat(parts):
+            starts = itertools.accumulate(map(size, parts), initial=0)
+            found = [(start, positions(part, atom)) for start, part in zip(starts, parts, strict=False)]
+            found = [start + entries for start, entries in found if entries is not None]
+            return np.concatenate(found) if found else None
+        case Product(factors):
+            found = [(k, positions(factor, atom)) for k, factor in enumerate(factors)]
+            found = [(k, entries) for k, entries in found if entries is not None]
+            if not found:
+                return None
+            if len(found) > 1:
+                raise Mismatch("an axis flattened from the same units twice")
+            [(k, entries)] = found
+            before = math.prod(map(size, factors[:k]))
+            after = math.prod(map(size, factors[k + 1 :]))
+            outer, inner = np.arange(before)[:, None, None, None], np.arange(after)[:, None]
+            return ((outer * size(factors[k]) + entries[:, None]) * after + inner).reshape(-1, atom.size)
+
+
+def neighbours(term: Term) -> Iterator[tuple[type, Atom, Atom]]:
+    """The pairs of atoms that stand side by side in a flattened or joined axis."""
+    match resolve(term):
+        case Product(inner) | Concat(inner) as whole:
+            for a, b in itertools.pairwise(inner):
+                if isinstance(a, Atom) and isinstance(b, Atom):
+                    yield type(whole), a, b
+            yield from itertools.chain.from_iterable(map(neighbours, inner))
+
+
+def fuse(term: Term, pair: tuple[type, Atom, Atom], atom: Atom) -> Term:
+    """The term with `atom` in the place of a pair of neighbours."""
+    kind, first, second = pair
+    match resolve(term):
+        case Atom() as leaf:
+            return leaf
+        case Product(inner) | Concat(inner) as whole:
+            inner = [fuse(item, pair, atom) for item in inner]
+            if isinstance(whole, kind):
+                for k in reversed(range(len(inner) - 1)):
+                    if inner[k] is first and inner[k + 1] is second:
+                        inner[k : k + 2] = [atom]
+            return product(inner) if isinstance(whole, Product) else concat(inner)

@@ -1,0 +1,33 @@
+"""Contract of the agents: what learns."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from .base import Array, Key, Method, Params
+from .problem import Batch
+from .units import Wiring
+
+
+class MethodsFor(Protocol):
+    """Makes the plasticity methods of a run for one network; an agent does not know which they are."""
+
+    def __call__(self, wiring: Wiring, initialize: Callable[[Key], Params]) -> tuple[Method, ...]: ...
+
+
+class Learner(NamedTuple):
+    """An agent that learns from a stream, for one member of a population: pure functions.
+
+    Attributes:
+        init: `key -> state`; the key is consumed.
+        learn: `(state, batches, step) -> (state, losses)`: one update a batch. `batches` has a leading axis of steps,
+            `step` `()` is the number of updates before, the same for all members, and `losses` `(steps,)` are those before
+            each update.
+        signals: `(state, batch) -> signals` for the diagnostics: `params`, `features` and `grads` on that batch, and
+            `method_state`.
+        drawn_per_step: bytes of random numbers that `learn` draws ahead for each step.
+    """
+
+    init: Callable[[Key], Any]
+    learn: Callable[[Any, Batch, Array], tuple[Any, Array]]
+    signals: Callable[[Any, Batch], dict[str, Any]]
+    drawn_per_step: int

@@ -1,0 +1,283 @@
+"""Contracts of the plasticity methods, and the combinator that makes one optax optimizer of them.
+
+A method is one of two things:
+
+* a gradient piece: an ordinary `optax.GradientTransformation`, which acts on the gradients before the optimizer;
+* a `Surgery`: two pure functions that edit the weights after the optimizer's step.
+
+A few are both, and come as a tuple of pieces. `plastic(optimizer, *methods)` composes any number of them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Array: TypeAlias = jax.Array
+Params: TypeAlias = Any  # a pytree of arrays: what flax, equinox, haiku or a plain function keeps its weights in
+Key: TypeAlias = jax.Array  # a typed PRNG key; whoever receives it consumes it
+Features: TypeAlias = dict[str, Array]  # activation -> (*samples, units)
+
+
+class Edit(NamedTuple):
+    """What a surgery did to the weights."""
+
+    params: Params
+    fresh: Params  # like params, bool, each broadcastable to its leaf: True where the weight was made anew
+
+
+def _keys(key: Key, params: Params, steps: int) -> Key:
+    del params
+    return jax.random.split(key, steps)
+
+
+class Surgery(NamedTuple):
+    """Two pure functions that edit the weights after the optimizer's step, and a third that draws for them.
+
+    Attributes:
+        init: `params -> state`.
+        operate: `(params, state, *, random, **signals) -> (Edit, state)`. What it needs it names after `*` (`features`,
+            ...); it swallows the other signals.
+        draw: `(key, params, steps) -> random`, the random numbers of many steps, on a leading axis; `operate` gets those of
+            one. They are drawn apart from their use because a thousand steps' numbers cost little more than those of
+            ten. The key is consumed. By default `random` is a key, which suits a surgery that seldom draws.
+    """
+
+    init: Callable[[Params], Any]
+    operate: Callable[..., tuple[Edit, Any]]
+    draw: Callable[[Key, Params, int], Any] = _keys
+
+
+Method: TypeAlias = optax.GradientTransformation | Surgery | tuple["Method", ...]
+
+
+class PlasticState(NamedTuple):
+    key: Key  # () for the surgeries' draws
+    before: tuple[Any, ...]  # states of the gradient pieces
+    optimizer: Any  # the optimizer's own state
+    after: tuple[Any, ...]  # states of the surgeries
+
+
+class Plastic(optax.GradientTransformationExtraArgs):
+    """An optax transformation with two more functions, for loops that want speed and exact numbers.
+
+    Attributes:
+        step: `(grads, state, params, *, random=None, **signals) -> (params, state)`: what `optax.apply_updates` would make
+            of `update`, without the detour through a difference, which copies weights and rounds them.
+        draw: `(key, params, steps) -> random`, on a leading axis of steps: what `step` and `update` take, a step at a
+            time, as `random` in place of drawing for themselves.
+    """
+
+    step: Callable[..., tuple[Params, PlasticState]]
+    draw: Callable[[Key, Params, int], Any]
+
+
+def nothing_fresh(params: Params) -> Params:
+    """The `Edit.fresh` of a surgery that makes no weight anew."""
+    return jax.tree.map(lambda leaf: jnp.zeros((1,) * jnp.ndim(leaf), bool), params)
+
+
+def plastic(
+    optimizer: optax.GradientTransformation, *methods: Method, key: int | Key = 0, clear_memory: bool = True
+) -> Plastic:
+    """Joins an optimizer and plasticity methods into one optax transformation.
+
+    Gradient pieces act before the optimizer and surgeries after it, each in the order given. Where a surgery made a
+    weight anew, the optimizer's memory of the old one goes back to its initial value, for any optax optimizer whose
+    memory has the shape of the weights (what is shared between weights, as in a factored second moment, stays).
+
+    Args:
+        optimizer: any optax optimizer.
+        methods: gradient transformations, surgeries, or tuples of them.
+        key: a seed or a PRNG key for the surgeries; it lives in the state and is consumed there.
+        clear_memory: `False` keeps the moments of the weights that went, as the Nature 2024 PPO runs did.
+
+    Returns:
+        A transformation for any optax loop: `tx.update(grads, state, params, features=features)`.
+
+    Raises:
+        TypeError: for something that is no method; or, at `update`, if a method's signal is missing.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, pliant
+        >>> def apply(params, x):
+        ...     return jnp.maximum(x @ params["in"], 0) @ params["out"]
+        >>> params = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 1))}
+        >>> wiring = pliant.trace(apply, params, jnp.ones((8, 3)))
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring))
+        >>> state = tx.init(params)
+    """
+    pieces = _flatten(methods)
+    gradient_pieces = [optax.with_extra_args_support(p) for p in pieces if not isinstance(p, Surgery)]
+    surgeries = [p for p in pieces if isinstance(p, Surgery)]
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def init(params: Params) -> PlasticState:
+        return PlasticState(
+            key=jax.random.key(key) if isinstance(key, int) else key,
+            before=tuple(piece.init(params) for piece in gradient_pieces),
+            optimizer=optimizer.init(params),
+            after=tuple(surgery.init(params) for surgery in surgeries),
+        )
+
+    def draw(key: Key, params: Params, steps: int) -> tuple[Any, ...]:
+        keys = jax.random.split(key, max(len(surgeries), 1))
+        return tuple(surgery.draw(k, params, steps) for surgery, k in zip(surgeries, keys))
+
+    def step(grads, state: PlasticState, params: Params, *, random=None, **signals) -> tuple[Params, PlasticState]:
+        key = state.key
+        if random is None and surgeries:
+            key, step_key = jax.random.split(key)
+            random = jax.tree.map(lambda drawn: drawn[0], draw(step_key, params, 1))
+
+        before = []
+        for piece, piece_state in zip(gradient_pieces, state.before):
+            grads, piece_state = piece.update(grads, piece_state, params, **signals)
+            before.append(piece_state)
+
+        updates, memory = optimizer.update(grads, state.optimizer, params, **signals)
+        params = optax.apply_updates(params, updates)
+
+        after, freshes = [], []
+        for surgery, surgery_state, drawn in zip(surgeries, state.after, random or ()):
+            edit, surgery_state = surgery.operate(params, surgery_state, random=drawn, **signals)
+            params = edit.params
+            after.append(surgery_state)
+            freshes.append(edit.fresh)
+
+        if clear_memory and freshes:
+            fresh = jax.tree.map(lambda *masks: functools.reduce(jnp.logical_or, masks), *freshes)
+            memory = _clear(optimizer, memory, params, fresh)
+        return params, PlasticState(key, tuple(before), memory, tuple(after))
+
+    def update(grads, state: PlasticState, params: Params | None = None, **signals) -> tuple[Params, PlasticState]:
+        if params is None:
+            raise ValueError("plastic edits weights: call tx.update(grads, state, params, ...), with the params")
+        new, state = step(grads, state, params, **signals)
+        return jax.tree.map(lambda new, old: new - old, new, params), state
+
+    transformation = Plastic(init, update)
+    transformation.step = step
+    transformation.draw = draw
+    return transformation
+
+
+def _flatten(methods: tuple[Method, ...]) -> list[optax.GradientTransformation | Surgery]:
+    pieces: list[optax.GradientTransformation | Surgery] = []
+    for method in methods:
+        if isinstance(method, optax.GradientTransformation | Surgery):
+            pieces.append(method)
+        elif isinstance(method, tuple):
+            pieces.extend(_flatten(method))
+        else:
+            raise TypeError(
+                f"plastic got {method!r}, which is no plasticity method; "
+                "write an optax.GradientTransformation, a pliant.Surgery, or a tuple of them"
+            )
+    return pieces
+
+
+def _clear(optimizer: optax.GradientTransformation, memory: Any, params: Params, fresh: Params) -> Any:
+    """The optimizer's memory with its initial value wherever a weight is fresh."""
+
+    def mask_of(leaf, param, mask):
+        # Memory of another shape than the weights (a factored second moment) is shared between them: it stays.
+        return mask if jnp.shape(leaf) == jnp.shape(param) else False
+
+    masks = optax.tree.map_params(optimizer, mask_of, memory, params, fresh, transform_non_params=lambda _: False)
+    return jax.tree.map(
+        lambda mask, initial, leaf: leaf if mask is False else jnp.where(mask, initial, leaf),
+        masks,
+        optimizer.init(params),
+        memory,
+    )
+
+
+class EveryState(NamedTuple):
+    count: Array  # () steps so far
+    inner: Any
+
+
+def every(n: int | Array, method: Method) -> Method:
+    """Lets a method act at steps n, 2n, 3n, ... only; in between neither weights nor gradients nor its state change.
+
+    Args:
+        n: the period in steps, at least 1.
+        method: a surgery, a gradient transformation, or a tuple of them.
+
+    Signals:
+        step: `()`, the number of this step, counted from 1. Optional: without it the method counts for itself. Under `vmap` an
+            unmapped `step` keeps the idle steps free, because the choice is then made once for all members.
+
+    Raises:
+        ValueError: if n is below 1.
+    """
+    if not isinstance(n, jax.Array) and n < 1:
+        raise ValueError(f"every(n={n}, ...): n is a number of steps, at least 1")
+    return _when(lambda step: step % n == 0, method)
+
+
+def until(n: int | Array, method: Method) -> Method:
+    """Lets a method act during the first n steps only.
+
+    Args:
+        n: number of steps, at least 0.
+        method: a surgery, a gradient transformation, or a tuple of them.
+
+    Signals:
+        step: as in `every`.
+
+    Raises:
+        ValueError: if n is negative.
+    """
+    if not isinstance(n, jax.Array) and n < 0:
+        raise ValueError(f"until(n={n}, ...): n is a number of steps, at least 0")
+    return _when(lambda step: step <= n, method)
+
+
+def _when(due: Callable[[Array], Array], method: Method) -> Method:
+    if isinstance(method, Surgery):
+        return _surgery_when(due, method)
+    if isinstance(method, optax.GradientTransformation):
+        return _transformation_when(due, optax.with_extra_args_support(method))
+    return tuple(_when(due, piece) for piece in method)
+
+
+def _surgery_when(due: Callable[[Array], Array], surgery: Surgery) -> Surgery:
+    def init(params: Params) -> EveryState:
+        return EveryState(jnp.zeros((), jnp.int32), surgery.init(params))
+
+    def operate(params: Params, state: EveryState, *, random: Key, step: Array | None = None, **signals):
+        count = state.count + 1
+
+        def act():
+            drawn = jax.tree.map(lambda drawn: drawn[0], surgery.draw(random, params, 1))
+            return surgery.operate(params, state.inner, random=drawn, step=step, **signals)
+
+        def wait():
+            edit, _ = jax.eval_shape(act)
+            return Edit(params, jax.tree.map(lambda mask: jnp.zeros(mask.shape, bool), edit.fresh)), state.inner
+
+        edit, inner = jax.lax.cond(due(count if step is None else step), act, wait)
+        return edit, EveryState(count, inner)
+
+    return Surgery(init, operate)
+
+
+def _transformation_when(due: Callable[[Array], Array], transformation) -> optax.GradientTransformationExtraArgs:
+    def init(params: Params) -> EveryState:
+        return EveryState(jnp.zeros((), jnp.int32), transformation.init(params))
+
+    def update(grads, state: EveryState, params: Params | None = None, *, step: Array | None = None, **signals):
+        count = state.count + 1
+        grads, inner = jax.lax.cond(
+            due(count if step is None else step),
+            lambda: transformation.update(grads, state.inner, params, step=step, **signals),
+            lambda: (grads, state.inner),
+        )
+        return grads, EveryState(count, inner)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -1,0 +1,131 @@
+"""Contract of the diagnostics, which watch a network and never change it, and the views of it that they share.
+
+A diagnostic is made from a wiring, `dormant_fraction(wiring, threshold=0.1)`, and is then a pure function
+`measure(**signals) -> {row: ()}`. What it needs it names after `*`, and it swallows the other signals:
+
+* `features`: activations of a forward pass, `{feature: (*samples, units)}`, as `wiring.apply` returns them;
+* `params`: the parameters now;
+* `previous_params`: the parameters at the measurement before this one, or before the update: the caller decides;
+* `grads`: gradients of the loss, a tree like the parameters;
+* `method_state`: the state of the optimizer that `plastic` made, in which the methods' states are found by field.
+
+A row is named after a group of units, an activation, the path of a parameter leaf, or `""`: the network as a whole. It
+is measured for one member of a population; the caller maps. Each diagnostic can be jitted and vmapped.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import jax.numpy as jnp
+import optax
+
+from . import units
+from .base import Array, Features, Params
+from .units import Group, Wiring
+
+Diagnostic: TypeAlias = Callable[..., dict[str, Array]]  # (**signals) -> {row: ()}
+Leaves: TypeAlias = Literal["kernels", "all"]
+Statistic: TypeAlias = Literal["mean", "median", "min", "max"]
+
+
+def float32_at_least(array: Array) -> Array:
+    """The array in float32, in which sums of bfloat16 numbers stay accurate; float64 stays as it is."""
+    array = jnp.asarray(array)
+    return array if array.dtype == jnp.float64 else array.astype(jnp.float32)
+
+
+def matrices(features: Features, group: Group) -> dict[str, Array]:
+    """Each activation of a group as a matrix, `{feature: (samples, units)}`, in float32 at least.
+
+    Space counts as samples, before a flattening layer (`positions`) as elsewhere.
+
+    Raises:
+        ValueError: if a feature is missing, or its shape does not fit the wiring.
+    """
+    return {
+        reader.feature: float32_at_least(units.activation(features, reader, group)).reshape(-1, group.units)
+        for reader in group.outgoing
+    }
+
+
+def singular_values(matrix: Array) -> Array:
+    """Singular values of a matrix, `(min(samples, units),)`, the largest first; the matrix is not centred.
+
+    Raises:
+        ValueError: if it has not two axes.
+    """
+    if jnp.ndim(matrix) != 2:
+        raise ValueError(
+            f"a rank is measured of a matrix (samples, units), got shape {jnp.shape(matrix)}; "
+            "write features.reshape(-1, features.shape[-1])"
+        )
+    # Eigenvalues of the Gram matrix would cost less, but lose all singular values below 3e-4 of the largest.
+    # Even without the vectors, `full_matrices` would make room for samples x samples numbers.
+    return jnp.linalg.svd(float32_at_least(matrix), full_matrices=False, compute_uv=False)
+
+
+def weights(tree: Params, which: Leaves) -> dict[str, Array]:
+    """The floating-point leaves of parameters or gradients by path, in float32 at least.
+
+    Args:
+        tree: the parameters, or a tree like them.
+        which: `kernels`: leaves with at least two axes, so neither biases nor norms; `all`: every leaf.
+    """
+    by_path = units.leaves(tree)
+    return {
+        path: float32_at_least(leaf)
+        for path, leaf in by_path.items()
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and (which == "all" or leaf.ndim > 1)
+    }
+
+
+def with_average(values: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
+    """The values, and under `""` their average in which each counts with its size; nothing if there are none."""
+    if not values:
+        return {}
+    total = sum(sizes[name] for name in values)
+    return {**values, "": sum(value * sizes[name] for name, value in values.items()) / total}
+
+
+def unit_state(method_state: Any, field: str, wiring: Wiring) -> dict[str, list[Array]]:
+    """What the methods keep for each unit in one field of their states.
+
+    Args:
+        method_state: the state of the optimizer; states of methods lie anywhere in it.
+        field: the field's name: `age`.
+        wiring: whose groups to look for.
+
+    Returns:
+        For each group of which some method keeps the field, one `(units,)` array for each such method.
+    """
+    return _state(method_state, field, {name: (group.units,) for name, group in wiring.items()})
+
+
+def group_state(method_state: Any, field: str, wiring: Wiring) -> dict[str, list[Array]]:
+    """As `unit_state`, for fields that hold one number, `()`, for each group."""
+    return _state(method_state, field, {name: () for name in wiring})
+
+
+def _state(method_state: Any, field: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[Array]]:
+    found: dict[str, list[Array]] = {}
+    for _, by_group in optax.tree.get_all_with_path(method_state, field):
+        for name, shape in shapes.items():
+            # A field of this name may hold something else, as the utility of each weight: its shapes tell.
+            if isinstance(by_group, dict) and getattr(by_group.get(name), "shape", None) == shape:
+                found.setdefault(name, []).append(by_group[name])
+    return found
+
+
+def summarize(values: Array, statistic: Statistic) -> Array:
+    """One number, `()`, of many."""
+    return {"mean": jnp.mean, "median": jnp.median, "min": jnp.min, "max": jnp.max}[statistic](values)
+
+
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is not among the choices.
+
+    Raises:
+        ValueError: naming the argument, the value and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{argument}={value!r}: write one of {', '.join(map(repr, choices))}")

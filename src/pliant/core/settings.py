@@ -1,0 +1,89 @@
+"""Ranges that settings may have, as annotations: `rate: Annotated[float, Between(0, 1)] = 1e-4`."""
+
+import dataclasses
+import math
+from typing import Protocol
+
+import jax
+
+
+class Range(Protocol):
+    """What a range can do: judge a number, and say in words what it allows."""
+
+    def allows(self, value: float) -> bool: ...
+    def __str__(self) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class AtLeast:
+    """Numbers from `low` on."""
+
+    low: float
+
+    def allows(self, value: float) -> bool:
+        """Whether the value is in the range."""
+        return math.isfinite(value) and value >= self.low
+
+    def __str__(self) -> str:
+        return f"at least {self.low}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Above:
+    """Numbers greater than `low`."""
+
+    low: float
+
+    def allows(self, value: float) -> bool:
+        """Whether the value is in the range."""
+        return math.isfinite(value) and value > self.low
+
+    def __str__(self) -> str:
+        return f"above {self.low}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+    def allows(self, value: float) -> bool:
+        """Whether the value is in the range."""
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"from {self.low} to {self.high}"
+
+
+@dataclasses.dataclass(frozen=True)
+class FromUpTo:
+    """Numbers from `low` up to `high`, the latter not included."""
+
+    low: float
+    high: float
+
+    def allows(self, value: float) -> bool:
+        """Whether the value is in the range."""
+        return self.low <= value < self.high
+
+    def __str__(self) -> str:
+        return f"from {self.low} up to, but not, {self.high}"
+
+
+def require(name: str, value: object, allowed: Range) -> None:
+    """Refuses a setting outside its range.
+
+    A traced value passes, for it has no number yet: whoever sweeps a setting checks each of its values before.
+
+    Args:
+        name: the setting's name, for the error.
+        value: what came.
+        allowed: the range.
+
+    Raises:
+        ValueError: naming the setting, the value and the range.
+    """
+    if not isinstance(value, jax.core.Tracer) and not allowed.allows(value):
+        raise ValueError(f"{name}={value}: write a number {allowed}")

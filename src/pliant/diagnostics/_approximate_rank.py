@@ -1,0 +1,61 @@
+"""Approximate rank: how many directions hold nearly all of the features' squared magnitude."""
+
+import jax.numpy as jnp
+
+from pliant.core.base import Array, Features
+from pliant.core.diagnostic import Diagnostic, matrices, singular_values
+from pliant.core.units import Wiring
+
+
+def approximate_rank_of(matrix: Array, proportion: float = 0.99) -> Array:
+    """The approximate rank of a matrix; see `approximate_rank`.
+
+    Args:
+        matrix: `(samples, units)`.
+        proportion: as in `approximate_rank`.
+
+    Returns:
+        `()` int32, in [1, min(samples, units)]; 1 if the matrix is all zero.
+
+    Raises:
+        ValueError: if the matrix has not two axes.
+    """
+    sigma = singular_values(matrix)
+    cumulative = jnp.cumsum(sigma**2)
+    return (cumulative < proportion * cumulative[-1]).sum(dtype=jnp.int32) + 1
+
+
+def approximate_rank(wiring: Wiring, *, proportion: float = 0.99) -> Diagnostic:
+    r"""Least number of singular values of each group's features that hold 99 % of the sum of their squares.
+
+    $$\min \Big\{ k : \sum_{i \le k} \sigma_i^2 \Big/ \sum_i \sigma_i^2 \ge \pi \Big\}$$
+
+    of the matrix of samples (batch and space) × units, not centred. Rows are named after features: a group that is read
+    through several activations has one for each. See `stable_rank` for the same without squares.
+
+    Args:
+        wiring: whose units to measure.
+        proportion: $\pi$, in (0, 1].
+
+    Signals:
+        features: activations of a forward pass (`wiring.apply`).
+
+    Raises:
+        ValueError: if the proportion is outside (0, 1].
+
+    References:
+        Yang et al., `Harnessing structures for value-based planning and reinforcement learning
+        <https://arxiv.org/abs/1909.12255>`_, ICLR 2020.
+    """
+    if not 0 < proportion <= 1:
+        raise ValueError(f"approximate_rank(proportion={proportion}): write a proportion of the sum, in (0, 1]")
+
+    def measure(*, features: Features, **signals) -> dict[str, Array]:
+        del signals
+        return {
+            feature: approximate_rank_of(matrix, proportion)
+            for group in wiring.values()
+            for feature, matrix in matrices(features, group).items()
+        }
+
+    return measure

@@ -1,0 +1,68 @@
+"""Dormant units: those that output next to nothing, compared with the rest of their group."""
+
+import jax.numpy as jnp
+
+from pliant.core.base import Array, Features
+from pliant.core.diagnostic import Diagnostic, float32_at_least, matrices, with_average
+from pliant.core.units import Wiring
+
+
+def dormant_fraction_of(*activations: Array, threshold: float = 0.0) -> Array:
+    """The fraction of units that are dormant in each of their activations; see `dormant_fraction`.
+
+    Args:
+        activations: `(*samples, units)` each: those through which the same units are read, most often one.
+        threshold: as in `dormant_fraction`.
+
+    Returns:
+        `()` float32, in [0, 1].
+    """
+    return jnp.stack([_is_dormant(activation, threshold) for activation in activations]).all(0).mean()
+
+
+def _is_dormant(activation: Array, threshold: float) -> Array:
+    h = float32_at_least(activation)
+    magnitude = jnp.abs(h).mean(tuple(range(h.ndim - 1)))  # (units,)
+    # Multiplied out, so that in a group that is dead as a whole, where the score is 0 / 0, every unit is dormant.
+    return magnitude <= threshold * magnitude.mean()
+
+
+def dormant_fraction(wiring: Wiring, *, threshold: float = 0.0) -> Diagnostic:
+    r"""Fraction of units whose mean magnitude, relative to that of their group, is at most a threshold.
+
+    With means over the samples and over the $n$ units of the group, unit $i$ is dormant if
+
+    $$s_i = \frac{\overline{\lvert h_i \rvert}}{\frac 1 n \sum_k \overline{\lvert h_k \rvert}} \le \tau.$$
+
+    A unit that is read through several activations is dormant if it is so in all of them. The row `""` is the fraction
+    among the units of all groups together.
+
+    Args:
+        wiring: whose units to measure.
+        threshold: $\tau$, at least 0. At 0 it is the fraction of dead units, zero on every sample. Published: 0.025
+            and 0.1.
+
+    Signals:
+        features: activations of a forward pass (`wiring.apply`).
+
+    Raises:
+        ValueError: if the threshold is negative.
+
+    Differs from the authors' code: in a group that is dead as a whole, where the score is 0 / 0, all units are dormant.
+
+    References:
+        Sokar et al., `The dormant neuron phenomenon in deep reinforcement learning
+        <https://arxiv.org/abs/2302.12902>`_, ICML 2023.
+    """
+    if threshold < 0:
+        raise ValueError(f"dormant_fraction(threshold={threshold}): write 0 (dead units) or more")
+
+    def measure(*, features: Features, **signals) -> dict[str, Array]:
+        del signals
+        fractions = {
+            name: dormant_fraction_of(*matrices(features, group).values(), threshold=threshold)
+            for name, group in wiring.items()
+        }
+        return with_average(fractions, {name: group.units for name, group in wiring.items()})
+
+    return measure

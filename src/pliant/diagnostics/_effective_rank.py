@@ -1,0 +1,55 @@
+"""Effective rank: how many directions the features use, by the entropy of their singular values."""
+
+import jax.numpy as jnp
+from jax.scipy.special import xlogy
+
+from pliant.core.base import Array, Features
+from pliant.core.diagnostic import Diagnostic, matrices, singular_values
+from pliant.core.units import Wiring
+
+
+def effective_rank_of(matrix: Array) -> Array:
+    """The effective rank of a matrix; see `effective_rank`.
+
+    Args:
+        matrix: `(samples, units)`.
+
+    Returns:
+        `()` float32, in [1, min(samples, units)]; 1 if the matrix is all zero.
+
+    Raises:
+        ValueError: if the matrix has not two axes.
+    """
+    sigma = singular_values(matrix)
+    total = sigma.sum()
+    p = sigma / jnp.where(total == 0, 1.0, total)
+    return jnp.exp(-xlogy(p, p).sum())
+
+
+def effective_rank(wiring: Wiring) -> Diagnostic:
+    r"""Effective rank of each group's features: the exponential of the entropy of their singular values.
+
+    $$\exp\Big(-\sum_i p_i \ln p_i\Big), \qquad p_i = \sigma_i \Big/ \sum_k \sigma_k,$$
+
+    of the matrix of samples (batch and space) × units, not centred. It is $k$ if $k$ singular values are equal and the
+    others zero. Rows are named after features: a group that is read through several activations has one for each.
+
+    Args:
+        wiring: whose units to measure.
+
+    Signals:
+        features: activations of a forward pass (`wiring.apply`).
+
+    References:
+        Roy and Vetterli, `The effective rank: a measure of effective dimensionality`, EUSIPCO 2007.
+    """
+
+    def measure(*, features: Features, **signals) -> dict[str, Array]:
+        del signals
+        return {
+            feature: effective_rank_of(matrix)
+            for group in wiring.values()
+            for feature, matrix in matrices(features, group).items()
+        }
+
+    return measure

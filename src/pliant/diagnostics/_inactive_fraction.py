@@ -1,0 +1,68 @@
+"""Inactive units: those that are zero on all but a few samples."""
+
+import jax.numpy as jnp
+
+from pliant.core.base import Array, Features
+from pliant.core.diagnostic import Diagnostic, matrices, with_average
+from pliant.core.units import Wiring
+
+
+def inactive_fraction_of(*activations: Array, threshold: float = 0.01) -> Array:
+    """The fraction of units that are inactive in each of their activations; see `inactive_fraction`.
+
+    Args:
+        activations: `(*samples, units)` each: those through which the same units are read, most often one.
+        threshold: as in `inactive_fraction`.
+
+    Returns:
+        `()` float32, in [0, 1].
+    """
+    return jnp.stack([_is_inactive(activation, threshold) for activation in activations]).all(0).mean()
+
+
+def _is_inactive(activation: Array, threshold: float) -> Array:
+    samples = activation.size // activation.shape[-1]
+    active = (activation != 0).sum(tuple(range(activation.ndim - 1)))  # (units,)
+    # Counts are compared, not fractions: a division could put 10 of 1000 on either side of 0.01.
+    return active.astype(jnp.float32) < threshold * samples
+
+
+def inactive_fraction(wiring: Wiring, *, threshold: float = 0.01) -> Diagnostic:
+    """Fraction of units that are non-zero on less than a small fraction of the samples.
+
+    It is what Dohare et al. call dormant. How large the rare activations are does not matter, unlike in
+    `dormant_fraction`. It suits units that can be exactly zero, such as rectifiers. Samples are batch and space. A unit
+    that is read through several activations is inactive if it is so in all of them. The row `""` is the fraction among
+    the units of all groups together.
+
+    Args:
+        wiring: whose units to measure.
+        threshold: in (0, 1], the fraction of samples below which a unit is inactive.
+
+    Signals:
+        features: activations of a forward pass (`wiring.apply`); with fewer than 1 / threshold samples, only units
+            that are zero on all of them are inactive.
+
+    Raises:
+        ValueError: if the threshold is outside (0, 1].
+
+    Differs from the authors' code: it is that of their class-incremental experiments. In their reinforcement learning
+    experiments a unit that is active on exactly the threshold is dormant as well, and active means positive, which for
+    rectifiers is the same.
+
+    References:
+        Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
+        Nature 2024.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"inactive_fraction(threshold={threshold}): write a fraction of the samples, in (0, 1]")
+
+    def measure(*, features: Features, **signals) -> dict[str, Array]:
+        del signals
+        fractions = {
+            name: inactive_fraction_of(*matrices(features, group).values(), threshold=threshold)
+            for name, group in wiring.items()
+        }
+        return with_average(fractions, {name: group.units for name, group in wiring.items()})
+
+    return measure

@@ -1,0 +1,109 @@
+"""The loops that bring an agent and a problem together, for one member of a population.
+
+for each stretch of a run (one compiled call, all members):
+    for each block of the stretch:
+        batches <- the problem draws a block of steps at once
+        state   <- the agent learns them one after another
+    metrics <- mean loss of the stretch; diagnostics on the examples that come next
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.agent import Learner
+from pliant.core.base import Array
+from pliant.core.diagnostic import Diagnostic
+from pliant.core.problem import Batch, Stream
+
+_PROBE = 1000  # examples on which diagnostics are measured
+_BLOCK_BYTES = 256 * 1024  # of data and random numbers, drawn ahead for one member
+_BLOCK_STEPS = 1000
+
+
+class Parts(NamedTuple):
+    """What a loop runs, for one member."""
+
+    stream: Stream
+    learner: Learner
+    diagnostics: Mapping[str, Diagnostic]
+
+
+class Member(NamedTuple):
+    problem: Any  # the stream's state
+    agent: Any  # the learner's state
+    diverged: Array  # () the step at which the loss was first not finite; -1: never
+
+
+Metrics = dict[tuple[str, str], Array]  # (metric, group) -> ()
+
+
+def begin(parts: Parts, seed: Array) -> Member:
+    """The member as it is before the first step.
+
+    Problem and agent have keys of their own, so members of one seed meet the same data whatever their method.
+    """
+    problem_key, agent_key = jax.random.split(jax.random.key(seed))
+    return Member(parts.stream.init(problem_key), parts.learner.init(agent_key), jnp.full((), -1, jnp.int32))
+
+
+def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Member, Metrics]:
+    """Advances one member by a stretch.
+
+    Args:
+        parts: what to run.
+        member: its state.
+        step: `()`, steps before the stretch; the same for all members.
+        steps: the stretch's length, known when compiling.
+
+    Returns:
+        The member after it, and the metrics of the stretch.
+    """
+    stream, learner, diagnostics = parts
+    block = block_steps(parts, steps)
+
+    def run_block(carry: tuple[Member, Array], length: int) -> tuple[tuple[Member, Array], Array]:
+        member, step = carry
+        problem, batches = stream.draw(member.problem, length)
+        agent, losses = learner.learn(member.agent, batches, step)
+        bad = ~jnp.isfinite(losses)
+        first_bad = jnp.where(bad.any(), step + 1 + jnp.argmax(bad), -1).astype(jnp.int32)
+        diverged = jnp.where(member.diverged >= 0, member.diverged, first_bad)
+        return (Member(problem, agent, diverged), step + length), losses.sum()
+
+    before = member
+    blocks, rest = divmod(steps, block)
+    carry, sums = jax.lax.scan(lambda carry, _: run_block(carry, block), (member, step), length=blocks)
+    total = sums.sum()
+    if rest:
+        carry, last = run_block(carry, rest)
+        total = total + last
+    member = carry[0]
+
+    metrics: Metrics = {("loss", ""): total / steps}
+    if diagnostics:
+        _, ahead = stream.draw(member.problem, max(1, _PROBE // _batch_size(stream)))
+        probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
+        signals = learner.signals(member.agent, probe)
+        previous_params = learner.signals(before.agent, probe)["params"]
+        for name, measure in diagnostics.items():
+            for group, value in measure(previous_params=previous_params, **signals).items():
+                metrics[name, group] = value
+    return member, metrics
+
+
+def block_steps(parts: Parts, steps: int) -> int:
+    """How many steps of data and random numbers to draw at once: many, but no more than the cache holds."""
+    one = _one_step(parts.stream)
+    per_step = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one)) + parts.learner.drawn_per_step
+    return max(1, min(steps, _BLOCK_STEPS, _BLOCK_BYTES // per_step))
+
+
+def _one_step(stream: Stream) -> Batch:
+    return jax.eval_shape(lambda key: stream.draw(stream.init(key), 1)[1], jax.random.key(0))
+
+
+def _batch_size(stream: Stream) -> int:
+    return _one_step(stream).x.shape[1]

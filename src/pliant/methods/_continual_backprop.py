@@ -1,0 +1,260 @@
+"""Continual backpropagation: keep making anew the units that matter least."""
+
+import logging
+import math
+from typing import Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pliant.core import units
+from pliant.core.base import Array, Features, Key, Params, Surgery
+from pliant.core.initializers import Activation, Initializer
+from pliant.core.units import Group, Outgoing, Rows, Wiring
+
+logger = logging.getLogger(__name__)
+
+_ROUNDING = 1e-5  # fifty times 0.02 is one unit, whatever float32 makes of it
+
+Utility: TypeAlias = Literal[
+    "contribution",
+    "weight",
+    "adaptation",
+    "zero_contribution",
+    "adaptable_contribution",
+    "feature_by_input",
+    "random",
+]
+
+
+class ContinualBackpropState(NamedTuple):
+    utility: dict[str, Array]  # {group: (units,)} running average, not bias-corrected
+    mean_activation: dict[str, Array]  # {feature: (units,)} running average, not bias-corrected
+    age: dict[str, Array]  # {group: (units,)} steps since the unit was made
+    owed: dict[
+        str, Array
+    ]  # {group: ()} units owed at the last replacement: a fraction, unless `max_per_step` held some back
+    waited: dict[
+        str, Array
+    ]  # {group: ()} mature units x steps since then: whole numbers, so that small rates add up exactly
+    replaced: dict[str, Array]  # {group: ()} units made anew so far
+
+
+class _Random(NamedTuple):
+    rows: Rows  # fresh incoming weights
+    chance: dict[str, Array]  # {group: ()} for the Bernoulli budget
+    rank: dict[str, Array]  # {group: (units,)} for the utility `random`
+
+
+def continual_backprop(
+    wiring: Wiring,
+    replacement_rate: float = 1e-4,
+    decay_rate: float = 0.99,
+    maturity: int = 100,
+    utility: Utility = "contribution",
+    budget: Literal["accumulate", "bernoulli"] = "accumulate",
+    initializer: Initializer = "kaiming",
+    activation: Activation = "relu",
+    compensate: bool = False,
+    max_per_step: int = 1,
+) -> Surgery:
+    r"""Continual backpropagation: makes anew, all the time, a small fraction of the mature units of least utility.
+
+    With activations $h_i$ of the forward pass, their running mean $m_i$, and the weights after the step, the utility of
+    unit $i$ is a running average with decay $\eta$,
+
+    $$u_i \leftarrow \eta u_i + (1 - \eta)\, y_i, \qquad \hat u_i = u_i / (1 - \eta^{a_i}),$$
+
+    corrected for the unit's age $a_i$; units are ranked by $\hat u_i$. What is averaged is, with means $\overline{\,\cdot\,}$ over
+    the batch, over the units that read it ($w^{out}$) and over its inputs ($w^{in}$):
+
+    | utility | $y_i$ |
+    |---|---|
+    | `contribution` | $\overline{\lvert h_i \rvert} \; \overline{\lvert w^{out}_i \rvert}$ |
+    | `zero_contribution` | $\overline{\lvert h_i - \hat m_i \rvert} \; \overline{\lvert w^{out}_i \rvert}$ |
+    | `adaptable_contribution` | $\overline{\lvert h_i - \hat m_i \rvert} \; \overline{\lvert w^{out}_i \rvert} \,/\, \overline{\lvert w^{in}_i \rvert}$ |
+    | `weight` | $\overline{\lvert w^{out}_i \rvert}$ |
+    | `adaptation` | $1 / \overline{\lvert w^{in}_i \rvert}$ |
+    | `feature_by_input` | $\overline{\lvert h_i - \hat m_i \rvert} \,/\, \overline{\lvert w^{in}_i \rvert}$ |
+    | `random` | none: $\hat u_i$ is uniform in (0, 1), drawn anew at each step |
+
+    At each step a group of which $n$ units are older than `maturity` is due $\rho n$ replacements. A fresh unit has
+    incoming weights from the initializer, zero bias and zero outgoing weights, so it does not disturb the output.
+
+    Args:
+        wiring: whose units to renew.
+        replacement_rate: $\rho$ in [0, 1], the expected fraction of mature units made anew per step.
+        decay_rate: $\eta$ in [0, 1), how slowly the utility forgets; 0 ranks by the current step alone.
+        maturity: steps, at least 0, for which a fresh unit is safe.
+        utility: what a unit is worth, as above.
+        budget: what happens to fractions of a unit: `accumulate` owes them to later steps; `bernoulli` replaces one
+            unit with that probability, and drops the fraction above 1.
+        initializer: the bound of the uniform distribution of fresh weights.
+        activation: the network's nonlinearity, for the bound.
+        compensate: whether a removed unit's mean contribution moves into the bias of what reads it.
+        max_per_step: how many units of a group can go at one step, at least 1. Known when compiling: one is cheapest,
+            and enough while `replacement_rate` × units is at most 1.
+
+    Signals:
+        features: activations of the forward pass from which the gradients came (`wiring.apply`).
+
+    Raises:
+        ValueError: for a value outside its range; for `compensate` where a reader has no bias.
+
+    Differs from the authors' code: it works on any network, with one rule for all layers (theirs counts replacements
+    from the mature units in MLPs and from all units in convolutional nets: here always from the mature ones). Where several weights read a unit,
+    $\overline{\lvert w^{out} \rvert}$ is the mean over all of them. If a unit and one that reads it are replaced at the same step the weight
+    between them is zero; theirs draws it. `compensate`: in their code a slip makes the compensation zero, so `False` is what was published.
+
+    References:
+        Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
+        Nature 2024. Dohare, Sutton and Mahmood, `Continual backprop: stochastic gradient descent with persistent
+        randomness <https://arxiv.org/abs/2108.06325>`_, 2021.
+    """
+    _check(wiring, replacement_rate, decay_rate, maturity, compensate, max_per_step)
+    rho, eta = replacement_rate, decay_rate
+
+    def init(params: Params) -> ContinualBackpropState:
+        del params
+        return ContinualBackpropState(
+            utility={name: jnp.zeros(group.units) for name, group in wiring.items()},
+            mean_activation={
+                feature: jnp.zeros(group.units) for group in wiring.values() for feature in group.features
+            },
+            age={name: jnp.zeros(group.units, jnp.int32) for name, group in wiring.items()},
+            owed={name: jnp.zeros(()) for name in wiring},
+            waited={name: jnp.zeros((), jnp.int32) for name in wiring},
+            replaced={name: jnp.zeros((), jnp.int32) for name in wiring},
+        )
+
+    def draw(key: Key, params: Params, steps: int) -> _Random:
+        rows_key, other_key = jax.random.split(key)
+        widths = [group.units if utility == "random" else 0 for group in wiring.values()]
+        chances = len(wiring) if budget == "bernoulli" else 0
+        # Words of 32 bits, scaled: a number close to 0 is as fine as 2^-32, and rates can be that small.
+        bits = jax.random.bits(other_key, (steps * (sum(widths) + chances),), jnp.uint32)
+        uniform = bits.astype(jnp.float32).reshape(steps, -1) * 2.0**-32 if bits.size else jnp.zeros((steps, 0))
+        ranks = [uniform[:, end - width : end] for width, end in zip(widths, np.cumsum(widths).tolist())]
+        return _Random(
+            rows=units.draw_rows(rows_key, params, wiring, max_per_step, steps),
+            rank=dict(zip(wiring, ranks)),
+            chance=dict(zip(wiring, uniform[:, sum(widths) :].T)),
+        )
+
+    def operate(params: Params, state: ContinualBackpropState, *, random: _Random, features: Features, **signals):
+        del signals
+        by_path = units.leaves(params)
+        new = ContinualBackpropState(utility={}, mean_activation={}, age={}, owed={}, waited={}, replaced={})
+        chosen = {}
+        # All groups choose before any is edited: what a unit is worth does not depend on who else goes.
+        for name, group in wiring.items():
+            age = state.age[name] + 1
+            correction = -jnp.expm1(age * jnp.log(eta))
+            h = {reader.feature: units.activation(features, reader, group) for reader in group.outgoing}
+            m = {f: eta * state.mean_activation[f] + (1 - eta) * h[f].mean((0, 1)) for f in h}
+            m_hat = {f: m[f] / correction for f in m}
+            u = eta * state.utility[name] + (1 - eta) * _worth(utility, group, by_path, h, m_hat)
+            u_hat = random.rank[name] if utility == "random" else u / correction
+
+            mature = age > maturity
+            waited = state.waited[name] + mature.sum(dtype=jnp.int32)
+            owed = state.owed[name] + rho * waited
+            if budget == "bernoulli":
+                owed = jnp.where((owed < 1) & (random.chance[name] < owed), 1.0, owed)
+            count = jnp.minimum(jnp.floor(owed + _ROUNDING), max_per_step)
+            chosen[name] = units.lowest(u_hat, where=mature, count=count, most=min(max_per_step, group.units))
+            gone = units.is_chosen(chosen[name], group.units)
+            paid = gone.sum(dtype=jnp.int32)
+
+            if compensate:
+                _move_into_biases(by_path, group, gone, m_hat)
+            new.utility[name] = jnp.where(gone, 0.0, u)
+            new.age[name] = jnp.where(gone, 0, age)
+            new.replaced[name] = state.replaced[name] + paid
+            new.mean_activation.update({f: jnp.where(gone, 0.0, m[f]) for f in m})
+            # The Bernoulli budget starts anew at every step.
+            settled = paid > 0 if budget == "accumulate" else True
+            new.waited[name] = jnp.where(settled, 0, waited)
+            new.owed[name] = (
+                jnp.where(paid > 0, owed - paid, state.owed[name]) if budget == "accumulate" else jnp.zeros(())
+            )
+
+        params = units.replace_leaves(params, by_path)
+        return units.recreate(params, wiring, chosen, random.rows, initializer, activation), new
+
+    return Surgery(init, operate, draw)
+
+
+def _worth(
+    utility: Utility, group: Group, by_path: dict[str, Array], h: dict[str, Array], m_hat: dict[str, Array]
+) -> Array:
+    """$y_i$ of each unit at this step, `(units,)`."""
+
+    def read(reader: Outgoing) -> Array:
+        """What one outgoing weight reads of each unit, `(positions, units)`."""
+        w_out = units.mean_magnitude(by_path[reader.path], reader)
+        if utility in ("weight", "random"):
+            return w_out
+        a = h[reader.feature]
+        if utility == "contribution":
+            return w_out * jnp.abs(a).mean(0)
+        return w_out * jnp.abs(a - m_hat[reader.feature][None, None]).mean(0)
+
+    if utility == "feature_by_input":
+        y = sum(jnp.abs(a - m_hat[f][None, None]).mean((0, 1)) for f, a in h.items()) / len(h)
+    elif utility == "adaptation":
+        y = jnp.ones(group.units)
+    else:
+        y = _weighted_mean([(read(reader).mean(0), by_path[reader.path], reader) for reader in group.outgoing])
+    if utility in ("adaptation", "adaptable_contribution", "feature_by_input"):
+        w_in = [(units.mean_magnitude(by_path[s.path], s).mean(0), by_path[s.path], s) for s in group.incoming]
+        y = y / _weighted_mean(w_in)
+    return y
+
+
+def _weighted_mean(parts: list[tuple[Array, Array, units.Slot]]) -> Array:
+    """Mean over the weights of several leaves: each counts with its number of weights per unit."""
+    counts = [leaf.size / leaf.shape[slot.axis] for _, leaf, slot in parts]
+    return sum(value * (count / sum(counts)) for (value, _, _), count in zip(parts, counts))
+
+
+def _move_into_biases(by_path: dict[str, Array], group: Group, gone: Array, m_hat: dict[str, Array]) -> None:
+    r"""$b_k \leftarrow b_k + \sum_i w_{ik} \hat m_i$ over the units $i$ that go, `gone` being `(units,)` bool."""
+    for reader in group.outgoing:
+        leaf, mean = by_path[reader.path], jnp.where(gone, m_hat[reader.feature], 0.0)
+        per_entry = mean if reader.indices is None else jnp.zeros(leaf.shape[reader.axis]).at[reader.indices].set(mean)
+        moved = jnp.tensordot(per_entry, leaf, (0, reader.axis))  # (*space of a convolution, outputs)
+        by_path[reader.bias] = by_path[reader.bias] + moved.sum(tuple(range(moved.ndim - 1)))
+
+
+def _check(wiring: Wiring, rate, decay, maturity, compensate: bool, max_per_step: int) -> None:
+    """Checks what is known while tracing: swept settings are checked before, one by one, by whoever sweeps them."""
+    concrete = not any(isinstance(value, jax.core.Tracer) for value in (rate, decay, maturity))
+    if max_per_step < 1:
+        raise ValueError(f"max_per_step={max_per_step}: at least 1 unit a step")
+    if compensate:
+        for group in wiring.values():
+            for reader in group.outgoing:
+                if reader.bias is None:
+                    raise ValueError(f"compensate=True needs a bias behind {reader.path!r}; write compensate=False")
+    if not concrete:
+        return
+    if not 0 <= rate <= 1:
+        raise ValueError(f"replacement_rate={rate}: a fraction of the units per step, from 0 to 1")
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay_rate={decay}: from 0 up to, but not, 1")
+    if maturity < 0:
+        raise ValueError(f"maturity={maturity}: a number of steps, at least 0")
+    widest = max((group.units for group in wiring.values()), default=0)
+    if rate * widest > max_per_step:
+        raise ValueError(
+            f"replacement_rate={rate} of {widest} units is {rate * widest:g} units a step, more than "
+            f"max_per_step={max_per_step}; write max_per_step={math.ceil(rate * widest)}"
+        )
+    logger.info(
+        "continual_backprop: no replacement before step %d (maturity %d); then up to %g a step in the widest group",
+        maturity + 1,
+        maturity,
+        rate * widest,
+    )

@@ -1,0 +1,44 @@
+"""Full reset: now and then begin the whole network anew."""
+
+import optax
+
+from pliant.core.base import Key, Params, Surgery, every
+from pliant.core.resets import Initialize, set_back
+from pliant.core.settings import AtLeast, require
+
+
+def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
+    r"""Full reset: every so many steps, takes all parameters from the initializer: learning from scratch.
+
+    Where the data are kept (a replay buffer) it cures a network that has overfitted its first experiences; where they
+    are not, it is the baseline that never loses plasticity and never remembers anything.
+
+    Args:
+        initialize: `key -> params`, the network's initializer.
+        period: steps from one reset to the next, at least 1. Published: 200000 (SAC).
+
+    Signals:
+        step: optional; see `every`.
+
+    Raises:
+        ValueError: for a value outside its range; if `initialize` returns the parameters of another network.
+
+    Differs from the authors' code: a count that the optimizer shares between weights (the steps of `optax.adam`) goes
+    on; use `pliant.adam`, which counts for each weight, to begin that anew as well. Target networks are the agent's
+    affair, and are not reset.
+
+    References:
+        Nikishin et al., `The primacy bias in deep reinforcement learning <https://arxiv.org/abs/2205.07802>`_,
+        ICML 2022.
+    """
+    require("period", period, AtLeast(1))
+
+    def init(params: Params) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    def operate(params: Params, state: optax.EmptyState, *, random: Key, **signals):
+        del signals
+        return set_back(params, initialize(random)), state
+
+    return every(period, Surgery(init, operate))

@@ -1,0 +1,62 @@
+"""Layer reset: now and then begin some layers anew."""
+
+import optax
+
+from pliant.core.base import Key, Params, Surgery, every
+from pliant.core.resets import Initialize, head, last_layers, layer, set_back
+from pliant.core.settings import AtLeast, require
+from pliant.core.units import Wiring
+
+
+def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", period: int = 20_000) -> Surgery:
+    r"""Layer reset: every so many steps, takes all weights of some layers from the initializer.
+
+    A hidden layer are the weights that produce a group of units, with the biases and norms of the group; the output
+    layer, `head`, the weights that read hidden units and feed none, with their biases.
+
+    Args:
+        wiring: the whole network's; one cut down by `only(...)` takes the last of its groups for the last of all.
+        initialize: `key -> params`, the network's initializer.
+        layers: `last:2`, so many layers counted from the outputs (1 is the head), or names of groups and `head`, with
+            commas between them: `Dense_1,head`.
+        period: steps from one reset to the next, at least 1. Published: `last:1` every 20000 steps (SPR); the last
+            three of seven layers every 200000 (DrQ); see also `full_reset`.
+
+    Signals:
+        step: optional; see `every`.
+
+    Raises:
+        ValueError: for a value outside its range; for a layer that is not there; if `initialize` returns the
+            parameters of another network.
+
+    Differs from the authors' code: the optimizer forgets the weights that went, unless `plastic` has
+    `clear_memory=False`. Target networks are the agent's affair, and are not reset.
+
+    References:
+        Nikishin et al., `The primacy bias in deep reinforcement learning <https://arxiv.org/abs/2205.07802>`_,
+        ICML 2022.
+    """
+    require("period", period, AtLeast(1))
+    leaves = _leaves(wiring, layers)
+
+    def init(params: Params) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    def operate(params: Params, state: optax.EmptyState, *, random: Key, **signals):
+        del signals
+        return set_back(params, initialize(random), leaves), state
+
+    return every(period, Surgery(init, operate))
+
+
+def _leaves(wiring: Wiring, layers: str) -> set[str]:
+    """The paths of the leaves that `layers` speaks of."""
+    first, _, count = layers.partition(":")
+    if first == "last" and count.isdecimal():
+        return last_layers(wiring, int(count))
+    names = [name.strip() for name in layers.split(",")]
+    unknown = [name for name in names if name not in (*wiring, "head")]
+    if unknown:
+        raise ValueError(f"layers={layers!r}: no layer {unknown[0]!r}; write last:N, or of: {', '.join(wiring)}, head")
+    return set().union(*(layer(wiring[name]) if name in wiring else head(wiring) for name in names))

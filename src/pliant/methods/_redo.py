@@ -1,0 +1,87 @@
+"""ReDo: now and then make anew the units that output next to nothing."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from pliant.core import units
+from pliant.core.base import Array, Features, Key, Params, Surgery, every
+from pliant.core.initializers import Activation, Initializer
+from pliant.core.settings import AtLeast, require
+from pliant.core.units import Group, Rows, Wiring
+
+
+class ReDoState(NamedTuple):
+    replaced: dict[str, Array]  # {group: ()} units made anew so far
+
+
+def redo(
+    wiring: Wiring,
+    threshold: float = 0.1,
+    period: int = 1000,
+    initializer: Initializer = "kaiming",
+    activation: Activation = "relu",
+) -> Surgery:
+    r"""ReDo, recycling dormant neurons: makes anew, every so many steps, the units that output next to nothing.
+
+    With means over the current batch and over the $n$ units of the group, unit $i$ is dormant if
+
+    $$s_i = \frac{\overline{\lvert h_i \rvert}}{\frac 1 n \sum_k \overline{\lvert h_k \rvert}} \le \tau.$$
+
+    Every `period` steps all dormant units get incoming weights from the initializer, zero bias and zero outgoing
+    weights. A unit that is read through several activations is dormant if it is so in all of them.
+
+    Args:
+        wiring: whose units to renew.
+        threshold: $\tau$, at least 0; at 0 only dead units go. Published: 0.025 in DQN at its default replay ratio and
+            0.1 at higher ones; 0.1 in the PPO of Dohare et al.
+        period: steps from one renewal to the next, at least 1. Published: 1000 in DQN; 100 in that PPO.
+        initializer: the bound of the uniform distribution of fresh weights.
+        activation: the network's nonlinearity, for the bound.
+
+    Signals:
+        features: activations of the forward pass from which the gradients came (`wiring.apply`).
+        step: optional; see `every`.
+
+    Raises:
+        ValueError: for a value outside its range.
+
+    Differs from the authors' code: in a group that is dead as a whole, where the score is 0 / 0, all units are made
+    anew (in the code of Dohare et al. none, so the group never recovers). Fresh weights are uniform with the bound of
+    the chosen initializer, and the scores come from the batch that is learned, not from one of their own.
+
+    References:
+        Sokar et al., `The dormant neuron phenomenon in deep reinforcement learning
+        <https://arxiv.org/abs/2302.12902>`_, ICML 2023. Dohare et al., `Loss of plasticity in deep continual learning
+        <https://doi.org/10.1038/s41586-024-07711-7>`_, Nature 2024.
+    """
+    require("threshold", threshold, AtLeast(0))
+    require("period", period, AtLeast(1))
+
+    def init(params: Params) -> ReDoState:
+        del params
+        return ReDoState(replaced={name: jnp.zeros((), jnp.int32) for name in wiring})
+
+    def draw(key: Key, params: Params, steps: int) -> Rows:
+        return units.draw_rows(key, params, wiring, steps=steps)
+
+    def operate(params: Params, state: ReDoState, *, random: Rows, features: Features, **signals):
+        del signals
+        dormant = {name: _is_dormant(features, group, threshold) for name, group in wiring.items()}
+        chosen = {name: jnp.where(d, jnp.arange(d.size), d.size) for name, d in dormant.items()}
+        replaced = {name: state.replaced[name] + d.sum(dtype=jnp.int32) for name, d in dormant.items()}
+        return units.recreate(params, wiring, chosen, random, initializer, activation), ReDoState(replaced)
+
+    return every(period, Surgery(init, operate, draw))
+
+
+def _is_dormant(features: Features, group: Group, threshold: float) -> Array:
+    """`(units,)` bool: $s_i \\le \\tau$."""
+    dormant = jnp.ones(group.units, bool)
+    for reader in group.outgoing:
+        # Means in float32, whatever the network computes in.
+        h = units.activation(features, reader, group).astype(jnp.float32)
+        magnitude = jnp.abs(h).mean((0, 1))
+        # Multiplied out, so that every unit of a dead group is dormant.
+        dormant &= magnitude <= threshold * magnitude.mean()
+    return dormant

@@ -1,0 +1,53 @@
+"""Multilayer perceptron."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from pliant.core.base import Array, Key
+from pliant.core.initializers import Activation, uniform_bound
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,
+    "elu": nn.elu,
+    "selu": nn.selu,
+    "swish": nn.swish,
+    "gelu": nn.gelu,
+    "tanh": nn.tanh,
+    "sigmoid": nn.sigmoid,
+    "linear": lambda x: x,
+}
+
+
+class MLP(nn.Module):
+    """Dense layers with an activation between them.
+
+    Hidden weights are Kaiming-uniform for the activation, output weights for a linear one; biases are zero.
+
+    Attributes:
+        hidden: units of each hidden layer; none makes the network linear.
+        outputs: units of the output layer.
+        activation: the nonlinearity.
+    """
+
+    hidden: tuple[int, ...]
+    outputs: int
+    activation: Activation = "relu"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `(batch, inputs)` to `(batch, outputs)`."""
+        for units in self.hidden:
+            x = ACTIVATIONS[self.activation](nn.Dense(units, kernel_init=_kaiming_uniform(self.activation))(x))
+        return nn.Dense(self.outputs, kernel_init=_kaiming_uniform("linear"))(x)
+
+
+def _kaiming_uniform(activation: Activation) -> Callable[..., Array]:
+    def init(key: Key, shape: tuple[int, int], dtype=jnp.float32) -> Array:
+        bound = uniform_bound("kaiming", activation, *shape)
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init

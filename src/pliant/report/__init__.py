@@ -1,0 +1,21 @@
+"""Figures and tables of finished and running experiments. Reads run directories, and nothing else of this package."""
+
+from .curves import Curve as Curve
+from .curves import Panel as Panel
+from .curves import Reference as Reference
+from .curves import curves_of as curves_of
+from .curves import plot as plot
+from .load import DamagedRunError as DamagedRunError
+from .load import Run as Run
+from .load import load as load
+from .statistics import Estimate as Estimate
+from .statistics import bin_means as bin_means
+from .statistics import bootstrap_interval as bootstrap_interval
+from .statistics import interquartile_mean as interquartile_mean
+from .statistics import standard_error as standard_error
+from .statistics import standard_error_interval as standard_error_interval
+from .summary import summary as summary
+from .tables import Cell as Cell
+from .tables import Table as Table
+from .tables import format_cell as format_cell
+from .write import write as write

@@ -1,0 +1,361 @@
+"""Curves over steps with their intervals, and the figures made of them."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
+
+from .load import Run
+from .statistics import Statistic, bin_means, bootstrap_interval, interquartile_mean, standard_error_interval
+
+# Okabe and Ito's colours, which every common kind of colour vision tells apart, without the yellow that white swallows.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STATISTICS: dict[str, Statistic] = {"mean": np.mean, "iqm": interquartile_mean}
+_TICKS = [1, 2, 2.5, 5, 10]
+_COLUMN = 3.4  # inches, the width of a column of a paper with two
+_HEIGHT = 2.2  # inches, of a panel with its labels
+_LINE = 0.165  # inches, of a line of the legend
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "0.35",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": "0.15",
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "figure.facecolor": "white",
+    "font.size": 8,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7.5,
+    "legend.title_fontsize": 7.5,
+    "lines.solid_capstyle": "round",
+    "pdf.fonttype": 42,  # fonts that an editor can still edit
+    "xtick.color": "0.35",
+    "xtick.labelcolor": "0.15",
+    "xtick.labelsize": 7.5,
+    "ytick.color": "0.35",
+    "ytick.labelcolor": "0.15",
+    "ytick.labelsize": 7.5,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """A statistic over the members of a run, along its steps.
+
+    Args:
+        label: what the legend calls it.
+        x: `(points,)`, steps.
+        estimate: `(points,)`, NaN where no member has a value.
+        low, high: `(points,)`, the interval; NaN where there are fewer than two members.
+        members: `(points,)`, how many members the estimate rests on.
+        diverged: how many members diverged before the end.
+        total: how many members there are.
+    """
+
+    label: str
+    x: np.ndarray
+    estimate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    members: np.ndarray
+    diverged: int = 0
+    total: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """Numbers of a paper to hold ours against.
+
+    Args:
+        label: what the legend calls them, such as `"Dohare et al. 2024"`.
+        y: one number, drawn as a dashed line across the panel, or `(points,)`, drawn as markers.
+        x: `(points,)`, steps; `None` for the dashed line.
+        of: label of the curve whose colour they take; grey if there is none.
+    """
+
+    label: str
+    y: float | Sequence[float]
+    x: Sequence[float] | None = None
+    of: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """One pair of axes.
+
+    Args:
+        curves: what is drawn. Curves of the same label have the same colour in all panels of a figure.
+        y_label: what is measured, with its unit: `"accuracy (%)"`.
+        x_label: what it runs along.
+        title: above the panel.
+        references: the paper's numbers.
+        x_limits, y_limits: `(lowest, highest)`; `None`: as the data ask.
+        y_scale: `"linear"` or `"log"`.
+    """
+
+    curves: Sequence[Curve]
+    y_label: str
+    x_label: str = "steps"
+    title: str = ""
+    references: Sequence[Reference] = ()
+    x_limits: tuple[float, float] | None = None
+    y_limits: tuple[float, float] | None = None
+    y_scale: Literal["linear", "log"] = "linear"
+
+
+def curves_of(
+    run: Run,
+    metric: str,
+    by: Sequence[str] | None = None,
+    bin: int | None = None,
+    statistic: Literal["mean", "iqm"] = "mean",
+    band: Literal["bootstrap", "standard_error"] = "bootstrap",
+    group: str = "",
+    label: str = "",
+) -> list[Curve]:
+    """The curves of a metric: one for each value of the swept settings.
+
+    Args:
+        run: the run.
+        metric: which metric.
+        by: the settings that tell curves apart; those left out are averaged over together with the seeds. By default
+            all swept settings.
+        bin: width of the blocks of steps whose means are taken first, member by member, and stand at the left edge of
+            their block. `None`: every recorded step is a point.
+        statistic: over members: `"mean"`, or `"iqm"`, the interquartile mean.
+        band: the 95 % bootstrap interval, or one standard error of the mean to either side.
+        group: which group of units the metric is of; `""`: the whole network.
+        label: what stands before the settings in the legend. By default nothing, and the run's name if no setting was
+            swept.
+
+    Returns:
+        The curves, ordered by their settings. A member that diverged is left out from then on, and counted.
+
+    Raises:
+        ValueError: if the run has no such metric, group or setting, or the bin is wider than the run.
+    """
+    if statistic not in _STATISTICS:
+        raise ValueError(f"statistic={statistic!r} is not known; write one of: {', '.join(_STATISTICS)}")
+    if band not in ("bootstrap", "standard_error"):
+        raise ValueError(f"band={band!r} is not known; write 'bootstrap' or 'standard_error'")
+    if band == "standard_error" and statistic != "mean":
+        raise ValueError(f"a standard error is one of the mean, not of {statistic!r}; write band='bootstrap'")
+    by = run.settings if by is None else tuple(by)
+    unknown = [setting for setting in by if setting not in run.settings]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} was not swept in this run; it swept: {', '.join(run.settings) or 'nothing'}")
+    if bin is not None and not 1 <= bin <= run.last_step:
+        raise ValueError(f"bin={bin} does not fit a run of {run.last_step} steps; write a width from 1 to that")
+    rows = _rows_of(run, metric, group)
+
+    curves = []
+    for key, chosen in _split(rows, by):
+        x, values = _by_member(chosen, run, bin)
+        if band == "bootstrap":
+            estimate = bootstrap_interval(values, _STATISTICS[statistic])
+        else:
+            estimate = standard_error_interval(values)
+        text = " ".join([label, ", ".join(f"{run.short_names[name]} {value:g}" for name, value in key.items())]).strip()
+        curves.append(
+            Curve(
+                text or run.name,
+                x,
+                np.asarray(estimate.value),
+                np.asarray(estimate.low),
+                np.asarray(estimate.high),
+                np.asarray(estimate.members),
+                diverged=_diverged(run, key),
+                total=values.shape[0],
+            )
+        )
+    return curves
+
+
+def _rows_of(run: Run, metric: str, group: str) -> pd.DataFrame:
+    of_metric = run.metrics.loc[run.metrics["metric"] == metric]
+    if of_metric.empty:
+        recorded = ", ".join(sorted(run.metrics["metric"].unique())) or "nothing yet"
+        raise ValueError(f"the run has no metric {metric!r}; it recorded: {recorded}")
+    rows = of_metric.loc[of_metric["group"] == group]
+    if rows.empty:
+        groups = ", ".join(repr(name) for name in sorted(of_metric["group"].unique()))
+        raise ValueError(f"the run has no {metric!r} of the group {group!r}; write group= one of: {groups}")
+    return rows
+
+
+def _split(rows: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, float], pd.DataFrame]]:
+    if not by:
+        return [({}, rows)]
+    return [(dict(zip(by, key, strict=True)), chosen) for key, chosen in rows.groupby(list(by))]
+
+
+def _by_member(rows: pd.DataFrame, run: Run, bin: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """`(points,)` steps and `(members, points)` values, NaN where a member has none."""
+    member = rows.groupby(["seed", *run.settings]).ngroup().to_numpy()  # (rows,)
+    steps, values = rows["step"].to_numpy(), rows["value"].to_numpy()
+    members = range(member.max() + 1)
+    if bin is not None:
+        binned = [bin_means(steps[member == m], values[member == m], bin, run.last_step) for m in members]
+        return binned[0][0], np.stack([means for _, means in binned])
+    x, at = np.unique(steps, return_inverse=True)
+    table = np.full((len(members), x.size), np.nan)
+    table[member, at] = values
+    return x, table
+
+
+def _diverged(run: Run, key: dict[str, float]) -> int:
+    rows = run.metrics.loc[run.metrics["metric"] == "diverged"]
+    for setting, value in key.items():
+        rows = rows.loc[rows[setting] == value]
+    return len(rows)
+
+
+def plot(
+    panels: Sequence[Panel], path: str | os.PathLike[str] | None = None, *, columns: int = 3, note: str = ""
+) -> Figure:
+    """Draws panels, each as wide as a column of a paper, with shaded intervals and one legend for all.
+
+    Args:
+        panels: the panels, row by row.
+        path: where to save the figure, as PNG and as PDF; an ending is replaced. `None`: it is not saved.
+        columns: how many panels stand side by side at the most.
+        note: a line or two above the legend, such as `"mean and 95 % interval of 30 seeds"`.
+
+    Returns:
+        The figure. It belongs to no window: matplotlib's backend and figures elsewhere are left alone.
+
+    Raises:
+        ValueError: if there is no panel.
+    """
+    if not panels:
+        raise ValueError("plot got no panels; pass at least one, such as Panel(curves_of(run, metric), metric)")
+    columns = min(columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_COLUMN * columns, _HEIGHT * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).flatten()
+        colors = _colors_of(panels)
+        for axis, panel in zip(axes, panels, strict=False):
+            _draw(axis, panel, colors)
+        for axis in axes[len(panels) :]:
+            axis.remove()
+        _add_legend(figure, panels, colors, note)
+        if path is not None:
+            _save(figure, Path(path))
+    return figure
+
+
+def _colors_of(panels: Sequence[Panel]) -> dict[str, Any]:
+    labels = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
+    if len(labels) <= len(_COLORS):
+        return dict(zip(labels, _COLORS, strict=False))
+    # More than a palette can tell apart are most often the values of one setting: a scale shows their order.
+    return dict(zip(labels, mpl.colormaps["viridis"](np.linspace(0.0, 0.9, len(labels))), strict=True))
+
+
+def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
+    for curve in panel.curves:
+        seen = np.isfinite(curve.estimate)
+        color = colors[curve.label]
+        # A lone point has no line and no band to be seen by.
+        marker = "o" if seen.sum() == 1 else ""
+        axis.plot(curve.x[seen], curve.estimate[seen], color=color, linewidth=1.3, marker=marker, markersize=3.5)
+        if marker:
+            axis.vlines(curve.x[seen], curve.low[seen], curve.high[seen], color=color, linewidth=1.0)
+        axis.fill_between(
+            curve.x[seen], curve.low[seen], curve.high[seen], color=color, alpha=0.18, linewidth=0, zorder=1.5
+        )
+    for reference in panel.references:
+        color = colors.get(reference.of, "0.4")
+        if reference.x is None:
+            axis.axhline(float(np.asarray(reference.y)), color=color, linewidth=1.0, linestyle=(0, (4, 2)))
+        else:
+            axis.plot(reference.x, reference.y, **_marker(color))
+    axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label, yscale=panel.y_scale)
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if panel.y_scale == "linear":
+        axis.yaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
+        axis.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axis.tick_params(length=2.5, width=0.6)
+    axis.margins(x=0.02)
+    axis.set_xlim(panel.x_limits)
+    axis.set_ylim(panel.y_limits)
+
+
+def _marker(color: Any) -> dict[str, Any]:
+    return {
+        "color": color,
+        "linestyle": "none",
+        "marker": "D",
+        "markersize": 3.5,
+        "markeredgewidth": 0.9,
+        "markerfacecolor": "white",
+        "zorder": 3,
+    }
+
+
+def _add_legend(figure: Figure, panels: Sequence[Panel], colors: dict[str, Any], note: str) -> None:
+    """One legend below all panels; a paper's numbers stand there once, in grey, however many curves they follow."""
+    handles: dict[str, Any] = {}
+    lost: dict[str, str] = {}
+    for curve in (curve for panel in panels for curve in panel.curves):
+        band = Patch(facecolor=colors[curve.label], alpha=0.18, linewidth=0)
+        handles[curve.label] = (band, Line2D([], [], color=colors[curve.label], linewidth=1.3))
+        if curve.diverged:
+            lost[curve.label] = f" ({curve.diverged} of {curve.total} diverged)"
+    for reference in (reference for panel in panels for reference in panel.references):
+        dashed = Line2D([], [], color="0.4", linewidth=1.0, linestyle=(0, (4, 2)))
+        handles.setdefault(reference.label, dashed if reference.x is None else Line2D([], [], **_marker("0.4")))
+    if len(handles) < 2 and not note and not lost:
+        return
+    labels = [label + lost.get(label, "") for label in handles]
+    columns, lines = _layout(labels, figure.get_figwidth())
+    # The legend gets room of its own, so that the panels keep their size.
+    figure.set_figheight(figure.get_figheight() + _LINE * (lines + len(note.splitlines())) + 0.1)
+    legend = figure.legend(
+        list(handles.values()),
+        labels,
+        title=note or None,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        handlelength=1.8,
+        columnspacing=1.4,
+    )
+    legend.get_title().set(color="0.35", multialignment="center")
+
+
+def _layout(labels: Sequence[str], width: float) -> tuple[int, int]:
+    """The most columns, and then lines, in which the labels fit a width in inches."""
+    widths = [0.5 + 0.053 * len(label) for label in labels]
+    for columns in range(len(labels), 1, -1):
+        if sum(max(column) for column in np.array_split(widths, columns)) <= width:
+            return columns, math.ceil(len(labels) / columns)
+    return 1, len(labels)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    # Without the date, the same numbers make the same file.
+    figure.savefig(stem.with_name(stem.name + ".png"), dpi=250)
+    figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})

@@ -1,0 +1,178 @@
+"""Reads a run directory back, and refuses one that is damaged.
+
+    runs/<name>-<hash>/
+      config.yaml        the whole configuration
+      environment.json   versions, git revision, command, machine
+      status.json        {"state": "running" | "finished", "step": int, "steps": int}
+      metrics/<first>-<last>-<sha>.parquet   the rows of steps first < step <= last
+
+The parts of `metrics/` are named after their range (12 digits each) and the first 16 hexadecimal digits of their
+SHA-256, so a part that was cut short, edited, renamed or lost is noticed.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+_PART = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
+_COLUMNS = {"seed": pa.int32(), "step": pa.int64(), "metric": pa.string(), "group": pa.string(), "value": pa.float64()}
+_REPAIR = "run the same command again"
+
+
+class DamagedRunError(ValueError):
+    """A file of a run directory is missing, cut short or edited."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run directory holds.
+
+    Args:
+        config: the whole configuration, a nested mapping.
+        environment: versions, git revision, command and machine.
+        status: `state` (`"running"` or `"finished"`), `step` and `steps`.
+        metrics: one row a measurement, in the columns `seed`, one for each swept setting (`agent.step_size`), `step`
+            (from 1), `metric`, `group` (`""`: the whole network; both are categories) and `value`. A member that
+            diverged has NaN values from then on, and one row of the metric `diverged` whose value is the step.
+        name: the name of the directory.
+    """
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    status: dict[str, Any]
+    metrics: pd.DataFrame
+    name: str = "run"
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The swept settings, by their dotted names. A member of the run is a seed together with a value of each."""
+        return tuple(column for column in self.metrics.columns if column not in _COLUMNS)
+
+    @property
+    def short_names(self) -> dict[str, str]:
+        """What people call the settings: `step size` for `agent.step_size`, unless another setting ends so too."""
+        ends = [setting.rpartition(".")[2] for setting in self.settings]
+        return {
+            setting: (end if ends.count(end) == 1 else setting).replace("_", " ")
+            for setting, end in zip(self.settings, ends, strict=True)
+        }
+
+    @property
+    def last_step(self) -> int:
+        """How many steps the run has done."""
+        # A run that was killed between writing a part and writing its status has done what the part holds.
+        return max(int(self.status["step"]), 0 if self.metrics.empty else int(self.metrics["step"].max()))
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """Reads a run directory, finished or still running.
+
+    Args:
+        path: the directory `runs/<name>-<hash>`.
+
+    Returns:
+        The run. Its rows come in the order of their parts.
+
+    Raises:
+        DamagedRunError: if a file is missing or is not what it was when it was written.
+        ValueError: if the directory is not a run.
+    """
+    directory = Path(path)
+    if not (directory / "config.yaml").is_file():
+        raise ValueError(_no_run(directory))
+    status = _read(directory / "status.json", json.loads)
+    if not isinstance(status.get("step"), int):
+        raise DamagedRunError(f"{directory / 'status.json'} does not say at which step the run is; {_REPAIR}")
+    return Run(
+        config=_read(directory / "config.yaml", yaml.safe_load),
+        environment=_read(directory / "environment.json", json.loads),
+        status=status,
+        metrics=_read_metrics(directory / "metrics", status["step"]),
+        name=directory.resolve().name,
+    )
+
+
+def _no_run(directory: Path) -> str:
+    if not directory.is_dir():
+        return f"there is no directory {directory}; give the path of a run, such as runs/<name>-<hash>"
+    runs = sorted(child.parent.name for child in directory.glob("*/config.yaml"))
+    if runs:
+        return f"{directory} is not a run, but it holds {len(runs)}: give one of them, such as {directory / runs[0]}"
+    return f"{directory} is not a run: it has no config.yaml; give the path of a run, such as runs/<name>-<hash>"
+
+
+def _read(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        content = parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedRunError(f"{file} is missing; {_REPAIR}") from None
+    except (ValueError, yaml.YAMLError):
+        raise DamagedRunError(f"{file} cannot be read, it was cut short or edited; {_REPAIR}") from None
+    if not isinstance(content, dict):
+        raise DamagedRunError(f"{file} does not hold a mapping, it was cut short or edited; {_REPAIR}")
+    return content
+
+
+def _read_metrics(directory: Path, step: int) -> pd.DataFrame:
+    """The rows of all parts, after a check that the parts are whole and follow one another up to `step`."""
+    parts = []
+    reached = 0
+    # A file under another ending is one that a killed run had not finished writing.
+    for file in sorted(directory.glob("*.parquet")):
+        name = _PART.fullmatch(file.name)
+        if name is None:
+            raise DamagedRunError(f"{file} is not named <first>-<last>-<sha>.parquet, it was renamed; {_REPAIR}")
+        first, last = int(name[1]), int(name[2])
+        if first > reached:
+            raise DamagedRunError(f"{directory} lacks the part of steps {reached} to {first}, before {file}; {_REPAIR}")
+        if first < reached or last <= first:
+            raise DamagedRunError(f"{file} overlaps the part before it, which ends at step {reached}; {_REPAIR}")
+        parts.append(_read_part(file, first, last, name[3]))
+        reached = last
+    if reached < step:
+        raise DamagedRunError(f"{directory} lacks the part of steps {reached} to {step}; {_REPAIR}")
+
+    names = parts[0].column_names if parts else list(_COLUMNS)
+    for part in parts:
+        if part.column_names != names:
+            raise DamagedRunError(f"the parts of {directory} differ in their columns; {_REPAIR}")
+    table = pa.concat_tables(parts) if parts else pa.schema(_COLUMNS).empty_table()
+    # A few names repeated in millions of rows: categories keep them small and quick to select.
+    for column in ("metric", "group"):
+        encoded = table[column].dictionary_encode()
+        table = table.set_column(table.column_names.index(column), column, encoded)
+    return table.to_pandas()
+
+
+def _read_part(file: Path, first: int, last: int, digest: str) -> pa.Table:
+    content = file.read_bytes()
+    found = hashlib.sha256(content).hexdigest()[:16]
+    if found != digest:
+        raise DamagedRunError(
+            f"{file} is damaged, it was cut short or edited: its SHA-256 begins with {found}, not {digest}; {_REPAIR}"
+        )
+    try:
+        part = pq.read_table(pa.BufferReader(content))
+        schema = pa.schema([(name, _COLUMNS.get(name, pa.float64())) for name in part.column_names])
+        part = part.cast(schema)
+    except pa.ArrowException as error:
+        raise DamagedRunError(f"{file} is no table of metrics ({error}); {_REPAIR}") from None
+    missing = [name for name in _COLUMNS if name not in part.column_names]
+    if missing:
+        raise DamagedRunError(f"{file} has no column {missing[0]!r}; {_REPAIR}")
+    steps = part["step"].to_numpy()
+    if steps.size and not (first < steps.min() and steps.max() <= last):
+        raise DamagedRunError(
+            f"{file} holds steps {steps.min()} to {steps.max()}, which its name denies, it was renamed; {_REPAIR}"
+        )
+    return part

@@ -1,0 +1,188 @@
+"""Numbers over seeds: means of blocks, interquartile means, standard errors and bootstrap intervals.
+
+Members (seeds) lie along the first axis. A member that diverged is NaN there: it is left out, and the number of those
+that stayed is given beside the result, since what is left of a method that often diverges looks better than it is.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+Statistic: TypeAlias = Callable[..., np.ndarray]  # (values, axis=...) -> values without that axis
+
+_LARGEST_BATCH = 2**23  # numbers resampled at a time: 64 MB
+
+
+class Estimate(NamedTuple):
+    """A statistic over members, and an interval around it; each a number or an array `(...)`."""
+
+    value: np.ndarray | float
+    low: np.ndarray | float = np.nan
+    high: np.ndarray | float = np.nan
+    members: np.ndarray | int = 0  # how many members were finite
+
+
+def bin_means(
+    steps: ArrayLike, values: ArrayLike, width: int, last: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Means of consecutive blocks of steps that do not overlap.
+
+    Block $i$ of width $m$ holds the steps $i m < t \le (i + 1) m$, as steps are counted from 1. What is left behind the
+    last whole block is dropped.
+
+    Args:
+        steps: `(rows,)`, at which step each value was recorded, in any order.
+        values: `(..., rows)`.
+        width: $m$, in steps, at least 1.
+        last: the last step of the run, where the last block ends if it is whole. By default the largest of `steps`.
+
+    Returns:
+        `(blocks,)`, the left edge $i m$ of each block; and `(..., blocks)`, its mean: NaN if the block is empty or
+        holds a NaN.
+
+    Raises:
+        ValueError: if the width is below 1, a step is below 1, or the lengths differ.
+    """
+    steps, values = np.asarray(steps, np.int64), np.asarray(values, float)
+    if width < 1:
+        raise ValueError(f"bin_means got width={width}; a block is at least 1 step wide")
+    if steps.ndim != 1 or values.shape[-1:] != steps.shape:
+        raise ValueError(f"bin_means got steps {steps.shape} and values {values.shape}; write (rows,) and (..., rows)")
+    if steps.size and steps.min() < 1:
+        raise ValueError(f"bin_means got step {steps.min()}; steps are counted from 1")
+    if last is None:
+        last = int(steps.max(initial=0))
+
+    blocks = last // width
+    block_of = (steps - 1) // width
+    whole = block_of < blocks
+    count = np.bincount(block_of[whole], minlength=blocks)  # (blocks,)
+    leading = values.shape[:-1]
+    rows = values[..., whole].reshape(math.prod(leading), whole.sum())
+    sums = np.array([np.bincount(block_of[whole], row, minlength=blocks) for row in rows])
+    with np.errstate(invalid="ignore"):  # 0 / 0 in an empty block is the NaN that it shall be
+        means = sums.reshape(*leading, blocks) / count
+    return np.arange(blocks) * width, means
+
+
+def interquartile_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
+    r"""Mean of the middle half: the lowest and the highest $\lfloor n / 4 \rfloor$ of $n$ members are left out.
+
+    Less moved by a lucky or a broken seed than the mean, and less noisy than the median. NaN is not left out here.
+
+    Args:
+        values: the members lie along `axis`.
+        axis: which axis goes.
+
+    References:
+        Agarwal et al., `Deep reinforcement learning at the edge of the statistical precipice
+        <https://arxiv.org/abs/2108.13264>`_, NeurIPS 2021.
+    """
+    return stats.trim_mean(values, 0.25, axis=axis)
+
+
+def standard_error(values: ArrayLike) -> np.ndarray:
+    r"""Standard error of the mean over members, $\sqrt{\sum_i (x_i - \bar x)^2 / n} \, / \sqrt n$.
+
+    The variance is divided by $n$, not by $n - 1$, as in the figures that we hold ours against.
+
+    Args:
+        values: `(members, ...)`; what is not finite is left out.
+
+    Returns:
+        `(...)`; NaN for fewer than two members.
+    """
+    return _mean_and_error(values)[1]
+
+
+def standard_error_interval(values: ArrayLike) -> Estimate:
+    """The mean over members, and one standard error to either side.
+
+    Args:
+        values: `(members, ...)`; what is not finite is left out and not counted in `members`.
+
+    Returns:
+        Each `(...)`. With one member the interval is NaN, with none all is.
+    """
+    mean, error, members = _mean_and_error(values)
+    return Estimate(mean, mean - error, mean + error, members)
+
+
+def _mean_and_error(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    values = np.asarray(values, float)
+    finite = np.isfinite(values)
+    members = finite.sum(0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where there is no member is the NaN that it shall be
+        mean = np.where(finite, values, 0.0).sum(0) / members
+        deviation = np.where(finite, values, mean) - mean
+        error = np.sqrt((deviation**2).sum(0)) / members
+    return mean, np.where(members < 2, np.nan, error), members
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    statistic: Statistic = np.mean,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    method: Literal["percentile", "basic", "BCa"] = "percentile",
+    seed: int = 0,
+) -> Estimate:
+    """A statistic over members with its bootstrap interval: how it would vary with other seeds.
+
+    Args:
+        values: `(members, ...)`; what is not finite is left out and not counted in `members`.
+        statistic: `(values, axis=...) -> values`, such as `numpy.mean` or `interquartile_mean`.
+        level: the confidence, in (0, 1).
+        resamples: how often the members are drawn anew.
+        method: as in `scipy.stats.bootstrap`. Percentiles exist for any data; `"BCa"` corrects their bias, but is
+            undefined, NaN, for members that are all alike.
+        seed: of the resampling: the same values give the same interval.
+
+    Returns:
+        The statistic and its interval, each `(...)`. With one member the interval is NaN, with none all is.
+
+    Raises:
+        ValueError: if the level is not in (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"bootstrap_interval got level={level}; it lies between 0 and 1, such as 0.95")
+    values = np.asarray(values, float)
+    shape = values.shape[1:]
+    columns = values.reshape(values.shape[0], -1)  # (members, columns)
+    finite = np.isfinite(columns)
+    value, low, high = np.full((3, columns.shape[1]), np.nan)
+
+    # Columns that lack the same members are resampled together; members that diverge make few such sets.
+    patterns, pattern_of = np.unique(finite, axis=1, return_inverse=True)
+    for index, present in enumerate(patterns.T):
+        mine = pattern_of.reshape(-1) == index
+        sample = columns[np.ix_(present, mine)]
+        members = sample.shape[0]
+        if members:
+            value[mine] = statistic(sample, axis=0)
+        if members < 2:
+            continue
+        alike = (sample == sample[0]).all(0)  # no resampling moves these, and scipy warns of them
+        constant, varied = np.flatnonzero(mine)[alike], np.flatnonzero(mine)[~alike]
+        low[constant] = high[constant] = np.nan if method == "BCa" else sample[0, alike]
+        if not varied.size:
+            continue
+        sample = sample[:, ~alike]
+        interval = stats.bootstrap(
+            (sample,),
+            statistic,
+            axis=0,
+            vectorized=True,
+            confidence_level=level,
+            n_resamples=resamples,
+            batch=max(1, _LARGEST_BATCH // sample.size),
+            method=method,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+        low[varied], high[varied] = interval
+    return Estimate(value.reshape(shape), low.reshape(shape), high.reshape(shape), finite.sum(0).reshape(shape))

@@ -1,0 +1,148 @@
+"""Tables for the terminal, for Markdown and for spreadsheets."""
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from .statistics import Estimate
+
+Cell: TypeAlias = str | int | float | Estimate | None
+
+_UNKNOWN = "-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table, told apart from how it is shown.
+
+    Args:
+        title: above it.
+        columns: the heads.
+        rows: one cell a column: a text, a number, an `Estimate`, which people see as `0.58 [0.55, 0.61]`, or `None`
+            for nothing. A paper's number stands in a column of its own beside ours.
+        notes: lines below it.
+
+    Raises:
+        ValueError: if a row has not as many cells as there are columns.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Checks that the rows fit the columns."""
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"table {self.title!r} has {len(self.columns)} columns, but a row of {len(row)} cells: {tuple(row)}"
+                )
+
+    def to_terminal(self, console: Console | None = None) -> None:
+        """Prints the table, fitted to the width of the terminal."""
+        console = console or Console()
+        table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        for index, column in enumerate(self.columns):
+            numeric = self._is_numeric(index)
+            # A column of numbers never breaks within a number; its head may take two lines, to leave room for others.
+            narrow = numeric and max(len(format_cell(row[index])) for row in self.rows) < len(column)
+            head = Text(column.replace(" ", "\n") if narrow else column)
+            table.add_column(head, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(format_cell(cell)) for cell in row))  # a Text, so that rich takes no [..] for a style
+        console.print(Text(self.title, style="bold"))
+        console.print()
+        console.print(table)
+        console.print()
+        for note in self.notes:
+            console.print(Text(note))
+
+    def to_markdown(self) -> str:
+        """The table in Markdown, aligned so that it also reads well as plain text."""
+        texts = [[_escape(format_cell(cell)) for cell in row] for row in [self.columns, *self.rows]]
+        widths = [max(3, *(len(row[index]) for row in texts)) for index in range(len(self.columns))]
+        numeric = [self._is_numeric(index) for index in range(len(self.columns))]
+
+        def line(row: Sequence[str]) -> str:
+            cells = (text.rjust(w) if n else text.ljust(w) for text, w, n in zip(row, widths, numeric, strict=True))
+            return f"| {' | '.join(cells)} |"
+
+        rule = ["-" * (width - 1) + (":" if n else "-") for width, n in zip(widths, numeric, strict=True)]
+        lines = [f"### {self.title}", "", line(texts[0]), line(rule), *(line(row) for row in texts[1:])]
+        for note in self.notes:
+            lines += ["", note]
+        return "\n".join(lines) + "\n"
+
+    def to_csv(self) -> str:
+        """The table with all digits, without title and notes; an interval has columns `... low` and `... high`."""
+        spread = [any(isinstance(row[index], Estimate) for row in self.rows) for index in range(len(self.columns))]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        heads = (
+            [column, f"{column} low", f"{column} high"] if wide else [column]
+            for column, wide in zip(self.columns, spread, strict=True)
+        )
+        writer.writerow(head for group in heads for head in group)
+        for row in self.rows:
+            cells = (_csv_cells(cell, wide) for cell, wide in zip(row, spread, strict=True))
+            writer.writerow(cell for group in cells for cell in group)
+        return text.getvalue()
+
+    def _is_numeric(self, index: int) -> bool:
+        cells = [row[index] for row in self.rows if row[index] is not None]
+        return bool(cells) and not any(isinstance(cell, str) for cell in cells)
+
+
+def format_cell(cell: Cell) -> str:
+    """A cell as people read it: an interval decides how many digits stand for something.
+
+    Args:
+        cell: a text, a number, an `Estimate` of one number, or `None`.
+
+    Returns:
+        `0.58 [0.55, 0.61]` for an estimate; four significant digits for a number without an interval; a hyphen for NaN.
+    """
+    if cell is None:
+        return ""
+    if isinstance(cell, Estimate):
+        return _format_estimate(float(cell.value), float(cell.low), float(cell.high))
+    if isinstance(cell, float):
+        return _UNKNOWN if math.isnan(cell) else f"{cell:.4g}"
+    return str(cell)
+
+
+def _format_estimate(value: float, low: float, high: float) -> str:
+    half = (high - low) / 2
+    if not math.isfinite(half) or half == 0 or not math.isfinite(value):
+        return format_cell(value)
+    largest = max(abs(low), abs(high), abs(value))
+    # The first digit of the half-width is the last one that is worth a place.
+    digits = max(1, math.floor(math.log10(largest)) - math.floor(math.log10(half)) + 1)
+    if 1e-4 <= largest < 1e6:
+        decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
+        return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+    return f"{value:.{digits}g} [{low:.{digits}g}, {high:.{digits}g}]"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _csv_cells(cell: Cell, wide: bool) -> list[str | int | float]:
+    if isinstance(cell, Estimate):
+        return [_csv_number(float(number)) for number in (cell.value, cell.low, cell.high)]
+    first = "" if cell is None else _csv_number(cell) if isinstance(cell, float) else cell
+    return [first, "", ""] if wide else [first]
+
+
+def _csv_number(number: float) -> float | str:
+    return "" if math.isnan(number) else float(number)

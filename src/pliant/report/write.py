@@ -1,0 +1,103 @@
+"""The report that any run gets without being asked for more."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+from .curves import Curve, Panel, curves_of, plot
+from .load import Run, load
+from .summary import summary
+from .tables import Table
+
+_POINTS = 100  # of a curve, at the most about twice as many: more than a column of a paper can show
+
+
+def write(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
+    """Writes the default report of a run: the curves of every metric, and what the run came to.
+
+        report.md       figures and table
+        summary.csv     the table
+        curves.csv      the numbers behind the figures
+        <metric>.png, <metric>.pdf   interquartile mean and 95 % bootstrap interval over seeds, a panel for each group
+
+    Args:
+        run_dir: the run's directory; it is only read.
+        out_dir: where to write; made if need be. The files of an earlier report there are replaced.
+
+    Returns:
+        The path of `report.md`.
+
+    Raises:
+        DamagedRunError: if a file of the run is damaged.
+        ValueError: if the directory is no run, or the run has not recorded anything yet.
+    """
+    run, out = load(run_dir), Path(out_dir)
+    table = summary(run)
+    out.mkdir(parents=True, exist_ok=True)
+
+    figures, numbers = [], []
+    for metric in dict.fromkeys(row[0] for row in table.rows):
+        bin = _bin(run, str(metric))
+        groups, panels = _panels(run, str(metric), bin)
+        stem = re.sub(r"[^\w.-]+", "_", str(metric))
+        plot(panels, out / f"{stem}.png", note=_note(run, bin))
+        figures.append(f"![{metric}]({stem}.png)")
+        numbers += [(metric, g, curve) for g, panel in zip(groups, panels, strict=True) for curve in panel.curves]
+
+    (out / "summary.csv").write_text(table.to_csv(), encoding="utf-8")
+    (out / "curves.csv").write_text(_numbers(numbers).to_csv(), encoding="utf-8")
+    report = out / "report.md"
+    report.write_text(_markdown(run, table, figures), encoding="utf-8")
+    return report
+
+
+def _bin(run: Run, metric: str) -> int | None:
+    """A point for each recorded step, unless these are too many to see: then blocks of so many steps."""
+    steps = set(run.metrics.loc[run.metrics["metric"] == metric, "step"])
+    return _nice(run.last_step / _POINTS) if len(steps) > 2 * _POINTS else None
+
+
+def _panels(run: Run, metric: str, bin: int | None) -> tuple[list[str], list[Panel]]:
+    """The groups of units that the metric was recorded of, and a panel for each."""
+    groups = list(dict.fromkeys(run.metrics.loc[run.metrics["metric"] == metric, "group"]))
+    panels = [
+        Panel(
+            curves_of(run, metric, bin=bin, statistic="iqm", group=group),
+            y_label=metric.replace("_", " "),
+            title=group or ("whole network" if len(groups) > 1 else ""),
+        )
+        for group in groups
+    ]
+    return groups, panels
+
+
+def _nice(width: float) -> int:
+    """The next number of the form 1, 2 or 5 times a power of ten."""
+    power = 10 ** math.floor(math.log10(width))
+    return max(1, round(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= width)))
+
+
+def _note(run: Run, bin: int | None) -> str:
+    seeds = len(set(run.metrics["seed"]))
+    note = f"interquartile mean and 95 % interval, {seeds} seed{'s' if seeds > 1 else ''}"
+    return note if bin is None else f"{note}\nof the means of blocks of {bin:,} steps"
+
+
+def _numbers(curves: list[tuple[object, str, Curve]]) -> Table:
+    rows = [
+        [str(metric), group, curve.label, int(x), float(estimate), float(low), float(high), int(members)]
+        for metric, group, curve in curves
+        for x, estimate, low, high, members in zip(
+            curve.x, curve.estimate, curve.low, curve.high, curve.members, strict=True
+        )
+    ]
+    return Table("curves", ["metric", "group", "curve", "step", "estimate", "low", "high", "seeds"], rows)
+
+
+def _markdown(run: Run, table: Table, figures: list[str]) -> str:
+    command = run.environment.get("command")
+    parts = [f"# {run.name}"]
+    if command:
+        parts.append(f"```\n{command if isinstance(command, str) else ' '.join(map(str, command))}\n```")
+    return "\n\n".join([*parts, *figures, table.to_markdown()])

@@ -1,0 +1,21 @@
+"""What all tests share: a CPU with two devices, a cache of compiled programs, and a strict JAX."""
+
+import os
+import pathlib
+
+# Environment variables, so that the programs that a test starts have them too. JAX reads them when it is imported.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)  # so that sharding is tested on any machine
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A typed PRNG key; whoever receives it consumes it."""
+    return jax.random.key(0)

@@ -1,0 +1,121 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pliant.core.units import Group, Outgoing, Wiring
+from pliant.diagnostics import active_fraction, dormant_fraction, inactive_fraction, saturated_fraction
+from pliant.diagnostics._active_fraction import active_fraction_of
+from pliant.diagnostics._dormant_fraction import dormant_fraction_of
+from pliant.diagnostics._inactive_fraction import inactive_fraction_of
+from pliant.diagnostics._saturated_fraction import saturated_fraction_of
+
+dormant_fraction_of = jax.jit(dormant_fraction_of, static_argnames="threshold")
+inactive_fraction_of = jax.jit(inactive_fraction_of, static_argnames="threshold")
+saturated_fraction_of = jax.jit(saturated_fraction_of, static_argnames="threshold")
+active_fraction_of = jax.jit(active_fraction_of)
+
+
+def rows(measure, features):
+    return {row: float(value) for row, value in jax.jit(measure)(features=features).items()}
+
+
+@pytest.mark.parametrize(("threshold", "wanted"), [(0.0, 0.25), (0.5, 0.25), (0.7, 0.75), (2.7, 1.0)])
+def test_dormant_units_by_hand(threshold, wanted):
+    # Mean magnitudes (0, 0.4, 0.4, 1.6), their mean 0.6, scores (0, 0.667, 0.667, 2.667).
+    h = jnp.array([[0, 0.4, -0.8, 1.6], [0, -0.4, 0, -1.6]])
+    assert dormant_fraction_of(h, threshold=threshold) == wanted
+
+
+@pytest.mark.parametrize(("threshold", "wanted"), [(0.5, 0.0), (0.7, 0.75)])
+def test_dormant_units_without_dead_ones(threshold, wanted):
+    # Mean magnitudes (0.5, 0.5, 0.5, 1.5), their mean 0.75, scores (0.667, 0.667, 0.667, 2).
+    h = jnp.array([[0.5, 0, 1, 1.5], [0.5, 1, 0, 1.5]])
+    assert dormant_fraction_of(h, threshold=threshold) == wanted
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1])
+def test_a_dead_group_is_all_dormant(threshold):
+    assert dormant_fraction_of(jnp.zeros((3, 4)), threshold=threshold) == 1.0
+
+
+def test_at_zero_only_units_that_are_never_active_are_dormant():
+    # The second unit is active once in a thousand samples, by next to nothing.
+    h = jnp.zeros((1000, 4)).at[7, 1].set(1e-30).at[:, 2:].set(1.0)
+    assert dormant_fraction_of(h) == 0.25
+
+
+def test_inactive_units_by_hand():
+    # Active on 0, 9, 10 and 11 of 1000 samples: less than 1 % are the first two.
+    h = np.zeros((1000, 4))
+    h[:9, 1] = h[:10, 2] = h[:11, 3] = -3.0
+    assert inactive_fraction_of(h) == 0.5
+    # Of 50 samples of space and batch, one is 2 %: below 4 %, not below 2 %.
+    h = jnp.zeros((10, 5, 2)).at[3, 3, 0].set(1.0)
+    assert inactive_fraction_of(h, threshold=0.04) == 1.0
+    assert inactive_fraction_of(h, threshold=0.02) == 0.5
+
+
+def test_active_and_saturated_pairs_by_hand():
+    # Not zero: 4 of 6. Magnitude above 0.9: -0.95 and 1, so 2 of 6; above 0.4: 3 of 6 (0.4 itself is not above).
+    h = jnp.array([[0, -0.95, 0.4], [0, 1.0, 0.5]])
+    np.testing.assert_allclose(active_fraction_of(h), 4 / 6, rtol=1e-6)
+    np.testing.assert_allclose(saturated_fraction_of(h), 2 / 6, rtol=1e-6)
+    np.testing.assert_allclose(saturated_fraction_of(h, threshold=0.4), 3 / 6, rtol=1e-6)
+
+
+def test_a_unit_read_twice_is_dormant_if_it_is_so_in_both():
+    # The first unit is dead in both activations, the second in one, the third in none.
+    left, right = jnp.array([[0.0, 0, 1], [0, 0, 1]]), jnp.array([[0.0, 1, 1], [0, 1, 1]])
+    np.testing.assert_allclose(dormant_fraction_of(left, right), 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(inactive_fraction_of(left, right), 1 / 3, rtol=1e-6)
+    # A third of the pairs of `left` is active and two thirds of those of `right`.
+    np.testing.assert_allclose(active_fraction_of(left, right), 1 / 2, rtol=1e-6)
+    np.testing.assert_allclose(saturated_fraction_of(left, right), 1 / 2, rtol=1e-6)
+
+
+def test_rows_are_groups_and_the_network(wiring):
+    # conv, 2 samples x 4 positions: unit 0 is 1 at two of eight, unit 1 at all, unit 2 nowhere.
+    conv = jnp.zeros((2, 4, 3)).at[:, 0, 0].set(1.0).at[:, :, 1].set(1.0)
+    # stream, read twice: unit 0 is 0 on the left and 1 on the right, unit 1 is 0.5 in both.
+    features = {
+        "conv": conv,
+        "stream@left": jnp.array([[0, 0.5], [0, 0.5]]),
+        "stream@right": jnp.array([[1, 0.5], [1, 0.5]]),
+    }
+    # Of the network's five units one is dead.
+    assert rows(dormant_fraction(wiring), features) == pytest.approx({"conv": 1 / 3, "stream": 0, "": 1 / 5})
+    # Means (0.25, 1, 0), their mean 0.417, scores (0.6, 2.4, 0); stream: left (0, 2), right (1.33, 0.67): none in both.
+    wanted = {"conv": 2 / 3, "stream": 0, "": 2 / 5}
+    assert rows(dormant_fraction(wiring, threshold=0.6001), features) == pytest.approx(wanted)
+    # Unit 0 of conv is active on 25 % of the samples.
+    assert rows(inactive_fraction(wiring, threshold=0.26), features) == pytest.approx(wanted)
+    assert rows(inactive_fraction(wiring), features) == pytest.approx({"conv": 1 / 3, "stream": 0, "": 1 / 5})
+    # conv: 2 + 8 + 0 of 24 pairs; stream: 1/2 on the left and 1 on the right; network: (3 * 10 / 24 + 2 * 3 / 4) / 5.
+    assert rows(active_fraction(wiring), features) == pytest.approx({"conv": 10 / 24, "stream": 3 / 4, "": 0.55})
+    # Above 0.9: conv as before; stream: none on the left, half on the right; network: (3 * 10 / 24 + 2 / 4) / 5.
+    assert rows(saturated_fraction(wiring), features) == pytest.approx({"conv": 10 / 24, "stream": 1 / 4, "": 0.35})
+    assert rows(saturated_fraction(wiring, threshold=1.0), features) == {"conv": 0, "stream": 0, "": 0}
+
+
+def test_a_choice_of_groups_is_the_network(wiring):
+    features = {"conv": jnp.zeros((2, 4, 3))}
+    assert rows(dormant_fraction(wiring.only("conv")), features) == {"conv": 1.0, "": 1.0}
+
+
+@pytest.mark.parametrize("factory", [dormant_fraction, inactive_fraction, active_fraction, saturated_fraction])
+def test_features_of_another_network_are_refused(factory):
+    wiring = Wiring({"h": Group("h", 4, (), (), (Outgoing("out", 0, feature="h"),))})
+    with pytest.raises(ValueError, match="features has no 'h'"):
+        factory(wiring)(features={"g": jnp.ones((2, 4))})
+    with pytest.raises(ValueError, match=r"features\['h'\] has shape \(2, 3\)"):
+        factory(wiring)(features={"h": jnp.ones((2, 3))})
+
+
+@pytest.mark.parametrize(
+    ("factory", "threshold"),
+    [(dormant_fraction, -0.1), (inactive_fraction, 0.0), (inactive_fraction, 1.5), (saturated_fraction, -1.0)],
+)
+def test_thresholds_outside_their_range_are_refused(factory, threshold, wiring):
+    with pytest.raises(ValueError, match=rf"{factory.__name__}\(threshold={threshold}\): write"):
+        factory(wiring, threshold=threshold)

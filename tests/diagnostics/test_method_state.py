@@ -1,0 +1,98 @@
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from pliant.core.base import Edit, Surgery, every, nothing_fresh, plastic
+from pliant.diagnostics import replacements, unit_age, unit_utility
+
+
+class Counts(NamedTuple):
+    age: dict
+    utility: dict
+    replaced: dict
+
+
+class Rating(NamedTuple):
+    utility: dict
+
+
+class Ages(NamedTuple):
+    age: dict
+    replaced: dict
+
+
+def rows(measure, state):
+    return {row: float(value) for row, value in jax.jit(measure)(method_state=state).items()}
+
+
+FIRST = Counts(
+    age={"conv": jnp.array([1, 5, 9]), "stream": jnp.array([0, 4])},
+    utility={"conv": jnp.array([0.5, 0.25, 0.75]), "stream": jnp.array([2.0, 1.0])},
+    replaced={"conv": jnp.array(3), "stream": jnp.array(0)},
+)
+
+
+def method(state):
+    """A surgery that does nothing but have this state."""
+    return Surgery(lambda params: state, lambda params, state, **signals: (Edit(params, nothing_fresh(params)), state))
+
+
+def state_of(*methods):
+    return plastic(optax.adam(1e-3), *methods).init({"age": jnp.ones((3, 2)), "conv": {"kernel": jnp.ones((3, 2))}})
+
+
+# conv has ages 1, 5, 9 and utilities 0.5, 0.25, 0.75; stream has ages 0, 4 and utilities 2, 1.
+@pytest.mark.parametrize(
+    ("statistic", "age", "utility"),
+    [
+        ("mean", {"conv": 5, "stream": 2}, {"conv": 0.5, "stream": 1.5}),
+        ("median", {"conv": 5, "stream": 2}, {"conv": 0.5, "stream": 1.5}),
+        ("min", {"conv": 1, "stream": 0}, {"conv": 0.25, "stream": 1}),
+        ("max", {"conv": 9, "stream": 4}, {"conv": 0.75, "stream": 2}),
+    ],
+)
+def test_age_and_utility_by_hand(wiring, statistic, age, utility):
+    state = state_of(every(10, method(FIRST)))
+    assert rows(unit_age(wiring, statistic=statistic), state) == age
+    assert rows(unit_utility(wiring, statistic=statistic), state) == utility
+
+
+def test_replacements_by_hand(wiring):
+    assert rows(replacements(wiring), state_of(method(FIRST))) == {"conv": 3, "stream": 0, "": 3}
+
+
+def test_a_second_method_adds_its_replacements_and_makes_units_young(wiring):
+    # conv: the smaller of (1, 5, 9) and (7, 2, 0), mean (1 + 2 + 0) / 3.
+    second = Ages(age={"conv": jnp.array([7, 2, 0])}, replaced={"conv": jnp.array(4)})
+    state = state_of(method(FIRST), method(second))
+    assert rows(unit_age(wiring), state) == {"conv": 1, "stream": 2}
+    assert rows(replacements(wiring), state) == {"conv": 7, "stream": 0, "": 7}
+    assert rows(unit_utility(wiring), state) == {"conv": 0.5, "stream": 1.5}
+
+
+def test_two_ratings_of_one_group_are_refused(wiring):
+    with pytest.raises(ValueError, match="2 methods rate the units of group 'conv'"):
+        unit_utility(wiring)(method_state=state_of(method(FIRST), method(FIRST)))
+
+
+@pytest.mark.parametrize("factory", [unit_age, unit_utility, replacements])
+def test_plain_backpropagation_has_no_rows(factory, wiring):
+    # The optimizer's moments of a parameter called `age` are nobody's age, and a utility of weights is none of units.
+    assert rows(factory(wiring), optax.adam(1e-3).init({"age": {"conv": jnp.ones((3, 2))}})) == {}
+    per_weight = Rating(utility={"conv": jnp.ones((3, 2)), "stream": {"kernel": jnp.ones(2)}})
+    assert rows(factory(wiring), state_of(method(per_weight))) == {}
+
+
+def test_only_the_groups_of_the_wiring_are_measured(wiring):
+    state = state_of(method(FIRST))
+    assert rows(unit_age(wiring.only("stream")), state) == {"stream": 2}
+    assert rows(replacements(wiring.only("stream")), state) == {"stream": 0, "": 0}
+
+
+@pytest.mark.parametrize("factory", [unit_age, unit_utility])
+def test_refuses_an_unknown_statistic(factory, wiring):
+    with pytest.raises(ValueError, match="statistic='sum': write one of 'mean', 'median', 'min', 'max'"):
+        factory(wiring, statistic="sum")

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pliant.core.units import Group, Outgoing, Wiring
+from pliant.diagnostics import approximate_rank, effective_rank, rank, stable_rank
+from pliant.diagnostics._approximate_rank import approximate_rank_of
+from pliant.diagnostics._effective_rank import effective_rank_of
+from pliant.diagnostics._rank import rank_of
+from pliant.diagnostics._stable_rank import stable_rank_of
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "ranks.npz", allow_pickle=False)
+RANKS = {
+    "rank": jax.jit(rank_of, static_argnums=1),
+    "effective": jax.jit(effective_rank_of),
+    "approximate": jax.jit(approximate_rank_of, static_argnums=1),
+    "stable": jax.jit(stable_rank_of, static_argnums=(1, 2)),
+}
+
+
+@pytest.mark.parametrize("i", range(5))
+def test_ranks_are_those_of_the_authors(i):
+    matrix = GOLDEN[f"matrix{i}"]
+    assert RANKS["rank"](matrix, 0.0) == GOLDEN[f"rank{i}"]
+    np.testing.assert_allclose(RANKS["effective"](matrix), GOLDEN[f"effective_rank{i}"], rtol=2e-6)
+    assert RANKS["approximate"](matrix) == GOLDEN[f"approximate_rank{i}"]
+    assert RANKS["stable"](matrix) == GOLDEN[f"stable_rank_abs{i}"]
+
+
+@pytest.mark.parametrize("i", range(5))
+def test_rank_leaves_out_the_rounding_noise_as_numpy_does(i):
+    # Matrices 2 and 4 are products of rank 10 and 1, stored in float32.
+    matrix = GOLDEN[f"matrix{i}"]
+    assert RANKS["rank"](matrix) == np.linalg.matrix_rank(matrix) == [20, 20, 10, 30, 1][i]
+
+
+def test_ranks_of_a_diagonal():
+    # Squares: 100 + 25 + 4 + 1 + 0.25 + 0.0025 + 0.0001 = 130.2526, of which 99 % is 128.95: 125 < 128.95 <= 129.
+    # Sum 18.56, of which 99 % is 18.3744: 18 < 18.3744 <= 18.5. Entropy of the shares (0.5388, 0.2694, 0.1078, 0.0539,
+    # 0.0269, 0.0027, 0.0005): 1.201350, exp = 3.324592. Squared Frobenius norm over squared largest: 130.2526 / 100.
+    matrix = jnp.diag(jnp.array([10, 5, 2, 1, 0.5, 0.05, 0.01, 0]))
+    assert RANKS["rank"](matrix) == 7
+    np.testing.assert_allclose(RANKS["effective"](matrix), 3.324592, rtol=1e-6)
+    assert RANKS["approximate"](matrix) == 3
+    assert RANKS["stable"](matrix) == 5
+    np.testing.assert_allclose(RANKS["stable"](matrix, "frobenius"), 1.302526, rtol=1e-6)
+
+
+def test_ranks_of_nothing():
+    matrix = jnp.zeros((6, 4))
+    assert RANKS["rank"](matrix) == RANKS["rank"](matrix, 0.0) == 0
+    assert RANKS["effective"](matrix) == 1.0
+    assert RANKS["approximate"](matrix) == 1
+    assert RANKS["stable"](matrix) == 1
+    assert RANKS["stable"](matrix, "frobenius") == 1.0
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e15])
+def test_ranks_do_not_depend_on_scale_or_on_which_way_the_matrix_lies(scale):
+    matrix = GOLDEN["matrix3"]
+    for measure in (*RANKS.values(), jax.jit(lambda m: stable_rank_of(m, "frobenius"))):
+        wanted = measure(matrix)
+        np.testing.assert_allclose(measure(matrix * np.float32(scale)), wanted, rtol=1e-5)
+        np.testing.assert_allclose(measure(matrix.T), wanted, rtol=1e-5)
+
+
+def test_many_samples_cost_no_memory_but_their_own():
+    # 100 images of 32 x 32; a square of that many samples would take 40 GB. The columns are equal: sigma = (452.5, 0).
+    matrix = jnp.ones((102400, 2))
+    assert RANKS["rank"](matrix) == RANKS["approximate"](matrix) == RANKS["stable"](matrix) == 1
+
+
+def test_proportion_and_tolerance():
+    # sigma = 4, 3, 2, 1: shares of the sum 0.4, 0.7, 0.9, 1; of the squares 16/30, 25/30, 29/30, 1.
+    matrix = jnp.diag(jnp.array([1.0, 4, 3, 2]))
+    assert [int(RANKS["stable"](matrix, "cumulative", p)) for p in (0.3, 0.5, 0.8, 0.95, 1.0)] == [1, 2, 3, 4, 4]
+    assert [int(RANKS["approximate"](matrix, p)) for p in (0.5, 0.8, 0.9, 1.0)] == [1, 2, 3, 4]
+    # Noise is 4 * max(4, 4) * 2^-23: above 2 and below 3 at a tolerance of 2.5 / 16 * 2^23.
+    assert RANKS["rank"](matrix, 2.5 / 16 * 2**23) == 2
+
+
+def test_rows_are_activations_and_positions_count_as_samples(wiring):
+    # conv is (2 samples, 4 positions, 3 units), with one sample all zero: as 8 x 3 its rank is 2, as 2 x 12 it were 1.
+    conv = jnp.zeros((2, 4, 3)).at[0, 0, 0].set(1.0).at[0, 1, 1].set(1.0)
+    features = {"conv": conv, "stream@left": jnp.eye(2), "stream@right": jnp.ones((2, 2))}
+    wanted = {"conv": 2, "stream@left": 2, "stream@right": 1}
+    for factory in (rank, effective_rank, approximate_rank, stable_rank):
+        rows = jax.jit(factory(wiring))(features=features)
+        assert rows.keys() == wanted.keys()
+        for row, value in wanted.items():
+            np.testing.assert_allclose(rows[row], value, rtol=1e-5)
+
+
+def test_options_reach_the_numbers():
+    wiring = Wiring({"h": Group("h", 4, (), (), (Outgoing("out", 0, feature="h"),))})
+    features = {"h": jnp.diag(jnp.array([4.0, 3, 2, 1]))}
+    # Frobenius: 30 / 16.
+    for measure, wanted in [
+        (rank(wiring, tolerance=2.5 / 16 * 2**23), 2),
+        (approximate_rank(wiring, proportion=0.5), 1),
+        (stable_rank(wiring, proportion=0.5), 2),
+        (stable_rank(wiring, definition="frobenius"), 1.875),
+    ]:
+        np.testing.assert_allclose(jax.jit(measure)(features=features)["h"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "message"),
+    [
+        (rank, {"tolerance": -1.0}, r"rank\(tolerance=-1.0\): write 0"),
+        (approximate_rank, {"proportion": 0.0}, r"approximate_rank\(proportion=0.0\)"),
+        (stable_rank, {"proportion": 1.5}, r"stable_rank\(proportion=1.5\)"),
+        (stable_rank, {"definition": "nuclear"}, "definition='nuclear': write one of 'cumulative', 'frobenius'"),
+    ],
+)
+def test_refuses(factory, options, message, wiring):
+    with pytest.raises(ValueError, match=message):
+        factory(wiring, **options)
+
+
+@pytest.mark.parametrize("function", [rank_of, effective_rank_of, approximate_rank_of, stable_rank_of])
+def test_refuses_what_is_no_matrix(function):
+    with pytest.raises(ValueError, match=r"got shape \(2, 3, 4\); write features.reshape"):
+        function(jnp.ones((2, 3, 4)))

@@ -1,0 +1,94 @@
+"""A small run directory, written by hand as the format says."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+SETTING = "agent.step_size"
+
+
+def write_part(directory: Path, first: int, last: int, rows: pd.DataFrame) -> Path:
+    buffer = io.BytesIO()
+    rows.astype({"seed": "int32"}).to_parquet(buffer, index=False)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+    file = directory / f"{first:012d}-{last:012d}-{digest}.parquet"
+    file.write_bytes(buffer.getvalue())
+    return file
+
+
+class RunWriter:
+    """Writes run directories below a temporary one."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def __call__(
+        self,
+        rows: Sequence[Mapping],
+        ends: Sequence[int] = (100,),
+        *,
+        name: str = "toy-0123abcd",
+        step: int | None = None,
+        state: str = "finished",
+    ) -> Path:
+        directory = self.root / name
+        (directory / "metrics").mkdir(parents=True)
+        (directory / "config.yaml").write_text(yaml.safe_dump({"problem": {"name": "toy"}, "seeds": 4}))
+        (directory / "environment.json").write_text(json.dumps({"command": "pliant run toy", "jax": "0.10"}))
+        status = {"state": state, "step": ends[-1] if step is None else step, "steps": ends[-1]}
+        (directory / "status.json").write_text(json.dumps(status))
+        frame = pd.DataFrame(list(rows))
+        for first, last in zip([0, *ends], ends, strict=False):
+            write_part(directory / "metrics", first, last, frame[(first < frame["step"]) & (frame["step"] <= last)])
+        return directory
+
+
+def rows_of(metric: str, values: Mapping, group: str = "", every: int = 1) -> Iterator[dict]:
+    """Rows of `values`: {(seed, step size) or seed: [value at step `every`, 2 * `every`, ...]}."""
+    for member, series in values.items():
+        seed, settings = (member[0], {SETTING: member[1]}) if isinstance(member, tuple) else (member, {})
+        for index, value in enumerate(series):
+            yield {
+                "seed": seed,
+                **settings,
+                "step": (index + 1) * every,
+                "metric": metric,
+                "group": group,
+                "value": float(value),
+            }
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> RunWriter:
+    return RunWriter(tmp_path / "runs")
+
+
+@pytest.fixture(name="write_part")
+def write_part_fixture():
+    return write_part
+
+
+@pytest.fixture(name="rows_of")
+def rows_of_fixture():
+    return rows_of
+
+
+@pytest.fixture
+def sweep(write_run: RunWriter) -> Path:
+    """Two step sizes, four seeds, four steps in two parts; seed 3 of the larger step size diverges at step 3."""
+    nan = float("nan")
+    error = {(seed, 0.01): [seed, seed + 1, seed + 2, seed + 3] for seed in range(4)}
+    error |= {(seed, 0.1): [10 * seed] * 4 for seed in range(3)} | {(3, 0.1): [30, 30, nan, nan]}
+    rows = [
+        *rows_of("error", error),
+        *rows_of("dormant", {member: [0.0, 0.5] for member in error}, "Dense_0", every=2),
+        *rows_of("dormant", {member: [0.25, 0.75] for member in error}, "Dense_1", every=2),
+        {"seed": 3, SETTING: 0.1, "step": 3, "metric": "diverged", "group": "", "value": 3.0},
+    ]
+    return write_run(rows, ends=(2, 4))

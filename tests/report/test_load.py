@@ -1,0 +1,162 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pliant.report import DamagedRunError, load
+
+
+def parts(directory):
+    return sorted((directory / "metrics").iterdir())
+
+
+def test_round_trip(sweep):
+    run = load(sweep)
+    assert run.name == "toy-0123abcd"
+    assert run.config == {"problem": {"name": "toy"}, "seeds": 4}
+    assert run.environment["jax"] == "0.10"
+    assert run.status == {"state": "finished", "step": 4, "steps": 4}
+    assert run.settings == ("agent.step_size",)
+    assert run.last_step == 4
+    # 8 members: 4 errors each, and 2 steps of 2 groups; one row says who diverged.
+    assert len(run.metrics) == 8 * (4 + 4) + 1
+    rows = run.metrics
+    member = rows[(rows["seed"] == 2) & (rows["agent.step_size"] == 0.01) & (rows["metric"] == "error")]
+    np.testing.assert_array_equal(member["step"], [1, 2, 3, 4])
+    np.testing.assert_array_equal(member["value"], [2.0, 3.0, 4.0, 5.0])
+
+
+def test_reads_categories_and_narrow_numbers_alike(write_run, write_part, rows_of):
+    # Another writer may store names as categories and values as float32: the report reads them as the same thing.
+    directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(2,))
+    (part,) = parts(directory)
+    frame = pd.read_parquet(part).astype({"metric": "category", "value": "float32"})
+    part.unlink()
+    write_part(directory / "metrics", 0, 2, frame)
+    run = load(directory)
+    assert run.metrics["value"].dtype == np.float64
+    assert list(run.metrics["metric"]) == ["error", "error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="value"), "has no column 'value'"),
+        (lambda frame: frame.assign(value="high"), "is no table of metrics"),
+        (lambda frame: frame.assign(width=1.0), "differ in their columns"),
+    ],
+)
+def test_notices_parts_that_are_whole_but_wrong(write_run, write_part, rows_of, change, message):
+    directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(1, 2))
+    part = parts(directory)[1]
+    frame = pd.read_parquet(part)
+    part.unlink()
+    write_part(directory / "metrics", 1, 2, change(frame))
+    with pytest.raises(DamagedRunError, match=message):
+        load(directory)
+
+
+def test_a_run_that_has_only_begun_has_no_rows(write_run, rows_of):
+    directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(2,), state="running", step=0)
+    shutil.rmtree(directory / "metrics")
+    run = load(directory)
+    assert run.metrics.empty
+    assert run.last_step == 0
+
+
+def test_a_part_may_be_ahead_of_the_status(write_run, rows_of):
+    # Killed between the two writes: step 2 is done, though the status still says 1.
+    assert load(write_run([*rows_of("error", {0: [1, 2]})], ends=(1, 2), step=1, state="running")).last_step == 2
+
+
+def test_an_unfinished_file_is_no_part(sweep):
+    (sweep / "metrics" / ".000000000004-000000000006.parquet.tmp").write_bytes(b"PAR1")
+    assert load(sweep).last_step == 4
+
+
+def test_names_a_truncated_part(sweep):
+    part = parts(sweep)[1]
+    part.write_bytes(part.read_bytes()[:-7])
+    with pytest.raises(DamagedRunError, match=rf"{part.name} is damaged.*run the same command again"):
+        load(sweep)
+
+
+def test_names_an_edited_part(sweep):
+    part = parts(sweep)[0]
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(DamagedRunError, match=rf"{part.name} is damaged.*run the same command again"):
+        load(sweep)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"), [(0, "lacks the part of steps 0 to 2"), (1, "lacks the part of steps 2 to 4")]
+)
+def test_notices_a_missing_part(sweep, index, message):
+    parts(sweep)[index].unlink()
+    with pytest.raises(DamagedRunError, match=f"{message}.*run the same command again"):
+        load(sweep)
+
+
+def test_notices_a_lost_metrics_folder(sweep):
+    shutil.rmtree(sweep / "metrics")
+    with pytest.raises(DamagedRunError, match="lacks the part of steps 0 to 4"):
+        load(sweep)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("copy.parquet", "is not named <first>-<last>-<sha>.parquet"),
+        ("000000000002-000000000006-{sha}.parquet", "overlaps the part before it"),
+        ("000000000004-000000000006-{sha}.parquet", "holds steps 3 to 4, which its name denies"),
+    ],
+)
+def test_notices_a_copy_under_another_name(sweep, name, message):
+    part = parts(sweep)[1]
+    shutil.copy(part, part.with_name(name.format(sha=part.stem[-16:])))
+    with pytest.raises(DamagedRunError, match=message):
+        load(sweep)
+
+
+@pytest.mark.parametrize("file", ["environment.json", "status.json"])
+def test_names_a_missing_or_broken_file(sweep, file):
+    (sweep / file).write_text('{"state": "runn')
+    with pytest.raises(DamagedRunError, match=f"{file} cannot be read"):
+        load(sweep)
+    (sweep / file).unlink()
+    with pytest.raises(DamagedRunError, match=f"{file} is missing"):
+        load(sweep)
+
+
+def test_names_a_broken_config(sweep):
+    (sweep / "config.yaml").write_text("problem: [")
+    with pytest.raises(DamagedRunError, match=r"config.yaml cannot be read"):
+        load(sweep)
+    (sweep / "config.yaml").write_text("")
+    with pytest.raises(DamagedRunError, match=r"config.yaml does not hold a mapping"):
+        load(sweep)
+
+
+def test_a_config_cannot_run_code(sweep):
+    (sweep / "config.yaml").write_text("seeds: !!python/object/apply:os.getcwd []")
+    with pytest.raises(DamagedRunError, match=r"config.yaml cannot be read"):
+        load(sweep)
+
+
+def test_a_status_without_a_step_is_damaged(sweep):
+    (sweep / "status.json").write_text(json.dumps({"state": "finished"}))
+    with pytest.raises(DamagedRunError, match="does not say at which step"):
+        load(sweep)
+
+
+def test_what_is_no_run_is_refused(sweep, tmp_path):
+    with pytest.raises(ValueError, match=r"there is no directory .*nowhere"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"holds 1: give one of them, such as .*toy-0123abcd"):
+        load(sweep.parent)
+    with pytest.raises(ValueError, match=r"is not a run: it has no config.yaml"):
+        load(sweep / "metrics")

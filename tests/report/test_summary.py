@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from pliant.report import bootstrap_interval, interquartile_mean, load, summary
+
+
+def test_last_values_of_a_sweep(sweep):
+    table = summary(load(sweep))
+    assert table.columns == ["metric", "group", "step size", "step", "last value", "seeds", "left out"]
+    assert [(*row[:4], *row[5:]) for row in table.rows] == [
+        ("error", "", 0.01, 4, 4, 0),
+        ("error", "", 0.1, 4, 3, 1),
+        ("dormant", "Dense_0", 0.01, 4, 4, 0),
+        ("dormant", "Dense_0", 0.1, 4, 4, 0),
+        ("dormant", "Dense_1", 0.01, 4, 4, 0),
+        ("dormant", "Dense_1", 0.1, 4, 4, 0),
+    ]
+    # Last errors 3, 4, 5, 6: the middle half has mean 4.5. Of 0, 10, 20 nothing is trimmed.
+    values = [float(row[4].value) for row in table.rows]
+    np.testing.assert_array_equal(values, [4.5, 10.0, 0.5, 0.5, 0.75, 0.75])
+    interval = bootstrap_interval([3.0, 4.0, 5.0, 6.0], interquartile_mean)
+    assert (table.rows[0][4].low, table.rows[0][4].high) == (interval.low, interval.high)
+    assert table.notes[1:] == ["Seeds that diverged, and are left out: 1 of step size 0.1 (the first at step 3)."]
+
+
+def test_an_unfinished_run_without_a_sweep(write_run, rows_of):
+    rows = [
+        *rows_of("accuracy", {0: [0.5, 0.6], 1: [0.7, float("nan")]}),
+        {"seed": 1, "step": 2, "metric": "diverged", "group": "", "value": 2.0},
+    ]
+    directory = write_run(rows, ends=(2,), state="running")
+    status = (directory / "status.json").read_text().replace('"steps": 2', '"steps": 10')
+    (directory / "status.json").write_text(status)
+    table = summary(load(directory))
+    assert table.columns == ["metric", "step", "last value", "seeds", "left out"]
+    assert table.notes[1:] == [
+        "Unfinished: step 2 of 10.",
+        "Seeds that diverged, and are left out: 1, the first at step 2.",
+    ]
+
+
+def test_the_last_value_is_each_seeds_own(write_run, rows_of):
+    # Episodes end when they end: seed 0 last at step 3, seed 1 at step 1.
+    table = summary(load(write_run([*rows_of("return", {0: [1, 2, 3], 1: [5]})], ends=(3,))))
+    assert table.columns == ["metric", "step", "last value", "seeds"]
+    assert float(table.rows[0][2].value) == 4.0
+
+
+def test_a_run_without_metrics_is_refused(write_run, rows_of):
+    directory = write_run([*rows_of("error", {0: [1]})], ends=(1,), step=0)
+    for part in (directory / "metrics").iterdir():
+        part.unlink()
+    with pytest.raises(ValueError, match="has not recorded any metric yet"):
+        summary(load(directory))

@@ -1,0 +1,67 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from pliant.report import DamagedRunError, write
+
+
+def test_default_report(sweep, tmp_path):
+    before = sorted(sweep.rglob("*"))
+    report = write(sweep, tmp_path / "out")
+    assert report == tmp_path / "out" / "report.md"
+    assert sorted(file.name for file in report.parent.iterdir()) == [
+        "curves.csv",
+        "dormant.pdf",
+        "dormant.png",
+        "error.pdf",
+        "error.png",
+        "report.md",
+        "summary.csv",
+    ]
+    assert all(file.stat().st_size > 0 for file in report.parent.iterdir())
+    text = report.read_text()
+    for part in (
+        "# toy-0123abcd",
+        "pliant run toy",
+        "![error](error.png)",
+        "| dormant | Dense_1",
+        "1 of step size",
+    ):
+        assert part in text
+    assert sorted(sweep.rglob("*")) == before
+
+
+def test_curves_as_numbers(sweep, tmp_path):
+    write(sweep, tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    error = curves[(curves["metric"] == "error") & (curves["curve"] == "step size 0.1")]
+    np.testing.assert_array_equal(error["step"], [1, 2, 3, 4])
+    np.testing.assert_array_equal(error["estimate"], [15.0, 15.0, 10.0, 10.0])
+    np.testing.assert_array_equal(error["seeds"], [4, 4, 3, 3])
+
+
+def test_many_steps_are_binned(write_run, rows_of, tmp_path):
+    # 450 steps: a hundredth is 4.5, so the blocks are 5 wide; the first holds the steps 1 to 5.
+    write(write_run([*rows_of("loss", {0: range(1, 451)})], ends=(450,)), tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    assert len(curves) == 90
+    assert (curves["step"][1], curves["estimate"][0]) == (5, 3.0)
+
+
+def test_a_metric_may_have_any_name(write_run, rows_of, tmp_path):
+    write(write_run([*rows_of("eval/return of task 1", {0: [1, 2]})], ends=(2,)), tmp_path)
+    assert (tmp_path / "eval_return_of_task_1.png").is_file()
+    assert "![eval/return of task 1](eval_return_of_task_1.png)" in (tmp_path / "report.md").read_text()
+
+
+def test_a_second_report_replaces_the_first(sweep, tmp_path):
+    first = write(sweep, tmp_path).read_bytes()
+    assert write(sweep, tmp_path).read_bytes() == first
+
+
+def test_a_damaged_run_leaves_no_report(sweep, tmp_path):
+    part = next((sweep / "metrics").iterdir())
+    part.write_bytes(part.read_bytes()[:50])
+    with pytest.raises(DamagedRunError, match=part.name):
+        write(sweep, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
