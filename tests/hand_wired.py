@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pliant.core.initializers import uniform_bound
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
@@ -55,8 +56,6 @@ def normed_convnet() -> tuple[Wiring, Callable]:
     Returns:
         The wiring, with its function of `(params, x)` for x `(batch, 2, 2, 2)`, and `key -> params`.
     """
-    import numpy as np
-
     indices = np.arange(12).reshape(4, 3)  # the image is flattened with the channels last: row 3 * position + channel
     wiring = Wiring(
         {

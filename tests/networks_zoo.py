@@ -379,6 +379,40 @@ def rms_norm() -> Network:
 
 
 @member
+def normalized_weights() -> Network:
+    """Weights divided by the norm of all: a unit then changes the others through it."""
+
+    def apply(params, x):
+        w = params["w0"] / jnp.sqrt(jnp.sum(params["w0"] ** 2))
+        return jax.nn.relu(x @ w) @ params["w1"]
+
+    return Network(
+        apply,
+        drawn(0, w0=(4, 5), w1=(5, 2)),
+        (vectors_of(),),
+        {"w0": Expected(5, [("w0", 1, 4, 5)], [("w1", 0, "w0", None)], {"w0": (BATCH, 5)}, coupled=True)},
+    )
+
+
+@member
+def stacked_branches() -> Network:
+    """Two layers side by side: the network pairs their units, for one weight reads both along one axis."""
+
+    def apply(params, x):
+        both = jnp.stack([x @ params["a"], jnp.tanh(x @ params["b"])], axis=1)
+        return jax.nn.relu(both @ params["shared"]).sum(axis=1)
+
+    return Network(
+        apply,
+        drawn(0, a=(4, 5), b=(4, 5), shared=(5, 2)),
+        (vectors_of(),),
+        {
+            "a": Expected(5, [("a", 1, 4, 5), ("b", 1, 4, 5)], [("shared", 0, "a", None)], {"a": (BATCH, 2, 5)}),
+        },
+    )
+
+
+@member
 def noisy_weights() -> Network:
     def apply(params, x, noise):
         w = params["mu"] + params["sigma"] * noise
@@ -807,7 +841,7 @@ def nnx_mlp() -> Network:
         module = nnx.merge(graph, params)
         return module(x), nnx.state(module)
 
-    suffix = "/value" if jax.tree_util.tree_flatten_with_path(params)[0][0][0][-1] else ""
+    suffix = "/value"  # nnx puts a variable between a leaf and its name
     vectors = [("inner/bias", 0, 0.0), ("norm/bias", 0, 0.0), ("norm/mean", 0, 0.0), ("norm/scale", 0, 1.0)]
     return Network(
         apply,

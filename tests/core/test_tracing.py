@@ -271,9 +271,24 @@ REFUSED = {
     ),
     "ensemble": (ensemble, {"members": (2, 4, 6), "heads": (2, 6, 3)}, "`dot_general`.*'heads'.*ensemble.*vmap"),
     "embedding": (embedding, {"table": (5, 6)}, "`gather`.*'table'.*'w1'"),
-    "clashing_groups": (clashing_groups, {}, "`reshape`.*'w0'"),
+    "clashing_groups": (clashing_groups, {}, "`add`.*'w0'.*do not fit"),
     "window_over_units": (window_over_units, {"kernel": (3, 1, 2)}, "`conv_general_dilated`.*'w0'"),
     "low_rank": (lambda p, x: x @ (p["a"] @ p["b"]) @ p["w1"], {"a": (4, 2), "b": (2, 6)}, "`dot_general`.*'a'.*'b'"),
+    "two_axes": (
+        lambda p, x: jnp.einsum("bhd,hdo->bo", jnp.einsum("bi,ihd->bhd", x, p["heads"]), p["out"]),
+        {"heads": (4, 2, 3), "out": (2, 3, 5)},
+        "`dot_general`.*'heads'.*two of its axes.*reshape",
+    ),
+    "whole_and_parts": (
+        lambda p, x: (x @ p["w0"]).reshape(2, 2, 3) @ p["part"] + ((x @ p["w0"]) @ p["w1"])[:, None],
+        {"part": (3, 3)},
+        "`reshape`.*'w0'.*as a whole",
+    ),
+    "written_out": (
+        lambda p, x: ((x @ p["w0"])[:, :, None] * p["w1"][None]).sum(axis=1),
+        {},
+        "`mul`.*'w1'.*jnp.matmul",
+    ),
     "cumsum": (along_units(lambda h: jnp.cumsum(h, axis=1)), {}, "`cumsum`.*'w0'.*'w1'.*by hand"),
     "sort": (along_units(lambda h: jnp.sort(h, axis=1)), {}, "`sort`.*'w0'.*'w1'"),
     "fft": (along_units(lambda h: jnp.fft.fft(h).real), {}, "`fft`.*'w0'.*'w1'"),
@@ -303,13 +318,18 @@ def test_refuses_what_no_rule_follows(case):
         trace(apply, params, X)
 
 
+def test_refuses_parameters_that_are_no_arrays():
+    with pytest.raises(TracingError, match=r"'activation' is no array but .*partition"):
+        trace(lambda params, x: x, {"activation": abs}, X)
+
+
 def test_refuses_a_network_that_changes_with_its_inputs():
     def apply(params, x):
         hidden = x @ params["w0"]
         return (hidden if len(x) == 2 else hidden / hidden.sum(axis=1, keepdims=True)) @ params["w1"]
 
     wiring = trace(apply, WEIGHTS, X)
-    with pytest.raises(TracingError, match="other groups of units.*trace again"):
+    with pytest.raises(TracingError, match=r"other groups of units.*trace again"):
         wiring.apply(WEIGHTS, jnp.ones((3, 4)))
 
 

@@ -1,5 +1,6 @@
 """What every method owes, whatever it does: whoever joins `pliant.methods` is tested here by that alone."""
 
+import functools
 import inspect
 import typing
 
@@ -75,10 +76,16 @@ def test_its_settings_make_a_command_line(name):
     assert document.splitlines()[0].endswith(".") and document.splitlines()[1] == ""
 
 
+@functools.cache
+def trained_without():
+    """The parameters after the same steps without any method."""
+    return jax.jit(lambda: train(plastic(optax.sgd(0.1))))()[0]
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_acts(name):
     params, _ = jax.jit(lambda: train(plastic(optax.sgd(0.1), build(name))))()
-    plain, _ = jax.jit(lambda: train(plastic(optax.sgd(0.1))))()
+    plain = trained_without()
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert any((params[path] != plain[path]).any() for path in plain)
 
@@ -170,8 +177,8 @@ def test_draws_of_many_steps_have_a_leading_axis(name):
             assert all(leaf.shape[0] == 7 for leaf in jax.tree.leaves(drawn))
 
 
-def signals_that(name):
-    """The signals without which a method cannot act, found by leaving each out."""
+def with_signals(name):
+    """The method's transformation, parameters, and all signals there are."""
     params = hand_wired.initializer(*SIZES)(jax.random.key(0))
     _, features = hand_wired.mlp(*SIZES).apply(params, jnp.ones((8, SIZES[0])))
     tx = plastic(optax.sgd(0.1), build(name))
@@ -180,7 +187,7 @@ def signals_that(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_ignores_unknown_signals_and_names_a_missing_one(name):
-    tx, params, signals = signals_that(name)
+    tx, params, signals = with_signals(name)
     jax.eval_shape(lambda: tx.step(params, tx.init(params), params, **signals, weather="fine"))
     needed = {word for word in ("features",) if f"\n    {word}: " in inspect.getdoc(METHODS[name])}
     for signal in signals:
@@ -195,7 +202,7 @@ def test_ignores_unknown_signals_and_names_a_missing_one(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_works_behind_optax_wrappers_and_without_a_step_signal(name):
     tx = optax.chain(optax.clip_by_global_norm(1.0), plastic(optax.adam(0.1), build(name)))
-    _, params, signals = signals_that(name)
+    _, params, signals = with_signals(name)
     updates, _ = jax.jit(lambda: tx.update(params, tx.init(params), params, features=signals["features"]))()
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))
 
@@ -214,3 +221,10 @@ def test_composes_with_each_other(first):
         tx = plastic(optax.adam(0.01), build(first), build(second))
         params, _ = jax.eval_shape(lambda tx=tx: train(tx))
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_promotes_no_dtype_in_silence(name):
+    # By gradient descent, for optax's Adam itself promotes.
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(lambda: train(plastic(optax.sgd(0.1), build(name))))

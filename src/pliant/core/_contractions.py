@@ -1,5 +1,6 @@
 """Where weights meet data: the rules of `dot_general` and `conv_general_dilated`."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -37,9 +38,9 @@ def conv_general_dilated(notes: Notes, equation: Any, image: Value, kernel: Valu
         raise refuse(
             "conv_general_dilated",
             weight.leaves,
-            "it is a grouped convolution (depthwise, or an ensemble under vmap), whose kernel reads each unit only in part",
+            "it is a grouped convolution (depthwise, or an ensemble under vmap): no weight reads all units",
         )
-    if weight is image:
+    if weight is not None and weight is image:
         raise refuse("conv_general_dilated", weight.leaves, "a parameter is convolved as if it were an image")
     (batch, channel, *space), (out, into, *_) = numbers.lhs_spec, numbers.rhs_spec
     for atom in (atom for k in space for atom in atoms(image.axes[k])):
@@ -79,10 +80,11 @@ def _contract(
         join(left.axes[a], right.axes[b])
     if weight is None:
         paths = makers.union(*(operand.leaves for operand in (left, right) if operand.weight))
-        return tainted(
-            derive([left, right], (), ()), equation, [operand.axes[k] for operand, k in summed],
-            "it sums over units without a weight (attention, a product of two parameters)", paths,
-        )  # fmt: skip
+        result = derive([left, right], (), ())
+        mixed = result.mixed.union(*(operand.origins[k] for operand, k in summed))
+        why = "it sums over units without a weight (attention, a product of two parameters)"
+        terms = [operand.axes[k] for operand, k in summed]
+        return tainted(dataclasses.replace(result, mixed=mixed), equation, terms, why, paths)
     data, axes = (right, right_sum) if weight is left else (left, left_sum)
     for taint in (weight.taint, data.taint):
         if taint is not None:
@@ -116,9 +118,11 @@ def _output(result: Value, weight: Value | None, places: Sequence[tuple[Value, i
             origins.append(frozenset())
             continue
         operand, k = place
-        if operand is weight:
+        if weight is not None and operand is weight:
             for atom in atoms(operand.axes[k]):
                 atom.maker = atom.maker or next(iter(weight.leaves))
+                # Spectral normalization: the weights of one unit shrink those of the others.
+                atom.coupled |= not operand.mixed.isdisjoint(operand.origins[k])
         axes.append(operand.axes[k])
         origins.append(operand.origins[k])
     return reshaped(result, axes, origins)

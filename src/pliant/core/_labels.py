@@ -254,7 +254,7 @@ def regroup(axes: Sequence[tuple[Term, Origin]], shape: Sequence[int]) -> tuple[
     Returns:
         `(axes, lost)`.
     """
-    fresh = [(Atom(length), frozenset()) for length in shape]
+    fresh: list[tuple[Term, Origin]] = [(Atom(length), frozenset()) for length in shape]
     old_ones, new_ones = ([k for k, n in enumerate(sizes) if n == 1] for sizes in (_sizes(axes), shape))
     for old, new in zip(reversed(old_ones), reversed(new_ones), strict=False):
         fresh[new] = axes[old]
@@ -288,7 +288,7 @@ def _segments(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int
 
 
 def _redistribute(axes: Sequence[tuple[Term, Origin]], shape: Sequence[int]) -> list[tuple[Term, Origin]]:
-    queue = [(term, origin) for term, origin in axes]
+    queue = list(axes)
     pieces = []
     for length in shape:
         factors, origins = [], frozenset()
@@ -357,9 +357,9 @@ def fuse(term: Term, pair: tuple[type, Atom, Atom], atom: Atom) -> Term:
         case Atom() as leaf:
             return leaf
         case Product(inner) | Concat(inner) as whole:
-            inner = [fuse(item, pair, atom) for item in inner]
+            items: list[Term] = [fuse(item, pair, atom) for item in inner]
             if isinstance(whole, kind):
-                for k in reversed(range(len(inner) - 1)):
-                    if inner[k] is first and inner[k + 1] is second:
-                        inner[k : k + 2] = [atom]
-            return product(inner) if isinstance(whole, Product) else concat(inner)
+                for k in reversed(range(len(items) - 1)):
+                    if items[k] is first and items[k + 1] is second:
+                        items[k : k + 2] = [atom]
+            return product(items) if isinstance(whole, Product) else concat(items)

@@ -46,7 +46,9 @@ def _walk(notes: Notes, equations: Sequence[Any], values: dict[Any, Value], same
         operands = [_value_of(atom, values) for atom in equation.invars]
         for k, (variable, result) in enumerate(zip(equation.outvars, _apply(notes, equation, operands, same))):
             first = same.setdefault((k, *_key(equation, operands)), variable)
-            values[variable] = dataclasses.replace(result, variable=first)
+            # One number made of parameters, such as the norm of a kernel, cannot mix up units.
+            harmless = result.weight and not result.data and max(result.shape, default=1) == 1
+            values[variable] = dataclasses.replace(result, variable=first, taint=None if harmless else result.taint)
 
 
 def _apply(notes: Notes, equation: Any, operands: list[Value], same: dict[Any, Any]) -> list[Value]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._contractions import conv_general_dilated, dot_general
 from ._inlining import subjaxprs
-from ._labels import Atom, atoms, concat, cut, regroup, size
+from ._labels import Atom, atoms, concat, cut, product, regroup, size
 from ._values import ELEMENTWISE, Meeting, Notes, Value, derive, fresh, is_made, join, refuse, reshaped, tainted
 
 RULES: dict[str, Callable[..., Value | list[Value]]] = {
@@ -67,7 +67,7 @@ def _refuse_product_written_out(equation: Any, operands: Sequence[Value]) -> Non
     for weight in (operand for operand in operands if operand.weight and data and equation.primitive.name == "mul"):
         spread = [n > 1 and all(other.shape[k] == 1 for other in data) for k, n in enumerate(weight.shape)]
         shared = [n > 1 and any(is_made(other.axes[k]) for other in data) for k, n in enumerate(weight.shape)]
-        if any(spread) and any(new is False and units for new, units in zip(spread, shared)):
+        if any(spread) and any(units and not new for new, units in zip(spread, shared)):
             raise refuse(
                 "mul",
                 weight.leaves,
@@ -190,7 +190,8 @@ def reduce(notes: Notes, equation: Any, operand: Value) -> Value:
     kept = [k for k in range(len(operand.axes)) if k not in gone]
     result = reshaped(operand, [operand.axes[k] for k in kept], [operand.origins[k] for k in kept])
     variance = operand.variance and equation.primitive.name == "reduce_sum"
-    return dataclasses.replace(result, sums=frozenset(), variance=variance, constant=None)
+    mixed = operand.mixed.union(*(operand.origins[k] for k in gone))
+    return dataclasses.replace(result, mixed=mixed, sums=frozenset(), variance=variance, constant=None)
 
 
 @rule("argmax", "argmin")
@@ -309,6 +310,35 @@ def concatenate(notes: Notes, equation: Any, *operands: Value) -> Value:
     return derive(operands, axes, origins)
 
 
+@rule("stack")
+def stack(notes: Notes, equation: Any, *operands: Value) -> Value:
+    del notes
+    for operand in operands[1:]:
+        for a, b in zip(operands[0].axes, operand.axes, strict=True):
+            join(a, b)
+    axes = list(operands[0].axes)
+    origins = [frozenset().union(*(operand.origins[k] for operand in operands)) for k in range(len(axes))]
+    axes.insert(equation.params["axis"], Atom(len(operands)))
+    origins.insert(equation.params["axis"], frozenset())
+    return derive(operands, axes, origins)
+
+
+@rule("unstack")
+def unstack(notes: Notes, equation: Any, operand: Value) -> list[Value]:
+    del notes
+    axes, origins = list(operand.axes), list(operand.origins)
+    gone, _ = axes.pop(equation.params["axis"]), origins.pop(equation.params["axis"])
+    result = derive([operand], axes, origins)
+    return [tainted(result, equation, [gone], "it takes units apart")] * len(equation.outvars)
+
+
+@rule("tile")
+def tile(notes: Notes, equation: Any, operand: Value) -> Value:
+    del notes
+    axes = [product((Atom(copies), term)) for copies, term in zip(equation.params["reps"], operand.axes, strict=True)]
+    return derive([operand], axes, operand.origins)
+
+
 @rule("dynamic_slice", "gather")
 def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
     """Takes whole axes along, and moving windows of the others."""
@@ -351,7 +381,7 @@ def unknown(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
         raise refuse(
             equation.primitive.name,
             paths,
-            "it runs a function of its own on parameters (a loop, a branch, a recurrent cell), which is not looked into",
+            "it runs a function of its own on parameters (a loop, a branch, a recurrent cell), which stays unread",
         )
     results = [fresh(variable) for variable in equation.outvars]
     why = "no rule says what it does to units"

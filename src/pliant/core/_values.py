@@ -10,95 +10,16 @@ import jax.extend.core as jex
 from ._inlining import Program
 from ._labels import Atom, Mismatch, Origin, Term, atoms, size, unify
 
-# Functions of each entry, or of entries in the same place.
-ELEMENTWISE = frozenset(
-    [
-        "abs",
-        "acos",
-        "acosh",
-        "add",
-        "add_any",
-        "and",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "bessel_i0e",
-        "bessel_i1e",
-        "cbrt",
-        "ceil",
-        "clamp",
-        "clz",
-        "complex",
-        "conj",
-        "convert_element_type",
-        "copy",
-        "copy_p",
-        "cos",
-        "cosh",
-        "device_put",
-        "digamma",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "igamma",
-        "igammac",
-        "imag",
-        "integer_pow",
-        "is_finite",
-        "le",
-        "lgamma",
-        "log",
-        "log1p",
-        "log2",
-        "logistic",
-        "lt",
-        "max",
-        "min",
-        "mul",
-        "name",
-        "ne",
-        "neg",
-        "nextafter",
-        "not",
-        "one_minus_square",
-        "optimization_barrier",
-        "or",
-        "polygamma",
-        "population_count",
-        "pow",
-        "real",
-        "reduce_precision",
-        "rem",
-        "round",
-        "rsqrt",
-        "select_n",
-        "sharding_constraint",
-        "shift_left",
-        "shift_right_arithmetic",
-        "shift_right_logical",
-        "sign",
-        "sin",
-        "sinh",
-        "sqrt",
-        "square",
-        "stop_gradient",
-        "sub",
-        "tan",
-        "tanh",
-        "xor",
-        "zeta",
-    ]
-)
+# Functions of entries in the same place.
+_NAMES = """
+abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz complex conj
+convert_element_type copy copy_p cos cosh device_put digamma div eq eq_to erf erf_inv erfc exp exp2 expm1 floor ge gt
+igamma igammac imag integer_pow is_finite le le_to lgamma log log1p log2 logistic lt lt_to max min mul name ne neg
+nextafter not one_minus_square optimization_barrier or polygamma population_count pow real reduce_precision rem round
+rsqrt select_n sharding_constraint shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square
+stop_gradient sub tan tanh xor zeta
+"""
+ELEMENTWISE = frozenset(_NAMES.split())
 
 BY_HAND = (
     "Write this part of the wiring by hand, as pliant.core.units.Wiring({name: Group(..., incoming=(Incoming(...),), "
@@ -132,6 +53,7 @@ class Value:
         origins: for each axis, the axes of parameter leaves that it stems from; empty once weights have met data.
         leaves: the parameter leaves it is computed from, each with what a leaf of zeros and of ones has become;
             empty once weights have met data.
+        mixed: the axes of leaves that were summed over on the way to it; empty once weights have met data.
         data: whether it depends on the inputs.
         active: whether it depends on what a weight made of data.
         sums: the contractions of which it is the plain sum, as long as a bias may still be added.
@@ -144,6 +66,7 @@ class Value:
     axes: tuple[Term, ...]
     origins: tuple[Origin, ...]
     leaves: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    mixed: Origin = frozenset()
     data: bool = False
     active: bool = False
     sums: frozenset[int] = frozenset()
@@ -263,16 +186,15 @@ def fresh(variable: Any) -> Value:
 
 def derive(operands: Sequence[Value], axes: Sequence[Term], origins: Sequence[Origin], **changes: Any) -> Value:
     """What several arrays become together, with new axes."""
-    active, data = (any(getattr(operand, name) for operand in operands) for name in ("active", "data"))
-    # One number made of parameters (the norm of a kernel) cannot confuse units.
-    harmless = not (active or data) and all(size(term) == 1 for term in axes)
+    active = any(operand.active for operand in operands)
     value = Value(
         axes=tuple(axes),
         origins=(frozenset(),) * len(axes) if active else tuple(origins),
         leaves={} if active else {path: at for operand in operands for path, at in operand.leaves.items()},
-        data=data,
+        mixed=frozenset() if active else frozenset().union(*(operand.mixed for operand in operands)),
+        data=any(operand.data for operand in operands),
         active=active,
-        taint=None if harmless else next((operand.taint for operand in operands if operand.taint), None),
+        taint=next((operand.taint for operand in operands if operand.taint), None),
     )
     return dataclasses.replace(value, **changes)
 

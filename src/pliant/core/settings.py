@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 
 
+@runtime_checkable
 class Range(Protocol):
     """What a range can do: judge a number, and say in words what it allows."""
 

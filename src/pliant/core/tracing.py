@@ -4,9 +4,10 @@
     print(wiring.describe())
     output, features = wiring.apply(params, x)
 
-Every axis of every array gets a label (`_labels`); each primitive says which labels are the same (`_rules`, `_contractions`). A label
-that one weight makes and another weight reads runs over a group of hidden units. Here the groups are put together
-from what was read, and the function that returns their activations is made.
+The jaxpr is flattened (`_inlining`) and walked over once (`_reading`). Every axis of every array gets a label
+(`_labels`); each primitive says which labels are the same (`_rules`, `_contractions`). A label that one weight makes
+and another weight reads runs over a group of hidden units. Here the groups are put together from what was read, and
+the function that returns their activations is made.
 """
 
 import dataclasses
@@ -23,11 +24,10 @@ import numpy as np
 from ._inlining import inline
 from ._labels import Atom, Mismatch, Product, Term, atoms, fuse, neighbours, positions, resolve, size
 from ._reading import read
-from ._values import Contraction, Notes, TracingError, refuse
+from ._values import Contraction, Notes, refuse
+from ._values import TracingError as TracingError
 from .base import Array, Features, Params
 from .units import Group, Incoming, Outgoing, Vector, Wiring
-
-__all__ = ["TracingError", "trace"]
 
 
 def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
@@ -36,8 +36,10 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
     Works on whatever JAX can trace: flax, equinox, haiku, plain functions; several networks in one function; batch
     normalization in both modes; residual streams, flattened images, joined branches. Nothing is computed.
 
-    A weight that is applied several times (a network called on two inputs) is described by its first use. A unit axis
-    that is split is a group by its smallest parts that keep together.
+    A weight that is applied several times (a network called on two inputs, a layer used twice) is described by its
+    first use. Units that are split and come together again for all weights (the groups of a GroupNorm, two halves) are
+    one group; units that the network pairs (the halves of a gated unit) are one unit. A single channel that is
+    flattened into an image of one channel is no group.
 
     Args:
         apply: `(params, *inputs) -> output`, any pytree. Close over what is no array, and over random keys or pass
@@ -111,8 +113,8 @@ class _Network:
         Raises:
             TracingError: if it cannot be made, or has other groups than the first had.
         """
-        leaves, structure = jax.tree.flatten((params, inputs))
-        key = (structure, tuple(map(_type_of, leaves)))
+        leaves, structure = jax.tree.flatten_with_path((params, inputs))
+        key = (structure, tuple(_type_of(path, leaf) for path, leaf in leaves))
         if key in self._plans:
             return self._plans[key]
         paths = [_path(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
@@ -136,8 +138,14 @@ class _Network:
         return plan
 
 
-def _type_of(leaf: Any) -> tuple[Any, ...]:
-    aval = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
+def _type_of(path: Any, leaf: Any) -> tuple[Any, ...]:
+    try:
+        aval = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
+    except TypeError as error:
+        raise TracingError(
+            f"{_path(path[1:])!r} is no array but {type(leaf).__name__}; keep only arrays in parameters and inputs, "
+            "as equinox.partition(model, equinox.is_array) does, and close over the rest"
+        ) from error
     return aval.shape, aval.dtype, getattr(aval, "weak_type", False)
 
 
@@ -147,7 +155,6 @@ def _path(keys: Any) -> str:
 
 def _facts(groups: Mapping[str, Group]) -> Any:
     """Groups as plain data, to be compared."""
-
     return {name: _plain(group) for name, group in groups.items()}
 
 
@@ -159,6 +166,9 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return tuple(_plain(getattr(value, field.name)) for field in dataclasses.fields(value))
     return value
+
+
+_FLATTEN = "Give it one axis of units, and reshape the data that it makes."
 
 
 class _Assembly:
@@ -175,11 +185,13 @@ class _Assembly:
         self._fusions: list[tuple[tuple[type, Atom, Atom], Atom]] = []
         self.taps: dict[str, _Tap] = {}
         self._refuse_windows_over_units()
+        self._atoms = self._units()
+        self._refuse_units_in_two_groups()
 
     def groups(self) -> dict[str, Group]:
         """The groups in the order in which data meets them."""
         groups: dict[str, Group] = {}
-        for unit in self._units():
+        for unit in self._atoms:
             incoming, outgoing = self._incoming(unit), self._outgoing(unit)
             name = _unique(_module(incoming[0].path), groups)
             groups[name] = Group(
@@ -227,6 +239,17 @@ class _Assembly:
                 term = self._terms[axis]
                 if size(term) > 1 and all(atom.spatial for atom in atoms(term)):
                     raise refuse("conv_general_dilated", [axis[0]], "its window slides along the units of this weight")
+
+    def _refuse_units_in_two_groups(self) -> None:
+        for contraction in self._contractions:
+            for path in contraction.kernels:
+                made = [self._terms[axis] for axis in _kernel_axes(contraction, contraction.makes) if axis[0] == path]
+                if sum(any(unit in self._atoms for unit in atoms(term)) for term in made) > 1:
+                    raise refuse("dot_general", [path], "its units lie along two of its axes", _FLATTEN)
+                for kind, first, second in itertools.chain.from_iterable(map(neighbours, made)):
+                    if kind is Product and {first, second} <= set(self._atoms):
+                        why = "one weight reads its units as a whole, another along one axis of a reshape"
+                        raise refuse("reshape", [path], why)
 
     def _slot(self, axis: tuple[str, int], unit: Atom) -> dict[str, Any] | None:
         """Path, axis and indices of a slot, or `None` if the units do not lie along this axis of a leaf."""

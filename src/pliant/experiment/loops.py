@@ -84,7 +84,7 @@ def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Memb
 
     metrics: Metrics = {("loss", ""): total / steps}
     if diagnostics:
-        _, ahead = stream.draw(member.problem, max(1, _PROBE // _batch_size(stream)))
+        _, ahead = stream.draw(member.problem, max(1, _PROBE // batch_size(stream)))
         probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
         signals = learner.signals(member.agent, probe)
         previous_params = learner.signals(before.agent, probe)["params"]
@@ -105,5 +105,5 @@ def _one_step(stream: Stream) -> Batch:
     return jax.eval_shape(lambda key: stream.draw(stream.init(key), 1)[1], jax.random.key(0))
 
 
-def _batch_size(stream: Stream) -> int:
+def batch_size(stream: Stream) -> int:
     return _one_step(stream).x.shape[1]

@@ -39,10 +39,10 @@ class Layout:
 
 def layout(members: int, seed_axis: Literal["vmap", "map"], devices: int) -> Layout:
     """Chooses a layout: as many devices as are of use, blocks of about 32 members (`vmap`) or of one (`map`)."""
-    devices = min(devices, members)
-    each = math.ceil(members / devices)
+    each = math.ceil(members / min(devices, members))
     blocks = each if seed_axis == "map" else math.ceil(each / _BLOCK)
-    return Layout(members, devices, blocks, math.ceil(each / blocks))
+    block = math.ceil(each / blocks)
+    return Layout(members, math.ceil(members / (blocks * block)), blocks, block)
 
 
 class Spread:

@@ -150,7 +150,7 @@ def continual_backprop(
         # All groups choose before any is edited: what a unit is worth does not depend on who else goes.
         for name, group in wiring.items():
             age = state.age[name] + 1
-            correction = -jnp.expm1(age * jnp.log(eta))
+            correction = -jnp.expm1(age.astype(jnp.float32) * jnp.log(eta))
             h = {reader.feature: units.activation(features, reader, group) for reader in group.outgoing}
             m = {f: eta * state.mean_activation[f] + (1 - eta) * h[f].mean((0, 1)) for f in h}
             m_hat = {f: m[f] / correction for f in m}
@@ -159,10 +159,10 @@ def continual_backprop(
 
             mature = age > maturity
             waited = state.waited[name] + mature.sum(dtype=jnp.int32)
-            owed = state.owed[name] + rho * waited
+            owed = state.owed[name] + rho * waited.astype(jnp.float32)
             if budget == "bernoulli":
                 owed = jnp.where((owed < 1) & (random.chance[name] < owed), 1.0, owed)
-            count = jnp.minimum(jnp.floor(owed + _ROUNDING), max_per_step)
+            count = jnp.minimum(jnp.floor(owed + _ROUNDING).astype(jnp.int32), max_per_step)
             chosen[name] = units.lowest(u_hat, where=mature, count=count, most=min(max_per_step, group.units))
             gone = units.is_chosen(chosen[name], group.units)
             paid = gone.sum(dtype=jnp.int32)
@@ -176,9 +176,8 @@ def continual_backprop(
             # The Bernoulli budget starts anew at every step.
             settled = paid > 0 if budget == "accumulate" else True
             new.waited[name] = jnp.where(settled, 0, waited)
-            new.owed[name] = (
-                jnp.where(paid > 0, owed - paid, state.owed[name]) if budget == "accumulate" else jnp.zeros(())
-            )
+            left = jnp.where(paid > 0, owed - paid.astype(jnp.float32), state.owed[name])
+            new.owed[name] = left if budget == "accumulate" else jnp.zeros(())
 
         params = units.replace_leaves(params, by_path)
         return units.recreate(params, wiring, chosen, random.rows, initializer, activation), new

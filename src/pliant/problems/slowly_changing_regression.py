@@ -18,6 +18,8 @@ from pliant.core.problem import Batch, Network, Stream
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import MLP
 
+AGENT = "sgd"
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -102,11 +104,11 @@ def make(config: Config) -> Stream:
         return jnp.where(jnp.arange(slow_bits) == flipped, 1 - slow, slow)
 
     def target(state: State, x: Array) -> Array:
-        """$y$ for inputs `(..., m)`."""
+        """$y$ `()` for inputs `(m,)`."""
         S = (m - state.weights.sum(1) + state.biases) / 2
         tau = config.beta * (m + 1) - S
-        fires = x @ state.weights.T + state.biases > tau
-        return state.offset + fires.astype(x.dtype) @ state.readout
+        fires = state.weights @ x + state.biases > tau
+        return state.offset + state.readout @ fires.astype(x.dtype)
 
     def draw(state: State, steps: int) -> tuple[State, Batch]:
         T = config.flip_every
@@ -128,7 +130,8 @@ def make(config: Config) -> Stream:
             axis=-1,
         )
         here = (position // T, pattern)
-        batch = Batch(x=grid[here][:, None], y=target(state, grid)[here][:, None, None])
+        y = jax.vmap(jax.vmap(lambda x: target(state, x)))(grid)
+        batch = Batch(x=grid[here][:, None], y=y[here][:, None, None])
         now = (state.count % T + steps) // T
         return state._replace(slow=slow[now], count=state.count + steps), batch
 

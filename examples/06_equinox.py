@@ -1,0 +1,49 @@
+"""An equinox module, partitioned into its arrays and the rest, kept plastic while its classes change.
+
+Usage:
+    python examples/06_equinox.py [--tasks 5] [--steps 200]
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+
+import pliant
+
+
+def main(tasks: int = 5, steps: int = 200):
+    model = eqx.nn.MLP(in_size=16, out_size=10, width_size=64, depth=2, key=jax.random.key(0))
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+
+    def apply(params, x):
+        return jax.vmap(eqx.combine(params, static))(x)
+
+    wiring = pliant.trace(apply, params, jnp.ones((1, 16)))  # line 1: find the hidden units
+    tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-3))  # line 2
+    print(wiring.describe())
+
+    @jax.jit
+    def step(params, state, x, y):
+        def loss(params):
+            logits, features = wiring.apply(params, x)  # in place of apply(params, x)
+            return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean(), features
+
+        (error, features), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, state = tx.update(grads, state, params, features=features)
+        return eqx.apply_updates(params, updates), state, error
+
+    state, rng = tx.init(params), np.random.default_rng(0)
+    for task in range(1, tasks + 1):
+        classes, errors = rng.normal(size=(10, 16)), []
+        for y in rng.integers(10, size=(steps, 32)):
+            params, state, error = step(params, state, classes[y] + 0.5 * rng.normal(size=(32, 16)), y)
+            errors.append(error)
+        replaced = sum(optax.tree.get(state, "replaced").values())
+        print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units made anew)")
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

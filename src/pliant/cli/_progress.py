@@ -1,0 +1,56 @@
+"""Progress on long work: a bar with examples/s and time left on a terminal, a line now and then in a log."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from pliant.experiment.run import Tell
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(speed(task.speed) if task.speed else "compiling", style="cyan")
+
+
+def speed(examples_per_second: float) -> str:
+    """A rate for people: `5.8M examples/s`."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if examples_per_second >= size:
+            return f"{examples_per_second / size:.1f}{letter} examples/s"
+    return f"{examples_per_second:.0f} examples/s"
+
+
+@contextlib.contextmanager
+def progress(title: str) -> Iterator[Tell]:
+    """Shows how far a run is; yields what the run reports to."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _lines(console, title)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Speed(), TimeRemainingColumn())
+    with Progress(*columns, console=console, speed_estimate_period=10.0) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(console: Console, title: str) -> Tell:
+    started = told = time.monotonic()
+    first: int | None = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told, first
+        now = time.monotonic()
+        first = done if first is None else first
+        if done == total or now - told > _SECONDS_BETWEEN_LINES:
+            told = now
+            rate = (done - first) / max(now - started, 1e-9)
+            left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+            console.print(f"{title}: {done / total:.0%}, {speed(rate)}{left}", markup=False)
+
+    return tell

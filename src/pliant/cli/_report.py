@@ -1,0 +1,24 @@
+"""`pliant report`: curves and a table of any run."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pliant import report
+
+from ._arguments import Parser
+
+_DESCRIPTION = """\
+Draws the curves of every metric of a run (PNG and PDF) and writes its table (Markdown, CSV)."""
+
+
+def command(arguments: list[str]) -> None:
+    """Writes the report of a run."""
+    parser = Parser("pliant report", _DESCRIPTION)
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where it goes [default RUN/report]")
+    given = parser.parse_args(arguments)
+    written = report.write(given.run, given.out or given.run / "report")
+    console = Console()
+    report.summary(report.load(given.run)).to_terminal(console)
+    console.print(written, soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""Published figures: one file each, `make(full, seeds, scale) -> Recipe`, found by name."""

@@ -1,0 +1,168 @@
+"""Loss of plasticity, and its cure, on slowly-changing regression (Dohare et al., Nature 2024, Extended Data Fig. 2)."""
+
+import copy
+from typing import Any
+
+from pliant.core.recipe import Line, Panel, Recipe
+from pliant.presets.slowly_changing_regression import ACTIVATIONS, PRESETS
+
+_BIN = 20_000
+_LAST = 980_000
+
+# Read off the figure that the authors publish with their code: 100 runs, bins of 20,000 examples; about 0.005 accurate, its standard errors
+# being 0.03 to 0.05.
+_PUBLISHED = {
+    ("relu", 0.01): {0: 0.62, 100_000: 0.83, 200_000: 1.01, 300_000: 1.08, 400_000: 1.18, 500_000: 1.28, 600_000: 1.27,
+                     700_000: 1.29, 800_000: 1.20, 900_000: 1.28, _LAST: 1.19},
+    ("relu", 0.003): {0: 0.71, 100_000: 0.72, 200_000: 0.83, 300_000: 0.91, 400_000: 0.91, 500_000: 0.97, 600_000: 1.06,
+                      700_000: 1.12, 800_000: 1.05, 900_000: 1.10, _LAST: 1.07},
+    ("relu", 0.001): {0: 0.84, 100_000: 0.74, 200_000: 0.77, 300_000: 0.84, 400_000: 0.81, 500_000: 0.85, 600_000: 0.85,
+                      700_000: 0.93, 800_000: 0.84, 900_000: 0.89, _LAST: 0.86},
+    ("tanh", 0.01): {0: 0.43, 100_000: 0.61, 200_000: 0.71, 300_000: 0.78, 400_000: 0.80, 500_000: 0.87, 600_000: 0.88,
+                     700_000: 0.93, 800_000: 0.85, 900_000: 0.91, _LAST: 0.89},
+    ("tanh", 0.003): {0: 0.60, 100_000: 0.65, 200_000: 0.72, 300_000: 0.79, 400_000: 0.82, 500_000: 0.90, 600_000: 0.89,
+                      700_000: 0.94, 800_000: 0.86, 900_000: 0.96, _LAST: 0.92},
+    ("tanh", 0.001): {0: 0.80, 100_000: 0.75, 200_000: 0.77, 300_000: 0.79, 400_000: 0.78, 500_000: 0.81, 600_000: 0.82,
+                      700_000: 0.89, 800_000: 0.84, 900_000: 0.88, _LAST: 0.84},
+    ("linear", 0.01): {0: 0.87, 100_000: 0.89, 200_000: 0.91, 300_000: 0.91, 400_000: 0.91, 500_000: 0.91, 600_000: 0.89,
+                       700_000: 0.92, 800_000: 0.85, 900_000: 0.90, _LAST: 0.87},
+}  # fmt: skip
+
+# An independent simulation of the same protocol in C, 100 runs: first and last bin.
+_SIMULATED = {
+    ("relu", 0.01): (0.656, 1.307), ("relu", 0.003): (0.706, 1.137), ("relu", 0.001): (0.837, 0.962),
+    ("tanh", 0.01): (0.415, 0.940), ("tanh", 0.003): (0.610, 0.953), ("tanh", 0.001): (0.808, 0.908),
+    ("sigmoid", 0.01): (0.717, 0.97), ("sigmoid", 0.003): (0.915, 0.893), ("sigmoid", 0.001): (1.201, 0.871),
+    ("leaky_relu", 0.01): (0.652, 1.266), ("leaky_relu", 0.003): (0.706, 1.147), ("leaky_relu", 0.001): (0.838, 0.931),
+    ("elu", 0.01): (0.628, 0.796), ("elu", 0.003): (0.727, 0.786), ("elu", 0.001): (0.844, 0.822),
+    ("swish", 0.01): (0.613, 1.48), ("swish", 0.003): (0.720, 0.971), ("swish", 0.001): (0.865, 0.858),
+    ("linear", 0.01): (0.889, 0.939), ("linear", 0.003): (0.846, 0.896), ("linear", 0.001): (0.907, 0.964),
+}  # fmt: skip
+_SIMULATED_L2 = {1e-4: (0.658, 1.185), 1e-3: (0.654, 0.955), 1e-2: (0.667, 0.823), 1e-1: (0.898, 1.296)}
+_SIMULATED_PERTURB = {1e-4: (0.68, 0.59), 1e-3: (0.67, 0.60), 1e-2: (0.69, 0.67)}
+
+_NOTES = (
+    "Squared error in bins of 20,000 examples. Published: means over 100 runs, read off the authors' figure; where they publish no number there is none. "
+    "Simulated: an independent simulation of the same protocol in C, 100 runs. Both have standard errors of 0.03 to 0.05.",
+    "L2 with weight decay 0.01; shrink-and-perturb with the same and noise of 0.001 after each step; continual backprop with replacement rate 0.0001: "
+    "all with step size 0.01.",
+)
+
+
+def make(full: bool = False, seeds: str | None = None, scale: float = 1.0) -> Recipe:
+    """The figure for ReLU networks; or all figures.
+
+    Args:
+        full: every configuration that was published (seven activations, SGD and Adam; L2, shrink-and-perturb and
+            continual backprop with all their strengths; one bit flipping at a time), 100 seeds.
+        seeds: other seeds than the recipe's, which are 30, or 100 for `full`.
+        scale: fraction of the published length of the runs.
+    """
+    sized = {name: _sized(preset, seeds or ("100" if full else "30"), scale) for name, preset in PRESETS.items()}
+    panels = _full(sized) if full else {"regression": _short(sized)}
+    return Recipe(
+        title="Slowly-changing regression",
+        metric="loss",
+        x_label="examples",
+        y_label="squared error",
+        bin=_BIN,
+        panels=panels,
+        notes=_NOTES if not full else _NOTES[:1],
+    )
+
+
+def _sized(preset: dict[str, Any], seeds: str, scale: float) -> dict[str, Any]:
+    config = copy.deepcopy(preset)
+    config["seeds"] = seeds
+    config["problem"]["examples"] = max(_BIN, round(config["problem"]["examples"] * scale / _BIN) * _BIN)
+    return config
+
+
+def _backprop(presets: dict[str, Any], activation: str, step_size: float, optimizer: str = "sgd") -> Line:
+    label = f"{'linear' if activation == 'linear' else 'backprop'} {step_size:g}"
+    known = optimizer == "sgd"
+    return Line(
+        label,
+        presets[f"{optimizer}/bp/{activation}"],
+        {"agent.step_size": step_size},
+        published=_PUBLISHED.get((activation, step_size), {}) if known else {},
+        simulated=_ends(_SIMULATED.get((activation, step_size))) if known else {},
+    )
+
+
+def _ends(pair: tuple[float, float] | None) -> dict[int, float]:
+    return dict(zip((0, _LAST), pair)) if pair else {}
+
+
+def _only(config: dict[str, Any], name: str, value: float) -> dict[str, Any]:
+    """A preset with one value of its sweep."""
+    return {**config, "sweep": {name: [value]}}
+
+
+def _short(presets: dict[str, Any]) -> tuple[Panel, ...]:
+    linear = _backprop({"sgd/bp/linear": _only(presets["sgd/bp/linear"], "agent.step_size", 0.01)}, "linear", 0.01)
+    backprop = [_backprop(presets, "relu", step_size) for step_size in (0.01, 0.003, 0.001)]
+    methods = [
+        ("L2", "sgd/bp/relu_wd", "method.weight_decay", 1e-2, _SIMULATED_L2[1e-2]),
+        ("shrink & perturb", "sgd/bp/relu_snp", "method.perturb_scale", 1e-3, _SIMULATED_PERTURB[1e-3]),
+        ("continual backprop", "sgd/cbp/relu", "method.replacement_rate", 1e-4, None),
+    ]
+    lines = [
+        Line(label, _only(presets[preset], name, value), {name: value}, simulated=_ends(simulated))
+        for label, preset, name, value, simulated in methods
+    ]
+    return (
+        Panel("Backpropagation loses plasticity", (*backprop, linear), (0.5, 1.5)),
+        Panel("Methods that keep it, step size 0.01", (backprop[0], *lines, linear), (0.5, 1.5)),
+    )
+
+
+def _full(presets: dict[str, Any]) -> dict[str, tuple[Panel, ...]]:
+    figures = {}
+    for optimizer in ("sgd", "adam"):
+        linear = _backprop(presets, "linear", 0.01, optimizer)
+        for kind, title in (("bp", "backprop"), ("wd", "L2"), ("snp", "shrink and perturb"), ("cbp", "continual backprop")):
+            panels = []
+            for activation in ACTIVATIONS:
+                if kind == "bp":
+                    lines = tuple(_backprop(presets, activation, s, optimizer) for s in (0.01, 0.003, 0.001))
+                else:
+                    lines = _swept(presets, kind, activation, optimizer)
+                panels.append(Panel(f"{title}, {activation}, {optimizer}", (*lines, linear)))
+            figures[f"{optimizer}_{kind}"] = tuple(panels)
+        figures[f"{optimizer}_5m"] = (
+            Panel(
+                f"backprop, step size 0.001, {optimizer}",
+                (
+                    *(
+                        Line(a, {**presets[f"{optimizer}/bp/5m"], **_with_activation(presets, optimizer, a)})
+                        for a in ACTIVATIONS
+                    ),
+                    Line("linear 0.003", presets[f"{optimizer}/bp/linear_1"]),
+                ),
+            ),
+        )
+    figures["flip_one"] = tuple(
+        Panel(
+            f"one bit flips, {activation}",
+            tuple(
+                Line(f"backprop {s:g}", presets[f"flip_one/{activation}"], {"agent.step_size": s})
+                for s in presets[f"flip_one/{activation}"]["sweep"]["agent.step_size"]
+            ),
+        )
+        for activation in (*ACTIVATIONS, "linear")
+    )
+    return figures
+
+
+def _with_activation(presets: dict[str, Any], optimizer: str, activation: str) -> dict[str, Any]:
+    """A preset that sweeps activations, which takes a program each, for one of them."""
+    return {"problem": {**presets[f"{optimizer}/bp/5m"]["problem"], "activation": activation}, "sweep": {}}
+
+
+def _swept(presets: dict[str, Any], kind: str, activation: str, optimizer: str) -> tuple[Line, ...]:
+    preset = presets[f"{optimizer}/cbp/{activation}" if kind == "cbp" else f"{optimizer}/bp/{activation}_{kind}"]
+    ((name, values),) = preset["sweep"].items()
+    simulated = {"wd": _SIMULATED_L2, "snp": _SIMULATED_PERTURB}.get(kind, {}) if (activation, optimizer) == ("relu", "sgd") else {}
+    word = {"wd": "weight decay", "snp": "noise", "cbp": "rate"}[kind]
+    return tuple(Line(f"{word} {v:g}", preset, {name: v}, simulated=_ends(simulated.get(v))) for v in values)

@@ -1,0 +1,259 @@
+import hand_wired
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from pliant.core.base import plastic
+from pliant.core.units import Group, Incoming, Outgoing, Wiring
+from pliant.methods import continual_backprop
+
+
+def run(surgery, params, features, state=None, key=0):
+    """Operates once for each of some features on weights that stay, and returns every state and the last edit."""
+    state = surgery.init(params) if state is None else state
+    steps = len(jax.tree.leaves(features)[0])
+    random = surgery.draw(jax.random.key(key), params, steps)
+
+    def step(carry, this):
+        state, _ = carry
+        edit, state = surgery.operate(params, state, random=this[0], features=this[1])
+        return (state, edit), state
+
+    def loop(state):
+        first = jax.tree.map(lambda x: x[0], (random, features))
+        edit = jax.eval_shape(lambda: surgery.operate(params, state, random=first[0], features=first[1]))[0]
+        blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), edit)
+        (_, edit), states = jax.lax.scan(step, (state, blank), (random, features))
+        return states, edit
+
+    return jax.jit(loop)(state)
+
+
+# A network 3-4-2, three forward passes, and what the authors' program made of them with a decay of 0.9.
+OUT, IN = np.arange(4), np.arange(3)
+PARAMS = {
+    "w0": jnp.array((0.1 * (OUT[:, None] + 1) - 0.05 * IN).T, jnp.float32),
+    "b0": jnp.zeros(4),
+    "w1": jnp.array([[(-1) ** (k + i) * 0.2 * (i + 1) / (k + 1) for k in range(2)] for i in range(4)], jnp.float32),
+    "b1": jnp.zeros(2),
+}
+PASSES = jnp.array(
+    [
+        [[1, 0, 0.5, 2], [0, 1, 0.5, 1]],
+        [[2, 0, 0.5, 0], [1, 3, 0, 1]],
+        [[0, 0, 1, 1], [0.5, 0.5, 0.5, 0.5]],
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    "utility, raw, corrected",
+    [
+        ("weight", [0.04065, 0.0813, 0.12195, 0.1626], [0.15, 0.3, 0.45, 0.6]),
+        ("contribution", [0.030075, 0.06015, 0.0621, 0.1449], [0.110978, 0.221956, 0.229151, 0.534686]),
+        ("adaptation", [5.42, 1.806667, 1.084, 0.774286], [20.0, 6.666664, 4.0, 2.857142]),
+        ("zero_contribution", [0.020173, 0.067346, 0.021375, 0.0663], [0.074438, 0.248508, 0.078875, 0.244649]),
+        ("adaptable_contribution", [0.403456, 0.44897, 0.0855, 0.189429], [1.488766, 1.656717, 0.315498, 0.698998]),
+        ("feature_by_input", [2.689704, 1.496568, 0.19, 0.315714], [9.925105, 5.52239, 0.701107, 1.164997]),
+    ],
+)
+def test_utilities_are_the_published_ones(utility, raw, corrected):
+    surgery = continual_backprop(hand_wired.mlp(3, 4, 2), 0.1, 0.9, 100, utility)
+    states, _ = run(surgery, PARAMS, {"w0": PASSES})
+    np.testing.assert_allclose(states.utility["w0"][2], raw, rtol=3e-5)
+    # A mean over three steps weighs 1 - 0.9^3 = 0.271 in all.
+    np.testing.assert_allclose(states.utility["w0"][2] / 0.271, corrected, rtol=3e-5)
+    np.testing.assert_allclose(states.mean_activation["w0"][2], [0.2005, 0.2005, 0.138, 0.2415], rtol=3e-5)
+
+
+@pytest.mark.parametrize(
+    "utility, corrected",
+    [
+        ("contribution", [0.686842, 1.053158, 1.419473]),
+        ("zero_contribution", [0.549474, 0.549474, 0.549474]),
+        ("adaptable_contribution", [3.663157, 1.569924, 0.999043]),
+        ("adaptation", [6.666665, 2.857142, 1.818181]),
+    ],
+)
+def test_utilities_of_a_convolution_before_a_dense_layer_are_the_published_ones(utility, corrected):
+    # The authors flatten channels first: channel c owns columns 4 c ... 4 c + 3 of the dense layer.
+    indices = np.arange(12).reshape(3, 4).T
+    wiring = Wiring({"c": Group("c", 3, (Incoming("conv", 3),), (), (Outgoing("dense", 0, indices, feature="c"),))})
+    params = {
+        "conv": jnp.array([[0.1, 0.3, 0.5], [0.2, 0.4, 0.6]]).reshape(1, 1, 2, 3),
+        "dense": jnp.array((np.arange(24) - 11).reshape(2, 12).T * 0.1, jnp.float32),
+    }
+    h = (jnp.arange(24.0) / 10).reshape(2, 3, 4).swapaxes(1, 2)  # (samples, positions, channels)
+    states, _ = run(continual_backprop(wiring, 0.1, 0.9, 100, utility), params, {"c": jnp.stack([h, 2 * h])})
+    np.testing.assert_allclose(states.utility["c"][1] / (1 - 0.9**2), corrected, rtol=3e-5)
+
+
+def test_utility_of_units_that_several_weights_read():
+    # Reader a has one weight a unit and b three, so b counts thrice. Unit 0: (1 * |2| * |1| + 3 * |4| * |2|) / 4 = 6.5;
+    # unit 1: (1 * |1| * |3| + 3 * |0| * ...) / 4 = 0.75. With a decay of 0 the utility is that of this step.
+    readers = (Outgoing("a", 0, feature="x"), Outgoing("b", 0, feature="y"))
+    wiring = Wiring({"g": Group("g", 2, (Incoming("in", 1),), (), readers)})
+    params = {"in": jnp.ones((1, 2)), "a": jnp.array([[1.0], [-3.0]]), "b": jnp.array([[2.0, -2, 2], [5, 5, 5]])}
+    features = {"x": jnp.array([[[2.0, 1.0]]]), "y": jnp.array([[[-4.0, 0.0]]])}
+    states, _ = run(continual_backprop(wiring, 0.1, 0.0, 100), params, features)
+    np.testing.assert_allclose(states.utility["g"][0], [6.5, 0.75])
+
+
+def test_fractions_of_a_unit_are_owed_to_later_steps():
+    # Four units mature at step 3 (older than 2). Owed: 0.6; 1.2, unit 0 goes, 0.2 left; then three are mature: 0.65;
+    # 1.1, unit 1 goes, 0.1 left; at 7 unit 0 is mature again: 0.55; 1.0 at 8, a tie: one goes here, and in the authors'
+    # program none, which has 0.99999 in floating point. The weights stay, so unit 0 is the least again.
+    surgery = continual_backprop(hand_wired.mlp(3, 4, 2), 0.15, 0.9, 2)
+    features = jnp.concatenate([PASSES, PASSES, PASSES])[:8]
+    states, edit = run(surgery, PARAMS, {"w0": features})
+    replaced = np.argwhere(np.asarray(states.age["w0"]) == 0)
+    np.testing.assert_array_equal(replaced[:2], [[3, 0], [5, 1]])
+    np.testing.assert_array_equal(states.replaced["w0"], [0, 0, 0, 1, 1, 2, 2, 3])
+    np.testing.assert_allclose(
+        states.owed["w0"] + 0.15 * states.waited["w0"], [0, 0, 0.6, 0.2, 0.65, 0.1, 0.55, 0], atol=1e-6
+    )
+    assert not edit.params["w1"][replaced[2, 1]].any() and edit.fresh["w1"].sum() == 1
+
+
+def state_with(surgery, params, **fields):
+    return surgery.init(params)._replace(**{k: {"w0": jnp.asarray(v)} for k, v in fields.items()})
+
+
+def test_a_newborn_is_ranked_by_its_corrected_utility():
+    # Unit 0 is old and worth 1; unit 1 is just mature and worth 2, of which its average over 3 steps has only 3 %.
+    # Raw averages would renew the newborn for ever.
+    params = {"w0": jnp.ones((1, 2)), "b0": jnp.zeros(2), "w1": jnp.array([[1.0], [2.0]]), "b1": jnp.zeros(1)}
+    surgery = continual_backprop(hand_wired.mlp(1, 2, 1), 0.5, 0.99, 2)
+    state = state_with(surgery, params, age=[1000, 2], utility=[1.0, 2 * (1 - 0.99**2)])
+    states, _ = run(surgery, params, {"w0": jnp.ones((1, 8, 2))}, state)
+    assert states.utility["w0"][0, 1] < 0.06
+    np.testing.assert_array_equal(states.age["w0"][0], [0, 3])
+
+
+def test_nothing_is_owed_for_the_time_before_maturity():
+    # Four units, rate 0.5: at step 11 the first two are due. Eleven steps' worth would wipe out the layer.
+    surgery = continual_backprop(hand_wired.mlp(3, 4, 2), 0.5, maturity=10, max_per_step=4)
+    states, _ = run(surgery, PARAMS, {"w0": jnp.ones((11, 8, 4))})
+    np.testing.assert_array_equal(states.replaced["w0"], [0] * 10 + [2])
+    assert (states.age["w0"][10] == 0).sum() == 2
+
+
+def test_small_rates_add_up():
+    # One unit, 3e-9 a step: due after a third of a billion steps. A float32 sum of them stops growing below 0.1, where
+    # 3e-9 is less than half of its last digit.
+    params = {"w0": jnp.ones((1, 1)), "b0": jnp.zeros(1), "w1": jnp.ones((1, 1)), "b1": jnp.zeros(1)}
+    surgery = continual_backprop(hand_wired.mlp(1, 1, 1), 3e-9, maturity=0)
+    state = state_with(surgery, params, waited=jnp.int32(333_320_000), age=jnp.array([1]))
+    states, _ = run(surgery, params, {"w0": jnp.ones((12_000, 1, 1))}, state)
+    due = int(jnp.argmax(states.replaced["w0"]))
+    # 333,330,000 * 3e-9 = 0.99999: within the rounding that counts as one.
+    assert due == pytest.approx(10_000, abs=100) and states.replaced["w0"][-1] == 1
+    np.testing.assert_allclose(states.owed["w0"][due], 0.0, atol=2e-5)
+
+
+def test_bernoulli_budget_replaces_one_unit_with_the_probability_that_is_due():
+    # Five units, rate 0.1: one unit at half of the steps. 1000 draws have a standard deviation of 15.8.
+    wiring = hand_wired.mlp(1, 5, 1)
+    params = hand_wired.initializer(1, 5, 1)(jax.random.key(0))
+    surgery = continual_backprop(wiring, 0.1, maturity=0, budget="bernoulli", utility="random")
+    states, _ = run(surgery, params, {"w0": jnp.ones((1000, 1, 5))})
+    each = np.diff(states.replaced["w0"], prepend=0)
+    assert set(each) == {0, 1} and each.sum() == pytest.approx(500, abs=64)
+    # The utility "random" takes each of the five a fifth of the time.
+    gone = (np.asarray(states.age["w0"]) == 0).sum(0)
+    np.testing.assert_allclose(gone, each.sum() / 5, atol=40)
+    # Rate 0.3 makes 1.5 due: always one, and the half is dropped, at each step again.
+    surgery = continual_backprop(wiring, 0.3, maturity=0, budget="bernoulli", max_per_step=2)
+    states, _ = run(surgery, params, {"w0": jnp.ones((20, 1, 5))})
+    np.testing.assert_array_equal(states.replaced["w0"], np.arange(1, 21))
+
+
+def test_max_per_step_holds_back_and_pays_later():
+    # Seven are owed, and each step adds 0.1 * 4: nine after five steps. Two can go at a step, one at the last.
+    surgery = continual_backprop(hand_wired.mlp(3, 4, 2), 0.1, maturity=0, max_per_step=2)
+    state = state_with(surgery, PARAMS, owed=7.0)
+    states, _ = run(surgery, PARAMS, {"w0": jnp.ones((5, 1, 4))}, state)
+    np.testing.assert_array_equal(states.replaced["w0"], [2, 4, 6, 8, 9])
+
+
+def test_compensation_moves_the_mean_contribution_into_the_bias():
+    # Unit 0 always outputs 2 and is read by 3 and -1: the biases take 6 and -2, and the output stays as it was.
+    wiring = hand_wired.mlp(1, 2, 2)
+    params = {
+        "w0": jnp.zeros((1, 2)),
+        "b0": jnp.array([2.0, 1.0]),
+        "w1": jnp.array([[3.0, -1.0], [50.0, 50.0]]),
+        "b1": jnp.array([0.5, 0.5]),
+    }
+    x = jnp.zeros((4, 1))
+    output, features = wiring.apply(params, x)
+    for compensate, bias in [(True, [6.5, -1.5]), (False, [0.5, 0.5])]:
+        surgery = continual_backprop(wiring, 0.5, maturity=0, compensate=compensate)
+        states, edit = run(surgery, params, {"w0": features["w0"][None]})
+        np.testing.assert_array_equal(states.age["w0"][0], [0, 1])
+        np.testing.assert_allclose(edit.params["b1"], bias, rtol=1e-5)
+        assert np.allclose(wiring.apply(edit.params, x)[0], output, rtol=1e-5) == compensate
+
+
+def test_compensation_behind_a_flattened_image():
+    # Each of the four positions of channel 1 outputs 1 and the others 2: the bias takes the sum of the channel's rows.
+    wiring, initialize = hand_wired.normed_convnet()
+    params = initialize(jax.random.key(0))
+    h = jnp.full((1, 5, 4, 3), 2.0).at[..., 1].set(0.001)
+    surgery = continual_backprop(wiring, 0.34, maturity=0, compensate=True, max_per_step=2)
+    states, edit = run(surgery, params, {"conv": h})
+    np.testing.assert_array_equal(states.age["conv"][0], [1, 0, 1])
+    expected = 0.001 * params["out"]["kernel"][1::3].sum(0)
+    np.testing.assert_allclose(edit.params["out"]["bias"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("clear_memory, stays", [(True, True), (False, False)])
+def test_old_momentum_does_not_move_a_newborn(clear_memory, stays):
+    # Momentum of the dead unit's outgoing weight, 0.9 of gradients of 1, would move it away from zero at once.
+    wiring, params = hand_wired.mlp(1, 2, 1), hand_wired.initializer(1, 2, 1)(jax.random.key(0))
+    tx = plastic(optax.sgd(0.1, 0.9), continual_backprop(wiring, 0.5, maturity=1), clear_memory=clear_memory)
+    step = jax.jit(lambda g, state, params: tx.step(g, state, params, features={"w0": jnp.ones((1, 2))}))
+    ones, state = jax.tree.map(jnp.ones_like, params), tx.init(params)
+    for _ in range(2):
+        params, state = step(ones, state, params)
+    (new,) = np.flatnonzero(np.asarray(state.after[0].age["w0"]) == 0)
+    assert params["w1"][new] == 0
+    params, _ = step(jax.tree.map(jnp.zeros_like, params), state, params)
+    assert bool(params["w1"][new] == 0) == stays
+
+
+def test_all_groups_choose_before_any_is_edited():
+    # In w1 unit 1 of the first group reads into unit 0 of the second. Were unit 0 of the first group, the least there,
+    # edited first, its zero row would halve what is incoming to the second group and change its utilities.
+    wiring = hand_wired.mlp(1, 2, 2, 1, bias=False)
+    params = {"w0": jnp.ones((1, 2)), "w1": jnp.array([[8.0, 1.0], [4.0, 8.0]]), "w2": jnp.ones((2, 1))}
+    surgery = continual_backprop(wiring, 0.5, 0.0, 0, "adaptable_contribution")
+    # Mean activations are subtracted: with a decay of 0, |h - mean h| = 1 for 1 and -1.
+    h = jnp.array([[[1.0, 1.0], [-1.0, -1.0]]]) + 1
+    states, _ = run(surgery, params, {"w0": h, "w1": h})
+    # Group w0: mean outgoing 4.5 and 6 over incoming 1: unit 0 goes. Group w1: outgoing 1 over incoming 6 and 4.5:
+    # unit 0 goes. After an edit of row 0 incoming would be 2 and 4: unit 1.
+    np.testing.assert_array_equal(states.age["w0"][0], [0, 1])
+    np.testing.assert_array_equal(states.age["w1"][0], [0, 1])
+
+
+@pytest.mark.parametrize(
+    "settings, error",
+    [
+        ({"replacement_rate": 1.5}, r"^replacement_rate=1.5: "),
+        ({"decay_rate": 1.0}, r"^decay_rate=1.0: "),
+        ({"maturity": -1}, r"^maturity=-1: "),
+        ({"max_per_step": 0}, r"^max_per_step=0: "),
+        ({"replacement_rate": 0.6}, r"^replacement_rate=0.6 of 4 units is 2.4 units a step, .*; write max_per_step=3$"),
+    ],
+)
+def test_refuses_settings_out_of_range(settings, error):
+    with pytest.raises(ValueError, match=error):
+        continual_backprop(hand_wired.mlp(3, 4, 2), **settings)
+
+
+def test_refuses_to_compensate_without_a_bias():
+    with pytest.raises(ValueError, match=r"^compensate=True needs a bias behind 'w1'; write compensate=False$"):
+        continual_backprop(hand_wired.mlp(3, 4, 2, bias=False), compensate=True)
