@@ -37,6 +37,11 @@ def learn(learner, state, batches, step=0):
     return jax.jit(learner.learn)(state, batches, jnp.int32(step))
 
 
+def cut(tree, part):
+    """An index or a slice of the leading axis of all arrays."""
+    return jax.tree.map(lambda x: x[part], tree)
+
+
 def plain_loop(optimizer, stream, params, batches):
     """The losses of an optax loop without this project, one compiled step at a time."""
 
@@ -51,7 +56,7 @@ def plain_loop(optimizer, stream, params, batches):
 
     memory, errors = optimizer.init(params), []
     for k in range(STEPS):
-        params, memory, error = step(params, memory, jax.tree.map(lambda x: x[k], batches))
+        params, memory, error = step(params, memory, cut(batches, k))
         errors.append(error)
     return params, np.array(errors)
 
@@ -186,7 +191,7 @@ def test_methods_on_both_sides_of_the_optimizer(optimizer):
 
     params, memory, expected = start.params, start.optimizer, []
     for k in range(STEPS):
-        batch, random = jax.tree.map(lambda x: x[k], (batches, draws))
+        batch, random = cut((batches, draws), k)
         params, memory, error = step(params, memory, batch, random)
         expected.append(error)
     assert_close(losses, np.array(expected))
@@ -206,7 +211,7 @@ def test_the_step_that_methods_are_told_goes_on_from_call_to_call():
         return (optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(2, jnp.int32), update),)
 
     learner, state, batches = begin(sgd.Config(), regression(), recorder)
-    half = jax.tree.map(lambda x: x[:250], batches)
+    half = cut(batches, slice(250))
     for calls in range(2):
         state, _ = learn(learner, state, half, 250 * calls)
         told.append(state.optimizer.before[0].tolist())
@@ -227,9 +232,8 @@ def test_without_methods_nothing_is_drawn():
     learner, state, batches = begin(sgd.Config(), regression())
     assert learner.drawn_per_step == 0
     whole, losses = learn(learner, state, batches)
-    first, rest = (jax.tree.map(lambda x: x[part], batches) for part in (slice(0, 200), slice(200, None)))
-    state, losses_first = learn(learner, state, first)
-    state, losses_rest = learn(learner, state, rest, 200)
+    state, losses_first = learn(learner, state, cut(batches, slice(200)))
+    state, losses_rest = learn(learner, state, cut(batches, slice(200, None)), 200)
     np.testing.assert_array_equal(losses, np.concatenate([losses_first, losses_rest]))
     jax.tree.map(np.testing.assert_array_equal, whole.params, state.params)
 

@@ -34,7 +34,8 @@ def counting(batch=1, drawn=0, bad=(), diagnostics=None):
     def signals(state, batch):
         return {"params": state["seen"], "features": batch.x, "grads": state["seen"], "method_state": ()}
 
-    stream = Stream(lambda key: jnp.zeros((), jnp.int32), draw, Network(lambda key: (), lambda params, x: x), "mse", 100)
+    network = Network(lambda key: (), lambda params, x: x)
+    stream = Stream(lambda key: jnp.zeros((), jnp.int32), draw, network, "mse", 100)
     learner = Learner(lambda key: {"told": jnp.int32(0), "seen": jnp.float32(0)}, learn, signals, drawn)
     return Parts(stream, learner, diagnostics or {})
 
@@ -86,8 +87,8 @@ def test_divergence_is_marked_with_its_first_step(bad, expected, stretches, draw
 
 
 def test_diagnostics_see_the_examples_to_come_and_the_params_before_and_after():
-    # After 5 steps the learner has seen 0 + 1 + ... + 4 = 10, and after 5 more 45. Diagnostics get the next 1000 examples:
-    # 125 batches of 8, beginning with number 5, and do not use them up.
+    # After 5 steps the learner has seen 0 + 1 + ... + 4 = 10, and after 5 more 45. Diagnostics get the next 1000
+    # examples: 125 batches of 8, beginning with number 5, and do not use them up.
     def diagnostic(*, params, previous_params, features, **signals):
         assert set(signals) == {"grads", "method_state"} and features.shape == (1000, 1)
         return {"before": previous_params, "now": params, "first": features[0, 0], "last": features[-1, 0]}

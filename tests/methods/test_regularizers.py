@@ -116,7 +116,8 @@ def test_shrink_and_perturb_makes_nothing_anew():
 def test_shrink_and_perturb_leaves_whole_numbers_alone():
     params = {"w": jnp.ones(2), "steps": jnp.array(7)}
     _, surgery = shrink_and_perturb(0.5, 0.1, 0.0)
-    edit, _ = surgery.operate(params, surgery.init(params), random=jax.random.key(0))
+    drawn = jax.tree.map(lambda x: x[0], surgery.draw(jax.random.key(0), params, 1))
+    edit, _ = surgery.operate(params, surgery.init(params), random=drawn)
     assert edit.params["steps"] == 7 and (edit.params["w"] != 1).all()
 
 

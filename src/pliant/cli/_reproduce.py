@@ -1,6 +1,8 @@
 """`pliant reproduce`: a published figure, its table, and the paper's numbers beside ours."""
 
 import dataclasses
+import itertools
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,11 +65,15 @@ def command(arguments: list[str]) -> None:
 
 
 def _run_all(recipe: Recipe, out: Path, force: bool, console: Console) -> dict[str, Run]:
-    """Runs what the lines of a recipe need, each run once; by the names of their configurations."""
+    """Runs what the lines of a recipe need, each run once; by `_key` of the lines."""
+    names: dict[str, str] = {}
     needed: dict[str, RunConfig] = {}
-    for line in _lines(recipe):
-        for one in split(configs.from_mapping(line.config)):
-            needed.setdefault(one.name, one)
+    for panel in itertools.chain.from_iterable(recipe.panels.values()):
+        for line in panel.lines:
+            if _key(line) not in names:
+                (one,) = split(configs.from_mapping(line.config))
+                needed.setdefault(one.name, one)
+                names[_key(line)] = one.name
     sizes = {name: examples_of(config) for name, config in needed.items()}
     console.print(f"{recipe.title}: {len(needed)} runs, {sum(sizes.values()) / 1e6:,.0f} million examples in all")
     runs, done, started = {}, 0, time.monotonic()
@@ -79,25 +85,21 @@ def _run_all(recipe: Recipe, out: Path, force: bool, console: Console) -> dict[s
         if len(needed) > 10:
             minutes = (sum(sizes.values()) - done) / rate / 60
             console.print(f"so far {speed(rate)}; about {minutes:.0f} minutes left")
-    return runs
+    return {key: runs[name] for key, name in names.items()}
 
 
-def _lines(recipe: Recipe) -> list[Line]:
-    return [line for panels in recipe.panels.values() for panel in panels for line in panel.lines]
-
-
-def _rows_of(line: Line, runs: dict[str, Run]) -> Run:
-    """The run that a line comes from, with the rows of its members alone."""
-    name = split(configs.from_mapping(line.config))[0].name
-    rows = runs[name].metrics
-    for setting, value in line.where.items():
-        if setting in rows:
-            rows = rows[np.isclose(rows[setting], value, rtol=1e-9, atol=0)]
-    return dataclasses.replace(runs[name], metrics=rows)
+def _key(line: Line) -> str:
+    return json.dumps(line.config, sort_keys=True)
 
 
 def _curve(recipe: Recipe, line: Line, runs: dict[str, Run], statistic: Literal["mean", "iqm"]) -> Curve:
-    (curve,) = curves_of(_rows_of(line, runs), recipe.metric, by=(), bin=recipe.bin, statistic=statistic, label=line.label)
+    """The curve of a line: of those members of its run that have the line's settings."""
+    run = runs[_key(line)]
+    rows = run.metrics
+    for setting, value in line.where.items():
+        rows = rows[np.isclose(rows[setting], value, rtol=1e-9, atol=0)]
+    chosen = dataclasses.replace(run, metrics=rows)
+    (curve,) = curves_of(chosen, recipe.metric, by=(), bin=recipe.bin, statistic=statistic, label=line.label)
     return curve
 
 

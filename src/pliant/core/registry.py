@@ -5,6 +5,7 @@ Problems, agents and recipes are modules of their packages; methods and diagnost
 
 import ast
 import difflib
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -50,6 +51,7 @@ def check(what: str, name: str, allowed: Iterable[str]) -> None:
         raise UnknownNameError(f"unknown {what} {name!r}; {hint}")
 
 
+@functools.cache
 def _summaries(kind: Kind) -> dict[str, str]:
     folder = _folder(kind)
     found = {}

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from pliant.core.base import Edit, Key, Method, Params, Surgery, every, nothing_fresh
@@ -53,28 +54,26 @@ def shrink_and_perturb(
         del params
         return optax.EmptyState()
 
-    def operate(params: Params, state: optax.EmptyState, *, random: Key, **signals):
+    def draw(key: Key, params: Params, steps: int) -> Params:
+        """Standard normal numbers like the parameters; `None` where a leaf is not floating-point."""
+        leaves, structure = jax.tree.flatten(params)
+        sizes = [math.prod(w.shape) if jnp.issubdtype(w.dtype, jnp.floating) else 0 for w in leaves]
+        # One flat draw for all: XLA's generator is several times slower on two axes, and for many small draws.
+        numbers = jax.random.normal(key, (steps * sum(sizes),)).reshape(steps, sum(sizes))
+        ends = np.cumsum(sizes).tolist()
+        return structure.unflatten(
+            numbers[:, end - size : end].reshape(steps, *w.shape) if jnp.issubdtype(w.dtype, jnp.floating) else None
+            for w, size, end in zip(leaves, sizes, ends)
+        )
+
+    def operate(params: Params, state: optax.EmptyState, *, random: Params, **signals):
         del signals
-        noise = _normal_like(random, params)
         new = jax.tree.map(
-            lambda w, e: w if e is None else (shrink * w + perturb_scale * e).astype(w.dtype), params, noise
+            lambda w, e: w if e is None else (shrink * w + perturb_scale * e).astype(w.dtype), params, random
         )
         return Edit(new, nothing_fresh(params)), state
 
     decay = optax.stateless_with_tree_map(lambda g, w: g + (weight_decay * w).astype(g.dtype))
-    surgery = Surgery(init, operate)
+    surgery = Surgery(init, operate, draw)
     every_step = not isinstance(period, jax.Array) and period == 1
     return decay, surgery if every_step else every(period, surgery)
-
-
-def _normal_like(key: Key, params: Params) -> Params:
-    """A tree like the parameters of standard normal numbers; `None` where a leaf is not floating-point."""
-    leaves, structure = jax.tree.flatten(params)
-    sizes = [math.prod(w.shape) if jnp.issubdtype(w.dtype, jnp.floating) else 0 for w in leaves]
-    # One draw for all: many small draws cost many times one.
-    numbers = jax.random.normal(key, (sum(sizes),))
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return structure.unflatten(
-        numbers[end - size : end].reshape(w.shape) if jnp.issubdtype(w.dtype, jnp.floating) else None
-        for w, size, end in zip(leaves, sizes, ends)
-    )

@@ -59,7 +59,8 @@ class State(NamedTuple):
 def make(config: Config) -> Stream:
     r"""The problem as a stream of single examples under the squared error.
 
-    With weights $W \in \{\pm 1\}^{F \times m}$, biases $b$, readout $v$ and offset $c$ all drawn from $\pm 1$, the target is
+    With weights $W \in \{\pm 1\}^{F \times m}$, biases $b$, readout $v$ and offset $c$ all drawn from $\pm 1$, the target
+    is
 
     $$y = c + \sum_i v_i \, [\, W_i x + b_i > \tau_i \,], \qquad \tau_i = \beta (m + 1) - S_i, \qquad
     S_i = \tfrac12 \Big(m - \sum_j W_{ij} + b_i\Big),$$
@@ -81,8 +82,8 @@ def make(config: Config) -> Stream:
             f"inputs={m} and flipping_bits={slow_bits} leave {fast_bits} fast bits; write from 0 to 12 of them"
         )
 
-    # All values that the fast bits can take. Between two changes of the slow bits there are no other inputs, so the target is
-    # computed once for each, and looked up for each example.
+    # All values that the fast bits can take. Between two changes of the slow bits there are no other inputs, so the
+    # target is computed once for each, and looked up for each example.
     patterns = jnp.asarray(np.arange(2**fast_bits)[:, None] >> np.arange(fast_bits) & 1, jnp.float32)
 
     def init(key: Key) -> State:

@@ -1,0 +1,51 @@
+"""Each example, at a smaller size: it runs without a warning, learns, and makes units anew."""
+
+import pathlib
+import re
+import runpy
+import sys
+
+import jax
+import pytest
+
+EXAMPLES = sorted((pathlib.Path(__file__).parents[1] / "examples").glob("*.py"))
+PLASTIC = re.compile(r"task (\d+): loss ([\d.]+) -> ([\d.]+) \((\d+) units made anew\)")
+COMPARED = re.compile(r"task (\d+): loss ([\d.]+) plain, ([\d.]+) plastic \((\d+) units made anew\)")
+
+
+def printed(path, tasks, steps, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(path), "--tasks", str(tasks), "--steps", str(steps)])
+    # Functions of their own are what examples show; `jnp.ones(2) + jnp.ones((3, 2))` is allowed to them.
+    with jax.numpy_rank_promotion("allow"):
+        runpy.run_path(str(path), run_name="__main__")
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_short_and_say_how_to_run_them(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 60
+    assert f"Usage:\n    python examples/{path.name} [--tasks " in text
+    assert re.search(r"pliant\.trace\(.*# line 1", text) and re.search(r"pliant\.plastic\(.*# line 2", text)
+
+
+@pytest.mark.parametrize("path", EXAMPLES[1:], ids=lambda path: path.stem)
+def test_learns_task_after_task(path, monkeypatch, capsys):
+    output = printed(path, 2, 120, monkeypatch, capsys)
+    assert output.startswith("group ")
+    tasks = [tuple(map(float, line)) for line in PLASTIC.findall(output)]
+    assert [number for number, *_ in tasks] == [1, 2]
+    for _, first, last, _ in tasks:
+        assert last < first / 3
+    assert 0 < tasks[-1][-1] < 40
+
+
+def test_the_plain_network_loses_what_the_plastic_one_keeps(monkeypatch, capsys):
+    output = printed(EXAMPLES[0], 20, 200, monkeypatch, capsys)
+    tasks = [tuple(map(float, line)) for line in COMPARED.findall(output)]
+    assert len(tasks) == 20
+    _, plain, plastic, _ = tasks[0]
+    assert plain < 0.2 and plastic < 0.2
+    # Two hidden layers of 32 units: at most 0.032 units each a step.
+    _, plain, plastic, replaced = tasks[-1]
+    assert plain > 1 and plastic < 0.2 and 150 < replaced <= 2 * 0.032 * 20 * 200
