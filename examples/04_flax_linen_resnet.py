@@ -30,7 +30,6 @@ class ResNet(nn.Module):
 def main(tasks: int = 5, steps: int = 100):
     model, example = ResNet(), np.ones((1, 8, 8, 3), np.float32)
     variables = model.init(jax.random.key(0), example, False)  # {"params": ..., "batch_stats": ...}
-
     wiring = pliant.trace(lambda v, x: model.apply(v, x, True, mutable=["batch_stats"]), variables, example)  # line 1
     tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-3))  # line 2
     print(wiring.describe())

@@ -15,7 +15,7 @@ COMPARED = re.compile(r"task (\d+): loss ([\d.]+) plain, ([\d.]+) plastic \((\d+
 
 def printed(path, tasks, steps, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path), "--tasks", str(tasks), "--steps", str(steps)])
-    # Functions of their own are what examples show; `jnp.ones(2) + jnp.ones((3, 2))` is allowed to them.
+    # Examples are written as users write: a bias is added to a batch as it is.
     with jax.numpy_rank_promotion("allow"):
         runpy.run_path(str(path), run_name="__main__")
     return capsys.readouterr().out

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from . import loops
-from .build import build, can_be_traced, has_convolutions, steps_of
-from .config import RunConfig, expand, settings_of
-from .population import Spread, layout
+from .build import build, can_be_traced, steps_of
+from .config import RunConfig, expand
+from .programs import Population, Programs, population
 from .store import Store
 
 logger = logging.getLogger(__name__)
@@ -36,28 +36,6 @@ class Interrupted(Exception):
 
     def __init__(self, step: int):
         super().__init__(f"stopped at step {step:,}; the same command goes on from there")
-
-
-class Population(NamedTuple):
-    """The members of a run: seeds x the values of the swept settings."""
-
-    seeds: np.ndarray  # (members,) uint32
-    swept: dict[str, np.ndarray]  # dotted name -> (members,), as written; the device takes 32 bits of them
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-
-def population(config: RunConfig) -> Population:
-    """The members of a configuration: for each combination of swept values, all seeds."""
-    combinations = list(itertools.product(*config.sweep.values(), config.seed_list))
-    columns = list(zip(*combinations, strict=True))
-    swept = {}
-    for name, column in zip(config.sweep, columns):
-        where, _, key = name.rpartition(".")
-        kind = settings_of(config.parts()[where].source)[key].type
-        swept[name] = np.asarray(column, float if kind is float else int)
-    return Population(np.asarray(columns[-1], np.uint32), swept)
 
 
 def examples_of(config: RunConfig) -> int:
@@ -109,58 +87,32 @@ def _advance(config: RunConfig, store: Store, tell: Tell) -> None:
     steps = steps_of(config)
     stretch = min(config.record_every or max(1, steps // 100), steps)
     members = population(config)
-    per_step = examples_of(config) // steps
-    seed_axis = config.seed_axis
-    if seed_axis == "auto":
-        seed_axis = "map" if has_convolutions(config) else "vmap"
-    spread = Spread(layout(len(members), seed_axis, jax.local_device_count()))
-
-    def member_program(values: dict[str, jax.Array]) -> loops.Parts:
-        return build(config.with_values(values))
-
-    def begin(member, _):
-        seed, values = member
-        return loops.begin(member_program(values), seed), values
-
-    def advance(length: int):
-        def go(member, step):
-            state, values = member
-            state, metrics = loops.advance(member_program(values), state, step, length)
-            return (state, values), (metrics, state.diverged)
-
-        return spread.jit(go, donate=True)
-
-    start = spread.jit(begin)
-    state = start(spread.place((members.seeds, members.swept)), jnp.zeros((), jnp.int32))
-    leaves, structure = jax.tree.flatten(state)
-    like = [_plain_shape(leaf, len(members)) for leaf in leaves]
-    resumed = store.resume(like)
+    programs = Programs(config, members)
+    state = programs.begin()
+    resumed = store.resume(programs.shapes(state))
     step = 0
     if resumed is not None:
         step, arrays = resumed
-        placed = [_to_device(spread, array, leaf) for array, leaf in zip(arrays, leaves, strict=True)]
-        state = jax.tree.unflatten(structure, placed)
+        state = programs.to_device(arrays, state)
         logger.info("going on from step %s of %s", f"{step:,}", f"{steps:,}")
 
-    programs: dict[int, Callable[..., Any]] = {}
     rows = _Rows(members)
-    saved, saved_at, first_seconds = step, time.monotonic(), store.status.get("seconds", 0.0)
+    saved, saved_at, seconds_before = step, time.monotonic(), store.status.get("seconds", 0.0)
     started = time.monotonic()
+    per_step = examples_of(config) // steps
     tell(step * per_step, steps * per_step)
 
     def save() -> None:
         nonlocal saved, saved_at
-        arrays = [_to_host(spread, leaf) for leaf in jax.tree.leaves(state)]
-        seconds = first_seconds + time.monotonic() - started
-        store.save(saved, step, steps, rows.take(), arrays, members=len(members), seconds=round(seconds, 3))
+        seconds = round(seconds_before + time.monotonic() - started, 3)
+        store.save(saved, step, steps, rows.take(), programs.to_host(state), members=len(members), seconds=seconds)
         saved, saved_at = step, time.monotonic()
 
     with _asked_to_stop() as asked:
         while step < steps:
             length = min(stretch, steps - step)
-            program = programs.setdefault(length, advance(length))
-            state, (metrics, diverged) = program(state, jnp.asarray(step, jnp.int32))
-            rows.add(step, step + length, spread.gather(metrics), spread.gather(diverged))
+            state, metrics, diverged = programs.advance(state, step, length)
+            rows.add(step, step + length, programs.gather(metrics), programs.gather(diverged))
             step += length
             tell(step * per_step, steps * per_step)
             if step == steps or asked() or time.monotonic() - saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
@@ -200,26 +152,6 @@ class _Rows:
                 columns["value"].append(values[keep].astype(np.float64))
         self._stretches = []
         return pa.table({name: pa.array(np.concatenate(parts)) for name, parts in columns.items()})
-
-
-def _plain_shape(leaf: jax.Array, members: int) -> jax.ShapeDtypeStruct:
-    plain = jax.eval_shape(_plain, leaf)
-    return jax.ShapeDtypeStruct((members, *plain.shape[1:]), plain.dtype)
-
-
-def _plain(leaf: jax.Array) -> jax.Array:
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-
-
-def _to_host(spread: Spread, leaf: jax.Array) -> np.ndarray:
-    return spread.gather(_plain(leaf))
-
-
-def _to_device(spread: Spread, array: np.ndarray, like: jax.Array) -> jax.Array:
-    placed = spread.place(array)
-    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(placed, impl=jax.random.key_impl(like))
-    return placed
 
 
 @contextlib.contextmanager

@@ -59,8 +59,8 @@ class State(NamedTuple):
 def make(config: Config) -> Stream:
     r"""The problem as a stream of single examples under the squared error.
 
-    With weights $W \in \{\pm 1\}^{F \times m}$, biases $b$, readout $v$ and offset $c$ all drawn from $\pm 1$, the target
-    is
+    With weights $W \in \{\pm 1\}^{F \times m}$, biases $b$, readout $v$ and offset $c$ all drawn from $\pm 1$, the
+    target is
 
     $$y = c + \sum_i v_i \, [\, W_i x + b_i > \tau_i \,], \qquad \tau_i = \beta (m + 1) - S_i, \qquad
     S_i = \tfrac12 \Big(m - \sum_j W_{ij} + b_i\Big),$$

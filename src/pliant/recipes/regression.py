@@ -112,8 +112,8 @@ def _short(presets: dict[str, Any]) -> tuple[Panel, ...]:
         for label, preset, name, value, simulated in methods
     ]
     return (
-        Panel("Backpropagation loses plasticity", (*backprop, linear), (0.5, 1.5)),
-        Panel("Methods that keep it, step size 0.01", (backprop[0], *lines, linear), (0.5, 1.5)),
+        Panel("Backpropagation loses plasticity", (*backprop, linear), (0.4, 1.5)),
+        Panel("Methods that keep it, step size 0.01", (backprop[0], *lines, linear), (0.4, 1.5)),
     )
 
 

@@ -125,8 +125,8 @@ def _format_estimate(value: float, low: float, high: float) -> str:
     if not math.isfinite(half) or half == 0 or not math.isfinite(value):
         return format_cell(value)
     largest = max(abs(low), abs(high), abs(value))
-    # The first digit of the half-width is the last one that is worth a place.
-    digits = max(1, math.floor(math.log10(largest)) - math.floor(math.log10(half)) + 1)
+    # The last digit that is worth a place is the one of which the half-width has at least two units.
+    digits = max(1, math.floor(math.log10(largest)) - math.floor(math.log10(half / 2)) + 1)
     if 1e-4 <= largest < 1e6:
         decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
         return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
