@@ -133,7 +133,19 @@ def _table(recipe: Recipe, panels: Sequence[FigurePanel], runs: dict[str, Run]) 
     columns = [*(["panel"] if several else []), "method"]
     for bin in ("first", "last"):
         columns += [f"{bin} bin [95 %]", "mean", "paper"]
-    return Table(recipe.title, columns, rows, (_HOW_TO_READ, *recipe.notes))
+    return Table(recipe.title, columns, rows, (_HOW_TO_READ, *_distances(recipe, panels, runs), *recipe.notes))
+
+
+def _distances(recipe: Recipe, panels: Sequence[FigurePanel], runs: dict[str, Run]) -> list[str]:
+    """How far ours are from the paper's numbers, over all points that it has."""
+    texts = []
+    for _, line in _distinct(panels):
+        curve = _curve(recipe, line, runs, "mean")
+        ours = dict(zip(curve.x.tolist(), curve.estimate.tolist(), strict=True))
+        both = [ours[x] - paper for x, paper in line.published.items() if x in ours]
+        if both:
+            texts.append(f"{line.label} {np.mean(both):+.2f} ({len(both)} points)")
+    return [f"Ours minus the paper's, averaged over its points: {', '.join(texts)}."] if texts else []
 
 
 def _reference(line: Line, x: int) -> str | None:

@@ -82,9 +82,11 @@ def adam(
         return jax.tree.map(direction, count, mu, nu), PerWeightAdamState(count, mu, nu)
 
     def direction(t: Array, m: Array, v: Array) -> Array:
-        # In float32 whatever the weights are, since bfloat16 rounds the powers to 1.
+        # 1 - b^t in float32 whatever the weights are, since bfloat16 rounds the powers to 1; expm1 is both finer than
+        # the power and several times faster.
         t = t.astype(jnp.float32)
-        m_correction, v_correction = (1 - b1**t).astype(m.dtype), (1 - b2**t).astype(v.dtype)
+        m_correction = -jnp.expm1(t * jnp.log(jnp.float32(b1))).astype(m.dtype)
+        v_correction = -jnp.expm1(t * jnp.log(jnp.float32(b2))).astype(v.dtype)
         if correction == "published":
             return v_correction * m / (jnp.sqrt(v) + eps)
         return (m / m_correction) / (jnp.sqrt(v / v_correction) + eps)

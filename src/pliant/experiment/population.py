@@ -87,7 +87,7 @@ class Spread:
 
         def on_one_device(members: Any, shared: Any) -> Any:
             stacked = jax.tree.map(lambda x: x.reshape(*blocks, *x.shape[1:]), members)
-            # A block of one is a plain function: its numbers do not depend on how many others there are.
+            # A block of one is the plain function: vmap would make other, slower convolutions of a network's.
             one_block = (
                 (lambda b: jax.tree.map(lambda x: x[None], f(jax.tree.map(lambda x: x[0], b), shared)))
                 if self.layout.block == 1
