@@ -2,9 +2,9 @@
 
     python benchmarks/regression.py [--seeds 100] [--seconds 5]
 
-Each row is one configuration of the paper, as `pliant run` compiles it, with a row of metrics every 10,000 examples. It is
-timed after one call for compilation; a row says the median of five stretches. The reference is the authors' program: what one of its
-processes does on one core of the machine that the README's table was made on, and twice that for two cores.
+Each row is one configuration of the paper, as `pliant run` compiles it, with a row of metrics every 10,000 examples.
+It is timed after one call for compilation, and says the median of five times. The reference is the authors' program:
+what one of its processes does on one core of the machine that the README's table was made on, times the cores.
 """
 
 import argparse
@@ -13,10 +13,6 @@ import resource
 import time
 
 import jax
-
-jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-
-import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.registry import presets
@@ -59,14 +55,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5.0, help="per row")
     given = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    cores, kind = len(jax.devices()), jax.devices()[0].device_kind
     rows = []
     for name, (preset, sweep) in ROWS.items():
         rate = measure(preset, sweep, given.seeds, given.seconds)
         reference = REFERENCE.get(name)
-        cores = len(jax.devices())
         rows.append([name, f"{rate / 1e6:.1f}M", f"{rate / (reference * cores):.0f}x" if reference else None])
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    title = f"Examples/s of {given.seeds} seeds on {len(jax.devices())} x {jax.devices()[0].device_kind}, jax {jax.__version__}"
+    title = f"Examples/s of {given.seeds} seeds on {cores} x {kind}, jax {jax.__version__}"
     notes = [f"Peak memory of the whole process: {memory:.2f} GiB."]
     Table(title, ["method", "examples/s", "times the reference on as many cores"], rows, notes).to_terminal()
 

@@ -27,7 +27,7 @@ class Config:
     """Settings of online supervised learning."""
 
     optimizer: Literal["sgd", "adam", "per_weight_adam"] = "sgd"
-    """Gradient descent with momentum, optax's Adam, or Adam with a step count per weight that restarts with the weight."""
+    """Gradient descent with momentum; Adam; or Adam with a step count per weight, which restarts with the weight."""
     step_size: Annotated[float, AtLeast(0)] = 0.01
     """Step size of the optimizer."""
     momentum: Annotated[float, FromUpTo(0, 1)] = 0.0

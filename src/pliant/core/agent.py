@@ -11,7 +11,14 @@ from .units import Wiring
 class MethodsFor(Protocol):
     """Makes the plasticity methods of a run for one network; an agent does not know which they are."""
 
-    def __call__(self, wiring: Wiring, initialize: Callable[[Key], Params]) -> tuple[Method, ...]: ...
+    def __call__(self, wiring: Wiring, initialize: Callable[[Key], Params]) -> tuple[Method, ...]:
+        """The methods, in the order in which they act.
+
+        Args:
+            wiring: the network's groups.
+            initialize: `key -> params`, the network's initializer.
+        """
+        ...
 
 
 class Learner(NamedTuple):
@@ -20,7 +27,7 @@ class Learner(NamedTuple):
     Attributes:
         init: `key -> state`; the key is consumed.
         learn: `(state, batches, step) -> (state, losses)`: one update a batch. `batches` has a leading axis of steps,
-            `step` `()` is the number of updates before, the same for all members, and `losses` `(steps,)` are those before
+            `step` `()` is the number of updates before, the same for all members; `losses` `(steps,)` are those before
             each update.
         signals: `(state, batch) -> signals` for the diagnostics: `params`, `features` and `grads` on that batch, and
             `method_state`.

@@ -41,9 +41,9 @@ class Surgery(NamedTuple):
         init: `params -> state`.
         operate: `(params, state, *, random, **signals) -> (Edit, state)`. What it needs it names after `*` (`features`,
             ...); it swallows the other signals.
-        draw: `(key, params, steps) -> random`, the random numbers of many steps, on a leading axis; `operate` gets those of
-            one. They are drawn apart from their use because a thousand steps' numbers cost little more than those of
-            ten. The key is consumed. By default `random` is a key, which suits a surgery that seldom draws.
+        draw: `(key, params, steps) -> random`, the random numbers of many steps, on a leading axis; `operate` gets
+            those of one. They are drawn apart from their use because a thousand steps' numbers cost little more than
+            those of ten. The key is consumed. By default `random` is a key, which suits a surgery that seldom draws.
     """
 
     init: Callable[[Params], Any]
@@ -65,8 +65,8 @@ class Plastic(optax.GradientTransformationExtraArgs):
     """An optax transformation with two more functions, for loops that want speed and exact numbers.
 
     Attributes:
-        step: `(grads, state, params, *, random=None, **signals) -> (params, state)`: what `optax.apply_updates` would make
-            of `update`, without the detour through a difference, which copies weights and rounds them.
+        step: `(grads, state, params, *, random=None, **signals) -> (params, state)`: what `optax.apply_updates` would
+            make of `update`, without the detour through a difference, which copies weights and rounds them.
         draw: `(key, params, steps) -> random`, on a leading axis of steps: what `step` and `update` take, a step at a
             time, as `random` in place of drawing for themselves.
     """
@@ -209,8 +209,8 @@ def every(n: int | Array, method: Method) -> Method:
         method: a surgery, a gradient transformation, or a tuple of them.
 
     Signals:
-        step: `()`, the number of this step, counted from 1. Optional: without it the method counts for itself. Under `vmap` an
-            unmapped `step` keeps the idle steps free, because the choice is then made once for all members.
+        step: `()`, the number of this step, counted from 1. Optional: without it the method counts for itself. Under
+            `vmap` an unmapped `step` keeps the idle steps free: the choice is then made once for all members.
 
     Raises:
         ValueError: if n is below 1.

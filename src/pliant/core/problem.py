@@ -28,8 +28,8 @@ class Stream(NamedTuple):
 
     Attributes:
         init: `key -> state`; the key is consumed.
-        draw: `(state, steps) -> (state, Batch)`: the next `steps` batches at once, on a leading axis. `steps` is known when
-            compiling; how a stretch of data is cut into calls does not change the data.
+        draw: `(state, steps) -> (state, Batch)`: the next `steps` batches at once, on a leading axis. `steps` is known
+            when compiling; how a stretch of data is cut into calls does not change the data.
         network: what the problem's paper trains on it.
         loss: how predictions are judged.
         steps: how many steps a whole run has.

@@ -11,7 +11,10 @@ import jax
 class Range(Protocol):
     """What a range can do: judge a number, and say in words what it allows."""
 
-    def allows(self, value: float) -> bool: ...
+    def allows(self, value: float) -> bool:
+        """Whether the value is in the range."""
+        ...
+
     def __str__(self) -> str: ...
 
 

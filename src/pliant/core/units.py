@@ -208,6 +208,11 @@ def find(by_path: Mapping[str, Array], slot: Slot) -> Array:
     return by_path[slot.path]
 
 
+def positions(slot: Slot) -> int:
+    """How many entries along the slot's axis each unit owns."""
+    return 1 if slot.indices is None else slot.indices.shape[0]
+
+
 def mean_magnitude(leaf: Array, slot: Slot) -> Array:
     """Mean |w| of each unit's weights in one leaf, over all other axes: `(positions, units)`."""
     others = tuple(axis for axis in range(leaf.ndim) if axis != slot.axis)
@@ -233,8 +238,7 @@ def activation(features: Features, reader: Outgoing, group: Group) -> Array:
             f"features[{reader.feature!r}] has shape {feature.shape}, but the wiring expects ({wanted}): "
             "take the features of wiring.apply(params, *inputs)"
         )
-    positions = 1 if reader.indices is None else reader.indices.shape[0]
-    return feature.reshape(-1, positions, group.units)
+    return feature.reshape(-1, positions(reader), group.units)
 
 
 def lowest(values: Array, *, where: Array, count: Array, most: int) -> Array:
@@ -273,8 +277,8 @@ def draw_rows(key: Key, params: Params, wiring: Wiring, most: int | None = None,
         steps: for how many steps.
 
     Returns:
-        For each group, and each of its incoming weights, `(steps, *shape)`: the leaf's shape with `most` units along the slot's
-        axis.
+        For each group, and each of its incoming weights, `(steps, *shape)`: the leaf's shape with `most` units along
+        the slot's axis.
     """
     by_path = leaves(params)
     shapes = {}
@@ -297,8 +301,7 @@ def draw_rows(key: Key, params: Params, wiring: Wiring, most: int | None = None,
 
 
 def _row_shape(shape: tuple[int, ...], slot: Slot, count: int) -> tuple[int, ...]:
-    positions = 1 if slot.indices is None else slot.indices.shape[0]
-    return (*shape[: slot.axis], positions * count, *shape[slot.axis + 1 :])
+    return (*shape[: slot.axis], positions(slot) * count, *shape[slot.axis + 1 :])
 
 
 def recreate(
@@ -356,14 +359,15 @@ def _write(leaf: Array, slot: Slot, units: int, chosen: Array, values: Array) ->
     most, length = chosen.shape[0], leaf.shape[slot.axis]
     before = (slice(None),) * slot.axis
     table = _table(slot, units)
-    positions = len(table)
+    each = len(table)
     if most <= _FEW and leaf.size > _SMALL:
-        # Unit by unit: each is an update in place, whatever the size of the leaf. No unit lies past the end, and is dropped.
+        # Unit by unit: each is an update in place, whatever the size of the leaf. "No unit" lies past the end and is
+        # dropped.
         table = jnp.asarray(np.pad(table, ((0, 0), (0, 1)), constant_values=length))
         for j in range(most):
             # A scalar index where it can be: XLA turns it into a slice update, many times faster than a scatter.
-            entries = table[0, chosen[j]] if positions == 1 else table[:, chosen[j]]
-            of_unit = j if positions == 1 else j + most * np.arange(positions)
+            entries = table[0, chosen[j]] if each == 1 else table[:, chosen[j]]
+            of_unit = j if each == 1 else j + most * np.arange(each)
             value = values if values.ndim == 0 else values[(*before, of_unit)]
             leaf = leaf.at[(*before, entries)].set(value, mode="drop")
         return leaf

@@ -7,7 +7,7 @@ for each stretch of a run (one compiled call, all members):
     metrics <- mean loss of the stretch; diagnostics on the examples that come next
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -106,4 +106,5 @@ def _one_step(stream: Stream) -> Batch:
 
 
 def batch_size(stream: Stream) -> int:
+    """Examples in one batch."""
     return _one_step(stream).x.shape[1]

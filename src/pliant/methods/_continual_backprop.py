@@ -32,12 +32,8 @@ class ContinualBackpropState(NamedTuple):
     utility: dict[str, Array]  # {group: (units,)} running average, not bias-corrected
     mean_activation: dict[str, Array]  # {feature: (units,)} running average, not bias-corrected
     age: dict[str, Array]  # {group: (units,)} steps since the unit was made
-    owed: dict[
-        str, Array
-    ]  # {group: ()} units owed at the last replacement: a fraction, unless `max_per_step` held some back
-    waited: dict[
-        str, Array
-    ]  # {group: ()} mature units x steps since then: whole numbers, so that small rates add up exactly
+    owed: dict[str, Array]  # {group: ()} units still owed after the last replacement
+    waited: dict[str, Array]  # {group: ()} mature units x steps since then: whole, so that small rates add up exactly
     replaced: dict[str, Array]  # {group: ()} units made anew so far
 
 
@@ -66,14 +62,14 @@ def continual_backprop(
 
     $$u_i \leftarrow \eta u_i + (1 - \eta)\, y_i, \qquad \hat u_i = u_i / (1 - \eta^{a_i}),$$
 
-    corrected for the unit's age $a_i$; units are ranked by $\hat u_i$. What is averaged is, with means $\overline{\,\cdot\,}$ over
-    the batch, over the units that read it ($w^{out}$) and over its inputs ($w^{in}$):
+    corrected for the unit's age $a_i$; units are ranked by $\hat u_i$. What is averaged is, with means
+    $\overline{\,\cdot\,}$ over the batch, over the units that read it ($w^{out}$) and over its inputs ($w^{in}$):
 
     | utility | $y_i$ |
     |---|---|
     | `contribution` | $\overline{\lvert h_i \rvert} \; \overline{\lvert w^{out}_i \rvert}$ |
     | `zero_contribution` | $\overline{\lvert h_i - \hat m_i \rvert} \; \overline{\lvert w^{out}_i \rvert}$ |
-    | `adaptable_contribution` | $\overline{\lvert h_i - \hat m_i \rvert} \; \overline{\lvert w^{out}_i \rvert} \,/\, \overline{\lvert w^{in}_i \rvert}$ |
+    | `adaptable_contribution` | that of `zero_contribution` $/\, \overline{\lvert w^{in}_i \rvert}$ |
     | `weight` | $\overline{\lvert w^{out}_i \rvert}$ |
     | `adaptation` | $1 / \overline{\lvert w^{in}_i \rvert}$ |
     | `feature_by_input` | $\overline{\lvert h_i - \hat m_i \rvert} \,/\, \overline{\lvert w^{in}_i \rvert}$ |
@@ -103,9 +99,10 @@ def continual_backprop(
         ValueError: for a value outside its range; for `compensate` where a reader has no bias.
 
     Differs from the authors' code: it works on any network, with one rule for all layers (theirs counts replacements
-    from the mature units in MLPs and from all units in convolutional nets: here always from the mature ones). Where several weights read a unit,
-    $\overline{\lvert w^{out} \rvert}$ is the mean over all of them. If a unit and one that reads it are replaced at the same step the weight
-    between them is zero; theirs draws it. `compensate`: in their code a slip makes the compensation zero, so `False` is what was published.
+    from the mature units in MLPs and from all units in convolutional nets: here always from the mature ones). Where
+    several weights read a unit, $\overline{\lvert w^{out} \rvert}$ is the mean over all of them. If a unit and one that
+    reads it are replaced at the same step the weight between them is zero; theirs draws it. In their code a slip makes
+    the compensation zero: `compensate=False` is what was published. With a rate of 0 the ages grow all the same.
 
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
@@ -151,7 +148,7 @@ def continual_backprop(
         for name, group in wiring.items():
             age = state.age[name] + 1
             correction = -jnp.expm1(age.astype(jnp.float32) * jnp.log(eta))
-            h = {reader.feature: units.activation(features, reader, group) for reader in group.outgoing}
+            h = {r.feature: units.activation(features, r, group).astype(jnp.float32) for r in group.outgoing}
             m = {f: eta * state.mean_activation[f] + (1 - eta) * h[f].mean((0, 1)) for f in h}
             m_hat = {f: m[f] / correction for f in m}
             u = eta * state.utility[name] + (1 - eta) * _worth(utility, group, by_path, h, m_hat)
@@ -214,7 +211,7 @@ def _worth(
 
 def _weighted_mean(parts: list[tuple[Array, Array, units.Slot]]) -> Array:
     """Mean over the weights of several leaves: each counts with its number of weights per unit."""
-    counts = [leaf.size / leaf.shape[slot.axis] for _, leaf, slot in parts]
+    counts = [units.positions(slot) * leaf.size / leaf.shape[slot.axis] for _, leaf, slot in parts]
     return sum(value * (count / sum(counts)) for (value, _, _), count in zip(parts, counts))
 
 

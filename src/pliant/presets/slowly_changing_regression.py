@@ -1,8 +1,9 @@
-"""The configurations of the published program, under the names of its files, and continual backprop for all activations.
+"""The configurations of the published program under its file names, and continual backprop for all activations.
 
-`sgd/bp/relu` is backpropagation with SGD and a ReLU network, `_wd` its sweep of L2, `_snp` of shrink-and-perturb; `flip_one/...` is
-the variant in which one bit flips at a time, three million examples long. Continual backprop was published for `sgd/cbp/relu`
-alone; the others extend it. Its file asks for a maturity of 100, but the program reads another key and uses 10: so do we.
+`sgd/bp/relu` is backpropagation with SGD and a ReLU network, `_wd` its sweep of L2, `_snp` of shrink-and-perturb;
+`flip_one/...` is the variant in which one bit flips at a time, three million examples long. Continual backprop was
+published for `sgd/cbp/relu` alone; the others extend it. Its file asks for a maturity of 100, but the program reads
+another key and uses 10: so do we.
 """
 
 from typing import Any

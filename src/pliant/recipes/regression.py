@@ -1,4 +1,4 @@
-"""Loss of plasticity, and its cure, on slowly-changing regression (Dohare et al., Nature 2024, Extended Data Fig. 2)."""
+"""Loss of plasticity, and its cure, on slowly-changing regression (Dohare et al. 2024, Extended Data Fig. 2)."""
 
 import copy
 from typing import Any
@@ -9,8 +9,8 @@ from pliant.presets.slowly_changing_regression import ACTIVATIONS, PRESETS
 _BIN = 20_000
 _LAST = 980_000
 
-# Read off the figure that the authors publish with their code: 100 runs, bins of 20,000 examples; about 0.005 accurate, its standard errors
-# being 0.03 to 0.05.
+# Read off the figure that the authors publish with their code: 100 runs, bins of 20,000 examples; to about 0.005, its
+# standard errors being 0.03 to 0.05.
 _PUBLISHED = {
     ("relu", 0.01): {0: 0.62, 100_000: 0.83, 200_000: 1.01, 300_000: 1.08, 400_000: 1.18, 500_000: 1.28, 600_000: 1.27,
                      700_000: 1.29, 800_000: 1.20, 900_000: 1.28, _LAST: 1.19},
@@ -42,10 +42,10 @@ _SIMULATED_L2 = {1e-4: (0.658, 1.185), 1e-3: (0.654, 0.955), 1e-2: (0.667, 0.823
 _SIMULATED_PERTURB = {1e-4: (0.68, 0.59), 1e-3: (0.67, 0.60), 1e-2: (0.69, 0.67)}
 
 _NOTES = (
-    "Squared error in bins of 20,000 examples. Published: means over 100 runs, read off the authors' figure; where they publish no number there is none. "
-    "Simulated: an independent simulation of the same protocol in C, 100 runs. Both have standard errors of 0.03 to 0.05.",
-    "L2 with weight decay 0.01; shrink-and-perturb with the same and noise of 0.001 after each step; continual backprop with replacement rate 0.0001: "
-    "all with step size 0.01.",
+    "Squared error in bins of 20,000 examples. The paper: means over 100 runs, read off the authors' figure. The "
+    "independent simulation: the same protocol in C, 100 runs. Both have standard errors of 0.03 to 0.05.",
+    "L2 with weight decay 0.01; shrink-and-perturb with the same and noise of 0.001 after each step; continual "
+    "backprop with replacement rate 0.0001: all with step size 0.01.",
 )
 
 
@@ -121,7 +121,12 @@ def _full(presets: dict[str, Any]) -> dict[str, tuple[Panel, ...]]:
     figures = {}
     for optimizer in ("sgd", "adam"):
         linear = _backprop(presets, "linear", 0.01, optimizer)
-        for kind, title in (("bp", "backprop"), ("wd", "L2"), ("snp", "shrink and perturb"), ("cbp", "continual backprop")):
+        for kind, title in (
+            ("bp", "backprop"),
+            ("wd", "L2"),
+            ("snp", "shrink and perturb"),
+            ("cbp", "continual backprop"),
+        ):
             panels = []
             for activation in ACTIVATIONS:
                 if kind == "bp":
@@ -163,6 +168,10 @@ def _with_activation(presets: dict[str, Any], optimizer: str, activation: str) -
 def _swept(presets: dict[str, Any], kind: str, activation: str, optimizer: str) -> tuple[Line, ...]:
     preset = presets[f"{optimizer}/cbp/{activation}" if kind == "cbp" else f"{optimizer}/bp/{activation}_{kind}"]
     ((name, values),) = preset["sweep"].items()
-    simulated = {"wd": _SIMULATED_L2, "snp": _SIMULATED_PERTURB}.get(kind, {}) if (activation, optimizer) == ("relu", "sgd") else {}
+    simulated = (
+        {"wd": _SIMULATED_L2, "snp": _SIMULATED_PERTURB}.get(kind, {})
+        if (activation, optimizer) == ("relu", "sgd")
+        else {}
+    )
     word = {"wd": "weight decay", "snp": "noise", "cbp": "rate"}[kind]
     return tuple(Line(f"{word} {v:g}", preset, {name: v}, simulated=_ends(simulated.get(v))) for v in values)
