@@ -242,8 +242,10 @@ def test_signals_are_what_diagnostics_need():
     learner, state, batches = begin(sgd.Config(), regression(), renewing)
     state, _ = learn(learner, state, batches)
     probe = Batch(batches.x[:9, 0], batches.y[:9, 0])
-    signals = jax.jit(learner.signals)(state, probe)
-    assert set(signals) == {"params", "features", "grads", "method_state"}
+    previous = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
+    signals = jax.jit(learner.signals)(previous, state, probe)
+    assert set(signals) == {"params", "previous_params", "features", "grads", "method_state"}
+    jax.tree.map(np.testing.assert_array_equal, signals["previous_params"], previous.params)
     layers = jax.tree.map(np.asarray, state.params["params"])
     W, b, v, d = (layers[name][leaf] for name in ("Dense_0", "Dense_1") for leaf in ("kernel", "bias"))
     x, y = (np.asarray(value) for value in probe)

@@ -31,8 +31,9 @@ def counting(batch=1, drawn=0, bad=(), diagnostics=None):
         losses = jnp.where(jnp.isin(number, jnp.array([-5, *bad])), jnp.nan, x)
         return {"told": number[-1], "seen": state["seen"] + x.sum()}, losses
 
-    def signals(state, batch):
-        return {"params": state["seen"], "features": batch.x, "grads": state["seen"], "method_state": ()}
+    def signals(previous, state, batch):
+        seen = {"params": state["seen"], "previous_params": previous["seen"]}
+        return {**seen, "features": batch.x, "grads": state["seen"], "method_state": ()}
 
     network = Network(lambda key: (), lambda params, x: x)
     stream = Stream(lambda key: jnp.zeros((), jnp.int32), draw, network, "mse", 100)

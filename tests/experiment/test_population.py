@@ -33,6 +33,11 @@ def test_layouts_by_hand(members, seed_axis, devices, expected):
     assert layout(members, seed_axis, devices) == expected
 
 
+def test_only_a_cpu_splits_what_advances_at_once():
+    assert layout(100, "vmap", 1, "gpu") == Layout(100, devices=1, blocks=1, block=100)
+    assert layout(100, "map", 1, "gpu") == Layout(100, devices=1, blocks=100, block=1)
+
+
 @hypothesis.given(st.integers(1, 2000), st.sampled_from(["vmap", "map"]), st.integers(1, 64))
 def test_a_layout_has_room_for_all_and_wastes_little(members, seed_axis, devices):
     it = layout(members, seed_axis, devices)

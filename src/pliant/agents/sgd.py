@@ -87,9 +87,15 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
         state = state._replace(optimizer=state.optimizer._replace(key=key))
         return jax.lax.scan(update, state, (batches, draws, step + 1 + jnp.arange(steps)))
 
-    def signals(state: State, batch: Batch) -> dict[str, Any]:
+    def signals(previous: State, state: State, batch: Batch) -> dict[str, Any]:
         (_, features), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
-        return {"params": state.params, "features": features, "grads": grads, "method_state": state.optimizer}
+        return {
+            "params": state.params,
+            "previous_params": previous.params,
+            "features": features,
+            "grads": grads,
+            "method_state": state.optimizer,
+        }
 
     drawn = jax.eval_shape(lambda key, params: tx.draw(key, params, 1), some_key, params_shape)
     return Learner(init, learn, signals, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(drawn)))

@@ -29,12 +29,12 @@ class Learner(NamedTuple):
         learn: `(state, batches, step) -> (state, losses)`: one update a batch. `batches` has a leading axis of steps,
             `step` `()` is the number of updates before, the same for all members; `losses` `(steps,)` are those before
             each update.
-        signals: `(state, batch) -> signals` for the diagnostics: `params`, `features` and `grads` on that batch, and
-            `method_state`.
+        signals: `(previous_state, state, batch) -> signals` for the diagnostics: `params` and `previous_params`,
+            `features` and `grads` on that batch, and `method_state`.
         drawn_per_step: bytes of random numbers that `learn` draws ahead for each step.
     """
 
     init: Callable[[Key], Any]
     learn: Callable[[Any, Batch, Array], tuple[Any, Array]]
-    signals: Callable[[Any, Batch], dict[str, Any]]
+    signals: Callable[[Any, Any, Batch], dict[str, Any]]
     drawn_per_step: int

@@ -8,12 +8,15 @@ import difflib
 import functools
 import importlib
 import importlib.util
-import pkgutil
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["problems", "agents", "methods", "diagnostics", "recipes"]
+
+_FUNCTIONS = ("methods", "diagnostics")
+_LISTED = 20  # names in an error
 
 
 class UnknownNameError(ValueError):
@@ -22,12 +25,12 @@ class UnknownNameError(ValueError):
 
 def names(kind: Kind) -> list[str]:
     """The names of one kind, in alphabetical order."""
-    return sorted(_summaries(kind))
+    return list(_summaries(kind))
 
 
 def summaries(kind: Kind) -> dict[str, str]:
-    """The names of one kind, each with the first line of its docstring; nothing is imported."""
-    return dict(sorted(_summaries(kind).items()))
+    """The names of one kind in alphabetical order, each with the first line of its docstring; nothing is imported."""
+    return dict(_summaries(kind))
 
 
 def find(kind: Kind, name: str) -> Any:
@@ -37,38 +40,43 @@ def find(kind: Kind, name: str) -> Any:
         UnknownNameError: with the nearest names.
     """
     check(kind[:-1], name, names(kind))
-    if kind in ("methods", "diagnostics"):
+    if kind in _FUNCTIONS:
         return getattr(importlib.import_module(f"pliant.{kind}"), name)
     return importlib.import_module(f"pliant.{kind}.{name}")
 
 
-def check(what: str, name: str, allowed: Iterable[str]) -> None:
+def presets(problem: str) -> dict[str, dict[str, Any]]:
+    """The named configurations of a problem; none if nobody wrote any."""
+    if importlib.util.find_spec(f"pliant.presets.{problem}") is None:
+        return {}
+    return importlib.import_module(f"pliant.presets.{problem}").PRESETS
+
+
+def check(what: str, name: Any, allowed: Iterable[str]) -> None:
     """Raises an `UnknownNameError` of one line, with the nearest names, unless the name is allowed."""
     allowed = list(allowed)
     if name not in allowed:
-        near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(allowed) or 'none'}"
+        near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.5)
+        more = f", ... ({len(allowed)} in all)" if len(allowed) > _LISTED else ""
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(allowed[:_LISTED])}{more}"
         raise UnknownNameError(f"unknown {what} {name!r}; {hint}")
+
+
+def plain(docstring: str) -> str:
+    """A piece of a docstring as one line for a terminal: `$\\rho$` is rho."""
+    return " ".join(re.sub(r"\$\\?([^$]+)\$", r"\1", docstring).split())
 
 
 @functools.cache
 def _summaries(kind: Kind) -> dict[str, str]:
-    folder = _folder(kind)
     found = {}
-    for module in pkgutil.iter_modules([str(folder)]):
-        name = module.name.lstrip("_")
-        is_function = kind in ("methods", "diagnostics")
-        if module.name.startswith("_") != is_function:
-            continue
-        tree = ast.parse((folder / f"{module.name}.py").read_text(encoding="utf-8"))
-        if is_function:
-            functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-            docstring = ast.get_docstring(functions[0]) if functions else None
-            if not functions:
-                continue  # a file of helpers
+    for file in sorted(_folder(kind).glob("_[!_]*.py" if kind in _FUNCTIONS else "[!_]*.py")):
+        tree, name = ast.parse(file.read_text(encoding="utf-8")), file.stem.removeprefix("_")
+        if kind in _FUNCTIONS:  # a file without a function of its name is one of helpers
+            nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
         else:
-            docstring = ast.get_docstring(tree)
-        found[name] = (docstring or "").split("\n")[0]
+            nodes = [tree]
+        found |= {name: plain((ast.get_docstring(node) or "").split("\n")[0]) for node in nodes}
     return found
 
 
@@ -78,9 +86,3 @@ def _folder(kind: Kind) -> Path:
         raise ModuleNotFoundError(f"pliant.{kind} is missing: the installation is damaged")
     return Path(spec.origin).parent
 
-
-def presets(problem: str) -> dict[str, dict[str, Any]]:
-    """The named configurations of a problem; none if nobody wrote any."""
-    if importlib.util.find_spec(f"pliant.presets.{problem}") is None:
-        return {}
-    return importlib.import_module(f"pliant.presets.{problem}").PRESETS

@@ -10,10 +10,13 @@ import jax.numpy as jnp
 from pliant.core import registry
 from pliant.core.base import Key, Method, Params
 from pliant.core.diagnostic import Diagnostic
+from pliant.core.problem import Stream
 from pliant.core.units import Wiring
 
 from . import loops
-from .config import CONTEXT, ConfigError, Part, RunConfig, settings_of
+from .config import Part, RunConfig
+from .errors import ConfigError
+from .settings import CONTEXT, settings_of
 
 
 def build(config: RunConfig) -> loops.Parts:
@@ -23,8 +26,7 @@ def build(config: RunConfig) -> loops.Parts:
         ConfigError: if a part refuses its settings.
     """
     try:
-        problem = registry.find("problems", config.problem.name)
-        stream = problem.make(problem.Config(**config.problem.settings))
+        stream = _stream(config)
         agent = registry.find("agents", config.agent.name)
         diagnostics: dict[str, Diagnostic] = {}
 
@@ -35,11 +37,14 @@ def build(config: RunConfig) -> loops.Parts:
             return tuple(_call(part, context) for part in config.methods)
 
         learner = agent.make(agent.Config(**config.agent.settings), stream, methods_for)
-    except ConfigError:
-        raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return loops.Parts(stream, learner, diagnostics)
+
+
+def _stream(config: RunConfig) -> Stream:
+    problem = registry.find("problems", config.problem.name)
+    return problem.make(problem.Config(**config.problem.settings))
 
 
 def _call(part: Part, context: dict[str, Any]) -> Any:
@@ -49,28 +54,23 @@ def _call(part: Part, context: dict[str, Any]) -> Any:
 
 def steps_of(config: RunConfig) -> int:
     """How many steps a whole run has."""
-    problem = registry.find("problems", config.problem.name)
-    return problem.make(problem.Config(**config.problem.settings)).steps
+    return _stream(config).steps
 
 
 def can_be_traced(config: RunConfig, dotted: str) -> bool:
-    """Whether the values of a setting can be swept inside one program: whether the program's shape does not depend on it.
+    """Whether the values of a setting can be swept inside one program, whose shape must not depend on them.
 
-    Floating-point numbers can, unless the code needs to know them; whole numbers are tried in methods only, because those of
+    Floating-point numbers can, unless the code needs to know them. Whole numbers are tried in methods only: those of
     problems and agents are sizes.
     """
     where, _, key = dotted.rpartition(".")
-    setting = settings_of(config.parts()[where].source)[key]
-    if setting.type is not float and not (setting.type is int and where.startswith("method")):
+    part = config.parts()[where]
+    kind = settings_of(part.source)[key].type
+    if kind is not float and not (kind is int and part.kind == "methods"):
         return False
-
-    def program(seed, value):
-        parts = build(config.with_values({dotted: value}))
-        return loops.advance(parts, loops.begin(parts, seed), jnp.zeros((), jnp.int32), 2)
-
-    dtype = jnp.float32 if setting.type is float else jnp.int32
+    value = jax.ShapeDtypeStruct((), jnp.float32 if kind is float else jnp.int32)
     try:
-        jax.eval_shape(program, jax.ShapeDtypeStruct((), jnp.uint32), jax.ShapeDtypeStruct((), dtype))
+        jax.eval_shape(lambda seed, value: _two_steps(config.with_values({dotted: value}), seed), _SEED, value)
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
         return False
     return True
@@ -78,9 +78,13 @@ def can_be_traced(config: RunConfig, dotted: str) -> bool:
 
 def has_convolutions(config: RunConfig) -> bool:
     """Whether the program has convolutions, which XLA runs slower for many members at once than one after another."""
+    return "conv_general_dilated" in str(jax.make_jaxpr(lambda seed: _two_steps(config, seed))(_SEED))
 
-    def program(seed):
-        parts = build(config)
-        return loops.advance(parts, loops.begin(parts, seed), jnp.zeros((), jnp.int32), 2)
 
-    return "conv_general_dilated" in str(jax.make_jaxpr(program)(jnp.zeros((), jnp.uint32)))
+_SEED = jax.ShapeDtypeStruct((), jnp.uint32)
+
+
+def _two_steps(config: RunConfig, seed: jax.Array) -> tuple[loops.Member, loops.Metrics]:
+    """All that a program does, in short."""
+    parts = build(config)
+    return loops.advance(parts, loops.begin(parts, seed), jnp.zeros((), jnp.int32), 2)

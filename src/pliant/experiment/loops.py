@@ -86,10 +86,9 @@ def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Memb
     if diagnostics:
         _, ahead = stream.draw(member.problem, max(1, _PROBE // batch_size(stream)))
         probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
-        signals = learner.signals(member.agent, probe)
-        previous_params = learner.signals(before.agent, probe)["params"]
+        signals = learner.signals(before.agent, member.agent, probe)
         for name, measure in diagnostics.items():
-            for group, value in measure(previous_params=previous_params, **signals).items():
+            for group, value in measure(**signals).items():
                 metrics[name, group] = value
     return member, metrics
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# Measured on small MLPs: the state of about this many members stays in a core's cache while it is worked on, and XLA
-# does not yet split single operations among threads, which costs more than it gains.
-_BLOCK = 32
+# Measured on a CPU with small MLPs: the state of about this many members stays in a core's cache while it is worked on,
+# and XLA does not yet split single operations among threads, which costs more than it gains.
+_CPU_BLOCK = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,14 @@ class Layout:
         return self.devices * self.blocks * self.block
 
 
-def layout(members: int, seed_axis: Literal["vmap", "map"], devices: int) -> Layout:
-    """Chooses a layout: as many devices as are of use, blocks of about 32 members (`vmap`) or of one (`map`)."""
+def layout(members: int, seed_axis: Literal["vmap", "map"], devices: int, backend: str = "cpu") -> Layout:
+    """Chooses a layout: as many devices as are of use, and on each one block after another.
+
+    A block is one member (`map`), or, if they advance at once (`vmap`), about 32 on a CPU and all elsewhere.
+    """
     each = math.ceil(members / min(devices, members))
-    blocks = each if seed_axis == "map" else math.ceil(each / _BLOCK)
+    at_once = 1 if seed_axis == "map" else _CPU_BLOCK if backend == "cpu" else each
+    blocks = math.ceil(each / at_once)
     block = math.ceil(each / blocks)
     return Layout(members, math.ceil(members / (blocks * block)), blocks, block)
 

@@ -52,7 +52,7 @@ class Programs:
         seed_axis = config.seed_axis
         if seed_axis == "auto":
             seed_axis = "map" if has_convolutions(config) else "vmap"
-        self._spread = Spread(layout(len(members), seed_axis, jax.local_device_count()))
+        self._spread = Spread(layout(len(members), seed_axis, jax.local_device_count(), jax.default_backend()))
         self._advance: dict[int, Any] = {}
 
     def begin(self) -> State:

@@ -63,7 +63,7 @@ class Setting:
         """
         problem = f"{where or self.name}={value}: write"
         if self.choices:
-            found = [choice for choice in self.choices if _word(choice) == _word(value)]
+            found = [choice for choice in self.choices if _word(choice).lower() == _word(value).lower()]
             if not found:
                 raise ConfigError(f"{problem} {' or '.join(map(_word, self.choices))}")
             return found[0]
@@ -113,7 +113,6 @@ def _setting(name: str, annotation: Any, default: Any, help: str) -> Setting:
 def _field_docstrings(dataclass: Any) -> dict[str, str]:
     """The docstring under each field."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(dataclass))).body
-    assert isinstance(definition, ast.ClassDef)
     return {
         field.target.id: doc.value.value
         for field, doc in itertools.pairwise(definition.body)
