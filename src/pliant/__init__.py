@@ -14,3 +14,10 @@ from .core.units import Outgoing as Outgoing
 from .core.units import Vector as Vector
 from .core.units import Wiring as Wiring
 from .methods import continual_backprop as continual_backprop
+from .methods import full_reset as full_reset
+from .methods import head_reset as head_reset
+from .methods import l2 as l2
+from .methods import l2_init as l2_init
+from .methods import layer_reset as layer_reset
+from .methods import redo as redo
+from .methods import shrink_and_perturb as shrink_and_perturb

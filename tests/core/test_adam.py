@@ -75,7 +75,7 @@ def test_keeps_the_dtype_of_the_weights():
         ({"b1": 1.0}, r"^b1=1.0: write a number from 0 up to, but not, 1$"),
         ({"b2": -0.1}, r"^b2=-0.1: write a number from 0 up to, but not, 1$"),
         ({"eps": -1e-8}, r"^eps=-1e-08: write a number at least 0$"),
-        ({"correction": "none"}, r"^correction='none': write 'intended' or 'published'$"),
+        ({"correction": "none"}, r"^correction='none': write one of 'intended', 'published'$"),
     ],
 )
 def test_refuses_settings_out_of_range(settings, error):

@@ -257,3 +257,17 @@ def test_refuses_settings_out_of_range(settings, error):
 def test_refuses_to_compensate_without_a_bias():
     with pytest.raises(ValueError, match=r"^compensate=True needs a bias behind 'w1'; write compensate=False$"):
         continual_backprop(hand_wired.mlp(3, 4, 2, bias=False), compensate=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"utility": "worth"}, r"^utility='worth': write one of 'contribution', 'weight', "),
+        ({"budget": "none"}, r"^budget='none': write one of 'accumulate', 'bernoulli'$"),
+        ({"initializer": "he"}, r"^initializer='he': write one of 'kaiming', "),
+        ({"activation": "rellu"}, r"^activation='rellu': write one of 'relu', "),
+    ],
+)
+def test_unknown_choices_are_refused(settings, error):
+    with pytest.raises(ValueError, match=error):
+        continual_backprop(Wiring({}), **settings)

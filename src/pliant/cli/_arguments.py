@@ -2,77 +2,85 @@
 
 import argparse
 import difflib
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from pliant.experiment.config import ConfigError, Setting
+from pliant.experiment.errors import ConfigError
+
+if TYPE_CHECKING:  # a command without settings does not wait for what they import
+    from pliant.experiment.settings import Setting
 
 
 class Parser(argparse.ArgumentParser):
     """`argparse` with errors as exceptions of one line, unknown flags with the nearest known ones, and plain help."""
 
-    def __init__(self, prog: str, description: str | None, epilog: str | None = None):
-        super().__init__(
-            prog=prog,
-            description=(description or "").strip(),
-            epilog=epilog,
-            allow_abbrev=False,
-            formatter_class=_Help,
-        )
+    def __init__(self, prog: str, description: str):
+        super().__init__(prog=prog, description=description.strip(), allow_abbrev=False, formatter_class=_Help)
 
     def error(self, message: str) -> NoReturn:
         """Raises what `main` shows in one line."""
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
-    def parse_args(self, arguments: Sequence[str], namespace: argparse.Namespace | None = None) -> argparse.Namespace:
+    def parse_args(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parses, and refuses unknown flags with the nearest known."""
-        parsed, unknown = self.parse_known_args(arguments, namespace or argparse.Namespace())
+        parsed, unknown = self.parse_known_args(arguments)
         if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
             given = unknown[0].split("=")[0]
-            near = difflib.get_close_matches(given, flags, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else "it is no flag of this command"
-            raise ConfigError(f"unknown argument {given}; {hint} (see {self.prog} --help)")
+            near = difflib.get_close_matches(given.replace("_", "-"), map(_shown, self._actions), n=3, cutoff=0.7)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            self.error(f"unknown argument {given}{hint}")
         return parsed
 
-    def add_setting(self, group: Any, flag: str, dest: str, setting: Setting) -> None:
-        """Adds the flag of a setting, in both spellings (`--step-size`, `--step_size`)."""
-        names = dict.fromkeys((f"--{flag.replace('_', '-')}", f"--{flag}"))
+    def add_setting(self, group: Any, names: Sequence[str], dest: str, setting: "Setting") -> None:
+        """Adds the flag of a setting.
+
+        Args:
+            group: of the help.
+            names: what the flag may be called, without dashes; the help shows the first.
+            dest: where its value goes.
+            setting: its type, range, default and help.
+        """
+        spellings = [f"--{spelling}" for name in names for spelling in (name.replace("_", "-"), name)]
         group.add_argument(
-            *names,
+            *dict.fromkeys(spellings),
+            action=_Read,
+            setting=setting,
             dest=dest,
             default=argparse.SUPPRESS,
-            type=reader(setting, f"--{flag.replace('_', '-')}"),
             metavar=setting.name.rpartition("_")[2].upper(),
             help=f"{setting.help} [{setting.kind}]".replace("%", "%%"),
         )
 
 
+class _Read(argparse.Action):
+    """Reads the text after a flag as its setting does."""
+
+    def __init__(self, *args: Any, setting: "Setting", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._setting = setting
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, self._setting.read(values, option_string))
+
+
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Shows each flag once, in the spelling with dashes."""
+    """Shows each flag in one spelling, and no list of all flags above the text."""
 
     def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=40, width=120)
+        width = min(max(shutil.get_terminal_size().columns - 2, 40), 120)
+        super().__init__(prog, max_help_position=width // 3, width=width)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
+        if action.nargs == 0 or not action.option_strings:
             return super()._format_action_invocation(action)
-        shown = [flag for flag in action.option_strings if "_" not in flag] or action.option_strings[:1]
-        argument = f" {self._format_args(action, self._get_default_metavar_for_optional(action))}" if action.nargs != 0 else ""
-        return ", ".join(shown) + argument
+        return f"{_shown(action)} {action.metavar}"
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        positionals = " ".join(a.metavar or a.dest for a in actions if not a.option_strings)
+        positionals = " ".join(action.metavar for action in actions if not action.option_strings)
         return f"usage: {self._prog} {positionals} [flags]\n\n"
 
 
-def reader(setting: Setting, flag: str) -> Callable[[str], Any]:
-    """What argparse calls with the text after a flag."""
-
-    def read(text: str) -> Any:
-        try:
-            return setting.read(text, flag)
-        except ConfigError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return read
+def _shown(action: argparse.Action) -> str:
+    """The spelling of a flag for people."""
+    return next((flag for flag in action.option_strings if flag.startswith("--")), "")

@@ -4,30 +4,38 @@ import typing
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from pliant.core import registry
 
 from ._arguments import Parser
 
+_DESCRIPTION = """\
+Prints what there is, one line each."""
+
+_KINDS = (*typing.get_args(registry.Kind), "presets")
+
 
 def command(arguments: list[str]) -> None:
-    """Prints names and first lines."""
-    kinds = [*typing.get_args(registry.Kind), "presets"]
-    parser = Parser("pliant list", __doc__)
-    parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of: {', '.join(kinds)}; default: all of them")
+    """Prints names and first lines; of the presets, which are many, their number only, unless they are asked for."""
+    parser = Parser("pliant list", _DESCRIPTION)
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of: {', '.join(_KINDS)} [default: all of them]")
     chosen = parser.parse_args(arguments).kind
     if chosen is not None:
-        registry.check("kind", chosen, kinds)
+        registry.check("kind", chosen, _KINDS)
     console = Console(highlight=False)
-    for kind in kinds:
-        if chosen in (kind, None):
-            console.print(f"[bold]{kind}[/bold]")
-            lines = _presets() if kind == "presets" else registry.summaries(kind)
-            width = max(map(len, lines), default=0) + 2
-            for name, line in lines.items():
-                console.print(f"  {escape(name):<{width}}{escape(line)}", soft_wrap=True)
-            console.print()
+    for kind in _KINDS if chosen is None else (chosen,):
+        if kind != "presets":
+            lines = registry.summaries(kind)
+        elif chosen is None:
+            counts = {problem: len(registry.presets(problem)) for problem in registry.names("problems")}
+            lines = {problem: f"{count} of them: see pliant list presets" for problem, count in counts.items()}
+        else:
+            lines = _presets()
+        console.print(kind, style="bold")
+        width = max(map(len, lines), default=0) + 2
+        for name, line in lines.items():
+            console.print(f"  {name:<{width}}{line}", soft_wrap=True, markup=False)
+        console.print()
 
 
 def _presets() -> dict[str, str]:
@@ -39,10 +47,15 @@ def _presets() -> dict[str, str]:
 
 
 def _in_words(preset: dict[str, Any]) -> str:
-    """What a preset sets, without the names of its parts."""
+    """What a preset sets, without the names of problem and agent."""
     methods = preset.get("methods", [])
-    settings = [f"{k}={v}" for part in (preset["problem"], preset["agent"], *methods) for k, v in part.items() if k != "name"]
-    swept = [f"{k.rpartition('.')[2]}={','.join(map(str, values))}" for k, values in preset.get("sweep", {}).items()]
-    names = [method["name"] for method in methods]
-    fixed = [s for s in settings if s.partition("=")[0] not in {s.partition("=")[0] for s in swept}]
-    return " ".join([*names, *fixed, *(["sweeping", *swept] if swept else [])])
+    swept = {name.rpartition(".")[2]: values for name, values in preset.get("sweep", {}).items()}
+    fixed = {
+        name: value
+        for part in (preset["problem"], preset["agent"], *methods)
+        for name, value in part.items()
+        if name != "name" and name not in swept
+    }
+    words = [method["name"] for method in methods] + [f"{name}={value}" for name, value in fixed.items()]
+    sweeps = [f"{name}={','.join(map(str, values))}" for name, values in swept.items()]
+    return " ".join([*words, *(["sweeping", *sweeps] if sweeps else [])])

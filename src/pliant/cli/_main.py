@@ -1,16 +1,20 @@
 """Which command; what every command shares: devices, the compilation cache, errors of one line."""
 
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from pliant.core.registry import UnknownNameError
+from pliant.core import registry
+from pliant.experiment.errors import Interrupted, StoreError
 
-USAGE = """\
+_COMMANDS = ("list", "run", "reproduce", "report")
+
+_USAGE = """\
 usage: pliant COMMAND ...
 
   list                what there is: problems, agents, methods, diagnostics, recipes, presets
@@ -25,60 +29,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 2 for what cannot be done, 130 for a run that was asked to stop."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
+        print(_USAGE)
         return 0
-    command, *rest = arguments
-    commands = ("list", "run", "reproduce", "report")
-    if command not in commands:
-        return _fail(UnknownNameError(f"unknown command {command!r}; write one of: {', '.join(commands)}"))
-    _say_what_methods_say()
-    if command in ("run", "reproduce"):
-        _prepare_jax()
-
-    # Each command imports what it needs and no more: `pliant list` does not wait for JAX.
-    if command == "list":
-        from ._list import command as go
-    elif command == "run":
-        from ._run import command as go
-    elif command == "reproduce":
-        from ._reproduce import command as go
-    else:
-        from ._report import command as go
-    return _guarded(go, rest)
-
-
-def _guarded(go, arguments: list[str]) -> int:
-    from pliant.experiment.run import Interrupted
-    from pliant.experiment.store import StoreError
-
     try:
-        go(arguments)
+        _command(arguments[0])(arguments[1:])
+    except BrokenPipeError:  # `pliant list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
     except Interrupted as stopped:
         print(f"pliant: {stopped}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
         print("pliant: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
-    except (ValueError, StoreError) as error:
-        return _fail(error)
-    except BrokenPipeError:  # `pliant list | head`
-        sys.stderr.close()
+    except (ValueError, OSError, StoreError) as error:
+        if os.environ.get("PLIANT_TRACEBACK"):
+            raise
+        print(f"pliant: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     return 0
 
 
-def _fail(error: Exception) -> int:
-    if os.environ.get("PLIANT_TRACEBACK"):
-        raise error
-    print(f"pliant: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
+def _command(name: str) -> Callable[[list[str]], None]:
+    """The function of a command, which imports what it needs and no more: `pliant list` does not wait for JAX."""
+    registry.check("command", name, _COMMANDS)
+    _say_what_methods_say()
+    if name in ("run", "reproduce"):
+        _prepare_jax()
+    return importlib.import_module(f"pliant.cli._{name}").command
 
 
 def _prepare_jax() -> None:
     """All cores as devices, and programs kept on disk from one run to the next; the user's own settings win."""
     import jax
 
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        jax.config.update("jax_num_cpu_devices", cores)
     if jax.config.jax_compilation_cache_dir is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pliant" / "jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -39,9 +39,15 @@ def command(arguments: list[str]) -> None:
     parser = Parser("pliant reproduce", _DESCRIPTION)
     parser.add_argument("recipe", metavar="RECIPE", help=f"which figure [{' | '.join(registry.names('recipes'))}]")
     parser.add_argument("--full", action="store_true", help="the paper's whole set of figures, all its seeds")
-    parser.add_argument("--seeds", metavar="SEEDS", help=configs.RUN_SETTINGS["seeds"].help + " [default: the recipe's]")
-    parser.add_argument("--scale", metavar="FRACTION", type=float, default=1.0, help="of the length of runs [default 1]")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]")
+    parser.add_argument(
+        "--seeds", metavar="SEEDS", help=configs.RUN_SETTINGS["seeds"].help + " [default: the recipe's]"
+    )
+    parser.add_argument(
+        "--scale", metavar="FRACTION", type=float, default=1.0, help="of the length of runs [default 1]"
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]"
+    )
     parser.add_argument("--force", action="store_true", help="run anew what is finished")
     given = parser.parse_args(arguments)
     if not 0 < given.scale <= 1:

@@ -22,7 +22,7 @@ stop_gradient sub tan tanh xor zeta
 ELEMENTWISE = frozenset(_NAMES.split())
 
 BY_HAND = (
-    "Write this part of the wiring by hand, as pliant.core.units.Wiring({name: Group(..., incoming=(Incoming(...),), "
+    "Write this part of the wiring by hand, as pliant.Wiring({name: Group(..., incoming=(Incoming(...),), "
     "outgoing=(Outgoing(...),))}), or trace a function without it."
 )
 

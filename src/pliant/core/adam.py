@@ -1,13 +1,13 @@
 """Adam with a step count for each weight, which starts again where a weight is made anew."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from .base import Array, Params
-from .settings import AtLeast, FromUpTo, require
+from .settings import AtLeast, FromUpTo, require, require_one_of
 
 
 class PerWeightAdamState(NamedTuple):
@@ -64,8 +64,7 @@ def adam(
     require("b1", b1, FromUpTo(0, 1))
     require("b2", b2, FromUpTo(0, 1))
     require("eps", eps, AtLeast(0))
-    if correction not in get_args(Literal["intended", "published"]):
-        raise ValueError(f"correction={correction!r}: write 'intended' or 'published'")
+    require_one_of("correction", correction, ("intended", "published"))
 
     def init(params: Params) -> PerWeightAdamState:
         return PerWeightAdamState(

@@ -119,13 +119,3 @@ def _state(method_state: Any, field: str, shapes: Mapping[str, tuple[int, ...]])
 def summarize(values: Array, statistic: Statistic) -> Array:
     """One number, `()`, of many."""
     return {"mean": jnp.mean, "median": jnp.median, "min": jnp.min, "max": jnp.max}[statistic](values)
-
-
-def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuses a value that is not among the choices.
-
-    Raises:
-        ValueError: naming the argument, the value and the choices.
-    """
-    if value not in choices:
-        raise ValueError(f"{argument}={value!r}: write one of {', '.join(map(repr, choices))}")

@@ -3,6 +3,8 @@
 import math
 from typing import Literal, TypeAlias, get_args
 
+from .settings import require_one_of
+
 Activation: TypeAlias = Literal["relu", "leaky_relu", "elu", "selu", "swish", "gelu", "tanh", "sigmoid", "linear"]
 Initializer: TypeAlias = Literal["kaiming", "xavier", "lecun", "default"]
 
@@ -24,8 +26,7 @@ def gain(activation: Activation) -> float:
     Raises:
         ValueError: for an unknown activation.
     """
-    if activation not in get_args(Activation):
-        raise ValueError(f"activation {activation!r} is unknown; write one of: {', '.join(get_args(Activation))}")
+    require_one_of("activation", activation, get_args(Activation))
     return _GAINS.get(activation, math.sqrt(2))
 
 
@@ -48,8 +49,7 @@ def uniform_bound(initializer: Initializer, activation: Activation, fan_in: int,
     Raises:
         ValueError: for an unknown initializer or activation.
     """
-    if initializer not in get_args(Initializer):
-        raise ValueError(f"initializer {initializer!r} is unknown; write one of: {', '.join(get_args(Initializer))}")
+    require_one_of("initializer", initializer, get_args(Initializer))
     g = gain(activation)
     if initializer == "lecun" or activation == "selu":
         return math.sqrt(3 / fan_in)

@@ -85,4 +85,3 @@ def _folder(kind: Kind) -> Path:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"pliant.{kind} is missing: the installation is damaged")
     return Path(spec.origin).parent
-

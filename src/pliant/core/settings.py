@@ -91,3 +91,13 @@ def require(name: str, value: object, allowed: Range) -> None:
     """
     if not isinstance(value, jax.core.Tracer) and not allowed.allows(value):
         raise ValueError(f"{name}={value}: write a number {allowed}")
+
+
+def require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuses a setting that is not among its choices.
+
+    Raises:
+        ValueError: naming the setting, the value and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: write one of {', '.join(map(repr, choices))}")

@@ -5,7 +5,8 @@ from typing import get_args
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Params
-from pliant.core.diagnostic import Diagnostic, Leaves, check_choice, weights, with_average
+from pliant.core.diagnostic import Diagnostic, Leaves, weights, with_average
+from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring
 
 
@@ -26,7 +27,7 @@ def gradient_magnitude(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnos
         ValueError: for another choice of leaves.
     """
     del wiring
-    check_choice("leaves", leaves, get_args(Leaves))
+    require_one_of("leaves", leaves, get_args(Leaves))
 
     def measure(*, grads: Params, **signals) -> dict[str, Array]:
         del signals

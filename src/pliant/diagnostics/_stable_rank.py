@@ -5,7 +5,8 @@ from typing import Literal, TypeAlias, get_args
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Features
-from pliant.core.diagnostic import Diagnostic, check_choice, matrices, singular_values
+from pliant.core.diagnostic import Diagnostic, matrices, singular_values
+from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring
 
 Definition: TypeAlias = Literal["cumulative", "frobenius"]
@@ -24,7 +25,7 @@ def stable_rank_of(matrix: Array, definition: Definition = "cumulative", proport
     Raises:
         ValueError: if the matrix has not two axes; for an unknown definition.
     """
-    check_choice("definition", definition, get_args(Definition))
+    require_one_of("definition", definition, get_args(Definition))
     sigma = singular_values(matrix)
     if definition == "frobenius":
         largest = jnp.where(sigma[0] == 0, 1.0, sigma[0])
@@ -64,7 +65,7 @@ def stable_rank(wiring: Wiring, *, definition: Definition = "cumulative", propor
         <https://doi.org/10.1038/s41586-024-07711-7>`_, Nature 2024. `frobenius`: Rudelson and Vershynin, `Sampling from
         large matrices <https://arxiv.org/abs/math/0503442>`_, Journal of the ACM 2007.
     """
-    check_choice("definition", definition, get_args(Definition))
+    require_one_of("definition", definition, get_args(Definition))
     if not 0 < proportion <= 1:
         raise ValueError(f"stable_rank(proportion={proportion}): write a proportion of the sum, in (0, 1]")
 

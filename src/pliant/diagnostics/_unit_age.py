@@ -6,7 +6,8 @@ from typing import Any, get_args
 import jax.numpy as jnp
 
 from pliant.core.base import Array
-from pliant.core.diagnostic import Diagnostic, Statistic, check_choice, summarize, unit_state
+from pliant.core.diagnostic import Diagnostic, Statistic, summarize, unit_state
+from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring
 
 
@@ -27,7 +28,7 @@ def unit_age(wiring: Wiring, *, statistic: Statistic = "mean") -> Diagnostic:
     Raises:
         ValueError: for an unknown statistic.
     """
-    check_choice("statistic", statistic, get_args(Statistic))
+    require_one_of("statistic", statistic, get_args(Statistic))
 
     def measure(*, method_state: Any, **signals) -> dict[str, Array]:
         del signals

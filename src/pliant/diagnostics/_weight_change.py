@@ -5,7 +5,8 @@ from typing import get_args
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Params
-from pliant.core.diagnostic import Diagnostic, Leaves, check_choice, weights
+from pliant.core.diagnostic import Diagnostic, Leaves, weights
+from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring
 
 
@@ -31,7 +32,7 @@ def weight_change(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnostic:
         Nature 2024: the policy's kernels, over one PPO update.
     """
     del wiring
-    check_choice("leaves", leaves, get_args(Leaves))
+    require_one_of("leaves", leaves, get_args(Leaves))
 
     def measure(*, params: Params, previous_params: Params, **signals) -> dict[str, Array]:
         del signals

@@ -5,7 +5,8 @@ from typing import get_args
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Params
-from pliant.core.diagnostic import Diagnostic, Leaves, check_choice, weights, with_average
+from pliant.core.diagnostic import Diagnostic, Leaves, weights, with_average
+from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring
 
 
@@ -30,7 +31,7 @@ def weight_magnitude(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnosti
         Nature 2024: kernels in its permuted MNIST and Ant experiments, all parameters in class-incremental CIFAR-100.
     """
     del wiring
-    check_choice("leaves", leaves, get_args(Leaves))
+    require_one_of("leaves", leaves, get_args(Leaves))
 
     def measure(*, params: Params, **signals) -> dict[str, Array]:
         del signals

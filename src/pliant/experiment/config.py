@@ -1,13 +1,13 @@
 """The configuration of a run: what the command line and the YAML file say, checked.
 
-    problem: {name: slowly_changing_regression, activation: relu}
-    agent: {name: sgd, step_size: 0.01}
-    methods: [{name: continual_backprop, replacement_rate: 0.0001}]
-    diagnostics: [{name: dormant_fraction}]
-    seeds: 0-99
-    sweep: {agent.step_size: [0.01, 0.003, 0.001]}
-    record_every: 10000
-    seed_axis: auto
+problem: {name: slowly_changing_regression, activation: relu}
+agent: {name: sgd, step_size: 0.01}
+methods: [{name: continual_backprop, replacement_rate: 0.0001}]
+diagnostics: [{name: dormant_fraction}]
+seeds: 0-99
+sweep: {agent.step_size: [0.01, 0.003, 0.001]}
+record_every: 10000
+seed_axis: auto
 """
 
 import dataclasses

@@ -14,28 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
 from . import loops
 from .build import build, can_be_traced, steps_of
 from .config import RunConfig, expand
+from .errors import Interrupted
 from .programs import Population, Programs, population
 from .store import Store
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_CHECKPOINTS = 10.0
-
 Tell = Callable[[int, int], None]  # (examples done, examples of the whole run), all members together
-
-
-class Interrupted(Exception):
-    """The run was asked to stop; everything up to `step` is saved."""
-
-    def __init__(self, step: int):
-        super().__init__(f"stopped at step {step:,}; the same command goes on from there")
 
 
 def examples_of(config: RunConfig) -> int:
@@ -56,7 +47,14 @@ def split(config: RunConfig) -> list[RunConfig]:
     return runs
 
 
-def run(config: RunConfig, folder: Path, *, force: bool = False, tell: Tell | None = None) -> Path:
+def run(
+    config: RunConfig,
+    folder: Path,
+    *,
+    force: bool = False,
+    tell: Tell = lambda done, total: None,
+    checkpoint_every: float = 10.0,
+) -> Path:
     """Runs one configuration (of those that `split` returns), or goes on with it, or finds it finished.
 
     Args:
@@ -64,6 +62,7 @@ def run(config: RunConfig, folder: Path, *, force: bool = False, tell: Tell | No
         folder: where run directories lie; this one's name comes from the configuration.
         force: run it anew even if there are results.
         tell: is told how far the run is, after every stretch.
+        checkpoint_every: seconds from one checkpoint to the next, at least; they come between two stretches.
 
     Returns:
         The run's directory.
@@ -72,19 +71,19 @@ def run(config: RunConfig, folder: Path, *, force: bool = False, tell: Tell | No
         StoreError: if the directory cannot be written, or another process works there.
         Interrupted: after Ctrl-C or SIGTERM, when everything is saved.
     """
-    store = Store(folder / config.name, config.to_yaml(), _environment())
-    with store.locked():
+    store = Store(folder / config.name, steps_of(config))
+    with store.locked(config.to_yaml(), _environment()):
         if force:
             store.clear()
         if store.is_finished():
             logger.info("%s is finished already (run it anew with --force)", store.path)
         else:
-            _advance(config, store, tell or (lambda done, total: None))
+            _advance(config, store, tell, checkpoint_every)
     return store.path
 
 
-def _advance(config: RunConfig, store: Store, tell: Tell) -> None:
-    steps = steps_of(config)
+def _advance(config: RunConfig, store: Store, tell: Tell, checkpoint_every: float) -> None:
+    steps = store.steps
     stretch = min(config.record_every or max(1, steps // 100), steps)
     members = population(config)
     programs = Programs(config, members)
@@ -97,27 +96,23 @@ def _advance(config: RunConfig, store: Store, tell: Tell) -> None:
         logger.info("going on from step %s of %s", f"{step:,}", f"{steps:,}")
 
     rows = _Rows(members)
-    saved, saved_at, seconds_before = step, time.monotonic(), store.status.get("seconds", 0.0)
-    started = time.monotonic()
-    per_step = examples_of(config) // steps
-    tell(step * per_step, steps * per_step)
-
-    def save() -> None:
-        nonlocal saved, saved_at
-        seconds = round(seconds_before + time.monotonic() - started, 3)
-        store.save(saved, step, steps, rows.take(), programs.to_host(state), members=len(members), seconds=seconds)
-        saved, saved_at = step, time.monotonic()
-
+    seconds_before, started = store.status.get("seconds", 0.0), time.monotonic()
+    saved, saved_at = step, started
+    examples = examples_of(config)
+    tell(examples * step // steps, examples)
     with _asked_to_stop() as asked:
         while step < steps:
             length = min(stretch, steps - step)
             state, metrics, diverged = programs.advance(state, step, length)
             rows.add(step, step + length, programs.gather(metrics), programs.gather(diverged))
             step += length
-            tell(step * per_step, steps * per_step)
-            if step == steps or asked() or time.monotonic() - saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
-                save()
-            if asked() and step < steps:
+            tell(examples * step // steps, examples)
+            stop, now = asked(), time.monotonic()
+            if stop or step == steps or now - saved_at > checkpoint_every:
+                facts = {"members": len(members), "seconds": round(seconds_before + now - started, 3)}
+                store.save(saved, step, rows.take(), programs.to_host(state), **facts)
+                saved, saved_at = step, time.monotonic()
+            if stop and step < steps:
                 raise Interrupted(step)
 
 
@@ -196,4 +191,3 @@ def _git_revision() -> str | None:
         return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-

@@ -19,7 +19,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,88 +29,92 @@ import orbax.checkpoint as ocp
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .errors import StoreError
+
 logger = logging.getLogger(__name__)
 
 _KEEP = 2  # checkpoints
+_MANIFEST = "MANIFEST.json"
 _PART = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
 
 
-class StoreError(RuntimeError):
-    """A run directory that cannot be used as it is: one line that says why, and what to do."""
-
-
 class Store:
-    """One run's directory, as its one writer sees it.
+    """One run's directory, as its one writer sees it: everything but `locked` is for whoever holds the lock.
 
     Args:
-        path: the directory; made if it is not there.
-        config: the text of `config.yaml`.
-        environment: what goes into `environment.json`.
-
-    Raises:
-        StoreError: if the directory cannot be written, or belongs to another configuration.
+        path: the directory.
+        steps: of the whole run.
     """
 
-    def __init__(self, path: Path, config: str, environment: dict[str, Any]):
+    def __init__(self, path: Path, steps: int):
         self.path = path
-        with self._writing():
-            for folder in (path, path / "metrics", path / "checkpoints"):
-                folder.mkdir(parents=True, exist_ok=True)
-            file = path / "config.yaml"
-            if not file.exists():
-                _write_atomically(file, config.encode())
-                _write_atomically(path / "environment.json", json.dumps(environment, indent=2).encode())
-            elif file.read_text() != config:
-                raise StoreError(f"{path} holds a run of another configuration; choose another directory or delete it")
+        self.steps = steps
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the directory for this process; the system lets go of it when the process ends, however it ends.
+    def locked(self, config: str, environment: Mapping[str, Any]) -> Iterator[None]:
+        """Makes the directory if need be, and holds it; the system lets go of it when the process ends, however it ends.
+
+        Args:
+            config: the text of `config.yaml`.
+            environment: what goes into `environment.json`.
 
         Raises:
-            StoreError: if another process holds it.
+            StoreError: if the directory cannot be written, another process holds it, or its `config.yaml` is not this.
         """
-        with self._writing(), open(self.path / "lock", "a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise StoreError(f"another process ({file.read().strip()}) is working on {self.path}") from None
-            file.truncate(0)
-            file.write(f"pid {os.getpid()}")
-            file.flush()
+        with contextlib.ExitStack() as held:
+            with self._writing():
+                for folder in (self.path, self.path / "metrics", self.path / "checkpoints"):
+                    folder.mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context(open(self.path / "lock", "a+"))
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    lock.seek(0)
+                    raise StoreError(f"another process ({lock.read()}) is working on {self.path}") from None
+                lock.truncate(0)
+                lock.write(f"pid {os.getpid()}")
+                lock.flush()
+                self._describe(config, environment)
             yield
+
+    def _describe(self, config: str, environment: Mapping[str, Any]) -> None:
+        if not _read_json(self.path / "environment.json"):
+            _write_atomically(self.path / "environment.json", json.dumps(environment, indent=2).encode())
+        file = self.path / "config.yaml"
+        if not file.exists():
+            _write_atomically(file, config.encode())
+        elif file.read_bytes() != config.encode():
+            raise StoreError(
+                f"{file} was edited or cut short: it is not the configuration that its directory is named after; "
+                f"delete {file} to have it written anew"
+            )
 
     @property
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty before the first checkpoint, or if it is damaged."""
-        try:
-            return json.loads((self.path / "status.json").read_text())
-        except (OSError, ValueError):
-            return {}
+        return _read_json(self.path / "status.json")
 
     def is_finished(self) -> bool:
         """Whether the run is complete, all its metrics being there as they were written."""
-        status = self.status
-        return status.get("state") == "finished" and self._good_until() >= status["steps"]
+        return self.status.get("state") == "finished" and self._good_until() >= self.steps
 
     def clear(self) -> None:
         """Forgets all results."""
         with self._writing():
             (self.path / "status.json").unlink(missing_ok=True)
-            for folder in ("metrics", "checkpoints"):
-                shutil.rmtree(self.path / folder)
-                (self.path / folder).mkdir()
+            for folder in (self.path / "metrics", self.path / "checkpoints"):
+                shutil.rmtree(folder)
+                folder.mkdir()
 
-    def save(self, first: int, last: int, steps: int, rows: pa.Table, state: Sequence[np.ndarray], **status: Any) -> None:
+    def save(self, first: int, last: int, rows: pa.Table, state: Sequence[np.ndarray], **facts: Any) -> None:
         """Writes the metrics of the steps after `first` up to `last`, and the state after `last`.
 
         Args:
-            first, last: the stretch.
-            steps: of the whole run.
+            first: steps before the stretch.
+            last: steps after it.
             rows: the metrics.
             state: all arrays of the population, in a fixed order.
-            status: more facts for `status.json`.
+            facts: more for `status.json`.
 
         Raises:
             StoreError: if the disk is full or cannot be written; what was saved before stays as it is.
@@ -118,32 +122,39 @@ class Store:
         with self._writing():
             self._write_part(first, last, rows)
             self._write_checkpoint(last, state)
-            state_word = "finished" if last >= steps else "running"
-            facts = {"state": state_word, "step": last, "steps": steps, **status}
-            _write_atomically(self.path / "status.json", json.dumps(facts, indent=2).encode())
+            self._write_status(last, facts)
 
     def resume(self, like: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, list[np.ndarray]] | None:
-        """The newest good checkpoint with all its metrics, as `(step, state)`; parts of metrics beyond it are dropped.
+        """Goes back to the newest good checkpoint with all its metrics; what lies beyond it is dropped.
 
         Args:
             like: shapes and types that the state must have.
 
         Returns:
-            `None` if there is nothing to go on from.
+            The steps before it, and the state; `None` if there is nothing to go on from.
+
+        Raises:
+            StoreError: if the checkpoint is good but holds another kind of state.
         """
         good = self._good_until()
-        for folder in sorted((self.path / "checkpoints").iterdir(), reverse=True):
-            step = int(folder.name) if folder.name.isdigit() else -1
-            state = self._read_checkpoint(folder, like) if 0 <= step <= good else None
-            if state is not None:
-                self._drop_beyond(step)
-                return step, state
-            if step > good:
-                logger.warning("checkpoint %s lacks metrics before it: going back", folder)
-            with self._writing():
+        with self._writing():
+            for folder in sorted((self.path / "checkpoints").glob("*/"), reverse=True):
+                step = int(folder.name) if folder.name.isdigit() else None  # None: a kill left it unfinished
+                if step is not None and step > good:
+                    logger.warning("checkpoint %s lacks metrics before it: going back", folder)
+                elif step is not None and _is_whole(folder):
+                    state = _read_checkpoint(folder, like)
+                    self._drop_beyond(step)
+                    self._write_status(step, self.status)
+                    return step, state
                 shutil.rmtree(folder)
-        self._drop_beyond(0)
+            self._drop_beyond(0)
         return None
+
+    def _write_status(self, step: int, facts: Mapping[str, Any]) -> None:
+        state = "finished" if step >= self.steps else "running"
+        facts = {**facts, "state": state, "step": step, "steps": self.steps}
+        _write_atomically(self.path / "status.json", json.dumps(facts, indent=2).encode())
 
     # -- metrics
 
@@ -176,47 +187,32 @@ class Store:
 
     def _drop_beyond(self, step: int) -> None:
         end = 0
-        with self._writing():
-            for first, last, digest, file in self._parts():
-                if first == end and last <= step and _sha256(file)[:16] == digest:
-                    end = last
-                else:
-                    file.unlink()
+        for first, last, digest, file in self._parts():
+            if first == end and last <= step and _sha256(file)[:16] == digest:
+                end = last
+            else:
+                file.unlink()
 
     # -- checkpoints
 
     def _write_checkpoint(self, step: int, state: Sequence[np.ndarray]) -> None:
         folder = self.path / "checkpoints" / f"{step:012d}"
         unfinished = folder.with_suffix(".unfinished")
-        for stale in (folder, unfinished):
-            shutil.rmtree(stale, ignore_errors=True)
-        arrays = {f"{i:06d}": array for i, array in enumerate(state) if array.size}  # orbax refuses empty arrays
+        arrays = {_array_name(i): array for i, array in enumerate(state) if array.size}  # orbax refuses empty arrays
         try:
             with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(unfinished.resolve(), arrays)
-        except ValueError as error:  # how orbax's storage layer reports a full disk
+                checkpointer.save(unfinished.resolve(), arrays, force=True)
+            _write_atomically(unfinished / _MANIFEST, json.dumps(_digests(unfinished), indent=2).encode())
+        except (OSError, ValueError) as error:  # ValueError: how orbax's storage layer reports a full disk
+            for left in folder.parent.glob(f"{unfinished.name}*"):
+                shutil.rmtree(left, ignore_errors=True)
             raise OSError(str(error).splitlines()[0]) from error
-        manifest = {str(file.relative_to(unfinished)): _sha256(file) for file in _files(unfinished)}
-        _write_atomically(unfinished / "MANIFEST.json", json.dumps(manifest, indent=2).encode())
+        shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
         _sync(folder.parent)
-        kept = sorted(f for f in folder.parent.iterdir() if f.name.isdigit())
+        kept = sorted(other for other in folder.parent.iterdir() if other.name.isdigit())
         for old in kept[:-_KEEP]:
             shutil.rmtree(old)
-
-    def _read_checkpoint(self, folder: Path, like: Sequence[jax.ShapeDtypeStruct]) -> list[np.ndarray] | None:
-        try:
-            manifest = json.loads((folder / "MANIFEST.json").read_text())
-            damaged = [name for name, digest in manifest.items() if _sha256(folder / name) != digest]
-        except (OSError, ValueError):
-            damaged = ["MANIFEST.json"]
-        if damaged:
-            logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, damaged[0])
-            return None
-        wanted = {f"{i:06d}": shape for i, shape in enumerate(like) if shape.size}
-        with ocp.StandardCheckpointer() as checkpointer:
-            arrays = checkpointer.restore(folder.resolve(), jax.tree.map(lambda s: np.empty(s.shape, s.dtype), wanted))
-        return [np.asarray(arrays.get(f"{i:06d}", np.zeros(s.shape, s.dtype))) for i, s in enumerate(like)]
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -227,8 +223,45 @@ class Store:
             raise StoreError(f"cannot write {self.path}: {reason}; what was saved before can still be read") from error
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file())
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the files of a checkpoint are those that were written; says so if not."""
+    digests, manifest = _digests(checkpoint), _read_json(checkpoint / _MANIFEST)
+    if digests == manifest:
+        return True
+    damaged = [name for name in sorted({*digests, *manifest}) if digests.get(name) != manifest.get(name)]
+    what = damaged[0] if manifest else _MANIFEST
+    logger.warning("checkpoint %s is damaged (%s): falling back to the one before", checkpoint, what)
+    return False
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    files = (file for file in checkpoint.rglob("*") if file.is_file())
+    return {str(file.relative_to(checkpoint)): _sha256(file) for file in files if file.name != _MANIFEST}
+
+
+def _read_checkpoint(folder: Path, like: Sequence[jax.ShapeDtypeStruct]) -> list[np.ndarray]:
+    wanted = {_array_name(i): np.empty(x.shape, x.dtype) for i, x in enumerate(like) if x.size}
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            arrays = checkpointer.restore(folder.resolve(), wanted)
+    except ValueError:
+        raise StoreError(
+            f"checkpoint {folder} was written by another version of the program; run anew with --force"
+        ) from None
+    return [np.asarray(arrays.get(_array_name(i), np.empty(x.shape, x.dtype))) for i, x in enumerate(like)]
+
+
+def _array_name(index: int) -> str:
+    return f"{index:06d}"
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """What a file of ours holds; empty if it is missing or damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _sha256(file: Path) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from pliant.core import units
 from pliant.core.base import Array, Features, Key, Params, Surgery
 from pliant.core.initializers import Activation, Initializer
+from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_one_of
 from pliant.core.units import Group, Outgoing, Rows, Wiring
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ Utility: TypeAlias = Literal[
     "feature_by_input",
     "random",
 ]
+Budget: TypeAlias = Literal["accumulate", "bernoulli"]
 
 
 class ContinualBackpropState(NamedTuple):
@@ -49,7 +51,7 @@ def continual_backprop(
     decay_rate: float = 0.99,
     maturity: int = 100,
     utility: Utility = "contribution",
-    budget: Literal["accumulate", "bernoulli"] = "accumulate",
+    budget: Budget = "accumulate",
     initializer: Initializer = "kaiming",
     activation: Activation = "relu",
     compensate: bool = False,
@@ -109,7 +111,15 @@ def continual_backprop(
         Nature 2024. Dohare, Sutton and Mahmood, `Continual backprop: stochastic gradient descent with persistent
         randomness <https://arxiv.org/abs/2108.06325>`_, 2021.
     """
-    _check(wiring, replacement_rate, decay_rate, maturity, compensate, max_per_step)
+    require("replacement_rate", replacement_rate, Between(0, 1))
+    require("decay_rate", decay_rate, FromUpTo(0, 1))
+    require("maturity", maturity, AtLeast(0))
+    require("max_per_step", max_per_step, AtLeast(1))
+    require_one_of("utility", utility, get_args(Utility))
+    require_one_of("budget", budget, get_args(Budget))
+    require_one_of("initializer", initializer, get_args(Initializer))
+    require_one_of("activation", activation, get_args(Activation))
+    _check_reach(wiring, replacement_rate, maturity, compensate, max_per_step)
     rho, eta = replacement_rate, decay_rate
 
     def init(params: Params) -> ContinualBackpropState:
@@ -224,33 +234,23 @@ def _move_into_biases(by_path: dict[str, Array], group: Group, gone: Array, m_ha
         by_path[reader.bias] = by_path[reader.bias] + moved.sum(tuple(range(moved.ndim - 1)))
 
 
-def _check(wiring: Wiring, rate, decay, maturity, compensate: bool, max_per_step: int) -> None:
-    """Checks what is known while tracing: swept settings are checked before, one by one, by whoever sweeps them."""
-    concrete = not any(isinstance(value, jax.core.Tracer) for value in (rate, decay, maturity))
-    if max_per_step < 1:
-        raise ValueError(f"max_per_step={max_per_step}: at least 1 unit a step")
-    if compensate:
-        for group in wiring.values():
-            for reader in group.outgoing:
-                if reader.bias is None:
-                    raise ValueError(f"compensate=True needs a bias behind {reader.path!r}; write compensate=False")
-    if not concrete:
+def _check_reach(wiring: Wiring, replacement_rate: float, maturity: int, compensate: bool, max_per_step: int) -> None:
+    """Refuses what this network cannot do, and says from when on units can go, where numbers are not traced."""
+    for reader in [reader for group in wiring.values() for reader in group.outgoing]:
+        if compensate and reader.bias is None:
+            raise ValueError(f"compensate=True needs a bias behind {reader.path!r}; write compensate=False")
+    if isinstance(replacement_rate, jax.core.Tracer) or isinstance(maturity, jax.core.Tracer):
         return
-    if not 0 <= rate <= 1:
-        raise ValueError(f"replacement_rate={rate}: a fraction of the units per step, from 0 to 1")
-    if not 0 <= decay < 1:
-        raise ValueError(f"decay_rate={decay}: from 0 up to, but not, 1")
-    if maturity < 0:
-        raise ValueError(f"maturity={maturity}: a number of steps, at least 0")
     widest = max((group.units for group in wiring.values()), default=0)
-    if rate * widest > max_per_step:
+    due = replacement_rate * widest
+    if due > max_per_step:
         raise ValueError(
-            f"replacement_rate={rate} of {widest} units is {rate * widest:g} units a step, more than "
-            f"max_per_step={max_per_step}; write max_per_step={math.ceil(rate * widest)}"
+            f"replacement_rate={replacement_rate} of {widest} units is {due:g} units a step, more than "
+            f"max_per_step={max_per_step}; write max_per_step={math.ceil(due)}"
         )
     logger.info(
-        "continual_backprop: no replacement before step %d (maturity %d); then up to %g a step in the widest group",
+        "continual_backprop: no replacement before step %d (maturity %d); then up to %g units a step in a group",
         maturity + 1,
         maturity,
-        rate * widest,
+        due,
     )
