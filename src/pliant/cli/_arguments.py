@@ -11,6 +11,8 @@ from pliant.experiment.errors import ConfigError
 if TYPE_CHECKING:  # a command without settings does not wait for what they import
     from pliant.experiment.settings import Setting
 
+    Flag = tuple[tuple[str, ...], str, Setting]  # what it may be called, where its value goes, what it sets
+
 
 class Parser(argparse.ArgumentParser):
     """`argparse` with errors as exceptions of one line, unknown flags with the nearest known ones, and plain help."""
@@ -32,15 +34,19 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown argument {given}{hint}")
         return parsed
 
-    def add_setting(self, group: Any, names: Sequence[str], dest: str, setting: "Setting") -> None:
-        """Adds the flag of a setting.
+    def add_settings(self, heading: str, flags: "Sequence[Flag]") -> None:
+        """Adds flags, each with its type, range, default and help, under a heading of the help."""
+        _add(self.add_argument_group(heading), flags)
 
-        Args:
-            group: of the help.
-            names: what the flag may be called, without dashes; the help shows the first.
-            dest: where its value goes.
-            setting: its type, range, default and help.
-        """
+    def explain(self, heading: str, flags: "Sequence[Flag]") -> None:
+        """Shows flags in the help alone: several parts may have the same, so they could not be parsed at once."""
+        group = argparse.ArgumentParser().add_argument_group(heading)
+        _add(group, flags)
+        self._action_groups.append(group)
+
+
+def _add(group: Any, flags: "Sequence[Flag]") -> None:
+    for names, dest, setting in flags:
         spellings = [f"--{spelling}" for name in names for spelling in (name.replace("_", "-"), name)]
         group.add_argument(
             *dict.fromkeys(spellings),
@@ -60,7 +66,9 @@ class _Read(argparse.Action):
         super().__init__(*args, **kwargs)
         self._setting = setting
 
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         setattr(namespace, self.dest, self._setting.read(values, option_string))
 
 

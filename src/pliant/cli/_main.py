@@ -62,7 +62,9 @@ def _prepare_jax() -> None:
     """All cores as devices, and programs kept on disk from one run to the next; the user's own settings win."""
     import jax
 
-    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         jax.config.update("jax_num_cpu_devices", cores)
     if jax.config.jax_compilation_cache_dir is None:

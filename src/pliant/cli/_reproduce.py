@@ -17,6 +17,7 @@ from pliant.core.recipe import Line, Recipe
 from pliant.core.recipe import Panel as FigurePanel
 from pliant.experiment import config as configs
 from pliant.experiment.config import RunConfig
+from pliant.experiment.errors import ConfigError
 from pliant.experiment.run import examples_of, run, split
 from pliant.report import Cell, Curve, Estimate, Panel, Reference, Run, Table, curves_of, plot
 
@@ -51,7 +52,7 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--force", action="store_true", help="run anew what is finished")
     given = parser.parse_args(arguments)
     if not 0 < given.scale <= 1:
-        raise configs.ConfigError(f"--scale={given.scale}: a fraction of the published length, above 0 and at most 1")
+        raise ConfigError(f"--scale={given.scale}: a fraction of the published length, above 0 and at most 1")
     if given.seeds is not None:
         configs.read_seeds(given.seeds)
     recipe = registry.find("recipes", given.recipe).make(full=given.full, seeds=given.seeds, scale=given.scale)

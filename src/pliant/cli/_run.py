@@ -2,14 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from rich.console import Console
 
 from pliant import report
 from pliant.core import registry
 from pliant.experiment import config as configs
-from pliant.experiment.config import RUN_SETTINGS, RunConfig
+from pliant.experiment.config import RUN_SETTINGS, Part, RunConfig, from_mapping, from_yaml
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.run import run, split
 from pliant.experiment.settings import Setting, settings_of
@@ -31,15 +31,14 @@ the target says; --help after a target and its methods shows their flags alone.
   pliant run runs/slowly_changing_regression-sgd-1a2b3c4d --force"""
 
 _Flag = tuple[tuple[str, ...], str, Setting]  # what it may be called, where its value goes, what it sets
-_Group = tuple[str, list[_Flag]]  # heading and flags
+_Group = tuple[str, list[_Flag]]  # heading, flags
+_Parser = TypeVar("_Parser", bound=argparse.ArgumentParser)
 
 
 def command(arguments: list[str]) -> None:
     """Parses, runs, and prints a table for each run."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        _parser(_all_groups()).parse_args(arguments)
     if not arguments or arguments[0].startswith("-"):
-        raise ConfigError("write first what to run: pliant run TARGET [flags] (see pliant run --help)")
+        _without_target(arguments)
     named = _words(argparse.ArgumentParser(add_help=False, allow_abbrev=False)).parse_known_args(arguments)[0]
     base = _base(named)
     given = _parser(_groups(base)).parse_args(arguments)
@@ -57,9 +56,21 @@ def command(arguments: list[str]) -> None:
         console.print(f"{directory} (curves: pliant report {directory})", soft_wrap=True, markup=False, highlight=False)
 
 
-def _words(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _without_target(arguments: list[str]) -> NoReturn:
+    """Explains every flag there is, or asks for the target."""
+    parser = _parser([])
+    for kind in ("problems", "agents", "methods", "diagnostics"):
+        for name in registry.names(kind):
+            part = configs.Part(kind, name, {})
+            parser.explain(*_group(part, f"{kind[:-1]}.{name}" if kind in ("methods", "diagnostics") else kind[:-1]))
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        parser.parse_args(["--help"])
+    parser.error("write first what to run: pliant run TARGET [flags]")
+
+
+def _words(parser: _Parser) -> _Parser:
     """Adds the arguments that decide which other flags there are."""
-    agents, methods, diagnostics = (" | ".join(registry.names(k)) for k in ("agents", "methods", "diagnostics"))
+    agents, methods, diagnostics = (" | ".join(registry.names(kind)) for kind in ("agents", "methods", "diagnostics"))
     default = ",".join(configs.DEFAULT_DIAGNOSTICS)
     parser.add_argument("target", metavar="TARGET", help="a problem, PROBLEM/PRESET, a configuration file, or a run")
     parser.add_argument("--agent", metavar="NAME", help=f"who learns [{agents}; default: the problem's]")
@@ -76,8 +87,7 @@ def _words(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _parser(groups: list[_Group]) -> Parser:
-    parser = Parser("pliant run", _DESCRIPTION)
-    _words(parser)
+    parser = _words(Parser("pliant run", _DESCRIPTION))
     parser.add_argument(
         "--sweep",
         metavar="NAME=V1,V2,...",
@@ -85,28 +95,85 @@ def _parser(groups: list[_Group]) -> Parser:
         default=[],
         help="values of a setting, all of them run side by side; may stand several times",
     )
-    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]")
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]"
+    )
     parser.add_argument("--force", action="store_true", help="run anew what is finished")
-    for heading, flags in [("run", [((name,), name, s) for name, s in RUN_SETTINGS.items()]), *groups]:
-        group = parser.add_argument_group(heading)
-        for names, dest, setting in flags:
-            parser.add_setting(group, names, dest, setting)
+    for heading, flags in groups:
+        parser.add_settings(heading, flags)
     return parser
 
 
 def _groups(config: RunConfig) -> list[_Group]:
-    """The flags of one run: problem and agent by their bare names, methods and diagnostics with a prefix."""
+    """The flags of one run."""
     return [
-        (f"{part.kind[:-1]} {part.name}", [(_flags(part, key), f"{where}.{key}", s) for key, s in _settings(part)])
-        for where, part in config.parts().items()
+        ("run", [((name,), name, setting) for name, setting in RUN_SETTINGS.items()]),
+        *(_group(part, where) for where, part in config.parts().items()),
     ]
 
 
-def _all_groups() -> list[_Group]:
-    """The flags of everything there is, for the help without a target."""
-    parts = [
-        configs.Part(kind, name, {})
-        for kind in ("problems", "agents", "methods", "diagnostics")
-        for name in registry.names(kind)
+def _group(part: Part, where: str) -> _Group:
+    """The flags of a part: of problem and agent by their bare names, of methods and diagnostics with a prefix."""
+    prefixes = {"problem": [""], "agent": [""], "method": ["method.", f"method.{part.name}."]}.get(where, [f"{where}."])
+    flags = [
+        (tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting)
+        for key, setting in settings_of(part.source).items()
     ]
-    ...
+    return f"{part.kind[:-1]} {part.name}", flags
+
+
+def _base(named: argparse.Namespace) -> RunConfig:
+    """The configuration before single settings: what the target says, with the parts that were named instead."""
+    target = _target(named.target)
+    base = target.to_mapping()
+    if named.agent is not None and named.agent != target.agent.name:
+        base["agent"] = named.agent
+    for kind, names in (("methods", named.method), ("diagnostics", named.diagnostics and named.diagnostics.split(","))):
+        if names is not None:
+            known = {part["name"]: part for part in base[kind]}
+            base[kind] = [known.get(name, name) for name in names if name != "none"]
+    # What was swept in a part that is not there any more goes with it.
+    now = {(part.kind, part.name): where for where, part in from_mapping({**base, "sweep": {}}).parts().items()}
+    base["sweep"] = {}
+    for dotted, values in target.sweep.items():
+        where, _, key = dotted.rpartition(".")
+        part = target.parts()[where]
+        if (part.kind, part.name) in now:
+            base["sweep"][f"{now[part.kind, part.name]}.{key}"] = values
+    return from_mapping(base)
+
+
+def _target(target: str) -> RunConfig:
+    path = Path(target)
+    problem, _, preset = target.partition("/")
+    if problem not in registry.names("problems") and (path.is_dir() or path.suffix in (".yaml", ".yml")):
+        file = path / "config.yaml" if path.is_dir() else path
+        try:
+            return from_yaml(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigError(f"{file}: {error}") from error
+    registry.check("problem or path", problem, registry.names("problems"))
+    if not preset:
+        return from_mapping({"problem": problem})
+    presets = registry.presets(problem)
+    registry.check(f"preset of {problem}", preset, presets)
+    return from_mapping(presets[preset])
+
+
+def _with_flags(base: RunConfig, given: dict[str, Any]) -> RunConfig:
+    """The configuration that the flags make of the base."""
+    values = {name: value for name, value in given.items() if "." in name}
+    swept: dict[str, list[str]] = {}
+    for text in given["sweep"]:
+        name, _, listed = text.partition("=")
+        dotted, _ = configs.resolve(base, name)
+        if not listed or dotted in swept or dotted in values:
+            raise ConfigError(
+                f"--sweep {text}: write --sweep NAME=V1,V2,... once for a setting, and no flag of its own"
+            )
+        swept[dotted] = [value.strip() for value in listed.split(",")]
+    kept = {name: listed for name, listed in base.sweep.items() if name not in values}
+    run_settings = {name: given[name] for name in RUN_SETTINGS if name in given}
+    return from_mapping({**base.with_values(values).to_mapping(), **run_settings, "sweep": {**kept, **swept}})
