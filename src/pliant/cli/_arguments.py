@@ -4,21 +4,27 @@ import argparse
 import difflib
 import shutil
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pliant.experiment.errors import ConfigError
 
 if TYPE_CHECKING:  # a command without settings does not wait for what they import
     from pliant.experiment.settings import Setting
 
-    Flag = tuple[tuple[str, ...], str, Setting]  # what it may be called, where its value goes, what it sets
+
+class Flag(NamedTuple):
+    """A flag that sets a setting."""
+
+    names: tuple[str, ...]  # what it may be called, without dashes; the help shows the first
+    dest: str  # where its value goes
+    setting: "Setting"
 
 
 class Parser(argparse.ArgumentParser):
     """`argparse` with errors as exceptions of one line, unknown flags with the nearest known ones, and plain help."""
 
-    def __init__(self, prog: str, description: str):
-        super().__init__(prog=prog, description=description.strip(), allow_abbrev=False, formatter_class=_Help)
+    def __init__(self, prog: str, description: str = "", add_help: bool = True):
+        super().__init__(prog, description=description, add_help=add_help, allow_abbrev=False, formatter_class=_Help)
 
     def error(self, message: str) -> NoReturn:
         """Raises what `main` shows in one line."""
@@ -34,18 +40,18 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown argument {given}{hint}")
         return parsed
 
-    def add_settings(self, heading: str, flags: "Sequence[Flag]") -> None:
+    def add_settings(self, heading: str, flags: Sequence[Flag]) -> None:
         """Adds flags, each with its type, range, default and help, under a heading of the help."""
         _add(self.add_argument_group(heading), flags)
 
-    def explain(self, heading: str, flags: "Sequence[Flag]") -> None:
+    def explain(self, heading: str, flags: Sequence[Flag]) -> None:
         """Shows flags in the help alone: several parts may have the same, so they could not be parsed at once."""
         group = argparse.ArgumentParser().add_argument_group(heading)
         _add(group, flags)
         self._action_groups.append(group)
 
 
-def _add(group: Any, flags: "Sequence[Flag]") -> None:
+def _add(group: Any, flags: Sequence[Flag]) -> None:
     for names, dest, setting in flags:
         spellings = [f"--{spelling}" for name in names for spelling in (name.replace("_", "-"), name)]
         group.add_argument(

@@ -30,8 +30,8 @@ paper's numbers beside ours. Finished runs are not run again; a stopped one goes
 
 
 _HOW_TO_READ = (
-    "First and last bin: interquartile mean over seeds with its 95 % bootstrap interval, and the mean, which is what papers give. "
-    "Paper: its mean; with ~ that of an independent simulation."
+    "First and last bin: interquartile mean over seeds with its 95 % bootstrap interval, and the mean, which is what "
+    "papers give. Paper: its mean; with ~ that of an independent simulation."
 )
 
 

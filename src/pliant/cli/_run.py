@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -12,9 +12,9 @@ from pliant.experiment import config as configs
 from pliant.experiment.config import RUN_SETTINGS, Part, RunConfig, from_mapping, from_yaml
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.run import run, split
-from pliant.experiment.settings import Setting, settings_of
+from pliant.experiment.settings import settings_of
 
-from ._arguments import Parser
+from ._arguments import Flag, Parser
 from ._progress import progress
 
 _DESCRIPTION = """\
@@ -30,30 +30,41 @@ the target says; --help after a target and its methods shows their flags alone.
   pliant run slowly_changing_regression/sgd/bp/relu --seeds 0-9,20
   pliant run runs/slowly_changing_regression-sgd-1a2b3c4d --force"""
 
-_Flag = tuple[tuple[str, ...], str, Setting]  # what it may be called, where its value goes, what it sets
-_Group = tuple[str, list[_Flag]]  # heading, flags
-_Parser = TypeVar("_Parser", bound=argparse.ArgumentParser)
+_Group = tuple[str, list[Flag]]  # heading, flags
 
 
 def command(arguments: list[str]) -> None:
     """Parses, runs, and prints a table for each run."""
     if not arguments or arguments[0].startswith("-"):
         _without_target(arguments)
-    named = _words(argparse.ArgumentParser(add_help=False, allow_abbrev=False)).parse_known_args(arguments)[0]
+    named = _words(Parser("pliant run", add_help=False)).parse_known_args(arguments)[0]
     base = _base(named)
-    given = _parser(_groups(base)).parse_args(arguments)
+    groups = [_group(part, where) for where, part in base.parts().items()]
+    given = _parser(groups).parse_args(arguments)
     config = _with_flags(base, vars(given))
 
-    directories = []
     runs = split(config)
+    directories = []
     for number, one in enumerate(runs, 1):
-        title = one.name if len(runs) == 1 else f"{one.name} ({number} of {len(runs)})"
+        title = one.name if len(runs) == 1 else f"{number}/{len(runs)} {one.name}{_apart(config, one)}"
         with progress(title) as tell:
             directories.append(run(one, given.out, force=given.force, tell=tell))
-    console = Console()
-    for directory in directories:
+    console = Console(highlight=False)
+    for one, directory in zip(runs, directories):
         report.summary(report.load(directory)).to_terminal(console)
-        console.print(f"{directory} (curves: pliant report {directory})", soft_wrap=True, markup=False, highlight=False)
+        console.print(
+            f"{directory}{_apart(config, one)}; curves: pliant report {directory}\n", soft_wrap=True, markup=False
+        )
+
+
+def _apart(config: RunConfig, one: RunConfig) -> str:
+    """The values that tell one of several runs from the others: ` (activation=relu)`."""
+    values = []
+    for name in config.sweep:
+        where, _, key = name.rpartition(".")
+        if name not in one.sweep:
+            values.append(f"{key}={one.parts()[where].settings[key]}")
+    return f" ({', '.join(values)})" if values else ""
 
 
 def _without_target(arguments: list[str]) -> NoReturn:
@@ -68,7 +79,7 @@ def _without_target(arguments: list[str]) -> NoReturn:
     parser.error("write first what to run: pliant run TARGET [flags]")
 
 
-def _words(parser: _Parser) -> _Parser:
+def _words(parser: Parser) -> Parser:
     """Adds the arguments that decide which other flags there are."""
     agents, methods, diagnostics = (" | ".join(registry.names(kind)) for kind in ("agents", "methods", "diagnostics"))
     default = ",".join(configs.DEFAULT_DIAGNOSTICS)
@@ -99,24 +110,17 @@ def _parser(groups: list[_Group]) -> Parser:
         "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]"
     )
     parser.add_argument("--force", action="store_true", help="run anew what is finished")
+    parser.add_settings("run", [Flag((name,), name, setting) for name, setting in RUN_SETTINGS.items()])
     for heading, flags in groups:
         parser.add_settings(heading, flags)
     return parser
-
-
-def _groups(config: RunConfig) -> list[_Group]:
-    """The flags of one run."""
-    return [
-        ("run", [((name,), name, setting) for name, setting in RUN_SETTINGS.items()]),
-        *(_group(part, where) for where, part in config.parts().items()),
-    ]
 
 
 def _group(part: Part, where: str) -> _Group:
     """The flags of a part: of problem and agent by their bare names, of methods and diagnostics with a prefix."""
     prefixes = {"problem": [""], "agent": [""], "method": ["method.", f"method.{part.name}."]}.get(where, [f"{where}."])
     flags = [
-        (tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting)
+        Flag(tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting)
         for key, setting in settings_of(part.source).items()
     ]
     return f"{part.kind[:-1]} {part.name}", flags
@@ -169,10 +173,10 @@ def _with_flags(base: RunConfig, given: dict[str, Any]) -> RunConfig:
     for text in given["sweep"]:
         name, _, listed = text.partition("=")
         dotted, _ = configs.resolve(base, name)
-        if not listed or dotted in swept or dotted in values:
-            raise ConfigError(
-                f"--sweep {text}: write --sweep NAME=V1,V2,... once for a setting, and no flag of its own"
-            )
+        if not listed or dotted in swept:
+            raise ConfigError(f"--sweep {text}: write --sweep NAME=V1,V2,..., once for a setting")
+        if dotted in values:
+            raise ConfigError(f"--sweep {text}: {dotted} is set by a flag, too; write one of the two")
         swept[dotted] = [value.strip() for value in listed.split(",")]
     kept = {name: listed for name, listed in base.sweep.items() if name not in values}
     run_settings = {name: given[name] for name in RUN_SETTINGS if name in given}

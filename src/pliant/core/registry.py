@@ -56,7 +56,7 @@ def check(what: str, name: Any, allowed: Iterable[str]) -> None:
     """Raises an `UnknownNameError` of one line, with the nearest names, unless the name is allowed."""
     allowed = list(allowed)
     if name not in allowed:
-        near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.6)
         more = f", ... ({len(allowed)} in all)" if len(allowed) > _LISTED else ""
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(allowed[:_LISTED])}{more}"
         raise UnknownNameError(f"unknown {what} {name!r}; {hint}")
@@ -76,7 +76,8 @@ def _summaries(kind: Kind) -> dict[str, str]:
             nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
         else:
             nodes = [tree]
-        found |= {name: plain((ast.get_docstring(node) or "").split("\n")[0]) for node in nodes}
+        for node in nodes:
+            found[name] = plain((ast.get_docstring(node) or "").split("\n")[0])
     return found
 
 

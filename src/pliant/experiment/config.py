@@ -55,8 +55,8 @@ RUN_SETTINGS = {
         "seed_axis",
         Literal["auto", "vmap", "map"],
         "auto",
-        "How members advance: at once (vmap), one after another with numbers that do not depend on the others (map), or "
-        "as suits the network (auto: map for convolutions).",
+        "How members advance: at once (vmap), one after another with numbers that do not depend on the others (map), "
+        "or as suits the network (auto: map for convolutions).",
     ),
 }
 

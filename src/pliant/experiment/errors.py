@@ -1,4 +1,4 @@
-"""What can go wrong with a run; each error is one line for the user. Imports nothing, so that every command can catch them."""
+"""What can go wrong with a run, in one line for the user; imports nothing, so that every command can catch it."""
 
 
 class ConfigError(ValueError):

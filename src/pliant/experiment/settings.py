@@ -1,7 +1,7 @@
 """Settings: what the command line, the configuration file and a sweep may say of a part, read from its source.
 
-The settings of a problem or an agent are the fields of its `Config`; those of a method or a diagnostic the arguments of its
-factory. Names, types, defaults, ranges and help come from there and stand nowhere else.
+The settings of a problem or an agent are the fields of its `Config`; those of a method or a diagnostic the arguments of
+its factory. Names, types, defaults, ranges and help come from there and stand nowhere else.
 """
 
 import ast

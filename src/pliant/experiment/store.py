@@ -52,7 +52,7 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self, config: str, environment: Mapping[str, Any]) -> Iterator[None]:
-        """Makes the directory if need be, and holds it; the system lets go of it when the process ends, however it ends.
+        """Makes the directory if need be, and holds it; the system lets go of it whichever way the process ends.
 
         Args:
             config: the text of `config.yaml`.
@@ -202,11 +202,16 @@ class Store:
         try:
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(unfinished.resolve(), arrays, force=True)
-            _write_atomically(unfinished / _MANIFEST, json.dumps(_digests(unfinished), indent=2).encode())
-        except (OSError, ValueError) as error:  # ValueError: how orbax's storage layer reports a full disk
+            digests = _digests(unfinished)
+            for name in digests:
+                _sync(unfinished / name)
+            _write_atomically(unfinished / _MANIFEST, json.dumps(digests, indent=2).encode())
+        except (OSError, ValueError) as error:
             for left in folder.parent.glob(f"{unfinished.name}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            raise OSError(str(error).splitlines()[0]) from error
+            # Orbax's storage layer reports a full disk as a ValueError with the system's number in its text.
+            number = re.search(r"os_error_code='(\d+)'", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from error
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
         _sync(folder.parent)
@@ -240,15 +245,15 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 
 def _read_checkpoint(folder: Path, like: Sequence[jax.ShapeDtypeStruct]) -> list[np.ndarray]:
-    wanted = {_array_name(i): np.empty(x.shape, x.dtype) for i, x in enumerate(like) if x.size}
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            arrays = checkpointer.restore(folder.resolve(), wanted)
-    except ValueError:
-        raise StoreError(
-            f"checkpoint {folder} was written by another version of the program; run anew with --force"
-        ) from None
-    return [np.asarray(arrays.get(_array_name(i), np.empty(x.shape, x.dtype))) for i, x in enumerate(like)]
+    with ocp.StandardCheckpointer() as checkpointer:
+        found = checkpointer.restore(folder.resolve())
+    names = [_array_name(i) for i in range(len(like))]
+    arrays = [found.get(name, np.empty(x.shape, x.dtype)) for name, x in zip(names, like)]
+    # Orbax would cut or fill up an array of another shape.
+    fits = all(array.shape == x.shape and array.dtype == x.dtype for array, x in zip(arrays, like))
+    if not fits or set(found) != {name for name, x in zip(names, like) if x.size}:
+        raise StoreError(f"checkpoint {folder} was written by another version of the program; run anew with --force")
+    return arrays
 
 
 def _array_name(index: int) -> str:
@@ -284,8 +289,9 @@ def _write_atomically(file: Path, data: bytes) -> None:
     _sync(file.parent)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, would outlast a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
