@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], None]:
-    """The function of a command, which imports what it needs and no more: `pliant list` does not wait for JAX."""
+    """The function of a command, which imports what it needs and no more: `pliant list` does not wait for checkpoints."""
     registry.check("command", name, _COMMANDS)
     _say_what_methods_say()
     if name in ("run", "reproduce"):
@@ -62,9 +62,8 @@ def _prepare_jax() -> None:
     """All cores as devices, and programs kept on disk from one run to the next; the user's own settings win."""
     import jax
 
-    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get(
-        "XLA_FLAGS", ""
-    ):
+    flags = os.environ.get("XLA_FLAGS", "")
+    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in flags:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         jax.config.update("jax_num_cpu_devices", cores)
     if jax.config.jax_compilation_cache_dir is None:

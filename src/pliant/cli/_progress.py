@@ -35,8 +35,8 @@ def progress(title: str) -> Iterator[Tell]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Speed(), TimeRemainingColumn())
     with Progress(*columns, console=console, speed_estimate_period=10.0) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(title, total=None, visible=False)  # a finished run tells nothing
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def _lines(console: Console, title: str) -> Tell:

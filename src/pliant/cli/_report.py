@@ -9,7 +9,8 @@ from pliant import report
 from ._arguments import Parser
 
 _DESCRIPTION = """\
-Draws the curves of every metric of a run (PNG and PDF) and writes its table (Markdown, CSV)."""
+Draws the curves of every metric of a run (PNG and PDF) and writes its table
+(Markdown, CSV)."""
 
 
 def command(arguments: list[str]) -> None:

@@ -25,8 +25,9 @@ from ._arguments import Parser
 from ._progress import progress, speed
 
 _DESCRIPTION = """\
-Runs everything that a published figure needs, and writes the figure (PNG, PDF) and its table (Markdown, CSV) with the
-paper's numbers beside ours. Finished runs are not run again; a stopped one goes on where it was."""
+Runs everything that a published figure needs, and writes the figure (PNG, PDF)
+and its table (Markdown, CSV) with the paper's numbers beside ours. Finished
+runs are not run again; a stopped one goes on where it was."""
 
 
 _HOW_TO_READ = (

@@ -1,7 +1,10 @@
 """From a configuration to the parts that a loop runs."""
 
+import contextlib
 import inspect
-from collections.abc import Callable
+import itertools
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -26,7 +29,7 @@ def build(config: RunConfig) -> loops.Parts:
         ConfigError: if a part refuses its settings.
     """
     try:
-        stream = _stream(config)
+        stream = stream_of(config)
         agent = registry.find("agents", config.agent.name)
         diagnostics: dict[str, Diagnostic] = {}
 
@@ -42,7 +45,8 @@ def build(config: RunConfig) -> loops.Parts:
     return loops.Parts(stream, learner, diagnostics)
 
 
-def _stream(config: RunConfig) -> Stream:
+def stream_of(config: RunConfig) -> Stream:
+    """Makes the problem alone."""
     problem = registry.find("problems", config.problem.name)
     return problem.make(problem.Config(**config.problem.settings))
 
@@ -52,9 +56,26 @@ def _call(part: Part, context: dict[str, Any]) -> Any:
     return part.source(**{name: context[name] for name in CONTEXT if name in parameters}, **part.settings)
 
 
-def steps_of(config: RunConfig) -> int:
-    """How many steps a whole run has."""
-    return _stream(config).steps
+def build_each(config: RunConfig) -> None:
+    """Makes the parts with each combination of swept values, which checks them, and lets methods say what they will do.
+
+    Raises:
+        ConfigError: if a part refuses a value.
+    """
+    for values in itertools.product(*config.sweep.values()):
+        build(config.with_values(dict(zip(config.sweep, values))))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps parts that are made to look at them, and not to be run, from saying what they will do."""
+    ours = logging.getLogger("pliant")
+    level = ours.level
+    ours.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
 
 
 def can_be_traced(config: RunConfig, dotted: str) -> bool:
@@ -86,5 +107,6 @@ _SEED = jax.ShapeDtypeStruct((), jnp.uint32)
 
 def _two_steps(config: RunConfig, seed: jax.Array) -> tuple[loops.Member, loops.Metrics]:
     """All that a program does, in short."""
-    parts = build(config)
-    return loops.advance(parts, loops.begin(parts, seed), jnp.zeros((), jnp.int32), 2)
+    with quietly():
+        parts = build(config)
+        return loops.advance(parts, loops.begin(parts, seed), jnp.zeros((), jnp.int32), 2)

@@ -1,7 +1,6 @@
 """Runs a configuration to its end: compiles, advances, writes, resumes."""
 
 import contextlib
-import itertools
 import logging
 import platform
 import signal
@@ -18,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from . import loops
-from .build import build, can_be_traced, steps_of
+from .build import build_each, can_be_traced, quietly, stream_of
 from .config import RunConfig, expand
 from .errors import Interrupted
 from .programs import Population, Programs, population
@@ -31,7 +30,8 @@ Tell = Callable[[int, int], None]  # (examples done, examples of the whole run),
 
 def examples_of(config: RunConfig) -> int:
     """How many examples a whole run learns from, all members together."""
-    return len(population(config)) * steps_of(config) * loops.batch_size(build(config).stream)
+    stream = stream_of(config)
+    return len(population(config)) * stream.steps * loops.batch_size(stream)
 
 
 def split(config: RunConfig) -> list[RunConfig]:
@@ -41,9 +41,9 @@ def split(config: RunConfig) -> list[RunConfig]:
         ConfigError: if a part refuses a value.
     """
     runs = expand(config, can_be_traced)
-    for run in runs:
-        for values in itertools.product(*run.sweep.values()):
-            build(run.with_values(dict(zip(run.sweep, values))))
+    with quietly():
+        for run in runs:
+            build_each(run)
     return runs
 
 
@@ -71,7 +71,7 @@ def run(
         StoreError: if the directory cannot be written, or another process works there.
         Interrupted: after Ctrl-C or SIGTERM, when everything is saved.
     """
-    store = Store(folder / config.name, steps_of(config))
+    store = Store(folder / config.name, stream_of(config).steps)
     with store.locked(config.to_yaml(), _environment()):
         if force:
             store.clear()
@@ -83,6 +83,7 @@ def run(
 
 
 def _advance(config: RunConfig, store: Store, tell: Tell, checkpoint_every: float) -> None:
+    build_each(config)
     steps = store.steps
     stretch = min(config.record_every or max(1, steps // 100), steps)
     members = population(config)

@@ -148,7 +148,7 @@ class Store:
                     self._write_status(step, self.status)
                     return step, state
                 shutil.rmtree(folder)
-            self._drop_beyond(0)
+        self.clear()
         return None
 
     def _write_status(self, step: int, facts: Mapping[str, Any]) -> None:
@@ -192,6 +192,8 @@ class Store:
                 end = last
             else:
                 file.unlink()
+        for left in (self.path / "metrics").glob("*.unfinished"):
+            left.unlink()
 
     # -- checkpoints
 

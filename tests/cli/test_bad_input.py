@@ -1,0 +1,114 @@
+"""Whatever is typed wrongly: exit code 2, one line that helps, nothing written."""
+
+import pytest
+
+P = "slowly_changing_regression"
+RUN = f"run {P} "
+CBP = f"{RUN}--method continual_backprop "
+FILES = {
+    "text.yaml": "problem: {",
+    "list.yaml": "[1, 2]",
+    "field.yaml": f"problem: {P}\nseed: 3\n",
+    "setting.yaml": f"problem: {{name: {P}, input: 3}}\n",
+    "value.yaml": f"problem: {{name: {P}, inputs: 0}}\n",
+    "null.yaml": f"problem: {P}\nmethods:\n",
+    "bytes.yaml": b"\xff\xfe\x00",
+    "folder/notes.txt": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("frob", "unknown command 'frob'; there are: list, run, reproduce, report"),
+        ("ruN", "unknown command 'ruN'; did you mean run?"),
+        ("--version", "unknown command '--version'"),
+        ("list method", "unknown kind 'method'; did you mean methods?"),
+        ("list methods extra", "unknown argument extra (see pliant list --help)"),
+        ("run", "write first what to run: pliant run TARGET [flags] (see pliant run --help)"),
+        (f"run --seeds 2 {P}", "write first what to run: pliant run TARGET [flags]"),
+        ("run slowly_changing_regresion", f"unknown problem or path 'slowly_changing_regresion'; did you mean {P}?"),
+        ("run runs/nothing", f"unknown problem or path 'runs'; there are: {P}"),
+        (f"run {P}/sgd/bp/rely", f"unknown preset of {P} 'sgd/bp/rely'; did you mean sgd/bp/relu"),
+        (f"{RUN}--agent sdg", "unknown agent 'sdg'; did you mean sgd?"),
+        (f"{RUN}--method redu", "unknown method 'redu'; did you mean redo?"),
+        (f"{RUN}--method redo --method redo", "methods: redo stands there 2 times"),
+        (f"{RUN}--method", "argument --method: expected one argument"),
+        (f"{RUN}--diagnostics ranks", "unknown diagnostic 'ranks'; did you mean rank"),
+        (f"{RUN}--diagnostics rank,rank", "diagnostics: rank stands there 2 times"),
+        (f"{RUN}--stepsize 1", "unknown argument --stepsize; did you mean --step-size? (see pliant run --help)"),
+        (f"{RUN}--step_sise=1", "unknown argument --step_sise; did you mean --step-size?"),
+        (f"{RUN}--batch 3", "unknown argument --batch (see pliant run --help)"),
+        (f"{RUN}another", "unknown argument another (see pliant run --help)"),
+        (f"{RUN}--method.period 3", "unknown argument --method.period"),
+        (f"{RUN}--step-size fast", "--step-size=fast: write a number, at least 0"),
+        (f"{RUN}--step-size=-1", "--step-size=-1: write a number, at least 0"),
+        (f"{RUN}--step_size nan", "--step_size=nan: write a number, at least 0"),
+        (f"{RUN}--inputs 0", "--inputs=0: write a whole number, at least 1"),
+        (f"{RUN}--inputs 2.5", "--inputs=2.5: write a whole number, at least 1"),
+        (f"{RUN}--hidden-units -1", "--hidden-units=-1: write a whole number, at least 0"),
+        (f"{RUN}--examples 0", "--examples=0: write a whole number, at least 1"),
+        (f"{RUN}--examples 1e12", "--examples=1e12: write a whole number, at most 2147483647"),
+        (f"{RUN}--activation rely", "--activation=rely: write relu or leaky_relu or"),
+        (f"{RUN}--flipping-bits 25", "inputs=20 and flipping_bits=25 leave -5 fast bits"),
+        (f"{RUN}--record-every -1", "--record-every=-1: write a whole number, at least 0"),
+        (f"{RUN}--seed-axis scan", "--seed-axis=scan: write auto or vmap or map"),
+        (f"{RUN}--seeds 9-3", "seeds=9-3: write a number of seeds (100), or ranges from low to high (0-9,20)"),
+        (f"{RUN}--seeds 0", "seeds=0: write a number of seeds"),
+        (f"{RUN}--seeds 10000000000", "seeds=10000000000: at most 1,000,000 seeds"),
+        (f"{CBP}--method.replacement-rate 1.5", "replacement_rate=1.5"),
+        (f"{CBP}--method.maturity -1", "maturity=-1"),
+        (f"{CBP}--method.utility best", "--method.utility=best: write"),
+        (f"{RUN}--diagnostic.dormant-fraction.threshold -1", "threshold=-1"),
+        (f"{RUN}--sweep step_size", "--sweep step_size: write --sweep NAME=V1,V2,..."),
+        (f"{RUN}--sweep step_size=", "--sweep step_size=: write --sweep NAME=V1,V2,..."),
+        (f"{RUN}--sweep stepsize=1", "unknown setting 'stepsize'; did you mean step_size?"),
+        (f"{RUN}--sweep seeds=1,2", "unknown setting 'seeds'"),
+        (f"{RUN}--sweep step_size=0.1,fast", "sweep agent.step_size=fast: write a number, at least 0"),
+        (f"{RUN}--sweep step_size=0.1,,0.2", "sweep agent.step_size=: write a number, at least 0"),
+        (f"{RUN}--sweep step_size=0.1,0.10", "sweep agent.step_size: write it once, with one value or more, each"),
+        (f"{RUN}--sweep step_size=1 --sweep step-size=2", "--sweep step-size=2: write --sweep NAME=V1,V2,..., once"),
+        (f"{RUN}--sweep step_size=0.1 --step-size 0.2", "agent.step_size is set by a flag, too; write one of the two"),
+        (f"{CBP}--sweep replacement_rate=0.1,2", "replacement_rate=2.0"),
+        ("run nothing.yaml", "cannot read nothing.yaml: No such file or directory"),
+        ("run folder", "cannot read folder/config.yaml: No such file or directory"),
+        ("run text.yaml", "text.yaml: this is no YAML: "),
+        ("run list.yaml", "list.yaml: a configuration is a mapping of names to values, not [1, 2]"),
+        ("run field.yaml", "field.yaml: unknown field of a configuration 'seed'; did you mean seeds"),
+        ("run setting.yaml", f"setting.yaml: unknown setting of {P} 'input'; did you mean inputs?"),
+        ("run value.yaml", f"value.yaml: {P}.inputs=0: write a whole number, at least 1"),
+        ("run null.yaml", "null.yaml: methods is a list, not None"),
+        ("run bytes.yaml", "bytes.yaml: "),
+        (f"{RUN}--out text.yaml", "cannot write text.yaml/"),
+        (f"{RUN}--out /proc", "cannot write /proc/"),
+        ("reproduce", "the following arguments are required: RECIPE (see pliant reproduce --help)"),
+        ("reproduce classification", "unknown recipe 'classification'; there are: regression"),
+        ("reproduce regression --scale 0", "--scale=0.0: a fraction of the published length, above 0 and at most 1"),
+        ("reproduce regression --scale 2", "--scale=2.0: a fraction of the published length, above 0 and at most 1"),
+        ("reproduce regression --scale nan", "--scale=nan: a fraction of the published length"),
+        ("reproduce regression --scale half", "argument --scale: invalid float value: 'half'"),
+        ("reproduce regression --seeds 3-1", "seeds=3-1: write a number of seeds"),
+        ("reproduce regression --fall", "unknown argument --fall; did you mean --full?"),
+        ("report", "the following arguments are required: RUN (see pliant report --help)"),
+        ("report nothing", "there is no directory nothing"),
+        ("report folder", "folder is not a run"),
+    ],
+)
+def test_one_line(pliant, tmp_path, words, message):
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = pliant(*words.split())
+    assert code == 2
+    assert out == ""
+    assert err.startswith("pliant: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_traceback_for_those_who_ask(pliant, monkeypatch):
+    monkeypatch.setenv("PLIANT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="unknown method"):
+        pliant("run", P, "--method", "redu")

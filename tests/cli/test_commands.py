@@ -1,0 +1,286 @@
+"""What a user does: list, run, sweep, stop, go on, report, reproduce; and what the help says."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pliant import report
+from pliant.cli import _run
+from pliant.core import registry
+from pliant.experiment.settings import settings_of
+
+P = "slowly_changing_regression"
+SMALL = ("--examples", 200, "--flip-every", 50, "--record-every", 100, "--seeds", 2)
+
+
+def directory(out):
+    """The run's directory, as the last line tells it."""
+    return re.findall(r"^(\S+).*; curves: pliant report \1$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [(), ("-h",), ("--help",)])
+def test_help(pliant, words):
+    code, out, err = pliant(*words)
+    assert (code, err) == (0, "")
+    for command in ("list", "run PROBLEM", "reproduce RECIPE", "report RUN"):
+        assert f"\n  {command}  " in out
+
+
+@pytest.mark.parametrize("command", ["list", "run", "reproduce", "report"])
+@pytest.mark.parametrize("columns", [80, 200])
+def test_help_of_each_command_fits_the_terminal(pliant, command, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, err = pliant(command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: pliant {command}")
+    assert max(map(len, out.splitlines())) <= min(columns, 120)
+
+
+def test_help_explains_every_setting(pliant):
+    _, out, _ = pliant("run", "--help")
+    words = " ".join(out.split())
+    for kind in ("problems", "agents", "methods", "diagnostics"):
+        for name in registry.names(kind):
+            found = registry.find(kind, name)
+            for setting in settings_of(found.Config if kind in ("problems", "agents") else found).values():
+                assert setting.help in words, f"{name}.{setting.name}"
+                assert f"[{setting.kind}]" in words, f"{name}.{setting.name}"
+    assert "Seeds of the members: a number of them (100), or a list of ranges (0-9,20)" in words
+    assert "--method.redo.threshold THRESHOLD" in words
+
+
+def test_help_of_a_target_shows_its_own_flags(pliant):
+    _, out, _ = pliant("run", P, "--method", "redo", "--help")
+    assert "--method.threshold THRESHOLD" in out
+    assert "--flip-every EVERY" in out
+    assert "whole number, at least 1; default 10000" in " ".join(out.split())
+    assert "method l2" not in out
+    _, out, _ = pliant("run", P, "--method", "redo", "--method", "l2", "--help")
+    assert "--method.redo.threshold THRESHOLD" in out
+    assert "--method.l2.weight-decay DECAY" in out
+
+
+@pytest.mark.parametrize("problem", registry.names("problems"))
+def test_flags_of_problem_and_agent_do_not_collide(problem):
+    module = registry.find("problems", problem)
+    agent = registry.find("agents", module.AGENT)
+    assert not set(settings_of(module.Config)) & set(settings_of(agent.Config))
+
+
+def test_list(pliant):
+    code, out, err = pliant("list")
+    assert (code, err) == (0, "")
+    for kind in ("problems", "agents", "methods", "diagnostics", "recipes"):
+        for name, line in registry.summaries(kind).items():
+            assert re.search(rf"^  {name} +{re.escape(line)}$", out, re.MULTILINE)
+    count = len(registry.presets(P))
+    assert re.search(rf"^  {P} +{count} of them: see pliant list presets$", out, re.MULTILINE)
+
+
+def test_list_of_one_kind(pliant):
+    _, out, _ = pliant("list", "methods")
+    assert out.startswith("methods\n  continual_backprop  Continual")
+    assert "sgd" not in out
+    _, out, _ = pliant("list", "presets")
+    line = r"sgd/bp/relu_wd +l2 examples=1000000 .* step_size=0.01 sweeping weight_decay=1e-06,1e-05,.*,1.0$"
+    assert re.search(rf"^  {P}/{line}", out, re.MULTILINE)
+
+
+def test_list_imports_little():
+    code = """
+import sys
+from pliant.cli import main
+assert main(["list"]) == 0
+late = {"orbax", "pandas", "matplotlib", "pyarrow", "flax", "docstring_parser", "pliant.experiment.run"}
+assert not late & set(sys.modules), late & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_reader_that_leaves_early():
+    listing = f"{sys.executable} -m pliant list presets | head -1"
+    done = subprocess.run(listing, shell=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("presets\n", "")
+
+
+def test_run_and_run_again(pliant, tmp_path):
+    code, out, err = pliant("run", P, *SMALL)
+    assert code == 0
+    (path,) = directory(out)
+    assert path.startswith(f"runs/{P}-sgd-")
+    assert "loss" in out
+    assert re.fullmatch(rf"{path.removeprefix('runs/')}: 100%, \d+\S* examples/s\n", err)  # no terminal, no bar
+    written = {file: file.stat().st_mtime_ns for file in (tmp_path / path / "metrics").iterdir()}
+
+    code, again, err = pliant("run", P, *SMALL)
+    assert (code, again) == (0, out)
+    assert err == f"{path} is finished already (run it anew with --force)\n"
+    # A configuration file, or a run, is a target; what is the same is not run again, wherever it was read.
+    for target in (path, f"{path}/config.yaml", tmp_path / path):
+        code, again, _ = pliant("run", target)
+        assert (code, again) == (0, out)
+    assert {file: file.stat().st_mtime_ns for file in written} == written
+
+    code, again, _ = pliant("run", path, "--force")
+    assert (code, again) == (0, out)
+    assert {file: file.stat().st_mtime_ns for file in written} != written
+
+
+def test_flags_change_what_the_target_says(pliant):
+    _, out, _ = pliant("run", P, *SMALL, "--method", "redo", "--method.period", 50)
+    (path,) = directory(out)
+    _, out, _ = pliant("run", path, "--method.redo.threshold", 0.5, "--activation", "tanh")
+    (other,) = directory(out)
+    config = report.load(other).config
+    assert config["problem"]["activation"] == "tanh"
+    assert config["problem"]["examples"] == 200
+    (method,) = config["methods"]
+    assert (method["period"], method["threshold"]) == (50, 0.5)
+    _, out, _ = pliant("run", path, "--method", "none", "--diagnostics", "none", "--out", "elsewhere")
+    (other,) = directory(out)
+    assert other.startswith("elsewhere/")
+    config = report.load(other).config
+    assert (config["methods"], config["diagnostics"]) == ([], [])
+    assert set(report.load(other).metrics["metric"]) == {"loss"}
+
+
+def test_a_preset_with_other_parts(pliant):
+    # The sweep of a setting goes along when its method gets company, and goes away with it.
+    _, out, _ = pliant("run", f"{P}/sgd/bp/relu_wd", *SMALL, "--method", "l2", "--method", "redo")
+    (path,) = directory(out)
+    assert list(report.load(path).config["sweep"]) == ["method.l2.weight_decay"]
+    _, out, _ = pliant("run", f"{P}/sgd/bp/relu_wd", *SMALL, "--method", "redo")
+    (path,) = directory(out)
+    assert report.load(path).config["sweep"] == {}
+    _, out, _ = pliant("run", f"{P}/sgd/bp/relu_wd", *SMALL, "--method.weight-decay", "0.1")
+    (path,) = directory(out)
+    config = report.load(path).config
+    assert (config["sweep"], config["methods"][0]["weight_decay"]) == ({}, 0.1)
+    _, out, _ = pliant("run", f"{P}/sgd/bp/relu_wd", *SMALL, "--sweep", "method.weight_decay=0.1,0.2")
+    (path,) = directory(out)
+    assert report.load(path).config["sweep"] == {"method.weight_decay": [0.1, 0.2]}
+
+
+@pytest.mark.parametrize("method", registry.names("methods"))
+def test_every_method_runs_with_its_defaults(pliant, method):
+    code, out, _ = pliant("run", P, *SMALL, "--method", method)
+    assert code == 0
+    loss = report.load(*directory(out)).metrics.query("metric == 'loss'")["value"]
+    assert len(loss) == 4
+    assert np.isfinite(loss).all()
+
+
+def test_two_methods(pliant):
+    words = ("--method", "redo", "--method", "l2", "--method.redo.threshold", 0.2, "--sweep", "weight_decay=0.1,0")
+    code, out, _ = pliant("run", P, *SMALL, *words)
+    assert code == 0
+    loaded = report.load(*directory(out))
+    assert [method["name"] for method in loaded.config["methods"]] == ["redo", "l2"]
+    assert loaded.config["methods"][0]["threshold"] == 0.2
+    assert loaded.settings == ("method.l2.weight_decay",)
+
+
+def test_methods_say_what_they_will_do_with_each_value(pliant):
+    words = ("--method", "continual_backprop", "--sweep", "replacement_rate=0.1,0.01")
+    _, _, err = pliant("run", P, *SMALL, *words)
+    # Of five units 0.5 and 0.05 a step; nothing of the default, 0.0005, which nobody runs.
+    said = re.findall(r"^continual_backprop: no replacement before step 101 .* up to (\S+) units", err, re.MULTILINE)
+    assert said == ["0.5", "0.05"]
+
+
+def test_every_diagnostic_at_once(pliant):
+    names = registry.names("diagnostics")
+    words = ("--method", "continual_backprop", "--diagnostics", ",".join(names))
+    code, out, _ = pliant("run", P, *SMALL, *words, "--diagnostic.dormant-fraction.threshold", 0.1)
+    assert code == 0
+    loaded = report.load(*directory(out))
+    assert set(loaded.metrics["metric"]) == {"loss", *names}
+    assert loaded.config["diagnostics"][names.index("dormant_fraction")]["threshold"] == 0.1
+
+
+def test_a_sweep_that_takes_several_runs(pliant):
+    words = ("--sweep", "activation=relu,tanh", "--sweep", "step-size=0.01,0.001", "--seed-axis", "map")
+    code, out, err = pliant("run", P, *SMALL, *words)
+    assert code == 0
+    first, second = directory(out)
+    assert f"{first} (activation=relu)" in out
+    assert f"{second} (activation=tanh)" in out
+    assert re.search(r"^1/2 \S+ \(activation=relu\): 100%", err, re.MULTILINE)
+    assert report.load(second).settings == ("agent.step_size",)
+
+
+def test_stopped_and_gone_on(pliant, monkeypatch):
+    @contextlib.contextmanager
+    def stopping(title):
+        yield lambda done, total: done and os.kill(os.getpid(), signal.SIGINT)
+
+    words = ("run", P, *SMALL, "--method", "redo")
+    with monkeypatch.context() as patched:
+        patched.setattr(_run, "progress", stopping)
+        code, out, err = pliant(*words)
+    assert (code, out) == (130, "")
+    assert err == "pliant: stopped at step 100; the same command goes on from there\n"
+    code, out, err = pliant(*words)
+    assert code == 0
+    assert "going on from step 100 of 200" in err
+
+
+def test_stopped_before_the_first_stretch(pliant, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_run, "split", interrupted)
+    code, out, err = pliant("run", P, *SMALL)
+    assert (code, out) == (130, "")
+    assert err == "pliant: stopped; the same command goes on from the last checkpoint\n"
+
+
+def test_report(pliant, tmp_path):
+    _, out, _ = pliant("run", P, *SMALL)
+    (path,) = directory(out)
+    code, out, err = pliant("report", path)
+    assert (code, err) == (0, "")
+    assert out.endswith(f"{path}/report/report.md\n")
+    assert "loss" in out
+    code, out, _ = pliant("report", tmp_path / path, "--out", "there")
+    assert (code, out.endswith("there/report.md\n")) == (0, True)
+    assert (tmp_path / "there" / "loss.png").stat().st_size > 10_000
+
+
+def test_report_names_what_is_damaged(pliant):
+    _, out, _ = pliant("run", P, *SMALL)
+    (path,) = directory(out)
+    (part,) = os.listdir(f"{path}/metrics")
+    with open(f"{path}/metrics/{part}", "r+b") as file:
+        file.truncate(100)
+    code, out, err = pliant("report", path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{path}/metrics/{part} is damaged" in err
+    code, _, err = pliant("run", path)  # as the message says
+    assert code == 0
+    assert f"{path}/metrics/{part} is damaged: its steps will be run again" in err
+    assert pliant("report", path)[0] == 0
+
+
+def test_reproduce(pliant, tmp_path):
+    words = ("reproduce", "regression", "--scale", 0.02, "--seeds", 2, "--out", "here")
+    code, out, _ = pliant(*words)
+    assert code == 0
+    for label in ("backprop 0.01", "linear 0.01", "L2", "shrink & perturb", "continual backprop"):
+        assert label in out
+    figures = tmp_path / "here" / "figures" / "regression"
+    assert "figure: here/figures/regression/regression.png and .pdf; table: .md and .csv" in out
+    assert sorted(file.name for file in figures.iterdir()) == [f"regression.{e}" for e in ("csv", "md", "pdf", "png")]
+    runs = [path for path in (tmp_path / "here").iterdir() if path.name != "figures"]
+    assert all(json.loads((run / "status.json").read_text())["state"] == "finished" for run in runs)
+    code, again, err = pliant(*words)
+    assert code == 0
+    assert err.count("is finished already") == len(runs)
+    assert again == out
