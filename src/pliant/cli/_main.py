@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], None]:
-    """The function of a command, which imports what it needs and no more: `pliant list` does not wait for checkpoints."""
+    """The function of a command, which imports what it needs and no more: `pliant list` does not wait for orbax."""
     registry.check("command", name, _COMMANDS)
     _say_what_methods_say()
     if name in ("run", "reproduce"):

@@ -128,7 +128,7 @@ def _panel(recipe: Recipe, panel: FigurePanel, runs: dict[str, Run]) -> Panel:
 
 def _table(recipe: Recipe, panels: Sequence[FigurePanel], runs: dict[str, Run]) -> Table:
     """First and last bin of each line: interquartile mean, and the mean beside the published one."""
-    several = len({line.label for panel in panels for line in panel.lines}) < len(_distinct(panels))
+    several = _labels_repeat(panels)
     rows = []
     for title, line in _distinct(panels):
         iqm, mean = (_curve(recipe, line, runs, statistic) for statistic in ("iqm", "mean"))
@@ -147,12 +147,14 @@ def _table(recipe: Recipe, panels: Sequence[FigurePanel], runs: dict[str, Run]) 
 def _distances(recipe: Recipe, panels: Sequence[FigurePanel], runs: dict[str, Run]) -> list[str]:
     """How far ours are from the paper's numbers, over all points that it has."""
     texts = []
-    for _, line in _distinct(panels):
+    several = _labels_repeat(panels)
+    for title, line in _distinct(panels):
         curve = _curve(recipe, line, runs, "mean")
         ours = dict(zip(curve.x.tolist(), curve.estimate.tolist(), strict=True))
         both = [ours[x] - paper for x, paper in line.published.items() if x in ours]
         if both:
-            texts.append(f"{line.label} {np.mean(both):+.2f} ({len(both)} points)")
+            label = f"{title}: {line.label}" if several else line.label
+            texts.append(f"{label} {np.mean(both):+.2f} ({len(both)} points)")
     return [f"Ours minus the paper's, averaged over its points: {', '.join(texts)}."] if texts else []
 
 
@@ -160,6 +162,12 @@ def _reference(line: Line, x: int) -> str | None:
     if x in line.published:
         return f"{line.published[x]:.2f}"
     return f"~{line.simulated[x]:.2f}" if x in line.simulated else None
+
+
+def _labels_repeat(panels: Sequence[FigurePanel]) -> bool:
+    """Whether it takes a panel's title to know a line."""
+    lines = _distinct(panels)
+    return len({line.label for _, line in lines}) < len(lines)
 
 
 def _distinct(panels: Sequence[FigurePanel]) -> list[tuple[str, Line]]:
