@@ -39,7 +39,6 @@ class Network:
 
     Args:
         output: takes the output of the network out of what `apply` returns.
-        symmetric: whether units can change places: not with noise of their own.
     """
 
     apply: Callable[..., Any]
@@ -47,7 +46,6 @@ class Network:
     inputs: tuple[Any, ...]
     groups: Mapping[str, Expected]
     output: Callable[[Any], Any] = lambda returned: returned
-    symmetric: bool = True
 
 
 ZOO: dict[str, Callable[[], Network]] = {}
@@ -423,7 +421,6 @@ def noisy_weights() -> Network:
         drawn(0, mu=(4, 5), sigma=(4, 5), out=(5, 2)),
         (vectors_of(), drawn(3, noise=(4, 5))["noise"]),
         {"mu": Expected(5, [("mu", 1, 4, 5), ("sigma", 1, 4, 5)], [("out", 0, "mu", None)], {"mu": (BATCH, 5)})},
-        symmetric=False,
     )
 
 
@@ -555,7 +552,7 @@ def _dropout(deterministic: bool) -> Network:
     def apply(params, x):
         return module.apply(params, x, rngs={"dropout": jax.random.key(5)})
 
-    return Network(apply, params, (vectors_of(),), mlp_groups(), symmetric=deterministic)
+    return Network(apply, params, (vectors_of(),), mlp_groups())
 
 
 @member
