@@ -33,20 +33,6 @@ class AtLeast:
 
 
 @dataclasses.dataclass(frozen=True)
-class Above:
-    """Numbers greater than `low`."""
-
-    low: float
-
-    def allows(self, value: float) -> bool:
-        """Whether the value is in the range."""
-        return math.isfinite(value) and value > self.low
-
-    def __str__(self) -> str:
-        return f"above {self.low}"
-
-
-@dataclasses.dataclass(frozen=True)
 class Between:
     """Numbers from `low` to `high`, both included."""
 
