@@ -16,8 +16,8 @@ from pliant.problems import slowly_changing_regression
 STEPS = 500
 
 
-def no_methods(wiring, initialize):
-    del wiring, initialize
+def no_methods(wiring, network):
+    del wiring, network
     return ()
 
 
@@ -140,22 +140,22 @@ def test_cross_entropy_is_softmax_regression_written_out():
     np.testing.assert_allclose(state.params["b"], b, atol=1e-4)
 
 
-def test_methods_get_the_wiring_and_the_initializer_of_the_network():
+def test_methods_get_the_wiring_and_the_network():
     stream, given = regression(hidden_units=7), []
 
-    def methods_for(wiring, initialize):
-        given.append((wiring, initialize))
+    def methods_for(wiring, network):
+        given.append((wiring, network))
         return ()
 
     sgd.make(sgd.Config(), stream, methods_for)
-    for wiring, initialize in given:
+    for wiring, network in given:
         assert isinstance(wiring, Wiring)
         assert [(name, group.units) for name, group in wiring.items()] == [("Dense_0", 7)]
-        assert initialize is stream.network.init
+        assert network is stream.network
 
 
-def renewing(wiring, initialize):
-    del initialize
+def renewing(wiring, network):
+    del network
     return (continual_backprop(wiring, replacement_rate=0.02, maturity=0), l2_init(1e-3))
 
 
@@ -201,8 +201,8 @@ def test_methods_on_both_sides_of_the_optimizer(optimizer):
 def test_the_step_that_methods_are_told_goes_on_from_call_to_call():
     told = []
 
-    def recorder(wiring, initialize):
-        del wiring, initialize
+    def recorder(wiring, network):
+        del wiring, network
 
         def update(grads, state, params=None, *, step, **signals):
             del params, signals

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pliant.agents import sgd
-from pliant.experiment import loops
+from pliant.experiment import stream_loop
+from pliant.experiment.parts import Parts
 from pliant.experiment.population import Layout, Spread, layout
 from pliant.methods import continual_backprop
 from pliant.problems import slowly_changing_regression
@@ -93,16 +94,16 @@ def trained(seeds, seed_axis, devices):
     config = slowly_changing_regression.Config(flip_every=100, activation="tanh")
     stream = slowly_changing_regression.make(config)
 
-    def methods_for(wiring, initialize):
-        del initialize
+    def methods_for(wiring, network):
+        del network
         return (continual_backprop(wiring, replacement_rate=0.01, maturity=20, activation="tanh"),)
 
-    parts = loops.Parts(stream, sgd.make(sgd.Config(), stream, methods_for), {})
-    begin = spread.jit(lambda seed, _: loops.begin(parts, seed))
-    advance = spread.jit(lambda member, step: loops.advance(parts, member, step, STRETCH), donate=True)
+    parts = Parts(stream, sgd.make(sgd.Config(), stream, methods_for), {})
+    begin = spread.jit(lambda seed, _: stream_loop.begin(parts, seed))
+    advance = spread.jit(lambda member, step: stream_loop.advance(parts, member, step, STRETCH), donate=True)
     members, losses = begin(spread.place(np.array(seeds)), jnp.int32(0)), []
     for stretch in range(STRETCHES):
-        members, metrics = advance(members, jnp.int32(stretch * STRETCH))
+        members, metrics, _ = advance(members, jnp.int32(stretch * STRETCH))
         losses.append(spread.gather(metrics["loss", ""]))
     return np.stack(losses, 1), spread.gather(members.agent.params)
 

@@ -21,7 +21,7 @@ from pliant.experiment import run as runs
 from pliant.experiment.config import from_mapping
 from pliant.experiment.errors import ConfigError, Interrupted, StoreError
 from pliant.experiment.programs import population
-from pliant.experiment.run import examples_of, run, split
+from pliant.experiment.run import run, split, work_of
 
 PROBLEM = {"name": "slowly_changing_regression", "examples": 1000, "flip_every": 100}
 
@@ -72,7 +72,7 @@ def test_a_run(folder):
     path = run(config, folder, tell=lambda done, total: told.append((done, total)))
     assert path == folder / config.name
     assert told == [(done, 6000) for done in range(0, 6001, 600)]  # 3 seeds x 2 step sizes x 1000 examples
-    assert examples_of(config) == 6000
+    assert work_of(config) == (6000, "examples")
 
     loaded = report.load(path)
     assert loaded.config == config.to_mapping()

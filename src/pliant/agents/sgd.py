@@ -21,6 +21,8 @@ from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast, FromUpTo
 from pliant.core.tracing import trace
 
+LEARNS_FROM = "stream"
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -58,7 +60,7 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
     wiring = trace(network.apply, params_shape, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
     def transformation(key: Key):
-        return plastic(_optimizer(config), *methods_for(wiring, network.init), key=key)
+        return plastic(_optimizer(config), *methods_for(wiring, network), key=key)
 
     tx = transformation(some_key)
 

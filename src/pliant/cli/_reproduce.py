@@ -18,7 +18,7 @@ from pliant.core.recipe import Panel as FigurePanel
 from pliant.experiment import config as configs
 from pliant.experiment.config import RunConfig
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.run import examples_of, run, split
+from pliant.experiment.run import run, split, work_of
 from pliant.report import Cell, Curve, Estimate, Panel, Reference, Run, Table, curves_of, plot
 
 from ._arguments import Parser
@@ -82,7 +82,7 @@ def _run_all(recipe: Recipe, out: Path, force: bool, console: Console) -> dict[s
                 (one,) = split(configs.from_mapping(line.config))
                 needed.setdefault(one.name, one)
                 names[_key(line)] = one.name
-    sizes = {name: examples_of(config) for name, config in needed.items()}
+    sizes = {name: work_of(config).amount for name, config in needed.items()}
     console.print(f"{recipe.title}: {len(needed)} runs, {sum(sizes.values()) / 1e6:,.0f} million examples in all")
     runs, done, started = {}, 0, time.monotonic()
     for number, (name, config) in enumerate(needed.items(), 1):

@@ -1,28 +1,28 @@
-"""Contract of the agents: what learns."""
+"""Contracts of what learns: learners from streams, and agents that act in arenas."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from .base import Array, Key, Method, Params
-from .problem import Batch
+from .base import Array, Key, Method
+from .problem import Batch, Network
 from .units import Wiring
 
 
 class MethodsFor(Protocol):
     """Makes the plasticity methods of a run for one network; an agent does not know which they are."""
 
-    def __call__(self, wiring: Wiring, initialize: Callable[[Key], Params]) -> tuple[Method, ...]:
+    def __call__(self, wiring: Wiring, network: Network) -> tuple[Method, ...]:
         """The methods, in the order in which they act.
 
         Args:
             wiring: the network's groups.
-            initialize: `key -> params`, the network's initializer.
+            network: whose initializer and activation the methods draw fresh weights by.
         """
         ...
 
 
 class Learner(NamedTuple):
-    """An agent that learns from a stream, for one member of a population: pure functions.
+    """What learns from a stream, for one member of a population: pure functions.
 
     Attributes:
         init: `key -> state`; the key is consumed.
@@ -38,3 +38,62 @@ class Learner(NamedTuple):
     learn: Callable[[Any, Batch, Array], tuple[Any, Array]]
     signals: Callable[[Any, Any, Batch], dict[str, Any]]
     drawn_per_step: int
+
+
+class Transitions(NamedTuple):
+    """What happened between two calls of `learn`; leading axes `(horizon, environments)`."""
+
+    observation: Array  # acted upon
+    action: Array
+    said: Any  # what `act` returned beside the action, a tree
+    reward: Array
+    terminated: Array  # bool
+    truncated: Array  # bool
+    next_observation: Array  # what followed, of the same episode even if it ended
+
+
+class Act(Protocol):
+    """Chooses actions; see `Agent`."""
+
+    def __call__(
+        self, policy: Any, memory: Any, observation: Array, begins: Array, key: Key, *, greedy: bool = False
+    ) -> tuple[Any, Array, Any]:
+        """One step of all environments of a member.
+
+        Args:
+            policy: what acting needs of the agent's state.
+            memory: what the agent remembers of the episodes so far.
+            observation: `(environments, *observation)`.
+            begins: `(environments,)` bool, whether an observation is the first of its episode.
+            key: consumed.
+            greedy: take the most probable action instead of a random one.
+
+        Returns:
+            The memory, the actions `(environments, ...)`, and what `learn` wants to know about them, a tree of arrays
+            with a leading axis of environments.
+        """
+        ...
+
+
+class Agent(NamedTuple):
+    """What acts in an arena and learns from it, for one member of a population: pure functions.
+
+    Attributes:
+        horizon: how many steps each environment takes between two calls of `learn`.
+        init: `key -> state`; the key is consumed.
+        policy: `state -> policy`, what acting needs of the state. It stays the same between two calls of `learn`.
+        remember: `environments -> memory` before the first step.
+        act: chooses actions.
+        learn: `(state, transitions, calls) -> (state, metrics)`; `calls` `()` is the number of calls before, the same
+            for all members; metrics are `{name: ()}`.
+        signals: `(previous_state, state, transitions) -> signals` for the diagnostics, as in `Learner`, from what was
+            seen between the two states; the features are those with which the agent acted.
+    """
+
+    horizon: int
+    init: Callable[[Key], Any]
+    policy: Callable[[Any], Any]
+    remember: Callable[[int], Any]
+    act: Act
+    learn: Callable[[Any, Transitions, Array], tuple[Any, dict[str, Array]]]
+    signals: Callable[[Any, Any, Transitions], dict[str, Any]]

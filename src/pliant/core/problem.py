@@ -1,7 +1,15 @@
-"""Contract of the problems that a learner is set."""
+"""Contracts of the problems that a learner is set: streams to learn from, and arenas to act in.
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+A stream hands out batches of examples. An arena has environments, in which what is seen depends on what was done. It
+comes in two forms: an `Arena` is pure functions of one member, and runs on the device; a `HostArena` opens the
+environments of a whole population at once, outside of JAX. Agents cannot tell the one from the other.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import jax
+import numpy as np
 
 from .base import Array, Key, Params
 from .initializers import Activation
@@ -40,3 +48,113 @@ class Stream(NamedTuple):
     network: Network
     loss: Loss
     steps: int
+
+
+class Continuous(NamedTuple):
+    """Actions are vectors of real numbers; what lies outside of an actuator's range is the environment's affair."""
+
+    size: int
+
+
+class Discrete(NamedTuple):
+    """Actions are the integers from 0 to below `n`."""
+
+    n: int
+
+
+class Spec(NamedTuple):
+    """What one environment shows and takes."""
+
+    observation: jax.ShapeDtypeStruct
+    action: Continuous | Discrete
+
+
+class Timestep(NamedTuple):
+    """What environments answer to an action; each array has a leading axis of them.
+
+    An environment whose episode ended begins the next one by itself: `observation` is then the first of the new
+    episode, `final_observation` the last of the old.
+    """
+
+    observation: Array  # (environments, *observation): to act upon next
+    reward: Array  # (environments,)
+    terminated: Array  # (environments,) bool: the episode ended where there is no future
+    truncated: Array  # (environments,) bool: the episode was cut short; never together with terminated
+    final_observation: Array  # (environments, *observation): what followed the action; else equal to observation
+    info: Mapping[str, Array]  # (environments,) each: facts about the episode, recorded when it ends
+
+
+class Arena(NamedTuple):
+    """A reinforcement-learning problem on the device, for one member of a population: all its environments.
+
+    Attributes:
+        spec: of one environment.
+        environments: how many run side by side.
+        steps: how many steps a whole run has, those of all environments counted together.
+        init: `key -> (state, observation)`, `(environments, *observation)`; the key is consumed.
+        step: `(state, action) -> (state, Timestep)`, with one action for each environment.
+    """
+
+    spec: Spec
+    environments: int
+    steps: int
+    init: Callable[[Key], tuple[Any, Array]]
+    step: Callable[[Any, Array], tuple[Any, Timestep]]
+
+
+class Host(Protocol):
+    """The environments of a whole population, outside of the device.
+
+    Arrays are NumPy's, with leading axes `(members, environments)`; a `Timestep` likewise.
+    """
+
+    def reset(self) -> np.ndarray:
+        """Begins an episode everywhere, and returns the observations. What was in flight is given up."""
+        ...
+
+    def send(self, action: np.ndarray) -> None:
+        """Sets the environments going; returns at once where they can run in the background."""
+        ...
+
+    def receive(self) -> Timestep:
+        """Waits for the answer to what was sent."""
+        ...
+
+    def save(self) -> dict[str, np.ndarray]:
+        """What has to outlast the process, `(members, ...)` each: counters, not episodes."""
+        ...
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Takes back what `save` gave; to be called before `reset`."""
+        ...
+
+    def close(self) -> None:
+        """Frees what the environments hold."""
+        ...
+
+
+class Film(Host, Protocol):
+    """A host of one member with one environment that can be drawn."""
+
+    def draw(self) -> np.ndarray:
+        """The scene as it is now, `(height, width, 3)` uint8."""
+        ...
+
+
+class HostArena(NamedTuple):
+    """A reinforcement-learning problem outside of the device, for a whole population.
+
+    Attributes:
+        spec: of one environment.
+        environments: how many of them each member has.
+        steps: how many steps a whole run has, those of all environments of a member counted together.
+        open: `entropy -> Host`: makes the environments of all members, `(members, 2)` uint32 being what their
+            randomness comes from.
+        film: `entropy -> Film`: makes one environment to be looked at, from `(2,)` uint32.
+    """
+
+    spec: Spec
+    environments: int
+    steps: int
+    open: Callable[[np.ndarray], Host]
+    film: Callable[[np.ndarray], Film]

@@ -4,48 +4,59 @@ import contextlib
 import inspect
 import itertools
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pliant.core import registry
-from pliant.core.base import Key, Method, Params
+from pliant.core.agent import Transitions
+from pliant.core.base import Method
 from pliant.core.diagnostic import Diagnostic
-from pliant.core.problem import Stream
+from pliant.core.problem import Arena, HostArena, Network, Stream
 from pliant.core.units import Wiring
 
-from . import loops
+from . import arena_loop, stream_loop
 from .config import Part, RunConfig
 from .errors import ConfigError
+from .parts import Parts
 from .settings import CONTEXT, settings_of
 
 
-def build(config: RunConfig) -> loops.Parts:
-    """Makes problem, learner and diagnostics for one member; its numbers may be traced.
+def build(config: RunConfig) -> Parts:
+    """Makes problem, agent and diagnostics for one member; its numbers may be traced.
 
     Raises:
         ConfigError: if a part refuses its settings.
     """
     try:
-        stream = stream_of(config)
-        agent = registry.find("agents", config.agent.name)
+        problem = problem_of(config)
+        kind = "stream" if isinstance(problem, Stream) else "arena"
+        agents = {name: registry.find("agents", name) for name in registry.names("agents")}
+        agent = agents[config.agent.name]
+        if kind != agent.LEARNS_FROM:
+            fitting = " or ".join(name for name, other in agents.items() if kind == other.LEARNS_FROM)
+            raise ConfigError(
+                f"agent={config.agent.name} learns from a problem of another kind: {config.problem.name} is "
+                f"{'a stream' if kind == 'stream' else 'an arena'}; write agent {fitting}"
+            )
         diagnostics: dict[str, Diagnostic] = {}
 
-        def methods_for(wiring: Wiring, initialize: Callable[[Key], Params]) -> tuple[Method, ...]:
-            context = {"wiring": wiring, "initialize": initialize, "activation": stream.network.activation}
+        def methods_for(wiring: Wiring, network: Network) -> tuple[Method, ...]:
+            context = {"wiring": wiring, "initialize": network.init, "activation": network.activation}
             for part in config.diagnostics:
                 diagnostics[part.name] = _call(part, context)
             return tuple(_call(part, context) for part in config.methods)
 
-        learner = agent.make(agent.Config(**config.agent.settings), stream, methods_for)
+        made = agent.make(agent.Config(**config.agent.settings), problem, methods_for)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return loops.Parts(stream, learner, diagnostics)
+    return Parts(problem, made, diagnostics)
 
 
-def stream_of(config: RunConfig) -> Stream:
+def problem_of(config: RunConfig) -> Stream | Arena | HostArena:
     """Makes the problem alone."""
     problem = registry.find("problems", config.problem.name)
     return problem.make(problem.Config(**config.problem.settings))
@@ -89,24 +100,60 @@ def can_be_traced(config: RunConfig, dotted: str) -> bool:
     kind = settings_of(part.source)[key].type
     if kind is not float and not (kind is int and part.kind == "methods"):
         return False
+    if part.kind == "problems" and isinstance(problem_of(config), HostArena):
+        return False  # what lies outside of the device takes no traced numbers
     value = jax.ShapeDtypeStruct((), jnp.float32 if kind is float else jnp.int32)
     try:
-        jax.eval_shape(lambda seed, value: _two_steps(config.with_values({dotted: value}), seed), _SEED, value)
+        jax.eval_shape(lambda seed, value: _in_short(config.with_values({dotted: value}), seed), _SEED, value)
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
         return False
     return True
 
 
-def has_convolutions(config: RunConfig) -> bool:
-    """Whether the program has convolutions, which XLA runs slower for many members at once than one after another."""
-    return "conv_general_dilated" in str(jax.make_jaxpr(lambda seed: _two_steps(config, seed))(_SEED))
+def suits_map(config: RunConfig) -> bool:
+    """Whether a CPU computes many members faster one after another than at once.
+
+    So it is with convolutions, and where a member alone fills the cache.
+    """
+    program, after = jax.make_jaxpr(lambda seed: _in_short(config, seed), return_shape=True)(_SEED)
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(after.agent))
+    return "conv_general_dilated" in str(program) or size > _CACHE_BYTES
 
 
 _SEED = jax.ShapeDtypeStruct((), jnp.uint32)
+_CACHE_BYTES = 512 * 1024
 
 
-def _two_steps(config: RunConfig, seed: jax.Array) -> tuple[loops.Member, loops.Metrics]:
-    """All that a program does, in short."""
+def _in_short(config: RunConfig, seed: jax.Array) -> Any:
+    """All that a program does, in as few steps as possible: the member after them."""
     with quietly():
         parts = build(config)
-        return loops.advance(parts, loops.begin(parts, seed), jnp.zeros((), jnp.int32), 2)
+    if isinstance(parts.problem, HostArena):
+        state, metrics = parts.agent.learn(
+            parts.agent.init(jax.random.key(seed)), some_transitions(parts), jnp.int32(0)
+        )
+        return _Short(state, metrics)
+    if isinstance(parts.problem, Arena):
+        return arena_loop.advance(parts, arena_loop.begin(parts, seed), jnp.int32(0), parts.steps_at_once)[0]
+    return stream_loop.advance(parts, stream_loop.begin(parts, seed), jnp.int32(0), 2)[0]
+
+
+class _Short(NamedTuple):
+    agent: Any
+    metrics: Any
+
+
+def some_transitions(parts: Parts) -> Transitions:
+    """Transitions of a round as zeros, where the arena itself is not asked."""
+    arena, agent = parts.problem, parts.agent
+    T, E = agent.horizon, arena.environments
+    observation = jnp.zeros((E, *arena.spec.observation.shape), arena.spec.observation.dtype)
+
+    def act() -> tuple[Any, Any]:
+        key = jax.random.key(0)
+        return agent.act(agent.policy(agent.init(key)), agent.remember(E), observation, jnp.ones(E, bool), key)[1:]
+
+    action, said = jax.tree.map(lambda x: jnp.zeros((T, *x.shape), x.dtype), jax.eval_shape(act))
+    nothing = jnp.zeros((T, E), bool)
+    seen = jnp.broadcast_to(observation, (T, *observation.shape))
+    return Transitions(seen, action, said, jnp.zeros((T, E)), nothing, nothing, seen)

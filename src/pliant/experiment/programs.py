@@ -2,18 +2,19 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import loops
-from .build import build, has_convolutions
-from .config import RunConfig, settings_of
-from .population import Spread, layout
+from pliant.core.problem import HostArena, Stream
 
-State = Any  # arrays of the population, with a leading axis of members, padded
+from . import arena_loop, stream_loop
+from .build import build, problem_of, suits_map
+from .config import RunConfig, settings_of
+from .parts import Episodes
+from .population import Spread, layout
 
 
 class Population(NamedTuple):
@@ -38,81 +39,140 @@ def population(config: RunConfig) -> Population:
     return Population(np.asarray(columns[-1], np.uint32), swept)
 
 
-class Programs:
-    """What a run calls: each program is compiled at its first call.
+class Ended(NamedTuple):
+    """The episodes that ended in a stretch."""
 
-    Args:
-        config: a run whose sweep is one program.
-        members: its population.
-    """
+    member: np.ndarray  # (episodes,) index into the population
+    step: np.ndarray  # (episodes,) steps of the member when they ended
+    values: dict[str, np.ndarray]  # (episodes,) each: return, length, what the arena tells
+
+
+class Stretch(NamedTuple):
+    """What came out of a stretch, on the host."""
+
+    metrics: dict[tuple[str, str], np.ndarray]  # (metric, group) -> (members,)
+    diverged: np.ndarray  # (members,) the step at which each member diverged; -1: not
+    ended: Ended
+
+
+class Programs(Protocol):
+    """A population that can be advanced, saved and restored. Each program is compiled at its first call."""
+
+    def begin(self) -> None:
+        """Puts all members before their first step."""
+        ...
+
+    def advance(self, step: int, length: int) -> Stretch:
+        """Advances all members by `length` steps, `step` steps having been before."""
+        ...
+
+    def save(self) -> list[np.ndarray]:
+        """The state as plain arrays in a fixed order, `(members, ...)` each, for a checkpoint."""
+        ...
+
+    def shapes(self) -> list[jax.ShapeDtypeStruct]:
+        """What `save` gives."""
+        ...
+
+    def restore(self, arrays: Sequence[np.ndarray], step: int) -> None:
+        """Takes back what `save` gave after `step` steps; to be called after `begin`."""
+        ...
+
+    def close(self) -> None:
+        """Frees what lies outside of the device."""
+        ...
+
+
+def programs_of(config: RunConfig, members: Population) -> Programs:
+    """The programs of a run whose sweep is one program, for its population."""
+    if isinstance(problem_of(config), HostArena):
+        from .hosts import HostPrograms  # which builds upon this file
+
+        return HostPrograms(config, members)
+    return DevicePrograms(config, members)
+
+
+class DevicePrograms:
+    """Programs whose problem is on the device, too: a stretch is one call."""
 
     def __init__(self, config: RunConfig, members: Population):
         self._config = config
         self._members = members
-        seed_axis = config.seed_axis
-        if seed_axis == "auto":
-            seed_axis = "map" if has_convolutions(config) else "vmap"
-        self._spread = Spread(layout(len(members), seed_axis, jax.local_device_count(), jax.default_backend()))
+        problem = problem_of(config)
+        self._loop = stream_loop if isinstance(problem, Stream) else arena_loop
+        self._environments = 1 if isinstance(problem, Stream) else problem.environments
+        self._spread = Spread(layout(len(members), seed_axis(config), jax.local_device_count(), jax.default_backend()))
         self._advance: dict[int, Any] = {}
+        self._state: Any = None  # arrays of the population, padded
 
-    def begin(self) -> State:
-        """All members before their first step."""
+    def begin(self) -> None:
+        """See `Programs`."""
 
         def begin(member: Any, _: Any) -> Any:
             seed, values = member
-            return loops.begin(build(self._config.with_values(values)), seed), values
+            return self._loop.begin(build(self._config.with_values(values)), seed), values
 
-        return self._spread.jit(begin)(self._spread.place((self._members.seeds, self._members.swept)), 0)
+        self._state = self._spread.jit(begin)(self._spread.place((self._members.seeds, self._members.swept)), 0)
 
-    def advance(self, state: State, step: int, length: int) -> tuple[State, loops.Metrics, jax.Array]:
-        """All members after `length` more steps.
-
-        Args:
-            state: consumed: its memory is used again.
-            step: steps before.
-            length: of the stretch; each length is a program of its own.
-
-        Returns:
-            The state; the metrics of the stretch, (members,) each; and at which step each member diverged, -1 for not.
-        """
+    def advance(self, step: int, length: int) -> Stretch:
+        """See `Programs`; each length is a program of its own."""
 
         def advance(member: Any, step: jax.Array) -> Any:
             state, values = member
-            state, metrics = loops.advance(build(self._config.with_values(values)), state, step, length)
-            return (state, values), metrics, state.diverged
+            parts = build(self._config.with_values(values))
+            state, metrics, episodes = self._loop.advance(parts, state, step, length)
+            return (state, values), metrics, state.diverged, episodes
 
         if length not in self._advance:
             self._advance[length] = self._spread.jit(advance, donate=True)
-        return self._advance[length](state, jnp.asarray(step, jnp.int32))
+        self._state, *results = self._advance[length](self._state, jnp.asarray(step, jnp.int32))
+        metrics, diverged, episodes = self._spread.gather(results)
+        return Stretch(metrics, diverged, self._ended(episodes, step))
 
-    def gather(self, tree: Any) -> Any:
-        """Results on the host, `(members, ...)`."""
-        return self._spread.gather(tree)
+    def _ended(self, episodes: Episodes, before: int) -> Ended:
+        """Picks the episodes that ended out of `(members, steps, environments)` arrays."""
+        if not episodes:
+            return Ended(np.zeros(0, int), np.zeros(0, int), {})
+        member, t, environment = np.nonzero(episodes.pop("ended"))
+        step = before + t * self._environments + environment + 1
+        return Ended(member, step, {name: x[member, t, environment] for name, x in episodes.items()})
 
-    def to_host(self, state: State) -> list[np.ndarray]:
-        """The state as plain arrays in a fixed order, for a checkpoint."""
-        return [self._spread.gather(_plain(leaf)) for leaf in jax.tree.leaves(state)]
+    def save(self) -> list[np.ndarray]:
+        """See `Programs`."""
+        return [self._spread.gather(plain(leaf)) for leaf in jax.tree.leaves(self._state)]
 
-    def shapes(self, state: State) -> list[jax.ShapeDtypeStruct]:
-        """What `to_host` gives for such a state."""
-        plain = [jax.eval_shape(_plain, leaf) for leaf in jax.tree.leaves(state)]
-        return [jax.ShapeDtypeStruct((len(self._members), *leaf.shape[1:]), leaf.dtype) for leaf in plain]
+    def shapes(self) -> list[jax.ShapeDtypeStruct]:
+        """See `Programs`."""
+        leaves = [jax.eval_shape(plain, leaf) for leaf in jax.tree.leaves(self._state)]
+        return [jax.ShapeDtypeStruct((len(self._members), *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
 
-    def to_device(self, arrays: Sequence[np.ndarray], like: State) -> State:
-        """The state that `to_host` was given, from what it returned."""
-        leaves, structure = jax.tree.flatten(like)
-        return structure.unflatten(
-            _like_key(self._spread.place(array), leaf) for array, leaf in zip(arrays, leaves, strict=True)
+    def restore(self, arrays: Sequence[np.ndarray], step: int) -> None:
+        """See `Programs`."""
+        leaves, structure = jax.tree.flatten(self._state)
+        self._state = structure.unflatten(
+            like_key(self._spread.place(array), leaf) for array, leaf in zip(arrays, leaves, strict=True)
         )
+
+    def close(self) -> None:
+        """See `Programs`; there is nothing to free."""
+
+
+def seed_axis(config: RunConfig) -> Any:
+    """How the members advance: as the configuration says, or as suits what they compute."""
+    if config.seed_axis != "auto":
+        return config.seed_axis
+    return "map" if jax.default_backend() == "cpu" and suits_map(config) else "vmap"
+
+
+def plain(leaf: jax.Array) -> jax.Array:
+    """An array that can be saved: of a key, its data."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def like_key(array: jax.Array, leaf: jax.Array) -> jax.Array:
+    """What `plain` made its argument of, if that was like `leaf`."""
+    return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
 
 
 def _is_key(leaf: jax.Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _plain(leaf: jax.Array) -> jax.Array:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _like_key(array: jax.Array, leaf: jax.Array) -> jax.Array:
-    return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array

@@ -10,28 +10,39 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pyarrow as pa
 
-from . import loops
-from .build import build_each, can_be_traced, quietly, stream_of
+from pliant.core.problem import Stream
+
+from .build import build, build_each, can_be_traced, problem_of, quietly
 from .config import RunConfig, expand
 from .errors import Interrupted
-from .programs import Population, Programs, population
+from .programs import Population, Stretch, population, programs_of
 from .store import Store
+from .stream_loop import batch_size
 
 logger = logging.getLogger(__name__)
 
-Tell = Callable[[int, int], None]  # (examples done, examples of the whole run), all members together
+Tell = Callable[[int, int], None]  # (done, of the whole run), in units of `work_of`, all members together
 
 
-def examples_of(config: RunConfig) -> int:
-    """How many examples a whole run learns from, all members together."""
-    stream = stream_of(config)
-    return len(population(config)) * stream.steps * loops.batch_size(stream)
+class Work(NamedTuple):
+    """How much a run has to do."""
+
+    amount: int  # all members together
+    unit: str  # examples, or steps of environments
+
+
+def work_of(config: RunConfig) -> Work:
+    """How much a whole run has to do."""
+    problem, members = problem_of(config), len(population(config))
+    if isinstance(problem, Stream):
+        return Work(members * problem.steps * batch_size(problem), "examples")
+    return Work(members * problem.steps, "steps")
 
 
 def split(config: RunConfig) -> list[RunConfig]:
@@ -71,7 +82,7 @@ def run(
         StoreError: if the directory cannot be written, or another process works there.
         Interrupted: after Ctrl-C or SIGTERM, when everything is saved.
     """
-    store = Store(folder / config.name, stream_of(config).steps)
+    store = store_of(config, folder)
     with store.locked(config.to_yaml(), _environment()):
         if force:
             store.clear()
@@ -82,36 +93,41 @@ def run(
     return store.path
 
 
+def store_of(config: RunConfig, folder: Path) -> Store:
+    """The directory of a run among others in a folder."""
+    with quietly():
+        return Store(folder / config.name, build(config).steps)
+
+
 def _advance(config: RunConfig, store: Store, tell: Tell, checkpoint_every: float) -> None:
     build_each(config)
     steps = store.steps
-    stretch = min(config.record_every or max(1, steps // 100), steps)
+    with quietly():
+        at_once = build(config).steps_at_once
+    stretch = min(-(-(config.record_every or max(1, steps // 100)) // at_once) * at_once, steps)
     members = population(config)
-    programs = Programs(config, members)
-    state = programs.begin()
-    resumed = store.resume(programs.shapes(state))
-    step = 0
-    if resumed is not None:
-        step, arrays = resumed
-        state = programs.to_device(arrays, state)
-        logger.info("going on from step %s of %s", f"{step:,}", f"{steps:,}")
-
+    amount = work_of(config).amount
     rows = _Rows(members)
-    seconds_before, started = store.status.get("seconds", 0.0), time.monotonic()
-    saved, saved_at = step, started
-    examples = examples_of(config)
-    tell(examples * step // steps, examples)
-    with _asked_to_stop() as asked:
+    with contextlib.closing(programs_of(config, members)) as programs, _asked_to_stop() as asked:
+        programs.begin()
+        resumed = store.resume(programs.shapes())
+        step = 0
+        if resumed is not None:
+            step, arrays = resumed
+            logger.info("going on from step %s of %s", f"{step:,}", f"{steps:,}")
+            programs.restore(arrays, step)
+        seconds_before, started = store.status.get("seconds", 0.0), time.monotonic()
+        saved, saved_at = step, started
+        tell(amount * step // steps, amount)
         while step < steps:
             length = min(stretch, steps - step)
-            state, metrics, diverged = programs.advance(state, step, length)
-            rows.add(step, step + length, programs.gather(metrics), programs.gather(diverged))
+            rows.add(step, step + length, programs.advance(step, length))
             step += length
-            tell(examples * step // steps, examples)
+            tell(amount * step // steps, amount)
             stop, now = asked(), time.monotonic()
             if stop or step == steps or now - saved_at > checkpoint_every:
                 facts = {"members": len(members), "seconds": round(seconds_before + now - started, 3)}
-                store.save(saved, step, rows.take(), programs.to_host(state), **facts)
+                store.save(saved, step, rows.take(), programs.save(), **facts)
                 saved, saved_at = step, time.monotonic()
             if stop and step < steps:
                 raise Interrupted(step)
@@ -122,31 +138,39 @@ class _Rows:
 
     def __init__(self, members: Population):
         self._members = members
-        self._stretches: list[tuple[int, dict[tuple[str, str], np.ndarray]]] = []
+        self._rows: list[tuple[np.ndarray, np.ndarray, str, str, np.ndarray]] = []
 
-    def add(self, first: int, last: int, metrics: dict[tuple[str, str], np.ndarray], diverged: np.ndarray) -> None:
-        """Takes the metrics of the steps after `first` up to `last`; those of diverged members are NaN."""
-        values = {key: np.where(diverged >= 0, np.nan, numbers) for key, numbers in metrics.items()}
+    def add(self, first: int, last: int, stretch: Stretch) -> None:
+        """Takes what came out of the steps after `first` up to `last`; metrics of diverged members are NaN."""
+        everyone = np.arange(len(self._members))
+        diverged = stretch.diverged
+        for (metric, group), values in stretch.metrics.items():
+            self._append(everyone, np.full(len(everyone), last), metric, group, np.where(diverged >= 0, np.nan, values))
         # The step of divergence is told once, in the stretch where it happened.
-        values["diverged", ""] = np.where(diverged > first, diverged, np.nan)
-        self._stretches.append((last, values))
+        now = everyone[diverged > first]
+        self._append(now, np.full(len(now), last), "diverged", "", diverged[now])
+        ended = stretch.ended
+        before = (diverged[ended.member] < 0) | (ended.step < diverged[ended.member])
+        for metric, values in ended.values.items():
+            self._append(ended.member[before], ended.step[before], metric, "", values[before])
+
+    def _append(self, member: np.ndarray, step: np.ndarray, metric: str, group: str, value: np.ndarray) -> None:
+        if len(member):
+            self._rows.append((member, step, metric, group, value))
 
     def take(self) -> pa.Table:
         """The rows so far, tidy; they are forgotten here."""
-        members = len(self._members)
         columns: dict[str, list[Any]] = {"seed": [], **{name: [] for name in self._members.swept}}
         columns |= {"step": [], "metric": [], "group": [], "value": []}
-        for step, metrics in self._stretches:
-            for (metric, group), values in metrics.items():
-                keep = np.isfinite(values) if metric == "diverged" else np.ones(members, bool)
-                columns["seed"].append(self._members.seeds[keep].astype(np.int32))
-                for name, swept in self._members.swept.items():
-                    columns[name].append(swept[keep].astype(np.float64))
-                columns["step"].append(np.full(keep.sum(), step, np.int64))
-                columns["metric"].append(np.full(keep.sum(), metric))
-                columns["group"].append(np.full(keep.sum(), group))
-                columns["value"].append(values[keep].astype(np.float64))
-        self._stretches = []
+        for member, step, metric, group, value in self._rows:
+            columns["seed"].append(self._members.seeds[member].astype(np.int32))
+            for name, swept in self._members.swept.items():
+                columns[name].append(swept[member].astype(np.float64))
+            columns["step"].append(step.astype(np.int64))
+            columns["metric"].append(np.full(len(member), metric))
+            columns["group"].append(np.full(len(member), group))
+            columns["value"].append(value.astype(np.float64))
+        self._rows = []
         return pa.table({name: pa.array(np.concatenate(parts)) for name, parts in columns.items()})
 
 

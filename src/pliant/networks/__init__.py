@@ -1,3 +1,4 @@
-"""The networks that the problems need, as flax modules."""
+"""The networks that the problems and agents need, as flax modules or functions of parameters."""
 
+from ._actor_critic import actor_critic as actor_critic
 from ._mlp import MLP as MLP

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key
-from pliant.core.initializers import Activation, uniform_bound
+from pliant.core.initializers import Activation, Initializer, uniform_bound
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -25,29 +25,34 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 class MLP(nn.Module):
     """Dense layers with an activation between them.
 
-    Hidden weights are Kaiming-uniform for the activation, output weights for a linear one; biases are zero.
+    Weights are uniform within the bound of the initializer, for the activation in hidden layers and for a linear one in
+    the output layer; biases are zero.
 
     Attributes:
         hidden: units of each hidden layer; none makes the network linear.
         outputs: units of the output layer.
         activation: the nonlinearity.
+        initializer: which bound.
     """
 
     hidden: tuple[int, ...]
     outputs: int
     activation: Activation = "relu"
+    initializer: Initializer = "kaiming"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `(batch, inputs)` to `(batch, outputs)`."""
         for units in self.hidden:
-            x = ACTIVATIONS[self.activation](nn.Dense(units, kernel_init=_kaiming_uniform(self.activation))(x))
-        return nn.Dense(self.outputs, kernel_init=_kaiming_uniform("linear"))(x)
+            x = ACTIVATIONS[self.activation](
+                nn.Dense(units, kernel_init=_uniform(self.initializer, self.activation))(x)
+            )
+        return nn.Dense(self.outputs, kernel_init=_uniform(self.initializer, "linear"))(x)
 
 
-def _kaiming_uniform(activation: Activation) -> Callable[..., Array]:
+def _uniform(initializer: Initializer, activation: Activation) -> Callable[..., Array]:
     def init(key: Key, shape: tuple[int, int], dtype=jnp.float32) -> Array:
-        bound = uniform_bound("kaiming", activation, *shape)
+        bound = uniform_bound(initializer, activation, *shape)
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init

@@ -9,8 +9,8 @@ from pliant.agents import sgd
 from pliant.core.agent import Learner
 from pliant.core.problem import Batch, Network, Stream
 from pliant.diagnostics import dormant_fraction, weight_change, weight_magnitude
-from pliant.experiment import loops
-from pliant.experiment.loops import Parts
+from pliant.experiment import stream_loop
+from pliant.experiment.parts import Parts
 from pliant.methods import continual_backprop
 from pliant.problems import slowly_changing_regression
 
@@ -43,10 +43,10 @@ def counting(batch=1, drawn=0, bad=(), diagnostics=None):
 
 def run(parts, *stretches, seed=0):
     """The member after some stretches, and the metrics of each."""
-    member, step, all_metrics = jax.jit(lambda s: loops.begin(parts, s))(seed), 0, []
-    advance = jax.jit(lambda member, step, steps: loops.advance(parts, member, step, steps), static_argnums=2)
+    member, step, all_metrics = jax.jit(lambda s: stream_loop.begin(parts, s))(seed), 0, []
+    advance = jax.jit(lambda member, step, steps: stream_loop.advance(parts, member, step, steps), static_argnums=2)
     for steps in stretches:
-        member, metrics = advance(member, jnp.int32(step), steps)
+        member, metrics, _ = advance(member, jnp.int32(step), steps)
         step += steps
         all_metrics.append(metrics)
     return member, all_metrics
@@ -57,7 +57,7 @@ def test_the_loss_is_the_mean_over_the_stretch(drawn):
     # The losses are 0, ..., 9 and then 10, ..., 17: means 4.5 and 13.5. With 64 KiB of random numbers a step they come
     # in blocks of four, of which the third is cut short.
     parts = counting(drawn=drawn)
-    assert loops.block_steps(parts, 10) == (4 if drawn else 10)
+    assert stream_loop.block_steps(parts, 10) == (4 if drawn else 10)
     member, [first, second] = run(parts, 10, 8)
     assert first == {("loss", ""): 4.5} and second == {("loss", ""): 13.5}
     assert member.problem == 18 and member.agent == {"told": 18, "seen": sum(range(18))}
@@ -75,7 +75,7 @@ def test_the_loss_is_the_mean_over_the_stretch(drawn):
     ],
 )
 def test_blocks_fit_into_the_cache(batch, drawn, steps, expected):
-    assert loops.block_steps(counting(batch, drawn), steps) == expected
+    assert stream_loop.block_steps(counting(batch, drawn), steps) == expected
 
 
 @pytest.mark.parametrize(("bad", "expected"), [((), -1), ((1,), 1), ((7,), 7), ((14, 16), 14), ((9, 10, 11), 9)])
@@ -107,8 +107,8 @@ def learners(config=None, rate=0.0, diagnostics=(), **settings):
     wirings = []
     stream = slowly_changing_regression.make(slowly_changing_regression.Config(flip_every=100, **settings))
 
-    def methods_for(wiring, initialize):
-        del initialize
+    def methods_for(wiring, network):
+        del network
         wirings.append(wiring)
         return (continual_backprop(wiring, replacement_rate=rate, maturity=10),) if rate else ()
 
@@ -122,7 +122,7 @@ def assert_same(a, b):
 
 def test_members_of_one_seed_meet_the_same_data_whatever_their_learner():
     def begin(parts, seed):
-        return jax.jit(lambda seed: loops.begin(parts, seed))(seed)
+        return jax.jit(lambda seed: stream_loop.begin(parts, seed))(seed)
 
     plain, other = begin(learners(), 3), begin(learners(sgd.Config("adam"), 0.1, hidden_units=7), 3)
     for name in ("weights", "slow", "readout", "offset"):
@@ -136,9 +136,9 @@ def test_members_of_one_seed_meet_the_same_data_whatever_their_learner():
 def test_what_a_member_does_is_the_learner_fed_by_the_stream():
     parts = learners()
     member, [metrics] = run(parts, 250, seed=5)
-    start = loops.begin(parts, 5)
-    _, batches = jax.jit(parts.stream.draw, static_argnums=1)(start.problem, 250)
-    agent, losses = jax.jit(parts.learner.learn)(start.agent, batches, jnp.int32(0))
+    start = stream_loop.begin(parts, 5)
+    _, batches = jax.jit(parts.problem.draw, static_argnums=1)(start.problem, 250)
+    agent, losses = jax.jit(parts.agent.learn)(start.agent, batches, jnp.int32(0))
     np.testing.assert_allclose(metrics["loss", ""], np.mean(losses), rtol=1e-5)
     assert_same(member.agent.params, agent.params)
 
@@ -153,14 +153,14 @@ def test_without_random_methods_stretches_may_be_cut_anywhere():
 
 def test_with_random_methods_the_numbers_are_the_same_where_blocks_agree(monkeypatch):
     # Random numbers are drawn for a block at a time: stretches of whole blocks give the same, other blocks do not.
-    monkeypatch.setattr(loops, "_BLOCK_STEPS", 100)
+    monkeypatch.setattr(stream_loop, "_BLOCK_STEPS", 100)
     parts = learners(rate=0.05)
-    assert loops.block_steps(parts, 400) == 100
+    assert stream_loop.block_steps(parts, 400) == 100
     whole, [metrics] = run(parts, 400)
     cut, [first, second] = run(parts, 200, 200)
     assert_same(whole.agent.params, cut.agent.params)
     np.testing.assert_allclose(metrics["loss", ""], (first["loss", ""] + second["loss", ""]) / 2, rtol=1e-5)
-    monkeypatch.setattr(loops, "_BLOCK_STEPS", 200)
+    monkeypatch.setattr(stream_loop, "_BLOCK_STEPS", 200)
     other, _ = run(parts, 400)
     kernel, other_kernel = (member.agent.params["params"]["Dense_0"]["kernel"] for member in (whole, other))
     assert (kernel != other_kernel).any()
@@ -171,17 +171,17 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on():
 
     def one(step_size):
         parts = learners(dataclasses.replace(base, step_size=step_size))
-        return loops.advance(parts, loops.begin(parts, 0), jnp.int32(0), steps)
+        return stream_loop.advance(parts, stream_loop.begin(parts, 0), jnp.int32(0), steps)
 
-    members, metrics = jax.jit(jax.vmap(one))(jnp.array(step_sizes))
+    members, metrics, _ = jax.jit(jax.vmap(one))(jnp.array(step_sizes))
     healthy = np.array([True, False, True])
     np.testing.assert_array_equal(members.diverged == -1, healthy)
     np.testing.assert_array_equal(np.isfinite(metrics["loss", ""]), healthy)
     # With the losses at hand: the step of the first that is not finite, counted from 1.
     parts = learners(dataclasses.replace(base, step_size=1e6))
-    start = loops.begin(parts, 0)
-    _, batches = jax.jit(parts.stream.draw, static_argnums=1)(start.problem, steps)
-    _, losses = jax.jit(parts.learner.learn)(start.agent, batches, jnp.int32(0))
+    start = stream_loop.begin(parts, 0)
+    _, batches = jax.jit(parts.problem.draw, static_argnums=1)(start.problem, steps)
+    _, losses = jax.jit(parts.agent.learn)(start.agent, batches, jnp.int32(0))
     assert 1 < members.diverged[1] == 1 + np.argmin(np.isfinite(losses))
     for k in (0, 2):
         alone, _ = jax.jit(one)(step_sizes[k])
@@ -209,7 +209,7 @@ def test_diagnostics_are_measured_and_change_nothing():
         np.testing.assert_allclose(metrics["weight_magnitude", path], np.abs(kernel).mean(), rtol=1e-5)
         np.testing.assert_allclose(metrics["weight_change", path], np.abs(kernel - earlier[path]).sum(), rtol=1e-5)
     # Dead units on the 1000 examples that come next.
-    _, ahead = jax.jit(parts.stream.draw, static_argnums=1)(member.problem, 1000)
+    _, ahead = jax.jit(parts.problem.draw, static_argnums=1)(member.problem, 1000)
     hidden = member.agent.params["params"]["Dense_0"]
     h = np.asarray(ahead.x[:, 0]) @ np.asarray(hidden["kernel"]) + np.asarray(hidden["bias"])
     np.testing.assert_allclose(metrics["dormant_fraction", ""], (h <= 0).all(0).mean())

@@ -1,4 +1,4 @@
-"""The loops that bring an agent and a problem together, for one member of a population.
+"""The loop that brings a learner and a stream together, for one member of a population.
 
 for each stretch of a run (one compiled call, all members):
     for each block of the stretch:
@@ -7,28 +7,19 @@ for each stretch of a run (one compiled call, all members):
     metrics <- mean loss of the stretch; diagnostics on the examples that come next
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from pliant.core.agent import Learner
 from pliant.core.base import Array
-from pliant.core.diagnostic import Diagnostic
 from pliant.core.problem import Batch, Stream
+
+from .parts import Episodes, Metrics, Parts
 
 _PROBE = 1000  # examples on which diagnostics are measured
 _BLOCK_BYTES = 256 * 1024  # of data and random numbers, drawn ahead for one member
 _BLOCK_STEPS = 1000
-
-
-class Parts(NamedTuple):
-    """What a loop runs, for one member."""
-
-    stream: Stream
-    learner: Learner
-    diagnostics: Mapping[str, Diagnostic]
 
 
 class Member(NamedTuple):
@@ -37,19 +28,16 @@ class Member(NamedTuple):
     diverged: Array  # () the step at which the loss was first not finite; -1: never
 
 
-Metrics = dict[tuple[str, str], Array]  # (metric, group) -> ()
-
-
 def begin(parts: Parts, seed: Array) -> Member:
     """The member as it is before the first step.
 
     Problem and agent have keys of their own, so members of one seed meet the same data whatever their method.
     """
     problem_key, agent_key = jax.random.split(jax.random.key(seed))
-    return Member(parts.stream.init(problem_key), parts.learner.init(agent_key), jnp.full((), -1, jnp.int32))
+    return Member(parts.problem.init(problem_key), parts.agent.init(agent_key), jnp.full((), -1, jnp.int32))
 
 
-def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Member, Metrics]:
+def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Member, Metrics, Episodes]:
     """Advances one member by a stretch.
 
     Args:
@@ -59,7 +47,7 @@ def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Memb
         steps: the stretch's length, known when compiling.
 
     Returns:
-        The member after it, and the metrics of the stretch.
+        The member after it, the metrics of the stretch, and no episodes.
     """
     stream, learner, diagnostics = parts
     block = block_steps(parts, steps)
@@ -87,16 +75,14 @@ def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Memb
         _, ahead = stream.draw(member.problem, max(1, _PROBE // batch_size(stream)))
         probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
         signals = learner.signals(before.agent, member.agent, probe)
-        for name, measure in diagnostics.items():
-            for group, value in measure(**signals).items():
-                metrics[name, group] = value
-    return member, metrics
+        metrics |= parts.measure(signals)
+    return member, metrics, {}
 
 
 def block_steps(parts: Parts, steps: int) -> int:
     """How many steps of data and random numbers to draw at once: many, but no more than the cache holds."""
-    one = _one_step(parts.stream)
-    per_step = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one)) + parts.learner.drawn_per_step
+    one = _one_step(parts.problem)
+    per_step = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one)) + parts.agent.drawn_per_step
     return max(1, min(steps, _BLOCK_STEPS, _BLOCK_BYTES // per_step))
 
 

@@ -1,0 +1,134 @@
+"""The loop that brings an agent and an arena on the device together, for one member of a population.
+
+for each round of a stretch (one compiled call, all members):
+    for each of `horizon` steps:
+        action     <- the agent acts on what it sees
+        transition <- the arena answers
+    state <- the agent learns from the transitions
+metrics <- means over the rounds; diagnostics on what was seen last
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.agent import Transitions
+from pliant.core.base import Array, Key
+
+from .parts import Episodes, Metrics, Parts
+
+
+class Member(NamedTuple):
+    problem: Any  # the arena's state
+    agent: Any  # the agent's state
+    memory: Any  # what the agent remembers of the episodes in flight
+    observation: Array  # (environments, *observation)
+    begins: Array  # (environments,) bool: the observation is the first of its episode
+    returns: Array  # (environments,) rewards of the episodes in flight, so far
+    lengths: Array  # (environments,) steps of the episodes in flight, so far
+    acting_key: Key
+    diverged: Array  # () the step at which a number was first not finite; -1: never
+
+
+def begin(parts: Parts, seed: Array) -> Member:
+    """The member as it is before the first step; problem and agent have keys of their own."""
+    problem_key, agent_key = jax.random.split(jax.random.key(seed))
+    init_key, acting_key = jax.random.split(agent_key)
+    state, observation = parts.problem.init(problem_key)
+    E = parts.problem.environments
+    return Member(
+        problem=state,
+        agent=parts.agent.init(init_key),
+        memory=parts.agent.remember(E),
+        observation=observation,
+        begins=jnp.ones(E, bool),
+        returns=jnp.zeros(E),
+        lengths=jnp.zeros(E, jnp.int32),
+        acting_key=acting_key,
+        diverged=jnp.full((), -1, jnp.int32),
+    )
+
+
+def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Member, Metrics, Episodes]:
+    """Advances one member by a stretch.
+
+    Args:
+        parts: what to run.
+        member: its state.
+        step: `()`, steps before the stretch; the same for all members.
+        steps: the stretch's length, known when compiling; whole rounds.
+
+    Returns:
+        The member after it, and the metrics and the episodes of the stretch.
+    """
+    rounds, done = steps // parts.steps_at_once, step // parts.steps_at_once
+    last = jax.eval_shape(lambda: _round(parts, member, done))[1]
+    nothing_yet = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last)
+
+    def one(carry: Any, number: Array) -> tuple[Any, Any]:
+        member = carry[0]
+        after, transitions, metrics, episodes = _round(parts, member, number)
+        return (after, member.agent, transitions), (metrics, episodes)
+
+    carry = (member, member.agent, nothing_yet)
+    (member, previous, transitions), (metrics, episodes) = jax.lax.scan(one, carry, done + jnp.arange(rounds))
+    averaged = {(name, ""): values.mean() for name, values in metrics.items()}
+    if parts.diagnostics:
+        averaged |= parts.measure(parts.agent.signals(previous, member.agent, transitions))
+    return member, averaged, {name: x.reshape(-1, *x.shape[2:]) for name, x in episodes.items()}
+
+
+def _round(parts: Parts, member: Member, number: Array) -> tuple[Member, Transitions, dict[str, Array], Episodes]:
+    """Collects one horizon and learns from it; `number` rounds were before."""
+    arena, agent = parts.problem, parts.agent
+    policy = agent.policy(member.agent)
+
+    def one_step(member: Member, t: Array) -> tuple[Member, tuple[Transitions, Episodes]]:
+        key = jax.random.fold_in(member.acting_key, t)
+        memory, action, said = agent.act(policy, member.memory, member.observation, member.begins, key)
+        problem, answer = arena.step(member.problem, action)
+        ended = answer.terminated | answer.truncated
+        returns, lengths = member.returns + answer.reward, member.lengths + 1
+        transition = Transitions(
+            member.observation, action, said, answer.reward, answer.terminated, answer.truncated,
+            answer.final_observation,
+        )  # fmt: skip
+        episodes = {"ended": ended, "return": returns, "length": lengths, **answer.info}
+        member = member._replace(
+            problem=problem,
+            memory=memory,
+            observation=answer.observation,
+            begins=ended,
+            returns=jnp.where(ended, 0, returns),
+            lengths=jnp.where(ended, 0, lengths),
+        )
+        return member, (transition, episodes)
+
+    times = number * agent.horizon + jnp.arange(agent.horizon)
+    member, (transitions, episodes) = jax.lax.scan(one_step, member, times)
+    state, metrics = agent.learn(member.agent, transitions, number)
+    metrics = {"reward": transitions.reward.mean(), **metrics}
+    return (
+        _note_divergence(parts, member._replace(agent=state), transitions, metrics, number),
+        transitions,
+        metrics,
+        episodes,
+    )
+
+
+def _note_divergence(
+    parts: Parts, member: Member, transitions: Transitions, metrics: dict[str, Array], number: Array
+) -> Member:
+    first = first_not_finite(transitions)
+    learned = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
+    steps, E = parts.steps_at_once, parts.problem.environments
+    now = jnp.where(first >= 0, number * steps + (first + 1) * E, jnp.where(learned, -1, (number + 1) * steps))
+    return member._replace(diverged=jnp.where(member.diverged >= 0, member.diverged, now).astype(jnp.int32))
+
+
+def first_not_finite(transitions: Transitions) -> Array:
+    """The first of the horizon's steps, `()`, at which an observation or a reward is no number; -1 if none is."""
+    seen = (transitions.observation, transitions.next_observation, transitions.reward)
+    bad = sum((~jnp.isfinite(x)).reshape(x.shape[0], -1).any(1) for x in seen) > 0
+    return jnp.where(bad.any(), jnp.argmax(bad), -1)

@@ -1,0 +1,314 @@
+"""The loop that brings agents and environments outside of the device together, for a whole population.
+
+The members are dealt to two crews. While the environments of one are at work, the other acts or learns, so that neither
+what computes nor what simulates has to wait. Each crew goes through
+
+    act     <- on what its environments show; sets them going
+    receive <- waits for their answer; once the horizon is full:
+    learn   <- sets learning going, and then diagnostics; acts again when it is done
+
+and makes a move when its turn comes, or passes while it is learning.
+"""
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pliant.core.problem import Host
+
+from .arena_loop import first_not_finite
+from .build import build, some_transitions
+from .config import RunConfig
+from .parts import Parts
+from .population import Spread, layout
+from .programs import Ended, Population, Stretch, like_key, plain, seed_axis
+
+logger = logging.getLogger(__name__)
+
+
+class HostPrograms:
+    """Programs whose problem lies outside of the device; see `Programs`."""
+
+    def __init__(self, config: RunConfig, members: Population):
+        parts = build(config)
+        self._steps_at_once = parts.steps_at_once
+        compiled: dict[int, _Compiled] = {}
+        self._crews = []
+        for crew in np.array_split(np.arange(len(members)), min(2, len(members))):
+            if len(crew) not in compiled:
+                compiled[len(crew)] = _Compiled(config, len(crew))
+            swept = {name: values[crew] for name, values in members.swept.items()}
+            self._crews.append(_Crew(parts, compiled[len(crew)], Population(members.seeds[crew], swept), crew[0]))
+
+    def begin(self) -> None:
+        """See `Programs`."""
+        for crew in self._crews:
+            crew.begin()
+
+    def advance(self, step: int, length: int) -> Stretch:
+        """See `Programs`."""
+        for crew in self._crews:
+            crew.start(step // self._steps_at_once, length // self._steps_at_once)
+        while busy := [crew for crew in self._crews if crew.rounds_left]:
+            if not any([crew.move() for crew in busy]):
+                busy[0].move(wait=True)
+        stretches = [crew.results() for crew in self._crews]
+        return Stretch(
+            {key: np.concatenate([s.metrics[key] for s in stretches]) for key in stretches[0].metrics},
+            np.concatenate([s.diverged for s in stretches]),
+            _joined([s.ended for s in stretches if s.ended.values] or [stretches[0].ended]),
+        )
+
+    def save(self) -> list[np.ndarray]:
+        """See `Programs`; episodes in flight are not saved."""
+        return [np.concatenate(arrays) for arrays in zip(*[crew.save() for crew in self._crews], strict=True)]
+
+    def shapes(self) -> list[jax.ShapeDtypeStruct]:
+        """See `Programs`."""
+        return [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in self.save()]
+
+    def restore(self, arrays: Sequence[np.ndarray], step: int) -> None:
+        """See `Programs`."""
+        logger.info("the episodes that were in flight at step %s begin anew", f"{step:,}")
+        ends = np.cumsum([crew.size for crew in self._crews])[:-1]
+        for crew, saved in zip(self._crews, zip(*[np.split(array, ends) for array in arrays])):
+            crew.restore(saved)
+
+    def close(self) -> None:
+        """See `Programs`."""
+        for crew in self._crews:
+            crew.close()
+
+
+def _joined(ended: Sequence[Ended]) -> Ended:
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *ended)
+
+
+class _Compiled:
+    """The programs of a crew; crews of one size share them."""
+
+    def __init__(self, config: RunConfig, size: int):
+        self._config = config
+        self.spread = Spread(layout(size, seed_axis(config), jax.local_device_count(), jax.default_backend()))
+        self.begin = self.spread.jit(self._begin)
+        self.act = jax.jit(jax.vmap(self._act, (0, 0, 0, 0, 0, 0, None)))
+        self.policy = self.spread.jit(lambda member, _: self._parts(member[1]).agent.policy(member[0]))
+        self.learn = self.spread.jit(self._learn)
+        self.measure = self.spread.jit(self._measure)
+
+    def _parts(self, values: Mapping[str, Any]) -> Parts:
+        return build(self._config.with_values(values))
+
+    def _begin(self, member: Any, _: Any) -> Any:
+        seed, values = member
+        agent = self._parts(values).agent
+        # As in the loop on the device: the problem has a key of its own, so that a seed meets the same environments.
+        problem_key, agent_key = jax.random.split(jax.random.key(seed))
+        init_key, acting_key = jax.random.split(agent_key)
+        state = agent.init(init_key)
+        return state, agent.policy(state), acting_key, jax.random.key_data(problem_key)
+
+    def _act(self, policy, memory, observation, begins, acting_key, values, t) -> Any:
+        return self._parts(values).agent.act(policy, memory, observation, begins, jax.random.fold_in(acting_key, t))
+
+    def _learn(self, member: Any, number: jax.Array) -> Any:
+        state, values, transitions = member
+        agent = self._parts(values).agent
+        state, metrics = agent.learn(state, transitions, number)
+        metrics = {"reward": transitions.reward.mean(), **metrics}
+        learned = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
+        return state, agent.policy(state), metrics, first_not_finite(transitions), learned
+
+    def _measure(self, member: Any, _: Any) -> Any:
+        previous, state, values, transitions = member
+        parts = self._parts(values)
+        return parts.measure(parts.agent.signals(previous, state, transitions))
+
+
+class _Crew:
+    """Some of the members, with their environments.
+
+    Args:
+        parts: of any member: what they share.
+        compiled: its programs.
+        members: who they are.
+        first: index of the first of them in the population.
+    """
+
+    def __init__(self, parts: Parts, compiled: _Compiled, members: Population, first: int):
+        self._arena = parts.problem
+        self._horizon = parts.agent.horizon
+        self._steps_at_once = parts.steps_at_once
+        self._measures = bool(parts.diagnostics)
+        self._programs = compiled
+        self._spread = compiled.spread
+        self._members = members
+        self._first = first
+        self._shape = (len(members), parts.problem.environments)
+        memory = parts.agent.remember(parts.problem.environments)
+        self._no_memory = jax.tree.map(lambda x: np.broadcast_to(x, (len(members), *np.shape(x))), memory)
+        self._like_transitions = jax.eval_shape(functools.partial(some_transitions, parts))
+        self._values = compiled.spread.place(members.swept)
+        self._acting_values = jax.tree.map(lambda x: jnp.asarray(x), members.swept)
+        self._host: Host | None = None
+        self.rounds_left = 0
+
+    @property
+    def size(self) -> int:
+        """How many members it has."""
+        return len(self._members)
+
+    def begin(self) -> None:
+        seeds = self._spread.place(self._members.seeds)
+        self._state, policy, acting_key, entropy = self._programs.begin((seeds, self._values), 0)
+        self._policy = self._for_acting(policy)
+        self._acting_key = self._for_acting(acting_key)
+        self._host = self._arena.open(self._spread.gather(entropy))
+        self._diverged = np.full(self.size, -1, np.int32)
+        self._begin_episodes()
+
+    def _begin_episodes(self) -> None:
+        self._observation = self._host.reset()
+        self._begins = np.ones(self._shape, bool)
+        self._memory = self._no_memory
+        self._returns = np.zeros(self._shape)
+        self._lengths = np.zeros(self._shape, np.int32)
+
+    def _for_acting(self, tree: Any) -> Any:
+        """Acting is one small program for the whole crew, on one device."""
+        device = jax.devices()[0]
+        return jax.tree.map(lambda x: jax.device_put(x, device)[: self.size], tree)
+
+    # -- moves
+
+    def start(self, number: int, rounds: int) -> None:
+        """Begins a stretch of some rounds, `number` rounds having been before."""
+        self._number, self.rounds_left = number, rounds
+        self._learned: list[Any] = []
+        self._measured: Any = {}
+        self._ended: list[tuple[int, int, dict[str, float]]] = []
+        self._begin_round()
+
+    def _begin_round(self) -> None:
+        # New arrays for each round: the device may still be reading the old ones.
+        self._seen = jax.tree.map(lambda x: np.empty((self.size, *x.shape), x.dtype), self._like_transitions)
+        self._t = 0
+        self._learning: Any = None
+        self._act()
+
+    def move(self, wait: bool = False) -> bool:
+        """Does what is due, and returns true; unless it is learning, and not to be waited for."""
+        if self._learning is None:
+            self._receive()
+            if self._t == self._horizon:
+                self._learn()
+            else:
+                self._act()
+            return True
+        if not wait and not all(x.is_ready() for x in jax.tree.leaves(self._learning)):
+            return False
+        self._finish_round()
+        if self.rounds_left:
+            self._begin_round()
+        return True
+
+    def _act(self) -> None:
+        t = self._t
+        self._memory, action, said = self._programs.act(
+            self._policy,
+            self._memory,
+            self._observation,
+            self._begins,
+            self._acting_key,
+            self._acting_values,
+            np.int32(self._number * self._horizon + t),
+        )
+        action = np.asarray(action)
+        if self._diverged.max() >= 0:
+            action = np.where(np.isfinite(action), action, 0).astype(action.dtype)  # what they do matters no more
+        self._host.send(action)
+        self._seen.observation[:, t] = self._observation
+        self._seen.action[:, t] = action
+        jax.tree.map(lambda seen, x: seen.__setitem__((slice(None), t), x), self._seen.said, said)
+
+    def _receive(self) -> None:
+        t, seen = self._t, self._seen
+        answer = self._host.receive()
+        ended = answer.terminated | answer.truncated
+        seen.reward[:, t] = answer.reward
+        seen.terminated[:, t] = answer.terminated
+        seen.truncated[:, t] = answer.truncated
+        seen.next_observation[:, t] = answer.final_observation
+        self._returns += answer.reward
+        self._lengths += 1
+        self._observation, self._begins = answer.observation, ended
+        self._t += 1
+        if ended.any():
+            self._note_ended(ended, answer.info)
+
+    def _note_ended(self, ended: np.ndarray, info: Mapping[str, np.ndarray]) -> None:
+        values = {"return": self._returns, "length": self._lengths, **info}
+        steps_before = self._number * self._steps_at_once + (self._t - 1) * self._shape[1]
+        for member, environment in np.argwhere(ended):
+            numbers = {name: float(x[member, environment]) for name, x in values.items()}
+            self._ended.append((self._first + member, steps_before + environment + 1, numbers))
+        self._returns[ended] = 0
+        self._lengths[ended] = 0
+
+    def _learn(self) -> None:
+        previous, transitions = self._state, self._spread.place(self._seen)
+        member = (previous, self._values, transitions)
+        self._state, policy, *told = self._programs.learn(member, jnp.asarray(self._number, jnp.int32))
+        self._learning = policy, told
+        if self._measures and self.rounds_left == 1:
+            self._measured = self._programs.measure((previous, self._state, self._values, transitions), 0)
+
+    def _finish_round(self) -> None:
+        policy, (metrics, first_bad, learned) = self._learning
+        self._policy = self._for_acting(policy)
+        metrics, first_bad, learned = self._spread.gather((metrics, first_bad, learned))
+        self._learned.append(metrics)
+        before = self._number * self._steps_at_once
+        at_once = np.where(learned, -1, before + self._steps_at_once)
+        now = np.where(first_bad >= 0, before + (first_bad + 1) * self._shape[1], at_once)
+        self._diverged = np.where(self._diverged >= 0, self._diverged, now).astype(np.int32)
+        self._number += 1
+        self.rounds_left -= 1
+
+    # -- what came out
+
+    def results(self) -> Stretch:
+        """Of the stretch that `start` began."""
+        averaged = {(name, ""): np.mean([m[name] for m in self._learned], axis=0) for name in self._learned[0]}
+        members, steps, values = zip(*self._ended) if self._ended else ((), (), ())
+        names = values[0] if values else ()
+        ended = Ended(
+            np.asarray(members, int),
+            np.asarray(steps, int),
+            {name: np.asarray([v[name] for v in values]) for name in names},
+        )
+        return Stretch({**averaged, **self._spread.gather(self._measured)}, self._diverged, ended)
+
+    def save(self) -> list[np.ndarray]:
+        device = [self._spread.gather(plain(leaf)) for leaf in jax.tree.leaves(self._state)]
+        host = self._host.save()
+        return [*device, self._diverged, *(host[name] for name in sorted(host))]
+
+    def restore(self, arrays: Sequence[np.ndarray]) -> None:
+        leaves, structure = jax.tree.flatten(self._state)
+        self._state = structure.unflatten(
+            like_key(self._spread.place(array), leaf) for array, leaf in zip(arrays, leaves)
+        )
+        self._diverged, *host = arrays[len(leaves) :]
+        self._policy = self._for_acting(self._programs.policy((self._state, self._values), 0))
+        self._host.restore(dict(zip(sorted(self._host.save()), host, strict=True)))
+        self._begin_episodes()
+
+    def close(self) -> None:
+        if self._host is not None:
+            self._host.close()

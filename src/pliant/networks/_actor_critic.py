@@ -1,0 +1,52 @@
+"""A policy and a value network of their own each, as one function of one parameter tree."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.base import Array, Key, Params
+from pliant.core.initializers import Activation, Initializer
+from pliant.core.problem import Continuous, Network, Spec
+
+from ._mlp import MLP
+
+
+def actor_critic(
+    spec: Spec, hidden: tuple[int, ...], activation: Activation = "relu", initializer: Initializer = "lecun"
+) -> Network:
+    """Two multilayer perceptrons that share nothing.
+
+    `apply(params, observation)` maps `(batch, *observation)` to the policy's outputs and the value `(batch,)`. The
+    policy's outputs are `(mean, log_std)` for continuous actions, `(batch, size)` and `(size,)`, with a standard
+    deviation that is 1 at first and depends on no observation; for discrete actions they are logits, `(batch, n)`.
+
+    Args:
+        spec: of the environment.
+        hidden: units of the hidden layers of each network.
+        activation: the nonlinearity.
+        initializer: of all weights, those of the output layers included.
+    """
+    continuous = isinstance(spec.action, Continuous)
+    policy = MLP(hidden, spec.action.size if continuous else spec.action.n, activation, initializer)
+    value = MLP(hidden, 1, activation, initializer)
+
+    def flat(observation: Array) -> Array:
+        return observation.reshape(observation.shape[0], -1).astype(jnp.float32)
+
+    def init(key: Key) -> Params:
+        policy_key, value_key = jax.random.split(key)
+        observation = flat(jnp.zeros((1, *spec.observation.shape)))
+        params = {
+            "policy": policy.init(policy_key, observation)["params"],
+            "value": value.init(value_key, observation)["params"],
+        }
+        return {**params, "log_std": jnp.zeros(spec.action.size)} if continuous else params
+
+    def apply(params: Params, observation: Array) -> tuple[Any, Array]:
+        x = flat(observation)
+        outputs = policy.apply({"params": params["policy"]}, x)
+        V = value.apply({"params": params["value"]}, x)[:, 0]
+        return ((outputs, params["log_std"]) if continuous else outputs), V
+
+    return Network(init, apply, activation)
