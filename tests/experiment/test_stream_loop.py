@@ -184,7 +184,7 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on():
     _, losses = jax.jit(parts.agent.learn)(start.agent, batches, jnp.int32(0))
     assert 1 < members.diverged[1] == 1 + np.argmin(np.isfinite(losses))
     for k in (0, 2):
-        alone, _ = jax.jit(one)(step_sizes[k])
+        alone, *_ = jax.jit(one)(step_sizes[k])
         np.testing.assert_allclose(
             members.agent.params["params"]["Dense_0"]["kernel"][k],
             alone.agent.params["params"]["Dense_0"]["kernel"],

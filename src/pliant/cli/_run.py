@@ -8,11 +8,13 @@ from rich.console import Console
 
 from pliant import report
 from pliant.core import registry
+from pliant.core.settings import AtLeast
 from pliant.experiment import config as configs
-from pliant.experiment.config import RUN_SETTINGS, Part, RunConfig, from_mapping, from_yaml
+from pliant.experiment import published
+from pliant.experiment.config import RUN_SETTINGS, Part, RunConfig, from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.run import run, split
-from pliant.experiment.settings import settings_of
+from pliant.experiment.settings import Setting, settings_of
 
 from ._arguments import Flag, Parser
 from ._progress import progress
@@ -24,21 +26,25 @@ it was stopped.
 TARGET is a problem (see pliant list problems), PROBLEM/PRESET (see pliant list
 presets), a configuration file, or the directory of a run. Flags change what
 the target says; --help after a target and its methods shows their flags alone.
+Files may be those of the published program (docs/published_configurations.md).
 
   pliant run slowly_changing_regression --seeds 100 \\
       --method continual_backprop --sweep step_size=0.01,0.003
   pliant run slowly_changing_regression/sgd/bp/relu --seeds 0-9,20
+  pliant run ant --preset cbp --seed 0
+  pliant run --config cfg/ant/cbp.yml -s 0
   pliant run runs/slowly_changing_regression-sgd-1a2b3c4d --force"""
+
+_SEED = Setting("seed", int, 0, "One seed.", AtLeast(0))
 
 _Group = tuple[str, list[Flag]]  # heading, flags
 
 
 def command(arguments: list[str]) -> None:
     """Parses, runs, and prints a table for each run."""
-    if not arguments or arguments[0].startswith("-"):
-        _without_target(arguments)
+    arguments, is_file = _target_first(arguments)
     named = _words(Parser("pliant run", add_help=False)).parse_known_args(arguments)[0]
-    base = _base(named)
+    base = _base(named, is_file)
     groups = [_group(part, where) for where, part in base.parts().items()]
     given = _parser(groups).parse_args(arguments)
     config = _with_flags(base, vars(given))
@@ -55,6 +61,20 @@ def command(arguments: list[str]) -> None:
         console.print(
             f"{directory}{_apart(config, one)}; curves: pliant report {directory}\n", soft_wrap=True, markup=False
         )
+
+
+def _target_first(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments with the target before all flags, and whether it has to be a file: the one after `--config`."""
+    parser = _config(Parser("pliant run", add_help=False))
+    given, rest = parser.parse_known_args(arguments)
+    has_target = bool(rest) and not rest[0].startswith("-")
+    if given.config is None:
+        if not has_target:
+            _without_target(arguments)
+        return arguments, False
+    if has_target:
+        parser.error(f"{rest[0]} and --config {given.config}: write one of the two")
+    return [given.config, *rest], True
 
 
 def _apart(config: RunConfig, one: RunConfig) -> str:
@@ -84,6 +104,7 @@ def _words(parser: Parser) -> Parser:
     agents, methods, diagnostics = (" | ".join(registry.names(kind)) for kind in ("agents", "methods", "diagnostics"))
     default = ",".join(configs.DEFAULT_DIAGNOSTICS)
     parser.add_argument("target", metavar="TARGET", help="a problem, PROBLEM/PRESET, a configuration file, or a run")
+    parser.add_argument("--preset", metavar="NAME", help="a preset of the problem, if TARGET does not say it")
     parser.add_argument("--agent", metavar="NAME", help=f"who learns [{agents}; default: the problem's]")
     parser.add_argument(
         "--method",
@@ -97,8 +118,15 @@ def _words(parser: Parser) -> Parser:
     return parser
 
 
+def _config(parser: Parser) -> Parser:
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", help="a configuration file instead of TARGET; -c for short [default none]"
+    )
+    return parser
+
+
 def _parser(groups: list[_Group]) -> Parser:
-    parser = _words(Parser("pliant run", _DESCRIPTION))
+    parser = _config(_words(Parser("pliant run", _DESCRIPTION)))
     parser.add_argument(
         "--sweep",
         metavar="NAME=V1,V2,...",
@@ -110,6 +138,7 @@ def _parser(groups: list[_Group]) -> Parser:
         "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]"
     )
     parser.add_argument("--force", action="store_true", help="run anew what is finished")
+    parser.add_argument("-s", "--seed", metavar="N", help="one seed, the same as --seeds N-N; -s for short")
     parser.add_settings("run", [Flag((name,), name, setting) for name, setting in RUN_SETTINGS.items()])
     for heading, flags in groups:
         parser.add_settings(heading, flags)
@@ -126,9 +155,9 @@ def _group(part: Part, where: str) -> _Group:
     return f"{part.kind[:-1]} {part.name}", flags
 
 
-def _base(named: argparse.Namespace) -> RunConfig:
+def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
     """The configuration before single settings: what the target says, with the parts that were named instead."""
-    target = _target(named.target)
+    target = _target(named.target, named.preset, is_file)
     base = target.to_mapping()
     if named.agent is not None and named.agent != target.agent.name:
         base["agent"] = named.agent
@@ -147,23 +176,34 @@ def _base(named: argparse.Namespace) -> RunConfig:
     return from_mapping(base)
 
 
-def _target(target: str) -> RunConfig:
+def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
     path = Path(target)
     problem, _, preset = target.partition("/")
-    if problem not in registry.names("problems") and (path.is_dir() or path.suffix in (".yaml", ".yml")):
-        file = path / "config.yaml" if path.is_dir() else path
-        try:
-            return from_yaml(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot read {file}: {error.strerror}") from None
-        except ValueError as error:
-            raise ConfigError(f"{file}: {error}") from error
+    looks_like_file = path.is_dir() or path.suffix in (".yaml", ".yml")
+    if is_file or (problem not in registry.names("problems") and looks_like_file):
+        if named_preset is not None:
+            raise ConfigError(
+                f"--preset {named_preset}: presets are those of a problem, and {target} is a file or a run"
+            )
+        return _from_file(path / "config.yaml" if path.is_dir() else path)
     registry.check("problem or path", problem, registry.names("problems"))
+    if preset and named_preset not in (None, preset):
+        raise ConfigError(f"{target} and --preset {named_preset}: write one of the two")
+    preset = preset or named_preset
     if not preset:
         return from_mapping({"problem": problem})
     presets = registry.presets(problem)
     registry.check(f"preset of {problem}", preset, presets)
     return from_mapping(presets[preset])
+
+
+def _from_file(file: Path) -> RunConfig:
+    try:
+        return published.read(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}") from error
 
 
 def _with_flags(base: RunConfig, given: dict[str, Any]) -> RunConfig:
@@ -180,4 +220,9 @@ def _with_flags(base: RunConfig, given: dict[str, Any]) -> RunConfig:
         swept[dotted] = [value.strip() for value in listed.split(",")]
     kept = {name: listed for name, listed in base.sweep.items() if name not in values}
     run_settings = {name: given[name] for name in RUN_SETTINGS if name in given}
+    if given["seed"] is not None:
+        if "seeds" in given:
+            raise ConfigError(f"--seed {given['seed']} and --seeds {given['seeds']}: write one of the two")
+        seed = _SEED.read(given["seed"], "--seed")
+        run_settings["seeds"] = f"{seed}-{seed}"
     return from_mapping({**base.with_values(values).to_mapping(), **run_settings, "sweep": {**kept, **swept}})

@@ -20,8 +20,8 @@ from .parts import Episodes, Metrics, Parts
 
 
 class Member(NamedTuple):
-    problem: Any  # the arena's state
     agent: Any  # the agent's state
+    problem: Any  # the arena's state
     memory: Any  # what the agent remembers of the episodes in flight
     observation: Array  # (environments, *observation)
     begins: Array  # (environments,) bool: the observation is the first of its episode
@@ -38,8 +38,8 @@ def begin(parts: Parts, seed: Array) -> Member:
     state, observation = parts.problem.init(problem_key)
     E = parts.problem.environments
     return Member(
-        problem=state,
         agent=parts.agent.init(init_key),
+        problem=state,
         memory=parts.agent.remember(E),
         observation=observation,
         begins=jnp.ones(E, bool),

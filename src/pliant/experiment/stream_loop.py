@@ -23,8 +23,8 @@ _BLOCK_STEPS = 1000
 
 
 class Member(NamedTuple):
-    problem: Any  # the stream's state
     agent: Any  # the learner's state
+    problem: Any  # the stream's state
     diverged: Array  # () the step at which the loss was first not finite; -1: never
 
 
@@ -34,7 +34,7 @@ def begin(parts: Parts, seed: Array) -> Member:
     Problem and agent have keys of their own, so members of one seed meet the same data whatever their method.
     """
     problem_key, agent_key = jax.random.split(jax.random.key(seed))
-    return Member(parts.problem.init(problem_key), parts.agent.init(agent_key), jnp.full((), -1, jnp.int32))
+    return Member(parts.agent.init(agent_key), parts.problem.init(problem_key), jnp.full((), -1, jnp.int32))
 
 
 def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Member, Metrics, Episodes]:
@@ -59,7 +59,7 @@ def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Memb
         bad = ~jnp.isfinite(losses)
         first_bad = jnp.where(bad.any(), step + 1 + jnp.argmax(bad), -1).astype(jnp.int32)
         diverged = jnp.where(member.diverged >= 0, member.diverged, first_bad)
-        return (Member(problem, agent, diverged), step + length), losses.sum()
+        return (Member(agent, problem, diverged), step + length), losses.sum()
 
     before = member
     blocks, rest = divmod(steps, block)
