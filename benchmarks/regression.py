@@ -8,7 +8,6 @@ what one of its processes does on one core of the machine that the README's tabl
 """
 
 import argparse
-import os
 import resource
 import time
 
@@ -17,7 +16,8 @@ import numpy as np
 
 from pliant.core.registry import presets
 from pliant.experiment.config import from_mapping
-from pliant.experiment.programs import Programs, population
+from pliant.experiment.devices import prepare
+from pliant.experiment.programs import population, programs_of
 from pliant.report import Table
 
 REFERENCE = {"backprop": 9_500, "continual backprop": 3_700}  # examples/s, one core
@@ -35,15 +35,14 @@ ROWS = {
 def measure(preset: str, sweep: dict[str, list[float]], seeds: int, seconds: float) -> float:
     """Examples per second, all members together."""
     config = from_mapping({**PRESETS[preset], "sweep": sweep, "seeds": str(seeds)})
-    programs = Programs(config, population(config))
+    programs = programs_of(config, population(config))
     stretch = config.record_every
-    state = programs.begin()
+    programs.begin()
     step, rates = 0, []
     for repeat in range(6):
         calls, started = 0, time.perf_counter()
         while calls == 0 or (repeat and time.perf_counter() - started < seconds / 5):
-            state, metrics, _ = programs.advance(state, step, stretch)
-            jax.block_until_ready(metrics)
+            programs.advance(step, stretch)
             step, calls = step + stretch, calls + 1
         rates.append(calls * stretch * seeds / (time.perf_counter() - started))
     return float(np.median(rates[1:]))
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5.0, help="per row")
     given = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    prepare()
     cores, kind = len(jax.devices()), jax.devices()[0].device_kind
     rows = []
     for name, (preset, sweep) in ROWS.items():

@@ -13,7 +13,7 @@ from pliant.experiment import config as configs
 from pliant.experiment import published
 from pliant.experiment.config import RUN_SETTINGS, Part, RunConfig, from_mapping
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.run import run, split
+from pliant.experiment.run import run, split, work_of
 from pliant.experiment.settings import Setting, settings_of
 
 from ._arguments import Flag, Parser
@@ -53,7 +53,7 @@ def command(arguments: list[str]) -> None:
     directories = []
     for number, one in enumerate(runs, 1):
         title = one.name if len(runs) == 1 else f"{number}/{len(runs)} {one.name}{_apart(config, one)}"
-        with progress(title) as tell:
+        with progress(title, work_of(one).unit) as tell:
             directories.append(run(one, given.out, force=given.force, tell=tell))
     console = Console(highlight=False)
     for one, directory in zip(runs, directories):

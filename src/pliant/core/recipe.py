@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Line:
         label: what it is called.
         config: the run it comes from, as in a configuration file; lines with equal configurations share the run.
         where: which values of the run's sweep it takes: `{"agent.step_size": 0.01}`.
-        published: the paper's means: left edge of the bin (steps) -> value.
+        published: the paper's means: edge of the bin (steps) -> value; the edge is the recipe's.
         simulated: means of an independent simulation, where the paper has none or to stand beside it.
     """
 
@@ -25,16 +25,43 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measure:
+    """What a panel shows of its runs.
+
+    Args:
+        metric: what the runs recorded.
+        y_label: of the axis, with the unit.
+        bin: width of the blocks of steps of which one number is taken, in steps.
+        groups: the groups of units whose mean it is; `""`: of the network as a whole, or of no units at all.
+        within: the number taken of a block: its mean, or its maximum.
+        factor: what the numbers are multiplied by: 100 for percent.
+        decimals: digits behind the point, in tables.
+        until: the step up to which it is shown; `None`: to the end of the run.
+    """
+
+    metric: str
+    y_label: str
+    bin: int
+    groups: tuple[str, ...] = ("",)
+    within: Literal["mean", "max"] = "mean"
+    factor: float = 1.0
+    decimals: int = 2
+    until: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Panel:
     """One pair of axes of a figure.
 
     Args:
         title: above it.
+        measure: what it shows.
         lines: what is drawn.
         y_limits: `(lowest, highest)`; `None`: as the data ask.
     """
 
     title: str
+    measure: Measure
     lines: tuple[Line, ...]
     y_limits: tuple[float, float] | None = None
 
@@ -45,17 +72,17 @@ class Recipe:
 
     Args:
         title: what is shown.
-        metric: what the runs recorded.
-        x_label, y_label: of the axes, with units.
-        bin: width of the blocks that are averaged, in steps.
+        x_label: of the axes, with the unit.
         panels: by the name of the figure they belong to.
         notes: what a reader of the table must know: where the reference numbers come from, how ours differ.
+        edge: of a block of steps, at which its number stands: the left in supervised experiments, whose scripts count
+            blocks from 0; the right in reinforcement learning, whose scripts plot what has been reached by then.
+        step_by_step: whether there is a second table, of every step for which the paper has a number.
     """
 
     title: str
-    metric: str
     x_label: str
-    y_label: str
-    bin: int
     panels: Mapping[str, tuple[Panel, ...]]
     notes: tuple[str, ...]
+    edge: Literal["left", "right"] = "left"
+    step_by_step: bool = False

@@ -21,6 +21,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +133,7 @@ class Wiring(Mapping[str, Group]):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def apply(self, params: Params, *inputs: object) -> tuple[object, Features]:
+    def apply(self, params: Params, *inputs: object) -> tuple[Any, Features]:
         """Runs the network and returns `(output, features)`.
 
         `features` holds each activation as the next weight reads it (after norm, nonlinearity and pooling), the

@@ -37,16 +37,17 @@ def actor_critic(
     def init(key: Key) -> Params:
         policy_key, value_key = jax.random.split(key)
         observation = flat(jnp.zeros((1, *spec.observation.shape)))
-        params = {
-            "policy": policy.init(policy_key, observation)["params"],
-            "value": value.init(value_key, observation)["params"],
+        parts: dict[str, Any] = {
+            "policy": policy.init(policy_key, observation),
+            "value": value.init(value_key, observation),
         }
+        params = {name: variables["params"] for name, variables in parts.items()}
         return {**params, "log_std": jnp.zeros(spec.action.size)} if continuous else params
 
     def apply(params: Params, observation: Array) -> tuple[Any, Array]:
         x = flat(observation)
         outputs = policy.apply({"params": params["policy"]}, x)
-        V = value.apply({"params": params["value"]}, x)[:, 0]
-        return ((outputs, params["log_std"]) if continuous else outputs), V
+        V: Any = value.apply({"params": params["value"]}, x)
+        return ((outputs, params["log_std"]) if continuous else outputs), V[:, 0]
 
     return Network(init, apply, activation)

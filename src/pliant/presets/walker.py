@@ -1,0 +1,8 @@
+"""The configurations of the published program for Walker2d under its file names; see those for Ant.
+
+The runs have 100 million steps; the published figure shows the first 50 million.
+"""
+
+from ._ppo import four
+
+PRESETS = four({"name": "walker", "version": "v3", "steps": 100_000_000}, seeds="30")
