@@ -19,7 +19,7 @@ import optax
 from pliant.core.agent import Agent, MethodsFor, Transitions
 from pliant.core.base import Array, Key, Params, plastic
 from pliant.core.initializers import Activation, Initializer
-from pliant.core.problem import Arena, HostArena
+from pliant.core.problem import Arena, Continuous, HostArena
 from pliant.core.settings import AtLeast, Between, FromUpTo
 from pliant.core.tracing import trace
 from pliant.networks import actor_critic
@@ -235,7 +235,9 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         numbers = calls * updates + config.minibatches * jnp.arange(config.epochs)
         state, metrics = jax.lax.scan(epoch, state, (jnp.stack(keys), numbers))
         metrics = jax.tree.map(jnp.mean, metrics)
-        return state, {**metrics, "action_magnitude": jnp.abs(transitions.action).astype(jnp.float32).mean()}
+        if isinstance(arena.spec.action, Continuous):
+            metrics["action_magnitude"] = jnp.abs(transitions.action).mean()
+        return state, metrics
 
     def signals(previous: State, state: State, transitions: Transitions) -> dict[str, Any]:
         probe = jax.tree.map(lambda x: x[-_PROBE:], prepare(previous.params, transitions))

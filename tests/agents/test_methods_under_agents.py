@@ -1,0 +1,71 @@
+"""What methods and agents owe each other: each method is tried under each agent, both found by their names alone."""
+
+import dataclasses
+import inspect
+
+import arenas
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pliant.core import registry
+from pliant.core.problem import Continuous
+from pliant.experiment import arena_loop, stream_loop
+from pliant.experiment.parts import Parts
+from pliant.problems import slowly_changing_regression
+
+STEPS = 64
+SMALL = {"horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6}  # of an agent, where it has the setting
+BUSY = {"period": 2, "maturity": 1, "replacement_rate": 0.15, "threshold": 0.5}  # of a method: it acts within few steps
+
+
+def problem_for(agent):
+    if agent.LEARNS_FROM == "stream":
+        return slowly_changing_regression.make(slowly_changing_regression.Config(flip_every=20)), stream_loop
+    return arenas.auto_reset(arenas.drifting(Continuous(2)), STEPS, environments=2, time_limit=5), arena_loop
+
+
+def method_for(name):
+    """Makes a method of what the network has to tell it, as the runner does."""
+
+    def methods_for(wiring, network):
+        method = registry.find("methods", name)
+        context = {"wiring": wiring, "initialize": network.init, "activation": network.activation}
+        given = {**BUSY, **context}
+        return (method(**{key: given[key] for key in inspect.signature(method).parameters if key in given}),)
+
+    return methods_for
+
+
+def learned(agent_name, methods_for):
+    """What the agent came to and the metrics, in one compiled run of several calls of `learn`."""
+    agent = registry.find("agents", agent_name)
+    problem, loop = problem_for(agent)
+    fields = {field.name for field in dataclasses.fields(agent.Config)}
+    config = agent.Config(**{key: value for key, value in SMALL.items() if key in fields})
+    parts = Parts(problem, agent.make(config, problem, methods_for), {})
+
+    def run(seed):
+        member, metrics, _ = loop.advance(parts, loop.begin(parts, seed), jnp.int32(0), STEPS)
+        return member.agent, metrics, member.diverged
+
+    # Nearly all the time goes into compiling; without optimization it takes a third less.
+    return jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})(jnp.uint32(0))
+
+
+@pytest.fixture(scope="module", params=registry.names("agents"))
+def alone(request):
+    """An agent's name, and its params when it has learned without any method."""
+    return request.param, learned(request.param, lambda wiring, network: ())[0].params
+
+
+@pytest.mark.parametrize("method", registry.names("methods"))
+def test_a_method_acts_under_an_agent(alone, method):
+    agent, without = alone
+    state, metrics, diverged = learned(agent, method_for(method))
+    assert diverged == -1
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, without)
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(without)))

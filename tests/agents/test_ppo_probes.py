@@ -1,0 +1,85 @@
+"""PPO on problems with known answers, each of which asks for one thing more than those before it."""
+
+import dataclasses
+
+import arenas
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pliant.agents import ppo
+from pliant.experiment import arena_loop
+from pliant.experiment.parts import Parts
+from pliant.networks import actor_critic
+
+SEEDS = 3
+DISCOUNT = 0.9
+CONFIG = ppo.Config(
+    horizon=16, epochs=4, minibatches=4, step_size=0.01, schedule="linear", hidden_units=16, hidden_layers=1,
+    activation="tanh", discount=DISCOUNT, truncation="bootstrap",
+)  # fmt: skip
+
+
+def train(environment, *seen, rounds=25, time_limit=None, config=CONFIG):
+    """What the policy's network and the value's say after training where a number is seen, `(SEEDS, numbers, ...)`."""
+    steps = rounds * config.horizon * 8
+    arena = arenas.auto_reset(environment, steps, environments=8, time_limit=time_limit or steps)
+    parts = Parts(arena, ppo.make(config, arena, lambda wiring, network: ()), {})
+    network = actor_critic(arena.spec, (config.hidden_units,), config.activation)
+
+    def run(seed):
+        member, *_ = arena_loop.advance(parts, arena_loop.begin(parts, seed), jnp.int32(0), steps)
+        return network.apply(member.agent.params, jnp.array(seen, jnp.float32)[:, None]), member.diverged
+
+    # Nearly all the time goes into compiling: one member after another, and without optimization, it takes half of it.
+    quick = {"xla_backend_optimization_level": 0}
+    (outputs, V), diverged = jax.jit(lambda seeds: jax.lax.map(run, seeds), compiler_options=quick)(jnp.arange(SEEDS))
+    assert (diverged == -1).all()
+    return outputs, V
+
+
+def assert_close(actual, expected, tolerance):
+    np.testing.assert_allclose(actual, np.broadcast_to(expected, actual.shape), atol=tolerance)
+
+
+def test_the_value_of_one_state_is_its_reward():
+    assert_close(train(arenas.one_state(), 1)[1], 1, 0.02)
+
+
+def test_the_value_depends_on_what_is_seen():
+    assert_close(train(arenas.seen_reward(), 1, -1)[1], [1, -1], 0.05)
+
+
+def test_a_reward_to_come_is_discounted():
+    # The reward of 1 comes at once where 1 is seen, and a step later where 0 is.
+    assert_close(train(arenas.delayed_reward(), 0, 1)[1], [DISCOUNT, 1], 0.05)
+
+
+@pytest.mark.parametrize("truncation", ["bootstrap", "terminal"])
+def test_a_time_limit_is_no_end_unless_it_is_taken_for_one(truncation):
+    # Each step is worth 1, so that all that are to come are worth 1 / (1 - 0.9) = 10. If the limit of 4 steps is the
+    # end, there are 4, 3, 2 or 1 of them, which cannot be told apart: with lambda = 1 the value is the mean of their
+    # discounted sums, (1 + 1.9 + 2.71 + 3.439) / 4 = 2.262.
+    config = dataclasses.replace(CONFIG, truncation=truncation, trace_decay=1.0)
+    V = train(arenas.always_rewarded(), 1, time_limit=4, config=config)[1]
+    assert_close(V, 10 if truncation == "bootstrap" else 2.262, 0.05)
+
+
+def test_the_better_of_two_actions_is_taken():
+    logits, _ = train(arenas.right_action(), 1)
+    assert (jax.nn.softmax(logits)[..., 1] > 0.95).all()
+
+
+def test_the_action_depends_on_what_is_seen():
+    logits, V = train(arenas.action_by_sight(), 1, -1)
+    p = jax.nn.softmax(logits)
+    assert (p[:, 0, 1] > 0.95).all() and (p[:, 1, 0] > 0.95).all()
+    assert_close(V, 1, 0.05)
+
+
+def test_the_mean_of_continuous_actions_moves_to_the_target():
+    # Whatever is not the target costs, so that the standard deviation shrinks.
+    (mean, log_std), _ = train(arenas.aiming(), 1, -1)
+    assert_close(mean[..., 0], [arenas.target(1), arenas.target(-1)], 0.05)
+    assert (log_std < -1).all()
