@@ -1,0 +1,57 @@
+"""Friction that changes over the life of a member."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+
+class FrictionSchedule:
+    r"""Which friction is in force for each member of a population, and when it gives way to the next.
+
+    Value $k$ of a member is a function of the member's entropy and $k$ alone, log-uniform from `low` to `high`:
+    $\text{low} \, (\text{high} / \text{low})^u$ with $u$ uniform on $[0, 1)$. A member goes to its next value where an
+    episode of its ends more than `change_time` steps after the previous change (or the start).
+
+    Args:
+        entropy: `(members, 2)` uint32.
+        low: the least friction coefficient, positive.
+        high: the largest.
+        change_time: steps, those of all of a member's environments counted together.
+
+    Attributes:
+        values: `(members,)`, the friction coefficients now in force.
+    """
+
+    def __init__(self, entropy: np.ndarray, low: float, high: float, change_time: int):
+        self._entropy, self._low, self._high, self._change_time = entropy, low, high, change_time
+        self._number = np.zeros(len(entropy), np.int64)
+        self._changed = np.zeros(len(entropy), np.int64)  # the step of the previous change
+        self.values = np.zeros(len(entropy))
+        self._look_up(range(len(entropy)))
+
+    def episode_ended(self, ended: np.ndarray, steps: np.ndarray) -> None:
+        """Lets those members go on to their next value for which it is time.
+
+        Args:
+            ended: `(members,)` bool, whether an episode of theirs ended at this step.
+            steps: `(members,)`, how many they have taken by now.
+        """
+        (due,) = np.nonzero(ended & (steps - self._changed > self._change_time))
+        self._number[due] += 1
+        self._changed[due] = steps[due]
+        self._look_up(due)
+
+    def save(self) -> dict[str, np.ndarray]:
+        """What `restore` takes, `(members,)` each."""
+        return {"friction_number": self._number.copy(), "friction_changed": self._changed.copy()}
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Brings back the values in force and the steps at which they came."""
+        self._number[:], self._changed[:] = saved["friction_number"], saved["friction_changed"]
+        self._look_up(range(len(self._entropy)))
+
+    def _look_up(self, members: Iterable[int]) -> None:
+        for member in members:
+            sequence = np.random.SeedSequence(self._entropy[member].tolist(), spawn_key=(int(self._number[member]),))
+            u = np.random.default_rng(sequence).random()
+            self.values[member] = self._low * (self._high / self._low) ** u

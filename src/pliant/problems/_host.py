@@ -1,0 +1,120 @@
+"""A host for any simulator: the same episodes, seeds and schedules whatever computes the physics."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from pliant.core.problem import Timestep
+
+from ._friction import FrictionSchedule
+from ._simulator import Simulator
+
+Seed: TypeAlias = Callable[[int], int]  # the number of an environment -> a seed for it, from 0 to 2**31 - 1
+
+
+class SimulatorHost:
+    """The environments of a population (a `Host`): begins, limits and counts the episodes of a simulator.
+
+    The seed of an environment is a function of its member's entropy, its place among the member's environments and the
+    steps that the member had taken when the environment was made: it depends on no other member, and environments that
+    are made anew after `restore` do not repeat the episodes of the start.
+
+    An environment whose action is NaN gets a reward of NaN, and its actuators rest; the others do not notice.
+
+    Args:
+        entropy: `(members, 2)` uint32.
+        environments: how many each member has.
+        time_limit: steps after which an episode is cut short.
+        simulate: makes the simulator of all members' environments; is given what makes their seeds.
+        friction: changes the physics; `None` if nothing does.
+    """
+
+    def __init__(
+        self,
+        entropy: np.ndarray,
+        environments: int,
+        time_limit: int,
+        simulate: Callable[[Seed], Simulator],
+        friction: FrictionSchedule | None = None,
+    ):
+        self._entropy, self._environments, self._time_limit = entropy, environments, time_limit
+        self._simulate, self._schedule = simulate, friction
+        self._simulator: Simulator | None = None
+        self._shape = (len(entropy), environments)
+        self._steps = np.zeros(len(entropy), np.int64)  # of each member, those of its environments together
+        self._elapsed = np.zeros(self._shape, np.int64)  # of the episodes in flight
+        self._friction = np.zeros(self._shape)  # of the episodes in flight
+        self._is_nan: np.ndarray | None = None  # (members * environments,) bool: whose action was, of those in flight
+
+    @property
+    def simulator(self) -> Simulator:
+        """What computes the physics, once an episode has begun."""
+        if self._simulator is None:
+            self._simulator = self._simulate(self._seed)
+        return self._simulator
+
+    def reset(self) -> np.ndarray:
+        """See `Host`."""
+        if self._is_nan is not None:
+            self.simulator.receive()
+            self._is_nan = None
+        return self._restart(np.arange(self._elapsed.size)).reshape(*self._shape, -1)
+
+    def send(self, action: np.ndarray) -> None:
+        """See `Host`."""
+        action = action.reshape(self._elapsed.size, -1).astype(np.float64)
+        self._is_nan = np.isnan(action).any(1)
+        # MuJoCo too would let the actuators rest, but says so in a log file each time.
+        action[self._is_nan] = 0
+        self.simulator.send(action)
+
+    def receive(self) -> Timestep:
+        """See `Host`."""
+        observation, reward, terminated = self.simulator.receive()
+        reward[self._is_nan] = np.nan
+        self._is_nan = None
+        final_observation = observation = observation.astype(np.float32).reshape(*self._shape, -1)
+        terminated = terminated.reshape(self._shape)
+        self._steps += self._environments
+        self._elapsed += 1
+        truncated = ~terminated & (self._elapsed >= self._time_limit)
+        info = {} if self._schedule is None else {"friction": self._friction.astype(np.float32)}
+        ended = terminated | truncated
+        if ended.any():
+            if self._schedule is not None:
+                self._schedule.episode_ended(ended.any(1), self._steps)
+            observation = final_observation.copy()
+            observation[ended] = self._restart(np.flatnonzero(ended))
+        return Timestep(observation, reward.reshape(self._shape), terminated, truncated, final_observation, info)
+
+    def save(self) -> dict[str, np.ndarray]:
+        """See `Host`."""
+        return {"steps": self._steps.copy()} | ({} if self._schedule is None else self._schedule.save())
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """See `Host`."""
+        self.close()
+        self._steps[:] = saved["steps"]
+        if self._schedule is not None:
+            self._schedule.restore(saved)
+
+    def close(self) -> None:
+        """See `Host`."""
+        if self._simulator is not None:
+            self._simulator.close()
+        self._simulator = self._is_nan = None
+
+    def _restart(self, which: np.ndarray) -> np.ndarray:
+        """Begins an episode in the environments of these numbers, under the friction now in force."""
+        self._elapsed.flat[which] = 0
+        friction = None
+        if self._schedule is not None:
+            friction = self._schedule.values[which // self._environments]
+            self._friction.flat[which] = friction
+        return self.simulator.restart(which, friction).astype(np.float32)
+
+    def _seed(self, number: int) -> int:
+        member, environment = divmod(number, self._environments)
+        place = (environment, int(self._steps[member]))
+        return int(np.random.SeedSequence(self._entropy[member].tolist(), spawn_key=place).generate_state(1)[0] >> 1)

@@ -1,0 +1,115 @@
+"""MuJoCo's tasks as arenas: what they are, and which package simulates them."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import jax
+import numpy as np
+
+from pliant.core.problem import Continuous, Film, Host, HostArena, Spec
+from pliant.core.settings import require_one_of
+
+from ._friction import FrictionSchedule
+from ._host import Seed, SimulatorHost
+from ._simulator import Simulator
+
+Version: TypeAlias = Literal["v3", "v4", "v5"]
+Backend: TypeAlias = Literal["auto", "envpool", "gymnasium"]
+
+_PACKAGES = {"envpool": ("envpool",), "gymnasium": ("gymnasium", "mujoco")}
+
+
+class Task(NamedTuple):
+    """A task of gymnasium's MuJoCo family.
+
+    Attributes:
+        name: as there, without the version.
+        observation: by version, how many numbers an observation has.
+        action: how many an action has.
+        time_limit: steps after which an episode is cut short.
+    """
+
+    name: str
+    observation: Mapping[Version, int]
+    action: int
+    time_limit: int = 1000
+
+
+ANT = Task("Ant", {"v3": 111, "v4": 27, "v5": 105}, 8)
+HOPPER = Task("Hopper", {"v3": 11, "v4": 11, "v5": 11}, 3)
+WALKER = Task("Walker2d", {"v3": 17, "v4": 17, "v5": 17}, 6)
+
+
+def arena(
+    task: Task,
+    version: Version,
+    backend: Backend,
+    environments: int,
+    steps: int,
+    friction: Callable[[np.ndarray], FrictionSchedule] | None = None,
+) -> HostArena:
+    """A task as an arena.
+
+    Actions reach the simulator as they are: it clamps the actuators, while the control cost is of the action itself.
+
+    Args:
+        task: which.
+        version: of gymnasium; `v3` is what was published for MuJoCo 2: without contact forces, but with the zeros in
+            Ant's observation where they were to be.
+        backend: which package simulates it. The two agree in all but the random numbers from which episodes begin.
+        environments: how many each member has.
+        steps: of a run, those of all environments of a member counted together.
+        friction: makes what changes the friction, from the members' entropy; `None` if nothing does.
+
+    Raises:
+        ValueError: if no such version or backend exists, or the package is not installed.
+    """
+    require_one_of("version", version, tuple(task.observation))
+    require_one_of("backend", backend, get_args(Backend))
+    _choose(backend, environments)  # fails now rather than when the run begins
+    name, size = f"{task.name}-{version}", task.observation[version]
+
+    def open(entropy: np.ndarray) -> Host:
+        total = len(entropy) * environments
+        if _choose(backend, total) == "gymnasium":
+            from ._gymnasium import GymnasiumSimulator
+
+            def simulate(seed: Seed) -> Simulator:
+                return GymnasiumSimulator(name, total, size, seed)
+        else:
+            from ._envpool import EnvpoolSimulator, SlipperySimulator
+
+            def simulate(seed: Seed) -> Simulator:
+                if friction is not None:
+                    return SlipperySimulator(name, seed)
+                return EnvpoolSimulator(name, [seed(number) for number in range(total)])
+
+        return SimulatorHost(entropy, environments, task.time_limit, simulate, friction and friction(entropy))
+
+    def film(entropy: np.ndarray) -> Film:
+        _choose("gymnasium", 1)
+        from ._film import FilmHost, choose_opengl
+        from ._gymnasium import GymnasiumSimulator
+
+        choose_opengl()
+        entropy = entropy[None]
+
+        def simulate(seed: Seed) -> GymnasiumSimulator:
+            return GymnasiumSimulator(name, 1, size, seed, render_mode="rgb_array")
+
+        return FilmHost(entropy, 1, task.time_limit, simulate, friction and friction(entropy))
+
+    spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), Continuous(task.action))
+    return HostArena(spec, environments, steps, open, film)
+
+
+def _choose(backend: Backend, environments: int) -> Literal["envpool", "gymnasium"]:
+    """The package to take: for a single environment, to wake a thread of envpool costs more than gymnasium's Python."""
+    order = ("gymnasium", "envpool") if environments == 1 else ("envpool", "gymnasium")
+    allowed = order if backend == "auto" else (backend,)
+    for package in allowed:
+        if all(importlib.util.find_spec(name) for name in _PACKAGES[package]):
+            return package
+    needed = ", or ".join(" and ".join(_PACKAGES[package]) for package in sorted(allowed))
+    raise ValueError(f"backend={backend!r} needs {needed}: pip install 'pliant[envs]'")
