@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pliant.core.agent import Transitions
+from pliant.core.agent import Agent, Transitions
 from pliant.core.base import Array, Key
+from pliant.core.problem import Arena
 
 from .parts import Episodes, Metrics, Parts
 
@@ -81,7 +82,8 @@ def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Memb
 
 def _round(parts: Parts, member: Member, number: Array) -> tuple[Member, Transitions, dict[str, Array], Episodes]:
     """Collects one horizon and learns from it; `number` rounds were before."""
-    arena, agent = parts.problem, parts.agent
+    arena: Arena = parts.problem
+    agent: Agent = parts.agent
     policy = agent.policy(member.agent)
 
     def one_step(member: Member, t: Array) -> tuple[Member, tuple[Transitions, Episodes]]:
@@ -120,15 +122,17 @@ def _round(parts: Parts, member: Member, number: Array) -> tuple[Member, Transit
 def _note_divergence(
     parts: Parts, member: Member, transitions: Transitions, metrics: dict[str, Array], number: Array
 ) -> Member:
-    first = first_not_finite(transitions)
+    steps, first = parts.steps_at_once, first_not_finite(transitions)
     learned = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
-    steps, E = parts.steps_at_once, parts.problem.environments
-    now = jnp.where(first >= 0, number * steps + (first + 1) * E, jnp.where(learned, -1, (number + 1) * steps))
+    now = jnp.where(first >= 0, number * steps + first + 1, jnp.where(learned, -1, (number + 1) * steps))
     return member._replace(diverged=jnp.where(member.diverged >= 0, member.diverged, now).astype(jnp.int32))
 
 
 def first_not_finite(transitions: Transitions) -> Array:
-    """The first of the horizon's steps, `()`, at which an observation or a reward is no number; -1 if none is."""
+    """The first of a round's steps, `()`, at which an observation or a reward is no number; -1 if none is.
+
+    Steps count from 0, those of all environments at one time before those at the next.
+    """
     seen = (transitions.observation, transitions.next_observation, transitions.reward)
-    bad = sum((~jnp.isfinite(x)).reshape(x.shape[0], -1).any(1) for x in seen) > 0
+    bad = sum((~jnp.isfinite(x)).reshape(*x.shape[:2], -1).any(-1) for x in seen) > 0  # (horizon, environments)
     return jnp.where(bad.any(), jnp.argmax(bad), -1)

@@ -1,7 +1,7 @@
 """The loop that brings agents and environments outside of the device together, for a whole population.
 
-The members are dealt to two crews. While the environments of one are at work, the other acts or learns, so that neither
-what computes nor what simulates has to wait. Each crew goes through
+The members, if there are enough of them, are dealt to two crews. While the environments of one are at work, the other
+acts or learns, so that neither what computes nor what simulates has to wait. Each crew goes through
 
     act     <- on what its environments show; sets them going
     receive <- waits for their answer; once the horizon is full:
@@ -10,15 +10,18 @@ what computes nor what simulates has to wait. Each crew goes through
 and makes a move when its turn comes, or passes while it is learning.
 """
 
+import contextlib
 import functools
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pliant.core.agent import Agent
 from pliant.core.problem import Host
 
 from .arena_loop import first_not_finite
@@ -37,18 +40,22 @@ class HostPrograms:
     def __init__(self, config: RunConfig, members: Population):
         parts = build(config)
         self._steps_at_once = parts.steps_at_once
+        self._open = contextlib.ExitStack()
+        self._learners = self._open.enter_context(ThreadPoolExecutor(2, "learning"))  # one for each crew
         compiled: dict[int, _Compiled] = {}
         self._crews = []
-        for crew in np.array_split(np.arange(len(members)), min(2, len(members))):
+        # A crew of one or two would leave cores idle: what simulates a crew works on all its environments at once.
+        for crew in np.array_split(np.arange(len(members)), 2 if len(members) > 3 else 1):
             if len(crew) not in compiled:
                 compiled[len(crew)] = _Compiled(config, len(crew))
             swept = {name: values[crew] for name, values in members.swept.items()}
-            self._crews.append(_Crew(parts, compiled[len(crew)], Population(members.seeds[crew], swept), crew[0]))
+            population = Population(members.seeds[crew], swept)
+            self._crews.append(_Crew(parts, compiled[len(crew)], population, crew[0], self._learners))
 
     def begin(self) -> None:
         """See `Programs`."""
         for crew in self._crews:
-            crew.begin()
+            self._open.callback(crew.begin().close)
 
     def advance(self, step: int, length: int) -> Stretch:
         """See `Programs`."""
@@ -81,8 +88,7 @@ class HostPrograms:
 
     def close(self) -> None:
         """See `Programs`."""
-        for crew in self._crews:
-            crew.close()
+        self._open.close()
 
 
 def _joined(ended: Sequence[Ended]) -> Ended:
@@ -118,7 +124,7 @@ class _Compiled:
 
     def _learn(self, member: Any, number: jax.Array) -> Any:
         state, values, transitions = member
-        agent = self._parts(values).agent
+        agent: Agent = self._parts(values).agent
         state, metrics = agent.learn(state, transitions, number)
         metrics = {"reward": transitions.reward.mean(), **metrics}
         learned = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
@@ -138,9 +144,11 @@ class _Crew:
         compiled: its programs.
         members: who they are.
         first: index of the first of them in the population.
+        learners: where it learns, while other crews go on.
     """
 
-    def __init__(self, parts: Parts, compiled: _Compiled, members: Population, first: int):
+    def __init__(self, parts: Parts, compiled: _Compiled, members: Population, first: int, learners: Executor):
+        self._learners = learners
         self._arena = parts.problem
         self._horizon = parts.agent.horizon
         self._steps_at_once = parts.steps_at_once
@@ -155,7 +163,6 @@ class _Crew:
         self._like_transitions = jax.eval_shape(functools.partial(some_transitions, parts))
         self._values = compiled.spread.place(members.swept)
         self._acting_values = jax.tree.map(lambda x: jnp.asarray(x), members.swept)
-        self._host: Host | None = None
         self.rounds_left = 0
 
     @property
@@ -163,14 +170,16 @@ class _Crew:
         """How many members it has."""
         return len(self._members)
 
-    def begin(self) -> None:
+    def begin(self) -> Host:
+        """Puts its members before their first step; returns their environments, to be closed."""
         seeds = self._spread.place(self._members.seeds)
         self._state, policy, acting_key, entropy = self._programs.begin((seeds, self._values), 0)
         self._policy = self._for_acting(policy)
         self._acting_key = self._for_acting(acting_key)
-        self._host = self._arena.open(self._spread.gather(entropy))
+        self._host: Host = self._arena.open(self._spread.gather(entropy))
         self._diverged = np.full(self.size, -1, np.int32)
         self._begin_episodes()
+        return self._host
 
     def _begin_episodes(self) -> None:
         self._observation = self._host.reset()
@@ -189,7 +198,7 @@ class _Crew:
     def start(self, number: int, rounds: int) -> None:
         """Begins a stretch of some rounds, `number` rounds having been before."""
         self._number, self.rounds_left = number, rounds
-        self._learned: list[Any] = []
+        self._metrics: list[Any] = []
         self._measured: Any = {}
         self._ended: list[tuple[int, int, dict[str, float]]] = []
         self._begin_round()
@@ -198,7 +207,7 @@ class _Crew:
         # New arrays for each round: the device may still be reading the old ones.
         self._seen = jax.tree.map(lambda x: np.empty((self.size, *x.shape), x.dtype), self._like_transitions)
         self._t = 0
-        self._learning: Any = None
+        self._learning: Future | None = None
         self._act()
 
     def move(self, wait: bool = False) -> bool:
@@ -206,13 +215,15 @@ class _Crew:
         if self._learning is None:
             self._receive()
             if self._t == self._horizon:
-                self._learn()
+                self._learning = self._learners.submit(self._learn)
             else:
                 self._act()
             return True
-        if not wait and not all(x.is_ready() for x in jax.tree.leaves(self._learning)):
+        if not wait and not self._learning.done():
             return False
-        self._finish_round()
+        self._learning.result()
+        self._number += 1
+        self.rounds_left -= 1
         if self.rounds_left:
             self._begin_round()
         return True
@@ -229,8 +240,8 @@ class _Crew:
             np.int32(self._number * self._horizon + t),
         )
         action = np.asarray(action)
-        if self._diverged.max() >= 0:
-            action = np.where(np.isfinite(action), action, 0).astype(action.dtype)  # what they do matters no more
+        # Of a member that diverges in this round, or did before: what it does matters no more.
+        action = np.where(np.isfinite(action), action, action.dtype.type(0))
         self._host.send(action)
         self._seen.observation[:, t] = self._observation
         self._seen.action[:, t] = action
@@ -261,30 +272,25 @@ class _Crew:
         self._lengths[ended] = 0
 
     def _learn(self) -> None:
-        previous, transitions = self._state, self._spread.place(self._seen)
-        member = (previous, self._values, transitions)
-        self._state, policy, *told = self._programs.learn(member, jnp.asarray(self._number, jnp.int32))
-        self._learning = policy, told
-        if self._measures and self.rounds_left == 1:
-            self._measured = self._programs.measure((previous, self._state, self._values, transitions), 0)
-
-    def _finish_round(self) -> None:
-        policy, (metrics, first_bad, learned) = self._learning
-        self._policy = self._for_acting(policy)
-        metrics, first_bad, learned = self._spread.gather((metrics, first_bad, learned))
-        self._learned.append(metrics)
+        """Runs in a thread of its own, while the crew passes."""
         before = self._number * self._steps_at_once
+        previous, transitions = self._state, self._spread.place(self._seen)
+        self._state, policy, *told = self._programs.learn((previous, self._values, transitions), np.int32(self._number))
+        if self._measures and self.rounds_left == 1:
+            measured = self._programs.measure((previous, self._state, self._values, transitions), 0)
+            self._measured = self._spread.gather(measured)
+        self._policy = self._for_acting(policy)
+        metrics, first_bad, learned = self._spread.gather(told)
+        self._metrics.append(metrics)
         at_once = np.where(learned, -1, before + self._steps_at_once)
-        now = np.where(first_bad >= 0, before + (first_bad + 1) * self._shape[1], at_once)
+        now = np.where(first_bad >= 0, before + first_bad + 1, at_once)
         self._diverged = np.where(self._diverged >= 0, self._diverged, now).astype(np.int32)
-        self._number += 1
-        self.rounds_left -= 1
 
     # -- what came out
 
     def results(self) -> Stretch:
         """Of the stretch that `start` began."""
-        averaged = {(name, ""): np.mean([m[name] for m in self._learned], axis=0) for name in self._learned[0]}
+        averaged = {(name, ""): np.mean([m[name] for m in self._metrics], axis=0) for name in self._metrics[0]}
         members, steps, values = zip(*self._ended) if self._ended else ((), (), ())
         names = values[0] if values else ()
         ended = Ended(
@@ -292,7 +298,7 @@ class _Crew:
             np.asarray(steps, int),
             {name: np.asarray([v[name] for v in values]) for name in names},
         )
-        return Stretch({**averaged, **self._spread.gather(self._measured)}, self._diverged, ended)
+        return Stretch({**averaged, **self._measured}, self._diverged, ended)
 
     def save(self) -> list[np.ndarray]:
         device = [self._spread.gather(plain(leaf)) for leaf in jax.tree.leaves(self._state)]
@@ -308,7 +314,3 @@ class _Crew:
         self._policy = self._for_acting(self._programs.policy((self._state, self._values), 0))
         self._host.restore(dict(zip(sorted(self._host.save()), host, strict=True)))
         self._begin_episodes()
-
-    def close(self) -> None:
-        if self._host is not None:
-            self._host.close()

@@ -67,7 +67,7 @@ class Programs(Protocol):
         ...
 
     def save(self) -> list[np.ndarray]:
-        """The state as plain arrays in a fixed order, `(members, ...)` each, for a checkpoint; the agents' come first."""
+        """The state as plain arrays in a fixed order, `(members, ...)` each, for a checkpoint; agents first."""
         ...
 
     def shapes(self) -> list[jax.ShapeDtypeStruct]:
