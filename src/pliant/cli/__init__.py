@@ -1,3 +1,3 @@
-"""The command line: `pliant list | run | reproduce | report`."""
+"""The command line: `pliant list | run | reproduce | report | evaluate`."""
 
 from ._main import main as main

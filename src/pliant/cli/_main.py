@@ -5,14 +5,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
 from pliant.core import registry
 from pliant.experiment.errors import Interrupted, StoreError
 
-_COMMANDS = ("list", "run", "reproduce", "report")
+_COMMANDS = ("list", "run", "reproduce", "report", "evaluate")
+_TRAINING = ("run", "reproduce")
 
 _USAGE = """\
 usage: pliant COMMAND ...
@@ -21,6 +21,7 @@ usage: pliant COMMAND ...
   run PROBLEM         run a problem: any method, any seeds, any sweep; or a preset, or a configuration file
   reproduce RECIPE    a published figure: its runs, its table and figure, the paper's numbers beside ours
   report RUN          curves and a table of a run's directory
+  evaluate RUN        episodes of a run's agents, from any checkpoint, without learning; a film of one
 
 pliant COMMAND --help explains each."""
 
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pliant: {stopped}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("pliant: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        again = "; the same command goes on from the last checkpoint" if arguments[0] in _TRAINING else ""
+        print(f"pliant: stopped{again}", file=sys.stderr)
         return 130
     except (ValueError, OSError, StoreError) as error:
         if os.environ.get("PLIANT_TRACEBACK"):
@@ -53,23 +55,11 @@ def _command(name: str) -> Callable[[list[str]], None]:
     """The function of a command, which imports what it needs and no more: `pliant list` does not wait for orbax."""
     registry.check("command", name, _COMMANDS)
     _say_what_methods_say()
-    if name in ("run", "reproduce"):
-        _prepare_jax()
+    if name in (*_TRAINING, "evaluate"):
+        from pliant.experiment.devices import prepare  # imports JAX, which `pliant report` can do without
+
+        prepare()
     return importlib.import_module(f"pliant.cli._{name}").command
-
-
-def _prepare_jax() -> None:
-    """All cores as devices, and programs kept on disk from one run to the next; the user's own settings win."""
-    import jax
-
-    flags = os.environ.get("XLA_FLAGS", "")
-    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in flags:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        jax.config.update("jax_num_cpu_devices", cores)
-    if jax.config.jax_compilation_cache_dir is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pliant" / "jax"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 class _Once(logging.Filter):

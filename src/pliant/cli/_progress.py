@@ -1,4 +1,4 @@
-"""Progress on long work: a bar with examples/s and time left on a terminal, a line now and then in a log."""
+"""Progress on long work: a bar with speed and time left on a terminal, a line now and then in a log."""
 
 import contextlib
 import time
@@ -14,32 +14,36 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class _Speed(ProgressColumn):
+    def __init__(self, unit: str):
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
-        return Text(speed(task.speed) if task.speed else "compiling", style="cyan")
+        return Text(speed(task.speed, self._unit) if task.speed else "compiling", style="cyan")
 
 
-def speed(examples_per_second: float) -> str:
+def speed(per_second: float, unit: str) -> str:
     """A rate for people: `5.8M examples/s`."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
-        if examples_per_second >= size:
-            return f"{examples_per_second / size:.1f}{letter} examples/s"
-    return f"{examples_per_second:.0f} examples/s"
+        if per_second >= size:
+            return f"{per_second / size:.1f}{letter} {unit}/s"
+    return f"{per_second:.0f} {unit}/s"
 
 
 @contextlib.contextmanager
-def progress(title: str) -> Iterator[Tell]:
-    """Shows how far a run is; yields what the run reports to."""
+def progress(title: str, unit: str) -> Iterator[Tell]:
+    """Shows how far a run is, in `unit`s (`examples`, `steps`); yields what the run reports to."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield _lines(console, title)
+        yield _lines(console, title, unit)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Speed(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Speed(unit), TimeRemainingColumn())
     with Progress(*columns, console=console, speed_estimate_period=10.0) as bar:
         task = bar.add_task(title, total=None, visible=False)  # a finished run tells nothing
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
-def _lines(console: Console, title: str) -> Tell:
+def _lines(console: Console, title: str, unit: str) -> Tell:
     started = told = time.monotonic()
     first: int | None = None
 
@@ -51,6 +55,6 @@ def _lines(console: Console, title: str) -> Tell:
             told = now
             rate = (done - first) / max(now - started, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-            console.print(f"{title}: {done / total:.0%}, {speed(rate)}{left}", markup=False)
+            console.print(f"{title}: {done / total:.0%}, {speed(rate, unit)}{left}", markup=False)
 
     return tell

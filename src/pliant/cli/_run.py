@@ -48,13 +48,14 @@ def command(arguments: list[str]) -> None:
     groups = [_group(part, where) for where, part in base.parts().items()]
     given = _parser(groups).parse_args(arguments)
     config = _with_flags(base, vars(given))
+    saved = report.tensorboard() if given.tensorboard else lambda path: None
 
     runs = split(config)
     directories = []
     for number, one in enumerate(runs, 1):
         title = one.name if len(runs) == 1 else f"{number}/{len(runs)} {one.name}{_apart(config, one)}"
         with progress(title, work_of(one).unit) as tell:
-            directories.append(run(one, given.out, force=given.force, tell=tell))
+            directories.append(run(one, given.out, force=given.force, tell=tell, saved=saved))
     console = Console(highlight=False)
     for one, directory in zip(runs, directories):
         report.summary(report.load(directory)).to_terminal(console)
@@ -138,6 +139,11 @@ def _parser(groups: list[_Group]) -> Parser:
         "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]"
     )
     parser.add_argument("--force", action="store_true", help="run anew what is finished")
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write TensorBoard's event files, too, to RUN/tensorboard; of a finished run from its metrics",
+    )
     parser.add_argument("-s", "--seed", metavar="N", help="one seed, the same as --seeds N-N; -s for short")
     parser.add_settings("run", [Flag((name,), name, setting) for name, setting in RUN_SETTINGS.items()])
     for heading, flags in groups:

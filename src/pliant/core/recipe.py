@@ -36,7 +36,6 @@ class Measure:
         within: the number taken of a block: its mean, or its maximum.
         factor: what the numbers are multiplied by: 100 for percent.
         decimals: digits behind the point, in tables.
-        until: the step up to which it is shown; `None`: to the end of the run.
     """
 
     metric: str
@@ -46,7 +45,6 @@ class Measure:
     within: Literal["mean", "max"] = "mean"
     factor: float = 1.0
     decimals: int = 2
-    until: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

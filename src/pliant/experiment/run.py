@@ -28,6 +28,7 @@ from .stream_loop import batch_size
 logger = logging.getLogger(__name__)
 
 Tell = Callable[[int, int], None]  # (done, of the whole run), in units of `work_of`, all members together
+Saved = Callable[[Path], None]  # (the run's directory)
 
 
 class Work(NamedTuple):
@@ -64,6 +65,7 @@ def run(
     *,
     force: bool = False,
     tell: Tell = lambda done, total: None,
+    saved: Saved = lambda path: None,
     checkpoint_every: float = 10.0,
 ) -> Path:
     """Runs one configuration (of those that `split` returns), or goes on with it, or finds it finished.
@@ -73,6 +75,7 @@ def run(
         folder: where run directories lie; this one's name comes from the configuration.
         force: run it anew even if there are results.
         tell: is told how far the run is, after every stretch.
+        saved: is called whenever metrics were saved, and once if the run is finished already; nobody else works there.
         checkpoint_every: seconds from one checkpoint to the next, at least; they come between two stretches.
 
     Returns:
@@ -88,8 +91,9 @@ def run(
             store.clear()
         if store.is_finished():
             logger.info("%s is finished already (run it anew with --force)", store.path)
+            saved(store.path)
         else:
-            _advance(config, store, tell, checkpoint_every)
+            _advance(config, store, tell, saved, checkpoint_every)
     return store.path
 
 
@@ -99,7 +103,7 @@ def store_of(config: RunConfig, folder: Path) -> Store:
         return Store(folder / config.name, build(config).steps)
 
 
-def _advance(config: RunConfig, store: Store, tell: Tell, checkpoint_every: float) -> None:
+def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoint_every: float) -> None:
     build_each(config)
     steps = store.steps
     with quietly():
@@ -117,7 +121,7 @@ def _advance(config: RunConfig, store: Store, tell: Tell, checkpoint_every: floa
             logger.info("going on from step %s of %s", f"{step:,}", f"{steps:,}")
             programs.restore(arrays, step)
         seconds_before, started = store.status.get("seconds", 0.0), time.monotonic()
-        saved, saved_at = step, started
+        last_save, saved_at = step, started
         tell(amount * step // steps, amount)
         while step < steps:
             length = min(stretch, steps - step)
@@ -127,8 +131,9 @@ def _advance(config: RunConfig, store: Store, tell: Tell, checkpoint_every: floa
             stop, now = asked(), time.monotonic()
             if stop or step == steps or now - saved_at > checkpoint_every:
                 facts = {"members": len(members), "seconds": round(seconds_before + now - started, 3)}
-                store.save(saved, step, rows.take(), programs.save(), **facts)
-                saved, saved_at = step, time.monotonic()
+                store.save(last_save, step, rows.take(), programs.save(), **facts)
+                saved(store.path)
+                last_save, saved_at = step, time.monotonic()
             if stop and step < steps:
                 raise Interrupted(step)
 

@@ -29,7 +29,7 @@ import orbax.checkpoint as ocp
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import StoreError
+from .errors import ConfigError, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ _PART = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
 
 class Store:
     """One run's directory, as its one writer sees it: everything but `locked` is for whoever holds the lock.
+
+    For others there are `checkpoints` and `read_checkpoint`.
 
     Args:
         path: the directory.
@@ -198,7 +200,7 @@ class Store:
     # -- checkpoints
 
     def _write_checkpoint(self, step: int, state: Sequence[np.ndarray]) -> None:
-        folder = self.path / "checkpoints" / f"{step:012d}"
+        folder = _folder(self.path, step)
         unfinished = folder.with_suffix(".unfinished")
         arrays = {_array_name(i): array for i, array in enumerate(state) if array.size}  # orbax refuses empty arrays
         try:
@@ -230,15 +232,76 @@ class Store:
             raise StoreError(f"cannot write {self.path}: {reason}; what was saved before can still be read") from error
 
 
+def _folder(path: Path, step: int) -> Path:
+    return path / "checkpoints" / f"{step:012d}"
+
+
+def checkpoints(path: Path) -> list[int]:
+    """The steps at which a run has checkpoints, in order; whether or not a process is working there."""
+    folders = (path / "checkpoints").glob("*/")
+    return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
+
+
+def read_checkpoint(
+    path: Path, like: Sequence[jax.ShapeDtypeStruct], step: int | None = None
+) -> tuple[int, list[np.ndarray]]:
+    """Reads a checkpoint and changes nothing; another process may be working on the run.
+
+    Args:
+        path: the run's directory.
+        like: shapes and types that the state must have.
+        step: which; `None`: the newest good one.
+
+    Returns:
+        The steps before it, and the state.
+
+    Raises:
+        ConfigError: if there is none at `step`.
+        StoreError: if there is no good one, or it holds another kind of state.
+    """
+    damaged: set[int] = set()
+    while True:
+        there = checkpoints(path)
+        if not there:
+            raise StoreError(f"{path} has no checkpoint yet; wait for its first, or go on with pliant run {path}")
+        if step is not None and step not in there:
+            raise ConfigError(f"step={step}: {path} has no such checkpoint; there are: {', '.join(map(str, there))}")
+        left = [other for other in there if other not in damaged and step in (None, other)]
+        if not left:
+            raise StoreError(f"{path} has no good checkpoint; pliant run {path} makes it anew")
+        newest, folder = left[-1], _folder(path, left[-1])
+        try:
+            damage = _damage(folder)
+            if damage is None:
+                return newest, _read_checkpoint(folder, like)
+        except (OSError, ValueError) as error:
+            damage = str(error)
+        if newest not in checkpoints(path)[-_KEEP:]:
+            continue  # it is not damaged: the run has gone on, and is deleting it
+        if step is not None:
+            raise StoreError(f"checkpoint {folder} is damaged ({damage}); without a step the newest good one is taken")
+        _say_damaged(folder, damage)
+        damaged.add(newest)
+
+
 def _is_whole(checkpoint: Path) -> bool:
     """Whether the files of a checkpoint are those that were written; says so if not."""
+    damage = _damage(checkpoint)
+    if damage is not None:
+        _say_damaged(checkpoint, damage)
+    return damage is None
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """The first file of a checkpoint that is not as it was written; `None` if all are."""
     digests, manifest = _digests(checkpoint), _read_json(checkpoint / _MANIFEST)
-    if digests == manifest:
-        return True
-    damaged = [name for name in sorted({*digests, *manifest}) if digests.get(name) != manifest.get(name)]
-    what = damaged[0] if manifest else _MANIFEST
-    logger.warning("checkpoint %s is damaged (%s): falling back to the one before", checkpoint, what)
-    return False
+    if not manifest:
+        return _MANIFEST
+    return next((name for name in sorted({*digests, *manifest}) if digests.get(name) != manifest.get(name)), None)
+
+
+def _say_damaged(checkpoint: Path, damage: str) -> None:
+    logger.warning("checkpoint %s is damaged (%s): falling back to the one before", checkpoint, damage)
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:

@@ -3,11 +3,12 @@
 import copy
 from typing import Any
 
-from pliant.core.recipe import Line, Panel, Recipe
+from pliant.core.recipe import Line, Measure, Panel, Recipe
 from pliant.presets.slowly_changing_regression import ACTIVATIONS, PRESETS
 
 _BIN = 20_000
 _LAST = 980_000
+_ERROR = Measure("loss", "squared error", _BIN)
 
 # Read off the figure that the authors publish with their code: 100 runs, bins of 20,000 examples; to about 0.005, its
 # standard errors being 0.03 to 0.05.
@@ -43,23 +44,20 @@ _NOTES = (
 )
 
 
-def make(full: bool = False, seeds: str | None = None, scale: float = 1.0) -> Recipe:
+def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
     """The figure for ReLU networks; or all figures.
 
     Args:
         full: every configuration that was published (seven activations, SGD and Adam; L2, shrink-and-perturb and
             continual backprop with all their strengths; one bit flipping at a time), 100 seeds.
         seeds: other seeds than the recipe's, which are 30, or 100 for `full`.
-        scale: fraction of the published length of the runs.
+        scale: fraction of the published length of the runs; 1 by default.
     """
-    sized = {name: _sized(preset, seeds or ("100" if full else "30"), scale) for name, preset in PRESETS.items()}
+    sized = {name: _sized(preset, seeds or ("100" if full else "30"), scale or 1.0) for name, preset in PRESETS.items()}
     panels = _full(sized) if full else {"regression": _short(sized)}
     return Recipe(
         title="Slowly-changing regression",
-        metric="loss",
         x_label="examples",
-        y_label="squared error",
-        bin=_BIN,
         panels=panels,
         notes=_NOTES if not full else _NOTES[:1],
     )
@@ -106,8 +104,8 @@ def _short(presets: dict[str, Any]) -> tuple[Panel, ...]:
         for label, preset, name, value, simulated in methods
     ]
     return (
-        Panel("Backpropagation loses plasticity", (*backprop, linear), (0.4, 1.5)),
-        Panel("Methods that keep it, step size 0.01", (backprop[0], *lines, linear), (0.4, 1.5)),
+        Panel("Backpropagation loses plasticity", _ERROR, (*backprop, linear), (0.4, 1.5)),
+        Panel("Methods that keep it, step size 0.01", _ERROR, (backprop[0], *lines, linear), (0.4, 1.5)),
     )
 
 
@@ -130,7 +128,7 @@ def _for_all_activations(presets: dict[str, Any], kind: str, optimizer: str) -> 
             lines = tuple(_backprop(presets, activation, s, optimizer) for s in (0.01, 0.003, 0.001))
         else:
             lines = _strengths(presets, kind, activation, optimizer)
-        panels.append(Panel(f"{title}, {activation}, {optimizer}", (*lines, linear)))
+        panels.append(Panel(f"{title}, {activation}, {optimizer}", _ERROR, (*lines, linear)))
     return tuple(panels)
 
 
@@ -149,7 +147,7 @@ def _five_million(presets: dict[str, Any], optimizer: str) -> Panel:
     # The preset sweeps the activations, each of which is a program of its own: a line takes one.
     lines = [Line(a, {**preset, "problem": {**preset["problem"], "activation": a}, "sweep": {}}) for a in ACTIVATIONS]
     linear = Line("linear 0.003", presets[f"{optimizer}/bp/linear_1"])
-    return Panel(f"backprop, step size 0.001, {optimizer}", (*lines, linear))
+    return Panel(f"backprop, step size 0.001, {optimizer}", _ERROR, (*lines, linear))
 
 
 def _one_bit_flips(presets: dict[str, Any]) -> tuple[Panel, ...]:
@@ -159,5 +157,5 @@ def _one_bit_flips(presets: dict[str, Any]) -> tuple[Panel, ...]:
         lines = tuple(
             Line(f"backprop {s:g}", preset, {"agent.step_size": s}) for s in preset["sweep"]["agent.step_size"]
         )
-        panels.append(Panel(f"one bit flips, {activation}", lines))
+        panels.append(Panel(f"one bit flips, {activation}", _ERROR, lines))
     return tuple(panels)

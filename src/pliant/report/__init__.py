@@ -9,6 +9,7 @@ from .load import DamagedRunError as DamagedRunError
 from .load import Run as Run
 from .load import load as load
 from .statistics import Estimate as Estimate
+from .statistics import bin_maxima as bin_maxima
 from .statistics import bin_means as bin_means
 from .statistics import bootstrap_interval as bootstrap_interval
 from .statistics import interquartile_mean as interquartile_mean
@@ -18,4 +19,5 @@ from .summary import summary as summary
 from .tables import Cell as Cell
 from .tables import Table as Table
 from .tables import format_cell as format_cell
+from .tensorboard import tensorboard as tensorboard
 from .write import write as write

@@ -17,11 +17,25 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
 from .load import Run
-from .statistics import Statistic, bin_means, bootstrap_interval, interquartile_mean, standard_error_interval
+from .statistics import (
+    Statistic,
+    bin_maxima,
+    bin_means,
+    bootstrap_interval,
+    interquartile_mean,
+    standard_error_interval,
+)
 
 # Okabe and Ito's colours, which every common kind of colour vision tells apart, without the yellow that white swallows.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STATISTICS: dict[str, Statistic] = {"mean": np.mean, "iqm": interquartile_mean}
+_IN_BLOCKS = {"mean": bin_means, "max": bin_maxima}
+_CHOICES = {
+    "statistic": tuple(_STATISTICS),
+    "band": ("bootstrap", "standard_error"),
+    "edge": ("left", "right"),
+    "within": tuple(_IN_BLOCKS),
+}
 _TICKS = [1, 2, 2.5, 5, 10]
 _COLUMN = 3.4  # inches, the width of a column of a paper with two
 _HEIGHT = 2.2  # inches, of a panel with its labels
@@ -128,8 +142,10 @@ def curves_of(
     bin: int | None = None,
     statistic: Literal["mean", "iqm"] = "mean",
     band: Literal["bootstrap", "standard_error"] = "bootstrap",
-    group: str = "",
+    group: str | Sequence[str] = "",
     label: str = "",
+    edge: Literal["left", "right"] = "left",
+    within: Literal["mean", "max"] = "mean",
 ) -> list[Curve]:
     """The curves of a metric: one for each value of the swept settings.
 
@@ -138,13 +154,15 @@ def curves_of(
         metric: which metric.
         by: the settings that tell curves apart; those left out are averaged over together with the seeds. By default
             all swept settings.
-        bin: width of the blocks of steps whose means are taken first, member by member, and stand at the left edge of
-            their block. `None`: every recorded step is a point.
+        bin: width of the blocks of steps whose means are taken first, member by member. A member without a row in a
+            block has no value there. `None`: every recorded step is a point.
         statistic: over members: `"mean"`, or `"iqm"`, the interquartile mean.
         band: the 95 % bootstrap interval, or one standard error of the mean to either side.
-        group: which group of units the metric is of; `""`: the whole network.
+        group: which group of units the metric is of; `""`: the whole network. Of several, the mean at each step.
         label: what stands before the settings in the legend. By default nothing, and the run's name if no setting was
             swept.
+        edge: of its block, at which a mean stands: where the block begins, or where it ends.
+        within: what is taken of each block: its mean or its maximum.
 
     Returns:
         The curves, ordered by their settings. A member that diverged is left out from then on, and counted.
@@ -152,10 +170,9 @@ def curves_of(
     Raises:
         ValueError: if the run has no such metric, group or setting, or the bin is wider than the run.
     """
-    if statistic not in _STATISTICS:
-        raise ValueError(f"statistic={statistic!r} is not known; write one of: {', '.join(_STATISTICS)}")
-    if band not in ("bootstrap", "standard_error"):
-        raise ValueError(f"band={band!r} is not known; write 'bootstrap' or 'standard_error'")
+    for name, given in {"statistic": statistic, "band": band, "edge": edge, "within": within}.items():
+        if given not in _CHOICES[name]:
+            raise ValueError(f"{name}={given!r} is not known; write one of: {', '.join(_CHOICES[name])}")
     if band == "standard_error" and statistic != "mean":
         raise ValueError(f"a standard error is one of the mean, not of {statistic!r}; write band='bootstrap'")
     by = run.settings if by is None else tuple(by)
@@ -164,11 +181,14 @@ def curves_of(
         raise ValueError(f"{unknown[0]!r} was not swept in this run; it swept: {', '.join(run.settings) or 'nothing'}")
     if bin is not None and not 1 <= bin <= run.last_step:
         raise ValueError(f"bin={bin} does not fit a run of {run.last_step} steps; write a width from 1 to that")
-    rows = _rows_of(run, metric, group)
+    rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
 
     curves = []
     for key, chosen in _split(rows, by):
-        x, values = _by_member(chosen, run, bin)
+        members = _members(run, key)
+        x, values = _by_member(chosen, run, bin, within)
+        if bin is not None and edge == "right":
+            x = x + bin
         if band == "bootstrap":
             estimate = bootstrap_interval(values, _STATISTICS[statistic])
         else:
@@ -182,23 +202,29 @@ def curves_of(
                 np.asarray(estimate.low),
                 np.asarray(estimate.high),
                 np.asarray(estimate.members),
-                diverged=_diverged(run, key),
-                total=values.shape[0],
+                diverged=int(members["diverged"].notna().sum()),
+                total=len(members),
             )
         )
     return curves
 
 
-def _rows_of(run: Run, metric: str, group: str) -> pd.DataFrame:
+def _rows_of(run: Run, metric: str, groups: tuple[str, ...]) -> pd.DataFrame:
     of_metric = run.metrics.loc[run.metrics["metric"] == metric]
     if of_metric.empty:
         recorded = ", ".join(sorted(run.metrics["metric"].unique())) or "nothing yet"
         raise ValueError(f"the run has no metric {metric!r}; it recorded: {recorded}")
-    rows = of_metric.loc[of_metric["group"] == group]
-    if rows.empty:
-        groups = ", ".join(repr(name) for name in sorted(of_metric["group"].unique()))
-        raise ValueError(f"the run has no {metric!r} of the group {group!r}; write group= one of: {groups}")
-    return rows
+    known = sorted(of_metric["group"].unique())
+    for group in groups:
+        if group not in known:
+            raise ValueError(
+                f"the run has no {metric!r} of the group {group!r}; write group= one of: {', '.join(map(repr, known))}"
+            )
+    rows = of_metric.loc[of_metric["group"].isin(groups)]
+    if len(groups) == 1:
+        return rows
+    sums = rows.groupby(["seed", *run.settings, "step"])["value"].sum(min_count=len(groups))  # NaN if one of them is
+    return (sums / len(groups)).reset_index()
 
 
 def _split(rows: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, float], pd.DataFrame]]:
@@ -207,25 +233,28 @@ def _split(rows: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, float]
     return [(dict(zip(by, key, strict=True)), chosen) for key, chosen in rows.groupby(list(by))]
 
 
-def _by_member(rows: pd.DataFrame, run: Run, bin: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _by_member(
+    rows: pd.DataFrame, run: Run, bin: int | None, within: Literal["mean", "max"]
+) -> tuple[np.ndarray, np.ndarray]:
     """`(points,)` steps and `(members, points)` values, NaN where a member has none."""
     member = rows.groupby(["seed", *run.settings]).ngroup().to_numpy()  # (rows,)
     steps, values = rows["step"].to_numpy(), rows["value"].to_numpy()
     members = range(member.max() + 1)
     if bin is not None:
-        binned = [bin_means(steps[member == m], values[member == m], bin, run.last_step) for m in members]
-        return binned[0][0], np.stack([means for _, means in binned])
+        in_blocks = _IN_BLOCKS[within]
+        binned = [in_blocks(steps[member == m], values[member == m], bin, run.last_step) for m in members]
+        return binned[0][0], np.stack([values for _, values in binned])
     x, at = np.unique(steps, return_inverse=True)
     table = np.full((len(members), x.size), np.nan)
     table[member, at] = values
     return x, table
 
 
-def _diverged(run: Run, key: dict[str, float]) -> int:
-    rows = run.metrics.loc[run.metrics["metric"] == "diverged"]
+def _members(run: Run, key: dict[str, float]) -> pd.DataFrame:
+    members = run.members
     for setting, value in key.items():
-        rows = rows.loc[rows[setting] == value]
-    return len(rows)
+        members = members.loc[members[setting] == value]
+    return members
 
 
 def plot(

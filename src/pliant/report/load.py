@@ -11,14 +11,16 @@ SHA-256, so a part that was cut short, edited, renamed or lost is noticed.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +35,15 @@ class DamagedRunError(ValueError):
     """A file of a run directory is missing, cut short or edited."""
 
 
+class Part(NamedTuple):
+    """A file of metrics, as its name tells: the rows of the steps first < step <= last."""
+
+    file: Path
+    first: int
+    last: int
+    digest: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What a run directory holds.
@@ -41,9 +52,10 @@ class Run:
         config: the whole configuration, a nested mapping.
         environment: versions, git revision, command and machine.
         status: `state` (`"running"` or `"finished"`), `step` and `steps`.
-        metrics: one row a measurement, in the columns `seed`, one for each swept setting (`agent.step_size`), `step`
-            (from 1), `metric`, `group` (`""`: the whole network; both are categories) and `value`. A member that
-            diverged has NaN values from then on, and one row of the metric `diverged` whose value is the step.
+        metrics: one row a measurement, or an episode at the step where it ended, in the columns `seed`, one for each
+            swept setting (`agent.step_size`), `step` (from 1), `metric`, `group` (`""`: the whole network; both are
+            categories) and `value`. A member that diverged has NaN values from then on, no episodes, and one row of
+            the metric `diverged` whose value is the step.
         name: the name of the directory.
     """
 
@@ -66,6 +78,26 @@ class Run:
             setting: (end if ends.count(end) == 1 else setting).replace("_", " ")
             for setting, end in zip(self.settings, ends, strict=True)
         }
+
+    @functools.cached_property
+    def members(self) -> pd.DataFrame:
+        """The members, by `seed` and a column for each swept setting, and the step at which they `diverged` or NaN."""
+        keys = ["seed", *self.settings]
+        ends = self.metrics.loc[self.metrics["metric"] == "diverged", [*keys, "value"]]
+        everyone = self.metrics.drop_duplicates(keys).sort_values(by=keys)[keys]
+        return everyone.merge(ends.rename(columns={"value": "diverged"}), how="left", on=keys)
+
+    @functools.cached_property
+    def of_episodes(self) -> tuple[str, ...]:
+        """The metrics with a row for each episode, the return first; none if the run had no episodes."""
+        metrics = self.metrics
+        ended = metrics.loc[metrics["metric"] == "return", "step"].to_numpy()
+        if not ended.size:
+            return ()
+        counts = metrics["metric"].value_counts()
+        others = (name for name in counts.index if name != "return" and counts[name] == ended.size)
+        same = (name for name in others if np.array_equal(metrics.loc[metrics["metric"] == name, "step"], ended))
+        return ("return", *sorted(same))
 
     @property
     def last_step(self) -> int:
@@ -97,7 +129,7 @@ def load(path: str | os.PathLike[str]) -> Run:
         config=_read(directory / "config.yaml", yaml.safe_load),
         environment=_read(directory / "environment.json", json.loads),
         status=status,
-        metrics=_read_metrics(directory / "metrics", status["step"]),
+        metrics=_read_metrics(directory, status["step"]),
         name=directory.resolve().name,
     )
 
@@ -123,9 +155,14 @@ def _read(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     return content
 
 
-def _read_metrics(directory: Path, step: int) -> pd.DataFrame:
-    """The rows of all parts, after a check that the parts are whole and follow one another up to `step`."""
-    parts = []
+def parts_of(run_dir: Path) -> list[Part]:
+    """The parts of a run's metrics by their names, which follow one another; nothing is read.
+
+    Raises:
+        DamagedRunError: if one is missing or was renamed.
+    """
+    directory = run_dir / "metrics"
+    parts: list[Part] = []
     reached = 0
     # A file under another ending is one that a killed run had not finished writing.
     for file in sorted(directory.glob("*.parquet")):
@@ -137,8 +174,16 @@ def _read_metrics(directory: Path, step: int) -> pd.DataFrame:
             raise DamagedRunError(f"{directory} lacks the part of steps {reached} to {first}, before {file}; {_REPAIR}")
         if first < reached or last <= first:
             raise DamagedRunError(f"{file} overlaps the part before it, which ends at step {reached}; {_REPAIR}")
-        parts.append(_read_part(file, first, last, name[3]))
+        parts.append(Part(file, first, last, name[3]))
         reached = last
+    return parts
+
+
+def _read_metrics(run_dir: Path, step: int) -> pd.DataFrame:
+    """The rows of all parts, after a check that the parts are whole and follow one another up to `step`."""
+    found, directory = parts_of(run_dir), run_dir / "metrics"
+    parts = [read_part(part) for part in found]
+    reached = found[-1].last if found else 0
     if reached < step:
         raise DamagedRunError(f"{directory} lacks the part of steps {reached} to {step}; {_REPAIR}")
 
@@ -154,7 +199,13 @@ def _read_metrics(directory: Path, step: int) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def _read_part(file: Path, first: int, last: int, digest: str) -> pa.Table:
+def read_part(part: Part) -> pa.Table:
+    """The rows of one part.
+
+    Raises:
+        DamagedRunError: if the file is not what it was when it was written.
+    """
+    file, first, last, digest = part
     content = file.read_bytes()
     found = hashlib.sha256(content).hexdigest()[:16]
     if found != digest:
@@ -162,17 +213,17 @@ def _read_part(file: Path, first: int, last: int, digest: str) -> pa.Table:
             f"{file} is damaged, it was cut short or edited: its SHA-256 begins with {found}, not {digest}; {_REPAIR}"
         )
     try:
-        part = pq.read_table(pa.BufferReader(content))
-        schema = pa.schema([(name, _COLUMNS.get(name, pa.float64())) for name in part.column_names])
-        part = part.cast(schema)
+        table = pq.read_table(pa.BufferReader(content))
+        schema = pa.schema([(name, _COLUMNS.get(name, pa.float64())) for name in table.column_names])
+        table = table.cast(schema)
     except pa.ArrowException as error:
         raise DamagedRunError(f"{file} is no table of metrics ({error}); {_REPAIR}") from None
-    missing = [name for name in _COLUMNS if name not in part.column_names]
+    missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise DamagedRunError(f"{file} has no column {missing[0]!r}; {_REPAIR}")
-    steps = part["step"].to_numpy()
+    steps = table["step"].to_numpy()
     if steps.size and not (first < steps.min() and steps.max() <= last):
         raise DamagedRunError(
             f"{file} holds steps {steps.min()} to {steps.max()}, which its name denies, it was renamed; {_REPAIR}"
         )
-    return part
+    return table

@@ -47,26 +47,43 @@ def bin_means(
     Raises:
         ValueError: if the width is below 1, a step is below 1, or the lengths differ.
     """
+    edges, block_of, rows = _blocks("bin_means", steps, values, width, last)
+    count = np.bincount(block_of, minlength=edges.size)  # (blocks,)
+    flat = rows.reshape(math.prod(rows.shape[:-1]), block_of.size)
+    sums = np.array([np.bincount(block_of, row, minlength=edges.size) for row in flat])
+    with np.errstate(invalid="ignore"):  # 0 / 0 in an empty block is the NaN that it shall be
+        return edges, sums.reshape(*rows.shape[:-1], edges.size) / count
+
+
+def bin_maxima(
+    steps: ArrayLike, values: ArrayLike, width: int, last: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maxima of the same blocks as those of `bin_means`, which see: where the rare large values are what counts."""
+    edges, block_of, rows = _blocks("bin_maxima", steps, values, width, last)
+    maxima = np.full((*rows.shape[:-1], edges.size), -np.inf)
+    with np.errstate(invalid="ignore"):  # NaN wins
+        np.maximum.at(maxima, (..., block_of), rows)
+    maxima[..., np.bincount(block_of, minlength=edges.size) == 0] = np.nan
+    return edges, maxima
+
+
+def _blocks(
+    caller: str, steps: ArrayLike, values: ArrayLike, width: int, last: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Left edges `(blocks,)`; of the rows in whole blocks, the number of their block `(kept,)` and `(..., kept)`."""
     steps, values = np.asarray(steps, np.int64), np.asarray(values, float)
     if width < 1:
-        raise ValueError(f"bin_means got width={width}; a block is at least 1 step wide")
+        raise ValueError(f"{caller} got width={width}; a block is at least 1 step wide")
     if steps.ndim != 1 or values.shape[-1:] != steps.shape:
-        raise ValueError(f"bin_means got steps {steps.shape} and values {values.shape}; write (rows,) and (..., rows)")
+        raise ValueError(f"{caller} got steps {steps.shape} and values {values.shape}; write (rows,) and (..., rows)")
     if steps.size and steps.min() < 1:
-        raise ValueError(f"bin_means got step {steps.min()}; steps are counted from 1")
+        raise ValueError(f"{caller} got step {steps.min()}; steps are counted from 1")
     if last is None:
         last = int(steps.max(initial=0))
-
     blocks = last // width
     block_of = (steps - 1) // width
     whole = block_of < blocks
-    count = np.bincount(block_of[whole], minlength=blocks)  # (blocks,)
-    leading = values.shape[:-1]
-    rows = values[..., whole].reshape(math.prod(leading), whole.sum())
-    sums = np.array([np.bincount(block_of[whole], row, minlength=blocks) for row in rows])
-    with np.errstate(invalid="ignore"):  # 0 / 0 in an empty block is the NaN that it shall be
-        means = sums.reshape(*leading, blocks) / count
-    return np.arange(blocks) * width, means
+    return np.arange(blocks) * width, block_of[whole], values[..., whole]
 
 
 def interquartile_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:

@@ -1,21 +1,29 @@
 """What a run came to, as one table."""
 
+import numpy as np
 import pandas as pd
 
 from .load import Run
 from .statistics import bootstrap_interval, interquartile_mean
 from .tables import Cell, Table
 
+_PART = 0.1  # of a run with episodes, at either end of it
+
 
 def summary(run: Run) -> Table:
-    """The last value of each metric: interquartile mean and 95 % bootstrap interval over seeds.
+    """What each metric came to: interquartile mean and 95 % bootstrap interval over seeds.
+
+    Of a run without episodes it is the last value of each seed. Of a run with episodes, single ones of which say
+    little, it is the mean over the first and over the last tenth of the run; a seed without a row there counts with the
+    first or the last that it has.
 
     Args:
         run: the run, finished or not.
 
     Returns:
         A table with one row for each metric, group of units (none: the whole network) and value of the swept
-        settings. `seeds` is the number of those that the value rests on; seeds that diverged are `left out`.
+        settings; what is of episodes comes first. `seeds` is the number of those that the last column rests on; seeds
+        that diverged are `left out`.
 
     Raises:
         ValueError: if the run has not recorded anything yet.
@@ -23,32 +31,60 @@ def summary(run: Run) -> Table:
     metrics = run.metrics.loc[run.metrics["metric"] != "diverged"]
     if metrics.empty:
         raise ValueError(f"run {run.name} has not recorded any metric yet; wait for its first part")
-    grouped = metrics.groupby(["metric", "group", *run.settings], observed=True)
+    of_episodes = run.of_episodes
     with_groups = bool((metrics["group"] != "").any())
+    grouped = metrics.groupby(["metric", "group", *run.settings], observed=True)
+    cells = [(tuple(key), cell) for key, cell in grouped]
+    place = {metric: index for index, metric in enumerate(of_episodes)}
+    cells.sort(key=lambda item: place.get(item[0][0], len(place)))
     rows: list[list[Cell]] = []
-    for key, cell in grouped:
-        metric, group, *settings = tuple(key)
-        last = cell.sort_values("step").groupby("seed")["value"].last(skipna=False)
-        estimate = bootstrap_interval(last, interquartile_mean)
+    for (metric, group, *settings), cell in cells:
         names = [metric, *([group] if with_groups else []), *settings]
-        seeds = int(estimate.members)
-        rows.append([*names, int(cell["step"].max()), estimate, seeds, len(last) - seeds])
+        diverged = _seeds(run, settings)
+        values = _first_and_last(cell, run.last_step) if of_episodes else [_last(cell)]
+        values = [value.reindex(diverged.index) for value in values]
+        if metric in of_episodes:  # a seed that diverged has no episodes from then on, not even NaN
+            values[-1] = values[-1].where(diverged.isna())
+        estimates = [bootstrap_interval(value, interquartile_mean) for value in values]
+        seeds = int(estimates[-1].members)
+        rows.append([*names, int(cell["step"].max()), *estimates, seeds, len(diverged) - seeds])
     columns = [
         "metric",
         *(["group"] if with_groups else []),
         *run.short_names.values(),
         "step",
-        "last value",
+        *(["first tenth", "last tenth"] if of_episodes else ["last value"]),
         "seeds",
         "left out",
     ]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return Table(run.name, columns, rows, _notes(run))
+    return Table(run.name, columns, rows, _notes(run, bool(of_episodes)))
 
 
-def _notes(run: Run) -> list[str]:
-    notes = ["Last value: interquartile mean over seeds [95 % bootstrap interval]."]
+def _seeds(run: Run, settings: list[float]) -> pd.Series:
+    """Of the members with these settings, by seed, the step at which they diverged: NaN if they did not."""
+    members = run.members
+    for setting, value in zip(run.settings, settings, strict=True):
+        members = members.loc[members[setting] == value]
+    return members.set_index("seed")["diverged"]
+
+
+def _last(cell: pd.DataFrame) -> pd.Series:
+    return cell.sort_values("step").groupby("seed")["value"].last(skipna=False)
+
+
+def _first_and_last(cell: pd.DataFrame, last_step: int) -> list[pd.Series]:
+    step = cell["step"]
+    by_seed = step.groupby(cell["seed"])
+    first = cell.loc[step <= np.maximum(by_seed.transform("min"), _PART * last_step)]
+    last = cell.loc[step > np.minimum(by_seed.transform("max") - 1, (1 - _PART) * last_step)]
+    return [part.groupby("seed")["value"].agg(lambda values: values.mean(skipna=False)) for part in (first, last)]
+
+
+def _notes(run: Run, has_episodes: bool) -> list[str]:
+    what = "First and last tenth of the run: the mean there," if has_episodes else "Last value:"
+    notes = [f"{what} interquartile mean over seeds [95 % bootstrap interval]."]
     if run.status.get("state") != "finished":
         notes.append(f"Unfinished: step {run.last_step} of {run.status.get('steps', '?')}.")
     diverged = run.metrics.loc[run.metrics["metric"] == "diverged"]
@@ -59,9 +95,9 @@ def _notes(run: Run) -> list[str]:
 
 def _describe(diverged: pd.DataFrame, run: Run) -> str:
     if not run.settings:
-        return f"{len(diverged)}, the first at step {int(diverged['step'].min())}"
+        return f"{len(diverged)}, the first at step {int(diverged['value'].min())}"
     cells = []
     for key, rows in diverged.groupby(list(run.settings)):
         setting = ", ".join(f"{name} {value:g}" for name, value in zip(run.short_names.values(), key, strict=True))
-        cells.append(f"{len(rows)} of {setting} (the first at step {int(rows['step'].min())})")
+        cells.append(f"{len(rows)} of {setting} (the first at step {int(rows['value'].min())})")
     return "; ".join(cells)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -48,7 +49,7 @@ class Table:
                 )
 
     def to_terminal(self, console: Console | None = None) -> None:
-        """Prints the table, fitted to the width of the terminal."""
+        """Prints the table, fitted to the width of the terminal as far as that breaks no number and no word."""
         console = console or Console()
         table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         for index, column in enumerate(self.columns):
@@ -56,15 +57,26 @@ class Table:
             # A column of numbers never breaks within a number; its head may take two lines, to leave room for others.
             narrow = numeric and max(len(format_cell(row[index])) for row in self.rows) < len(column)
             head = Text(column.replace(" ", "\n") if narrow else column)
-            table.add_column(head, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+            table.add_column(head, justify="right" if numeric else "left", no_wrap=numeric)
         for row in self.rows:
             table.add_row(*(Text(format_cell(cell)) for cell in row))  # a Text, so that rich takes no [..] for a style
+        if self._width(console, table) > console.width:
+            for index, column in enumerate(table.columns):
+                if not column.no_wrap:
+                    texts = [self.columns[index], *(format_cell(row[index]) for row in self.rows)]
+                    column.width = max(len(word) for text in texts for word in text.split())
+            table.width = self._width(console, table)
         console.print(Text(self.title, style="bold"))
         console.print()
-        console.print(table)
+        console.print(table, crop=False)
         console.print()
         for note in self.notes:
             console.print(Text(note))
+
+    @staticmethod
+    def _width(console: Console, table: RichTable) -> int:
+        """What the table takes if it has all the room that it asks for."""
+        return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
     def to_markdown(self) -> str:
         """The table in Markdown, aligned so that it also reads well as plain text."""

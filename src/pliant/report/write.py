@@ -5,12 +5,15 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from .curves import Curve, Panel, curves_of, plot
 from .load import Run, load
 from .summary import summary
 from .tables import Table
 
 _POINTS = 100  # of a curve, at the most about twice as many: more than a column of a paper can show
+_FEWEST_POINTS = 20  # of a curve of episodes
 
 
 def write(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
@@ -53,9 +56,17 @@ def write(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> P
 
 
 def _bin(run: Run, metric: str) -> int | None:
-    """A point for each recorded step, unless these are too many to see: then blocks of so many steps."""
-    steps = set(run.metrics.loc[run.metrics["metric"] == metric, "step"])
-    return _nice(run.last_step / _POINTS) if len(steps) > 2 * _POINTS else None
+    """A point for each recorded step, unless these are too many to see: then blocks of so many steps.
+
+    Episodes, which end at other steps for each seed, are always in blocks; wide enough for one of every seed, if that
+    leaves a curve.
+    """
+    rows = run.metrics.loc[run.metrics["metric"] == metric]
+    if metric in run.of_episodes:
+        longest = rows.sort_values("step").groupby(["seed", *run.settings])["step"].diff().max()
+        width = max(run.last_step / _POINTS, min(np.nan_to_num(longest), run.last_step / _FEWEST_POINTS))
+        return min(_nice(width), run.last_step)
+    return _nice(run.last_step / _POINTS) if rows["step"].nunique() > 2 * _POINTS else None
 
 
 def _panels(run: Run, metric: str, bin: int | None) -> tuple[list[str], list[Panel]]:

@@ -1,0 +1,109 @@
+"""Episodes of trained agents, as a table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from pliant.core.problem import Arena, HostArena
+
+from .build import problem_of
+from .errors import ConfigError
+from .playing import Step, on_device, on_host, open_host
+from .run import Tell
+from .trained import Trained
+
+Policy: TypeAlias = Literal["greedy", "sampled"]
+
+_COLUMNS = ("return", "length", "terminated", "truncated")  # the first of those that say what an episode came to
+
+
+def evaluate(
+    trained: Trained,
+    *,
+    episodes: int = 10,
+    policies: Sequence[Policy] = ("greedy", "sampled"),
+    entropy: int = 0,
+    tell: Tell = lambda done, total: None,
+) -> pd.DataFrame:
+    """Lets agents act without learning, until each has played as many episodes as are asked for.
+
+    Which episodes count is settled before they are played, so that short ones do not come in more often for being over
+    sooner: episode 1 is the first of a member's first environment, 2 the first of its second, and so on; when all have
+    had their first come the second ones. What an environment plays beyond is dropped.
+
+    Args:
+        trained: who acts. Environments outside of the device go on from what the run saved of them.
+        episodes: of each member under each policy, at least 1.
+        policies: how to act: `"greedy"` takes the most probable actions, `"sampled"` random ones as in training.
+        entropy: what environments and random actions come from, beside the seeds; from 0 to 2**32 - 1.
+        tell: is told how many episodes are over, of all.
+
+    Returns:
+        One row an episode: `seed`, the swept settings, `policy`, `episode` (from 1), `return`, `length`, `terminated`,
+        `truncated`, and what else the arena tells of an episode at its end.
+
+    Raises:
+        ConfigError: if there are no episodes to play, or nobody to play them.
+    """
+    members = len(trained.members)
+    if episodes < 1 or not members:
+        raise ConfigError(f"episodes={episodes} of {members} members: there is nothing to play; write 1 or more")
+    arena = problem_of(trained.config)
+    each = members * episodes
+    tables = []
+    for index, policy in enumerate(policies):
+
+        def told(done: int, before: int = index * each) -> None:
+            tell(before + done, len(policies) * each)
+
+        with closing(_steps(trained, arena, policy == "greedy", entropy)) as steps:
+            facts = _first(episodes, steps, (members, arena.environments), told)
+        tables.append(_table(trained, policy, facts))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _steps(trained: Trained, arena: Arena | HostArena, greedy: bool, entropy: int) -> Iterator[Step]:
+    if isinstance(arena, HostArena):
+        with closing(open_host(trained, arena.open, entropy)) as host:
+            yield from on_host(trained, host, host.reset(), greedy=greedy, entropy=entropy)
+    else:
+        yield from on_device(trained, greedy=greedy, entropy=entropy)
+
+
+def _first(
+    episodes: int, steps: Iterator[Step], shape: tuple[int, int], tell: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    """What is told of each member's first episodes, `(members, episodes)` each; `shape` is (members, environments)."""
+    members, environments = shape
+    facts: dict[str, np.ndarray] = {}
+    number = np.broadcast_to(np.arange(environments), shape)  # of the episodes in flight, from 0
+    done = 0
+    tell(done)
+    for ended, episode in steps:
+        member, environment = np.nonzero(ended & (number < episodes))
+        for name, values in episode.items():
+            of_all = facts.setdefault(name, np.zeros((members, episodes), values.dtype))
+            of_all[member, number[member, environment]] = values[member, environment]
+        number = number + environments * ended
+        if len(member):
+            done += len(member)
+            tell(done)
+        if done == members * episodes:
+            break
+    return facts
+
+
+def _table(trained: Trained, policy: Policy, facts: dict[str, np.ndarray]) -> pd.DataFrame:
+    members, episodes = facts["return"].shape
+    who = {"seed": trained.members.seeds, **trained.members.swept}
+    return pd.DataFrame(
+        {
+            **{name: np.repeat(values, episodes) for name, values in who.items()},
+            "policy": policy,
+            "episode": np.tile(np.arange(1, episodes + 1), members),
+            **{name: facts[name].reshape(-1) for name in dict.fromkeys((*_COLUMNS, *facts))},
+        }
+    )

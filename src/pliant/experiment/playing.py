@@ -1,0 +1,155 @@
+"""Trained agents act, and learn nothing: the same steps as in training, in the two forms of arenas.
+
+What is random here comes from a number of the evaluation's own, `entropy`, and from a member's seed. Members of one
+seed meet the same environments, whatever was swept, at whatever checkpoint, and whether they act greedily or not.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pliant.core.agent import Agent
+from pliant.core.base import Array, Key
+from pliant.core.problem import Host
+
+from .build import build, quietly
+from .parts import Parts
+from .population import Spread, layout
+from .programs import like_key, seed_axis
+from .trained import Trained
+
+# A run splits its seed's key in two, which is to fold in 0 and 1: this number keeps the evaluation's keys apart.
+_NOT_TRAINING = 2**31
+
+_CHUNK = 256  # steps of an arena on the device in one call
+
+AnyHost = TypeVar("AnyHost", bound=Host)
+
+
+class Step(NamedTuple):
+    """What followed an action of all members."""
+
+    ended: np.ndarray  # (members, environments) bool
+    episode: dict[str, np.ndarray]  # (members, environments) each: facts about the episodes, of use where they ended
+
+
+def open_host(trained: Trained, make: Callable[[np.ndarray], AnyHost], entropy: int) -> AnyHost:
+    """Environments outside of the device that take up what the run saved of its own, such as the friction in force."""
+    keys = jax.vmap(lambda seed: jax.random.key_data(_keys(seed, entropy)[0]))(trained.members.seeds)
+    host = make(np.asarray(keys))
+    host.restore(trained.host)
+    return host
+
+
+def on_host(trained: Trained, host: Host, observation: np.ndarray, *, greedy: bool, entropy: int) -> Iterator[Step]:
+    """Steps without end in environments outside of the device.
+
+    Args:
+        trained: who acts.
+        host: their environments, which stay open.
+        observation: what these showed when they were reset.
+        greedy: whether the most probable actions are taken.
+        entropy: what random actions come from.
+    """
+    shape = observation.shape[:2]
+
+    def policy(leaves: list[Array], values: Any) -> Any:
+        return _policy(_parts(trained, values).agent, leaves)
+
+    def act(policy: Any, memory: Any, observation: Array, begins: Array, seed: Array, values: Any, t: Array) -> Any:
+        key = jax.random.fold_in(_keys(seed, entropy)[1], t)
+        agent = _parts(trained, values).agent
+        memory, action, _ = agent.act(policy, memory, observation, begins, key, greedy=greedy)
+        return memory, action
+
+    seeds, values = jax.tree.map(jnp.asarray, trained.members)
+    policies = jax.jit(jax.vmap(policy))(trained.agents, values)
+    act = jax.jit(jax.vmap(act, (0, 0, 0, 0, 0, 0, None)))
+    memory = _parts(trained, {}).agent.remember(shape[1])
+    memory = jax.tree.map(lambda x: np.broadcast_to(x, (shape[0], *np.shape(x))), memory)
+    begins, returns, lengths = np.ones(shape, bool), np.zeros(shape), np.zeros(shape, np.int32)
+    for t in itertools.count():
+        memory, action = act(policies, memory, observation, begins, seeds, values, np.int32(t))
+        host.send(np.asarray(action))
+        answer = host.receive()
+        returns, lengths = returns + answer.reward, lengths + 1
+        observation, begins = answer.observation, answer.terminated | answer.truncated
+        yield Step(begins, _facts(returns, lengths, answer))
+        returns, lengths = np.where(begins, 0, returns), np.where(begins, 0, lengths)
+
+
+def on_device(trained: Trained, *, greedy: bool, entropy: int) -> Iterator[Step]:
+    """Steps without end in an arena on the device.
+
+    Args:
+        trained: who acts.
+        greedy: whether the most probable actions are taken.
+        entropy: what the environments, and random actions, come from.
+    """
+
+    def begin(member: Any, _: Any) -> Any:
+        leaves, (seed, values) = member
+        parts = _parts(trained, values)
+        arena = parts.problem
+        problem_key, acting_key = _keys(seed, entropy)
+        state, observation = arena.init(problem_key)
+        E = arena.environments
+        memory = parts.agent.remember(E)
+        here = (state, memory, observation, jnp.ones(E, bool), jnp.zeros(E), jnp.zeros(E, jnp.int32))
+        return _policy(parts.agent, leaves), acting_key, values, here
+
+    def advance(member: Any, chunk: Array) -> Any:
+        policy, acting_key, values, here = member
+        parts = _parts(trained, values)
+
+        def one_step(here: Any, t: Array) -> Any:
+            state, memory, observation, begins, returns, lengths = here
+            key = jax.random.fold_in(acting_key, t)
+            memory, action, _ = parts.agent.act(policy, memory, observation, begins, key, greedy=greedy)
+            state, answer = parts.problem.step(state, action)
+            returns, lengths = returns + answer.reward, lengths + 1
+            ended = answer.terminated | answer.truncated
+            facts = _facts(returns, lengths, answer)
+            returns, lengths = jnp.where(ended, 0, returns), jnp.where(ended, 0, lengths)
+            return (state, memory, answer.observation, ended, returns, lengths), Step(ended, facts)
+
+        here, steps = jax.lax.scan(one_step, here, chunk * _CHUNK + jnp.arange(_CHUNK))
+        return (policy, acting_key, values, here), steps
+
+    members = len(trained.members)
+    spread = Spread(layout(members, seed_axis(trained.config), jax.local_device_count(), jax.default_backend()))
+    advance = spread.jit(advance, donate=True)
+    state = spread.jit(begin)(spread.place((trained.agents, tuple(trained.members))), 0)
+    for chunk in itertools.count():
+        state, steps = advance(state, jnp.int32(chunk))
+        ended, episode = spread.gather(steps)  # (members, steps, environments) each
+        for t in range(_CHUNK):
+            yield Step(ended[:, t], {name: values[:, t] for name, values in episode.items()})
+
+
+def _keys(seed: Array, entropy: int) -> tuple[Key, Key]:
+    """The keys of a member's environments and of its actions."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _NOT_TRAINING), entropy)
+    environments, actions = jax.random.split(key)
+    return environments, actions
+
+
+def _parts(trained: Trained, values: Any) -> Parts:
+    with quietly():
+        return build(trained.config.with_values(values))
+
+
+def _policy(agent: Agent, leaves: list[Array]) -> Any:
+    """What acting needs of a state that was saved."""
+    # Made for its structure alone: nobody reads the numbers, and the compiler drops them.
+    like, structure = jax.tree.flatten(agent.init(jax.random.key(0)))
+    return agent.policy(structure.unflatten(map(like_key, leaves, like)))
+
+
+def _facts(returns: Any, lengths: Any, answer: Any) -> dict[str, Any]:
+    ends = {"terminated": answer.terminated, "truncated": answer.truncated}
+    return {"return": returns, "length": lengths, **ends, **answer.info}

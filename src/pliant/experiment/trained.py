@@ -1,0 +1,110 @@
+"""The agents of a run, as a checkpoint has them."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pliant.core.problem import HostArena, Stream
+
+from . import arena_loop
+from .build import build, problem_of, quietly
+from .config import RunConfig, from_yaml
+from .errors import ConfigError
+from .parts import Parts
+from .programs import Population, plain, population
+from .store import read_checkpoint
+
+
+class Trained(NamedTuple):
+    """Members of a run after some steps of training."""
+
+    config: RunConfig
+    step: int
+    members: Population
+    diverged: np.ndarray  # (members,) the step at which each member diverged; -1: not
+    agents: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
+    host: dict[str, np.ndarray]  # what environments outside of the device saved, `(members, ...)` each
+
+    def only(self, chosen: np.ndarray) -> "Trained":
+        """Some of them, by their indices."""
+        swept = {name: values[chosen] for name, values in self.members.swept.items()}
+        return self._replace(
+            members=Population(self.members.seeds[chosen], swept),
+            diverged=self.diverged[chosen],
+            agents=[leaf[chosen] for leaf in self.agents],
+            host={name: saved[chosen] for name, saved in self.host.items()},
+        )
+
+
+def load(path: Path, step: int | None = None) -> Trained:
+    """Reads the agents of a run; changes nothing there, and does not mind a process that is at work.
+
+    Args:
+        path: the run's directory.
+        step: of the checkpoint; `None`: the newest good one.
+
+    Raises:
+        ConfigError: if this is no run, or no run of an arena, or there is no checkpoint at `step`.
+        StoreError: if there is no good checkpoint, or another version of the program wrote it.
+    """
+    config = _config(path)
+    members = population(config)
+    with quietly():
+        problem = problem_of(config)
+        if isinstance(problem, Stream):
+            raise ConfigError(
+                f"{path} is a run of {config.problem.name}, a stream of examples, in which there are no episodes; "
+                f"its curves: pliant report {path}"
+            )
+        parts = build(config)
+        if isinstance(problem, HostArena):
+            return _from_host_run(path, step, config, members, parts)
+        return _from_device_run(path, step, config, members, parts)
+
+
+def _config(path: Path) -> RunConfig:
+    file = path / "config.yaml"
+    try:
+        return from_yaml(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(
+            f"{path} is not a run: it has no config.yaml; give the path of a run, such as runs/<name>-<hash>"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def _from_device_run(path: Path, step: int | None, config: RunConfig, members: Population, parts: Parts) -> Trained:
+    """As `DevicePrograms` saves: the members of the loop, and the swept values."""
+
+    def begin(seed: jax.Array, values: Any) -> Any:
+        return arena_loop.begin(parts, seed), values
+
+    one = jax.tree.map(lambda x: jnp.asarray(x)[0], (members.seeds, members.swept))
+    leaves, structure = jax.tree.flatten(jax.eval_shape(begin, *one))
+    step, arrays = read_checkpoint(path, _saved(leaves, len(members)), step)
+    member, _ = structure.unflatten(arrays)
+    return Trained(config, step, members, member.diverged, jax.tree.leaves(member.agent), {})
+
+
+def _from_host_run(path: Path, step: int | None, config: RunConfig, members: Population, parts: Parts) -> Trained:
+    """As `HostPrograms` saves: the agents, the steps at which they diverged, and what the host saves."""
+    leaves = jax.tree.leaves(jax.eval_shape(parts.agent.init, jax.random.key(0)))
+    with contextlib.closing(parts.problem.open(np.zeros((len(members), 2), np.uint32))) as host:
+        of_host = {name: saved for name, saved in sorted(host.save().items())}
+    diverged = jax.ShapeDtypeStruct((), jnp.int32)
+    like = [*_saved([*leaves, diverged], len(members)), *of_host.values()]
+    step, arrays = read_checkpoint(path, like, step)
+    agents, (diverged, *saved) = arrays[: len(leaves)], arrays[len(leaves) :]
+    return Trained(config, step, members, diverged, agents, dict(zip(of_host, saved, strict=True)))
+
+
+def _saved(leaves: Sequence[jax.ShapeDtypeStruct], members: int) -> list[jax.ShapeDtypeStruct]:
+    """What a checkpoint holds of such leaves of each member."""
+    plains = [jax.eval_shape(plain, leaf) for leaf in leaves]
+    return [jax.ShapeDtypeStruct((members, *leaf.shape), leaf.dtype) for leaf in plains]

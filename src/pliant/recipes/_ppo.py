@@ -1,0 +1,155 @@
+"""What the recipes of PPO share: the published runs at any scale, and the panels that show them."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pliant.core.recipe import Line, Measure, Panel
+from pliant.experiment.config import read_seeds
+
+ROUND = 2048  # steps of a member between two rounds of learning
+LAYER = 256  # units
+
+LABELS = {
+    "std": "Adam",
+    "ns": "proper Adam",
+    "l2": "L2",
+    "cbp": "continual backprop",
+    "cbpi": "continual backprop, instantaneous",
+    "redo": "ReDo",
+}
+FOUR = ("std", "ns", "l2", "cbp")
+
+METHODS_NOTE = (
+    "Proper Adam has decays of 0.99 and 0.99 in place of 0.9 and 0.999, as all but the first; L2 with weight decay "
+    "0.001, continual backprop and ReDo with 0.0001 beside it."
+)
+MEASURES_NOTE = (
+    "Return: of the episodes that ended in a bin, the agent exploring. Dormant: units of the policy's two hidden "
+    "layers that were active on at most 1 % of the last 1,000 steps. Stable rank: of the policy's last hidden layer on "
+    "the same steps."
+)
+
+_SEEDS = "4"
+_FEWEST_BINS = 20
+_INTERNAL_BIN = 100_000  # published
+
+Numbers = Mapping[str, Mapping[float, float]]  # preset -> millions of steps -> the paper's mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """The published runs of one problem, or shorter ones.
+
+    Args:
+        configs: the runs, by preset.
+        steps: of a run.
+        published_steps: of a published run.
+        note: how the runs compare to the published ones.
+    """
+
+    configs: Mapping[str, Mapping[str, Any]]
+    steps: int
+    published_steps: int
+    note: str
+
+    def bin(self, published: int) -> int:
+        """Width of the bins: the published one, or so much less that a shorter run still has twenty of them.
+
+        It is 1, 2.5 or 5 times a power of ten, so that bins end at the steps of the paper's numbers, but at least a
+        round of learning.
+        """
+        return bin_width(self.steps, published)
+
+    def panel(
+        self,
+        title: str,
+        measure: Measure,
+        presets: tuple[str, ...],
+        numbers: Numbers | None = None,
+        y_limits: tuple[float, float] | None = None,
+    ) -> Panel:
+        """A panel with a line for each preset, and the paper's numbers where the runs reach them.
+
+        Args:
+            title: above it.
+            measure: what it shows.
+            presets: whose runs.
+            numbers: the paper's.
+            y_limits: those of the paper; shorter runs are drawn as their data ask.
+        """
+        lines = []
+        for preset in presets:
+            points = {round(millions * 1e6): y for millions, y in (numbers or {}).get(preset, {}).items()}
+            here = {x: y for x, y in points.items() if x <= self.steps and x % measure.bin == 0}
+            lines.append(Line(LABELS[preset], self.configs[preset], published=here))
+        return Panel(title, measure, tuple(lines), y_limits if self.steps == self.published_steps else None)
+
+    def returns(self, published_bin: int) -> Measure:
+        """Returns of episodes."""
+        return Measure("return", "return of an episode", self.bin(published_bin), decimals=0)
+
+    def internals(
+        self, dormant: Numbers | None = None, rank: Numbers | None = None, weights: Numbers | None = None
+    ) -> tuple[Panel, ...]:
+        """What becomes of the policy's units and weights: the same three panels for every problem.
+
+        Args:
+            dormant, rank, weights: the paper's numbers.
+        """
+        bin = self.bin(_INTERNAL_BIN)
+        layers = ("policy/Dense_0", "policy/Dense_1")
+        units = Measure("inactive_fraction", "dormant units (%)", bin, layers, factor=100, decimals=1)
+        ranks = Measure("stable_rank", "stable rank (% of 256)", bin, layers[1:], factor=100 / LAYER, decimals=1)
+        matrix = Measure("weight_magnitude", "mean |w| of the second matrix", bin, (f"{layers[1]}/kernel",), decimals=4)
+        return (
+            self.panel("Dormant units", units, FOUR, dormant, (0, 60)),
+            self.panel("Stable rank", ranks, FOUR, rank, (25, 100)),
+            self.panel("Weight magnitude", matrix, FOUR, weights, (0, 0.15)),
+        )
+
+
+def bin_width(steps: int, published: int) -> int:
+    """See `Study.bin`."""
+    widest = min(steps // _FEWEST_BINS, published)
+    nice = (round(factor * 10**power) for power in range(9, 1, -1) for factor in (5, 2.5, 1))
+    return max(ROUND, next((width for width in nice if width <= widest), ROUND))
+
+
+def study(
+    presets: Mapping[str, Mapping[str, Any]],
+    steps: int,
+    published_seeds: int,
+    usual_scale: float,
+    full: bool,
+    seeds: str | None,
+    scale: float | None,
+) -> Study:
+    """Makes the runs.
+
+    Args:
+        presets: the published configurations.
+        steps: of a published run, as far as its figure shows it.
+        published_seeds: how many there are.
+        usual_scale: fraction of the published steps, if nothing else is asked for.
+        full, seeds, scale: what is asked for, as a recipe's `make` is told.
+    """
+    seeds = seeds or (str(published_seeds) if full else _SEEDS)
+    scale = scale or (1.0 if full else usual_scale)
+    shorter = max(ROUND, round(steps * scale))
+    # Every bin needs a row: they come after whole rounds.
+    most = bin_width(shorter, _INTERNAL_BIN) // ROUND * ROUND
+    configs = {}
+    for name, preset in presets.items():
+        config = copy.deepcopy(dict(preset))
+        config["seeds"] = seeds
+        config["problem"]["steps"] = shorter
+        config["record_every"] = min(config["record_every"], most)
+        if "change_time" in config["problem"]:
+            config["problem"]["change_time"] = round(config["problem"]["change_time"] * scale)
+        configs[name] = config
+    note = f"{shorter:,} of the published {steps:,} steps; {len(read_seeds(seeds))} seeds, published {published_seeds}."
+    if shorter < steps:
+        note = f"Scaled down: {note} Plasticity is lost over the whole length: this is a check, and no reproduction."
+    return Study(configs, shorter, steps, note)

@@ -1,0 +1,36 @@
+"""PPO on Hopper, which forgets how to hop, and methods that keep it (Dohare et al. 2024, Extended Data Fig. 5)."""
+
+from pliant.core.recipe import Recipe
+from pliant.presets.hopper import PRESETS
+
+from ._ppo import FOUR, MEASURES_NOTE, METHODS_NOTE, study
+
+_STEPS = 100_000_000
+_SEEDS = 30
+_BIN = 500_000  # of the returns, published
+_SCALE = 0.01
+
+_NOTE = (
+    "The authors publish a figure without numbers. In it PPO with Adam falls, L2 gets worse slowly, and continual "
+    "backprop goes on improving."
+)
+
+
+def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
+    """Returns, dormant units, stable rank and weights of four configurations.
+
+    Args:
+        full: as published: 30 seeds, 100 million steps.
+        seeds: other seeds; 4 by default.
+        scale: fraction of the published length of the runs; 0.01 by default, or 1 with `full`.
+    """
+    runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)
+    returns = runs.panel("Return", runs.returns(_BIN), FOUR, y_limits=(0, 2500))
+    return Recipe(
+        title="PPO on Hopper",
+        x_label="steps",
+        panels={"hopper": (returns, *runs.internals())},
+        notes=(runs.note, METHODS_NOTE, MEASURES_NOTE, _NOTE),
+        edge="right",
+        step_by_step=True,
+    )

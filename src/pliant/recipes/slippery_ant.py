@@ -1,0 +1,38 @@
+"""PPO on Ant whose floor changes its friction, and methods that keep plasticity (Dohare et al. 2024, Fig. 3)."""
+
+from pliant.core.recipe import Recipe
+from pliant.presets.slippery_ant import PRESETS
+
+from ._ppo import FOUR, MEASURES_NOTE, METHODS_NOTE, study
+
+_STEPS = 20_000_000
+_SEEDS = 100
+_BIN = 100_000  # of the returns, published
+_SCALE = 0.05
+
+_NOTE = (
+    "Friction changes every {:,} steps. The authors publish a figure without numbers. In it PPO with Adam fails "
+    "altogether, proper Adam less so, and L2 and continual backprop hold."
+)
+
+
+def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
+    """Returns, dormant units, stable rank and weights of four configurations.
+
+    Args:
+        full: as published: 100 seeds, 20 million steps.
+        seeds: other seeds; 4 by default.
+        scale: fraction of the published length of the runs, and of the time from one friction to the next; 0.05 by
+            default, or 1 with `full`.
+    """
+    runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)
+    returns = runs.panel("Return", runs.returns(_BIN), FOUR, y_limits=(0, 5500))
+    change_time = runs.configs["std"]["problem"]["change_time"]
+    return Recipe(
+        title="PPO on Slippery Ant",
+        x_label="steps",
+        panels={"slippery_ant": (returns, *runs.internals())},
+        notes=(runs.note, METHODS_NOTE, MEASURES_NOTE, _NOTE.format(change_time)),
+        edge="right",
+        step_by_step=True,
+    )

@@ -1,0 +1,35 @@
+"""PPO on Walker, and methods that keep its plasticity (Dohare et al. 2024, Extended Data Fig. 5)."""
+
+from pliant.core.recipe import Recipe
+from pliant.presets.walker import PRESETS
+
+from ._ppo import FOUR, MEASURES_NOTE, METHODS_NOTE, study
+
+_STEPS = 50_000_000
+_SEEDS = 30
+_BIN = 250_000  # of the returns, published
+_SCALE = 0.02
+
+_NOTE = (
+    "The authors publish a figure without numbers. In it PPO with Adam falls, and continual backprop goes on improving."
+)
+
+
+def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
+    """Returns, dormant units, stable rank and weights of four configurations.
+
+    Args:
+        full: as published: 30 seeds, 50 million steps.
+        seeds: other seeds; 4 by default.
+        scale: fraction of the published length of the runs; 0.02 by default, or 1 with `full`.
+    """
+    runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)
+    returns = runs.panel("Return", runs.returns(_BIN), FOUR, y_limits=(0, 3000))
+    return Recipe(
+        title="PPO on Walker",
+        x_label="steps",
+        panels={"walker": (returns, *runs.internals())},
+        notes=(runs.note, METHODS_NOTE, MEASURES_NOTE, _NOTE),
+        edge="right",
+        step_by_step=True,
+    )

@@ -1,0 +1,125 @@
+"""TensorBoard's event files of a run, made from its metrics.
+
+    RUN/tensorboard/
+      seed=3,step_size=0.01/events.out.tfevents.<seconds>   every row of a member: scalar `metric/group` at its step
+      written.json   which parts of the metrics these files hold, and how long they are by that
+
+The files grow by what they lack, whoever ran the run and however often it was stopped. What a kill left half written is
+cut off again; if the metrics are not those that were written, because they were damaged or the run was run anew, the
+files are made anew, too.
+"""
+
+import itertools
+import json
+import shutil
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from .load import Run, parts_of, read_part
+
+Update = Callable[[Path], None]
+
+
+class _Written(NamedTuple):
+    parts: list[str]  # names of the parts of the metrics
+    files: dict[str, int]  # names of the event files, with the folder of their member -> bytes
+
+
+def tensorboard() -> Update:
+    """Makes what keeps the event files of runs up to date.
+
+    Returns:
+        `update(run_dir)`, which writes what the event files of a run lack; for whoever holds the run's lock.
+
+    Raises:
+        ValueError: if tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.record_writer import masked_crc32c
+    except ImportError:
+        raise ValueError("event files need tensorboardX; write pip install 'pliant[tensorboard]'") from None
+
+    def record(event: Any) -> bytes:
+        """An event as it stands in a file: its length and itself, each with its checksum."""
+        data = event.SerializeToString()
+        length = struct.pack("<Q", len(data))
+        sums = [struct.pack("<I", masked_crc32c(bytes)) for bytes in (length, data)]
+        return b"".join([length, sums[0], data, sums[1]])
+
+    def head(at: float) -> bytes:
+        """What begins a file, and has TensorBoard forget what it may have read from an earlier one."""
+        start = SessionLog(status=SessionLog.START)
+        return record(Event(wall_time=at, file_version="brain.Event:2")) + record(
+            Event(wall_time=at, session_log=start)
+        )
+
+    def events(rows: pd.DataFrame, at: float) -> Iterator[bytes]:
+        """The rows of one member, an event for each step."""
+        rows = rows.sort_values("step", kind="stable")
+        tags = rows["metric"].where(rows["group"] == "", rows["metric"] + "/" + rows["group"])
+        for step, scalars in itertools.groupby(zip(rows["step"], tags, rows["value"]), key=lambda row: row[0]):
+            values = [Summary.Value(tag=tag, simple_value=value) for _, tag, value in scalars]
+            yield record(Event(wall_time=at, step=step, summary=Summary(value=values)))
+
+    def update(run_dir: Path) -> None:
+        folder, parts = run_dir / "tensorboard", parts_of(run_dir)
+        written = _written(folder, [part.file.name for part in parts])
+        files = {Path(name).parent.name: name for name in written.files}
+        for part in parts[len(written.parts) :]:
+            at = part.file.stat().st_mtime  # a file that is continued twice gets the same bytes
+            for member, rows in _members(read_part(part).to_pandas()):
+                name = files.setdefault(member, f"{member}/events.out.tfevents.{time.time():.0f}")
+                size = written.files.get(name, 0)
+                data = b"".join([*([] if size else [head(at)]), *events(rows, at)])
+                _continue(folder / name, size, data)
+                written.files[name] = size + len(data)
+            written.parts.append(part.file.name)
+        _remember(folder, written)
+
+    return update
+
+
+def _written(folder: Path, parts: list[str]) -> _Written:
+    """What the event files hold already of these parts; if it is not how they begin, the files are removed."""
+    try:
+        written = _Written(**json.loads((folder / "written.json").read_text(encoding="utf-8")))
+        whole = all((folder / name).stat().st_size >= size for name, size in written.files.items())
+        if whole and parts[: len(written.parts)] == written.parts:
+            return written
+    except (FileNotFoundError, ValueError):
+        pass
+    if folder.exists():
+        shutil.rmtree(folder)
+    return _Written([], {})
+
+
+def _members(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each member, under its name."""
+    names = {setting: short.replace(" ", "_") for setting, short in Run({}, {}, {}, rows).short_names.items()}
+    for key, its_rows in rows.groupby(["seed", *names], sort=False):
+        seed, *values = tuple(key)
+        words = [f"{name}={str(value).removesuffix('.0')}" for name, value in zip(names.values(), values, strict=True)]
+        yield ",".join([f"seed={seed}", *words]), its_rows
+
+
+def _continue(file: Path, size: int, data: bytes) -> None:
+    """Appends to the first bytes of a file, in place of whatever follows them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "r+b" if size else "wb") as opened:
+        opened.truncate(size)
+        opened.seek(size)
+        opened.write(data)
+
+
+def _remember(folder: Path, written: _Written) -> None:
+    folder.mkdir(exist_ok=True)
+    unfinished = folder / "written.json.unfinished"
+    unfinished.write_text(json.dumps(written._asdict()), encoding="utf-8")
+    unfinished.rename(folder / "written.json")
