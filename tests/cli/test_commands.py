@@ -218,7 +218,7 @@ def test_a_sweep_that_takes_several_runs(pliant):
 
 def test_stopped_and_gone_on(pliant, monkeypatch):
     @contextlib.contextmanager
-    def stopping(title):
+    def stopping(title, unit):
         yield lambda done, total: done and os.kill(os.getpid(), signal.SIGINT)
 
     words = ("run", P, *SMALL, "--method", "redo")

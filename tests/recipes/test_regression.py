@@ -37,7 +37,7 @@ def test_scale_and_seeds():
             assert line.config["problem"]["examples"] == 100_000
             assert line.config["seeds"] == "3"
     (panel, _) = regression.make(scale=1e-6).panels["regression"]
-    assert panel.lines[0].config["problem"]["examples"] == recipe.bin  # a bin at least
+    assert panel.lines[0].config["problem"]["examples"] == panel.measure.bin  # a bin at least
 
 
 def test_presets_are_left_as_they_are():
@@ -48,8 +48,8 @@ def test_presets_are_left_as_they_are():
 
 def test_published_numbers_lie_in_bins():
     recipe = regression.make(full=True)
-    for panels in recipe.panels.values():
-        for line in itertools.chain.from_iterable(panel.lines for panel in panels):
+    for panel in itertools.chain.from_iterable(recipe.panels.values()):
+        for line in panel.lines:
             for step in {**line.published, **line.simulated}:
-                assert step % recipe.bin == 0
+                assert step % panel.measure.bin == 0
                 assert step < line.config["problem"]["examples"]

@@ -64,6 +64,15 @@ def rows_of(metric: str, values: Mapping, group: str = "", every: int = 1) -> It
             }
 
 
+def episodes_of(ends: Mapping[int, Mapping[int, float]]) -> Iterator[dict]:
+    """Rows of episodes: {seed: {step at which one ended: return}}; their lengths are the steps since the one before."""
+    lengths = {seed: dict(zip(steps, map(int.__sub__, steps, [0, *steps]))) for seed, steps in ends.items()}
+    for metric, values in {"return": ends, "length": lengths}.items():
+        for seed, series in values.items():
+            for step, value in series.items():
+                yield {"seed": seed, "step": step, "metric": metric, "group": "", "value": float(value)}
+
+
 @pytest.fixture
 def write_run(tmp_path: Path) -> RunWriter:
     return RunWriter(tmp_path / "runs")
@@ -77,6 +86,19 @@ def write_part_fixture():
 @pytest.fixture(name="rows_of")
 def rows_of_fixture():
     return rows_of
+
+
+@pytest.fixture
+def episodes(write_run: RunWriter) -> Path:
+    """Twenty steps of three seeds, in two parts; seed 2 diverges at step 15, and seed 1 is slow to end an episode."""
+    nan = float("nan")
+    ended = {0: {2: 1, 4: 3, 13: 5, 19: 7, 20: 9}, 1: {6: 10, 17: 30}, 2: {1: 4, 3: 6, 14: 8}}
+    rows = [
+        *episodes_of(ended),
+        *rows_of("loss", {0: [1, 2], 1: [3, 4], 2: [5, nan]}, every=10),
+        {"seed": 2, "step": 20, "metric": "diverged", "group": "", "value": 15.0},
+    ]
+    return write_run(rows, ends=(10, 20))
 
 
 @pytest.fixture

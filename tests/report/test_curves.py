@@ -36,6 +36,44 @@ def test_bins_are_taken_member_by_member(sweep):
     np.testing.assert_array_equal(small.estimate, [2.5])
 
 
+def test_returns_in_bins_that_end_where_they_stand(episodes):
+    (curve,) = curves_of(load(episodes), "return", bin=5, edge="right")
+    np.testing.assert_array_equal(curve.x, [5, 10, 15, 20])
+    # Seed 0: (1 + 3) / 2, none, 5, (7 + 9) / 2. Seed 1: none, 10, none, 30. Seed 2: (4 + 6) / 2, none, 8, none.
+    np.testing.assert_array_equal(curve.estimate, [(2 + 5) / 2, 10, (5 + 8) / 2, (8 + 30) / 2])
+    np.testing.assert_array_equal(curve.members, [2, 1, 2, 2])
+    assert (curve.diverged, curve.total) == (1, 3)
+    (curve,) = curves_of(load(episodes), "return", bin=5)
+    np.testing.assert_array_equal(curve.x, [0, 5, 10, 15])
+
+
+def test_a_member_without_any_row_is_counted(write_run, rows_of):
+    rows = [*rows_of("loss", {0: [1], 1: [2]}), *rows_of("return", {0: [5]})]
+    (curve,) = curves_of(load(write_run(rows, ends=(1,))), "return")
+    assert (curve.members[0], curve.total) == (1, 2)
+
+
+def test_the_largest_of_a_block(sweep):
+    small, _ = curves_of(load(sweep), "error", bin=2, within="max")
+    # Seeds s of 0 to 3 have s, s + 1, s + 2, s + 3: the largest of two are s + 1 and s + 3.
+    np.testing.assert_array_equal(small.estimate, [2.5, 4.5])
+
+
+@pytest.mark.parametrize("bin", [None, 2])
+def test_several_groups_of_units(sweep, bin):
+    small, _ = curves_of(load(sweep), "dormant", group=("Dense_0", "Dense_1"), bin=bin)
+    np.testing.assert_array_equal(small.estimate, [(0 + 0.25) / 2, (0.5 + 0.75) / 2])
+
+
+def test_the_largest_mean_of_groups_and_a_group_that_is_nan(write_run, rows_of):
+    first, second = {0: [9, 1, 1, NAN], 1: [0, 0, 0, 0]}, {0: [1, 2, 3, 4], 1: [0, 8, 0, 2]}
+    rows = [*rows_of("change", first, "a"), *rows_of("change", second, "b"), *rows_of("change", first, "c")]
+    # Seed 0: means 5, 1.5, 2, NaN, so the largest are 5 and NaN; seed 1: 0, 4, 0, 1.
+    (curve,) = curves_of(load(write_run(rows, ends=(4,))), "change", group=["a", "b"], bin=2, within="max")
+    np.testing.assert_array_equal(curve.estimate, [(5 + 4) / 2, 1])
+    np.testing.assert_array_equal(curve.members, [2, 1])
+
+
 def test_interquartile_mean_and_standard_error(sweep):
     run = load(sweep)
     # Of 0, 10, 20, 30 the outer two go; of three, none.
@@ -84,7 +122,13 @@ def test_settings_of_the_same_ending_keep_their_whole_names(write_run):
         ({"metric": "error", "by": ["width"]}, "'width' was not swept in this run; it swept: agent.step_size"),
         ({"metric": "error", "bin": 5}, "bin=5 does not fit a run of 4 steps"),
         ({"metric": "error", "statistic": "median"}, "statistic='median' is not known; write one of: mean, iqm"),
-        ({"metric": "error", "band": "range"}, "band='range' is not known"),
+        ({"metric": "error", "band": "range"}, "band='range' is not known; write one of: bootstrap, standard_error"),
+        ({"metric": "error", "edge": "middle"}, "edge='middle' is not known; write one of: left, right"),
+        ({"metric": "error", "within": "min"}, "within='min' is not known; write one of: mean, max"),
+        (
+            {"metric": "dormant", "group": ("Dense_0", "x")},
+            "'dormant' of the group 'x'; write group= one of: 'Dense_0'",
+        ),
         ({"metric": "error", "band": "standard_error", "statistic": "iqm"}, "not of 'iqm'"),
     ],
 )

@@ -28,6 +28,27 @@ def test_round_trip(sweep):
     np.testing.assert_array_equal(member["value"], [2.0, 3.0, 4.0, 5.0])
 
 
+def test_members(sweep):
+    members = load(sweep).members
+    assert list(members.columns) == ["seed", "agent.step_size", "diverged"]
+    assert members[["seed", "agent.step_size"]].to_numpy().tolist() == [[s, v] for s in range(4) for v in (0.01, 0.1)]
+    assert members["diverged"].dropna().to_dict() == {7: 3.0}
+
+
+def test_metrics_of_episodes(episodes):
+    assert load(episodes).of_episodes == ("return", "length")
+
+
+def test_as_many_rows_at_other_steps_are_not_of_episodes(write_run, rows_of):
+    ended = {0: [1, 2]}
+    rows = [*rows_of("return", ended, every=3), *rows_of("friction", ended, every=3), *rows_of("loss", ended, every=4)]
+    assert load(write_run(rows, ends=(8,))).of_episodes == ("return", "friction")
+
+
+def test_a_run_without_episodes(sweep):
+    assert load(sweep).of_episodes == ()
+
+
 def test_reads_categories_and_narrow_numbers_alike(write_run, write_part, rows_of):
     # Another writer may store names as categories and values as float32: the report reads them as the same thing.
     directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(2,))

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from pliant.report import (
+    bin_maxima,
     bin_means,
     bootstrap_interval,
     interquartile_mean,
@@ -45,6 +46,21 @@ def test_bin_means_of_less_than_a_block_is_empty():
     assert x.shape == means.shape == (0,)
     x, means = bin_means([], [], 3)
     assert x.shape == means.shape == (0,)
+
+
+def test_bin_maxima_by_hand():
+    # The same blocks: (1, 2, 3), (4, 5, 6), nothing in (7, 8, 9), and NaN in (10, 11, 12); 13 is dropped.
+    steps, values = [6, 1, 4, 2, 10, 11, 13], [-5.0, 2.0, -3.0, 8.0, 1.0, NAN, 100.0]
+    x, maxima = bin_maxima(steps, values, 3)
+    np.testing.assert_array_equal(x, [0, 3, 6, 9])
+    np.testing.assert_array_equal(maxima, [8.0, -3.0, NAN, NAN])
+    _, maxima = bin_maxima([1, 2, 3, 4], [[1.0, 3.0, 5.0, 4.0], [3.0, 1.0, 0.0, 0.0]], 2)
+    np.testing.assert_array_equal(maxima, [[3.0, 5.0], [3.0, 0.0]])
+
+
+def test_bin_maxima_refuses():
+    with pytest.raises(ValueError, match="bin_maxima got width=0"):
+        bin_maxima([1], [1.0], 0)
 
 
 def test_bin_means_refuses():

@@ -40,10 +40,35 @@ def test_an_unfinished_run_without_a_sweep(write_run, rows_of):
 
 
 def test_the_last_value_is_each_seeds_own(write_run, rows_of):
-    # Episodes end when they end: seed 0 last at step 3, seed 1 at step 1.
-    table = summary(load(write_run([*rows_of("return", {0: [1, 2, 3], 1: [5]})], ends=(3,))))
+    # Seed 0 was measured last at step 3, seed 1 at step 1.
+    table = summary(load(write_run([*rows_of("rank", {0: [1, 2, 3], 1: [5]})], ends=(3,))))
     assert table.columns == ["metric", "step", "last value", "seeds"]
     assert float(table.rows[0][2].value) == 4.0
+
+
+def test_episodes_over_the_first_and_the_last_tenth(episodes):
+    table = summary(load(episodes))
+    assert table.columns == ["metric", "step", "first tenth", "last tenth", "seeds", "left out"]
+    assert [(row[0], row[1], *row[4:]) for row in table.rows] == [
+        ("return", 20, 2, 1),
+        ("length", 20, 2, 1),
+        ("loss", 20, 2, 1),
+    ]
+    # The first tenth is step 1 and 2, and for seed 1 its first episode; the last is step 19 and 20, and for seed 1 its
+    # last episode. Seed 2 diverged before.
+    first, last = ([float(row[at].value) for row in table.rows] for at in (2, 3))
+    np.testing.assert_allclose(first, [(1 + 10 + 4) / 3, (2 + 6 + 1) / 3, (1 + 3 + 5) / 3])
+    np.testing.assert_allclose(last, [((7 + 9) / 2 + 30) / 2, ((6 + 1) / 2 + 11) / 2, (2 + 4) / 2])
+    assert table.notes[0].startswith("First and last tenth of the run: the mean there, interquartile mean over seeds")
+    assert table.notes[1] == "Seeds that diverged, and are left out: 1, the first at step 15."
+
+
+def test_a_seed_that_diverges_in_the_last_tenth_is_left_out(write_run, rows_of):
+    loss = {0: [*range(18), 4, 6], 1: [*range(18), 4, float("nan")]}
+    table = summary(
+        load(write_run([*rows_of("return", {0: [1] * 20, 1: [2] * 20}), *rows_of("loss", loss)], ends=(20,)))
+    )
+    assert [(row[0], float(row[3].value), row[4]) for row in table.rows] == [("return", 1.5, 2), ("loss", 5.0, 1)]
 
 
 def test_a_run_without_metrics_is_refused(write_run, rows_of):

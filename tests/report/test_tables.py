@@ -65,6 +65,18 @@ def test_terminal_prints_brackets_as_they_are():
         assert part in text
 
 
+@pytest.mark.parametrize("width", [20, 70])
+def test_terminal_breaks_no_word_and_no_number(width):
+    console = Console(file=io.StringIO(), width=width)
+    rows = [["both", "policy/Dense_1/kernel of both", Estimate(0.053743, 0.053729, 0.053757, 2)]]
+    Table("Weights", ["network", "weights", "value"], rows).to_terminal(console)
+    lines = console.file.getvalue().splitlines()
+    # A word of 7 and one of 21 characters and an estimate of 29, two spaces between them and one at the end.
+    rest = " of both" if width == 70 else ""
+    assert f"both     policy/Dense_1/kernel{rest}  0.053743 [0.053729, 0.053757]" in [line.rstrip() for line in lines]
+    assert max(map(len, lines)) == 7 + 2 + 21 + len(rest) + 2 + 29 + 1
+
+
 def test_terminal_by_default_is_standard_output(capsys):
     Table("empty", ["a"], []).to_terminal()
     assert "empty" in capsys.readouterr().out

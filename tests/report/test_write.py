@@ -48,6 +48,31 @@ def test_many_steps_are_binned(write_run, rows_of, tmp_path):
     assert (curves["step"][1], curves["estimate"][0]) == (5, 3.0)
 
 
+def test_episodes_are_binned_though_they_are_few(episodes, tmp_path):
+    # The longest episode has 11 steps, but a curve should have 20 points: of 20 steps, that is one each.
+    write(episodes, tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    returns = curves[curves["metric"] == "return"]
+    np.testing.assert_array_equal(returns["step"], range(20))
+    assert returns["seeds"].sum() == 10
+    assert list(curves["metric"].unique()) == ["return", "length", "loss"]
+    assert list(curves.loc[curves["metric"] == "loss", "step"]) == [10, 20]
+
+
+def test_blocks_of_episodes_hold_one_of_each_seed(write_run, tmp_path):
+    # Episodes of 30 steps, of seed 1 later by 10: a twentieth of the run has 50 steps, a hundredth 10.
+    ends = {seed: range(30 + 10 * seed, 1001, 30) for seed in range(2)}
+    rows = [
+        {"seed": seed, "step": step, "metric": "return", "group": "", "value": 1.0}
+        for seed, steps in ends.items()
+        for step in steps
+    ]
+    write(write_run(rows, ends=(1000,)), tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    np.testing.assert_array_equal(curves["step"], range(0, 1000, 50))  # the next of 1, 2, 5 x 10^k after 30
+    assert (curves["seeds"] == 2).all()
+
+
 def test_a_metric_may_have_any_name(write_run, rows_of, tmp_path):
     write(write_run([*rows_of("eval/return of task 1", {0: [1, 2]})], ends=(2,)), tmp_path)
     assert (tmp_path / "eval_return_of_task_1.png").is_file()

@@ -8,7 +8,7 @@ from ._ppo import FOUR, MEASURES_NOTE, METHODS_NOTE, study
 _STEPS = 20_000_000
 _SEEDS = 100
 _BIN = 100_000  # of the returns, published
-_SCALE = 0.05
+_SCALE = 0.015
 
 _NOTE = (
     "Friction changes every {:,} steps. The authors publish a figure without numbers. In it PPO with Adam fails "
@@ -22,7 +22,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     Args:
         full: as published: 100 seeds, 20 million steps.
         seeds: other seeds; 4 by default.
-        scale: fraction of the published length of the runs, and of the time from one friction to the next; 0.05 by
+        scale: fraction of the published length of the runs, and of the time from one friction to the next; 0.015 by
             default, or 1 with `full`.
     """
     runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)

@@ -8,7 +8,7 @@ from ._ppo import FOUR, MEASURES_NOTE, METHODS_NOTE, study
 _STEPS = 50_000_000
 _SEEDS = 30
 _BIN = 250_000  # of the returns, published
-_SCALE = 0.02
+_SCALE = 0.006
 
 _NOTE = (
     "The authors publish a figure without numbers. In it PPO with Adam falls, and continual backprop goes on improving."
@@ -21,7 +21,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     Args:
         full: as published: 30 seeds, 50 million steps.
         seeds: other seeds; 4 by default.
-        scale: fraction of the published length of the runs; 0.02 by default, or 1 with `full`.
+        scale: fraction of the published length of the runs; 0.006 by default, or 1 with `full`.
     """
     runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)
     returns = runs.panel("Return", runs.returns(_BIN), FOUR, y_limits=(0, 3000))

@@ -1,0 +1,111 @@
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from event_files import assert_complete, scalars
+
+from pliant import report
+
+
+def test_every_row_of_every_member(sweep):
+    report.tensorboard()(sweep)
+    found = scalars(sweep)
+    assert set(found) == {f"seed={seed},step_size={size}" for seed in range(4) for size in (0.01, 0.1)}
+    assert found["seed=1,step_size=0.01"] == [
+        *[(1, "error", 1), (2, "error", 2), (2, "dormant/Dense_0", 0), (2, "dormant/Dense_1", 0.25)],
+        *[(3, "error", 3), (4, "error", 4), (4, "dormant/Dense_0", 0.5), (4, "dormant/Dense_1", 0.75)],
+    ]
+    np.testing.assert_equal([row for row in found["seed=3,step_size=0.1"] if "dormant" not in row[1]], [
+        *[(1, "error", 30), (2, "error", 30), (3, "error", np.nan), (3, "diverged", 3), (4, "error", np.nan)],
+    ])  # fmt: skip
+
+
+def test_episodes_come_in_the_order_of_their_steps(write_run):
+    # In the metrics they come environment by environment, or crew by crew.
+    rows = [dict(seed=7, step=step, metric="return", group="", value=step) for step in (9, 4, 6, 5)]
+    run = write_run(rows)
+    report.tensorboard()(run)
+    assert scalars(run) == {"seed=7": [(step, "return", step) for step in (4, 5, 6, 9)]}
+
+
+def test_settings_of_one_name_and_values_in_full(write_run):
+    settings = {"agent.rate": 10.0, "method.rate": 0.1 + 0.2}
+    run = write_run([dict(seed=0, **settings, step=1, metric="error", group="", value=1)])
+    report.tensorboard()(run)
+    assert list(scalars(run)) == ["seed=0,agent.rate=10,method.rate=0.30000000000000004"]
+
+
+@pytest.fixture
+def half(sweep):
+    """The run after its first part, with event files; and the part that comes then, as it is called."""
+    *_, part = sorted((sweep / "metrics").iterdir())
+    part = part.rename(sweep / part.name)
+    report.tensorboard()(sweep)
+    assert {step for rows in scalars(sweep).values() for step, *_ in rows} == {1, 2}
+    return sweep, part
+
+
+def test_what_is_there_stays_and_what_comes_is_appended(half):
+    run, part = half
+    before = {file: file.read_bytes() for file in run.glob("tensorboard/*/*")}
+    update = report.tensorboard()
+    update(run)
+    assert {file: file.read_bytes() for file in run.glob("tensorboard/*/*")} == before
+    part.rename(run / "metrics" / part.name)
+    update(run)
+    assert_complete(run)
+    for file, content in before.items():
+        assert file.read_bytes().startswith(content)
+
+
+def test_what_a_kill_left_is_cut_off_and_written_again_as_it_was(half):
+    run, part = half
+    index = (run / "tensorboard" / "written.json").read_bytes()
+    part.rename(run / "metrics" / part.name)
+    report.tensorboard()(run)
+    whole = {file: file.read_bytes() for file in run.glob("tensorboard/*/*")}
+    # Killed before it could tell how far it was: files have grown, one of them not to its end, one of them by more.
+    (run / "tensorboard" / "written.json").write_bytes(index)
+    first, second, *_ = whole
+    os.truncate(first, len(whole[first]) - 5)
+    second.write_bytes(whole[second] + b"more")
+    report.tensorboard()(run)
+    assert {file: file.read_bytes() for file in run.glob("tensorboard/*/*")} == whole
+    assert_complete(run)
+
+
+@pytest.mark.parametrize("lost", ["index", "file", "end", "whole"])
+def test_what_is_lost_is_written_anew(sweep, lost):
+    report.tensorboard()(sweep)
+    file = next(sweep.glob("tensorboard/*/*"))
+    {
+        "index": lambda: (sweep / "tensorboard" / "written.json").write_text(""),
+        "file": file.unlink,
+        "end": lambda: os.truncate(file, 100),
+        "whole": lambda: shutil.rmtree(sweep / "tensorboard"),
+    }[lost]()
+    report.tensorboard()(sweep)
+    assert_complete(sweep)
+
+
+def test_metrics_that_were_made_anew(half, write_part, rows_of):
+    # As after `--force`, or where a part was damaged: the first is another, and a member is not there any more.
+    run, _ = half
+    for part in (run / "metrics").iterdir():
+        part.unlink()
+    frame = pd.DataFrame(list(rows_of("error", {(0, 0.01): [5, 6]})))
+    write_part(run / "metrics", 0, 2, frame)
+    (run / "status.json").write_text(json.dumps({"state": "running", "step": 2, "steps": 4}))
+    report.tensorboard()(run)
+    assert scalars(run) == {"seed=0,step_size=0.01": [(1, "error", 5), (2, "error", 6)]}
+
+
+def test_without_the_package_there_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)
+    with pytest.raises(ValueError) as error:
+        report.tensorboard()
+    assert str(error.value) == "event files need tensorboardX; write pip install 'pliant[tensorboard]'"
