@@ -7,14 +7,16 @@ WORKERS ?= 2
 BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench pins clean
-.PRECIOUS: %/.made %/.run %/.dev
+.PHONY: help demo envs test test-all bench pins clean
+.PRECIOUS: %/.made %/.run %/.envs %/.dev
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 demo: .venv/.run ## reproduce a published figure at reduced scale
 	$(BIN)/pliant reproduce regression
+
+envs: .venv/.envs ## install the simulators of the reinforcement-learning problems
 
 test: .venv/.dev ## format, lint, types, who imports whom, tests
 	$(BIN)/ruff format --check .
@@ -35,7 +37,7 @@ test-all: ## the fast tests on each Python found, of 3.11, 3.12 and 3.13
 	echo "== passed on Python:$${tested:- none found}; not found:$${missing:- none}"; \
 	test -n "$$tested"
 
-bench: .venv/.run ## measure what the README's speed table says
+bench: .venv/.envs ## measure what the README's speed table says
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file; done
 
 pins: ## renew constraints/ with the newest versions, for each Python found
@@ -52,7 +54,7 @@ pins: ## renew constraints/ with the newest versions, for each Python found
 clean: ## remove environments and caches; runs/ stays
 	rm -rf .venv .venvs .cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache dist
 
-# Each stamp says what was done to an environment: made, able to run, able to develop. Interrupted work leaves none.
+# Each stamp says what was done to an environment: made, able to run, with simulators, able to develop. Interrupted work leaves none.
 %/.made:
 	@set -e; python="$(PYTHON)"; test -n "$$python" || python=$$(sh .ci/find-python $(filter 3.%,$(notdir $*))); \
 	echo "Making $* with $$python"; "$$python" -m venv $*
@@ -60,6 +62,9 @@ clean: ## remove environments and caches; runs/ stays
 
 %/.run: pyproject.toml $(wildcard constraints/*.txt) | %/.made
 	$(call install,$*,.)
+
+%/.envs: pyproject.toml $(wildcard constraints/*.txt) | %/.made
+	$(call install,$*,.[envs])
 
 %/.dev: pyproject.toml $(wildcard constraints/*.txt) | %/.made
 	$(call install,$*,.[dev])
