@@ -19,3 +19,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def key() -> jax.Array:
     """A typed PRNG key; whoever receives it consumes it."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def toy_parts():
+    """Lets configurations find the problems `drift`, on the device, and `drift_host`, outside of it, and an agent.
+
+    What is compiled meanwhile is not made fast: tests of loops do little else than compile.
+    """
+    import toys  # after the environment variables
+
+    with pytest.MonkeyPatch.context() as patch:
+        toys.add_all(patch)
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)

@@ -207,7 +207,10 @@ def test_help(pliant, columns, monkeypatch):
         ("device --where step_size=0.5", "--where step_size=0.5: the run did not sweep agent.step_size, but nothing"),
         ("host --where horizon=8", "--where horizon=8: the run did not sweep agent.horizon, but agent.step_size"),
         ("host --where stepsize=1", "unknown setting 'stepsize'; did you mean step_size or"),
-        ("host --where step_size=1", "--where step_size=1: there is nobody left; the run swept agent.step_size over 0.0"),
+        (
+            "host --where step_size=1",
+            "--where step_size=1: there is nobody left; the run swept agent.step_size over 0.0",
+        ),
         ("host --where step_size=0 --where step_size=0.5", "--where step_size=0.5: there is nobody left"),
         ("host --where step_size", "--where step_size=: write a number"),
         ("diverged", "all of them diverged, the first at step 32: there is nobody to evaluate"),

@@ -21,10 +21,16 @@ def test_event_files_of_a_run(pliant, tmp_path):
     assert set(scalars(path)) == {f"seed={seed},step_size={size}" for seed in (0, 1) for size in (0.01, 0.003)}
     # The flag is no part of the configuration: it is the same run without it, and it may be asked for later.
     shutil.rmtree(path / "tensorboard")
+    status = (path / "status.json").stat().st_mtime_ns
     for flags in ([], ["--tensorboard"]):
-        code, _, err = pliant("run", P, *SMALL, "--sweep", "step_size=0.01,0.003", *flags)
-        assert code == 0 and f"runs/{path.name} is finished already" in err
+        assert pliant("run", P, *SMALL, "--sweep", "step_size=0.01,0.003", *flags)[0] == 0
+        assert (path / "status.json").stat().st_mtime_ns == status  # nothing was run
         assert [path] == list((tmp_path / "runs").iterdir())
+        assert (path / "tensorboard").exists() == bool(flags)
+    assert_complete(path)
+    for flags in ([], ["--tensorboard"]):
+        shutil.rmtree(path / "tensorboard", ignore_errors=True)
+        assert pliant("report", path, *flags)[0] == 0
         assert (path / "tensorboard").exists() == bool(flags)
     assert_complete(path)
 
@@ -59,3 +65,6 @@ def test_without_the_package_nothing_begins(pliant, tmp_path, monkeypatch):
     assert err == "pliant: event files need tensorboardX; write pip install 'pliant[tensorboard]'\n"
     assert not list(tmp_path.iterdir())
     assert pliant("run", P, *SMALL)[0] == 0
+    (path,) = (tmp_path / "runs").iterdir()
+    assert pliant("report", path, "--tensorboard") == (2, "", err)
+    assert not (path / "report").exists()

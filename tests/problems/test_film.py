@@ -45,12 +45,12 @@ def test_a_film_shows_the_environment_as_it_moves(module, opengl):
 
 
 def test_a_film_has_the_dynamics_of_the_member(monkeypatch, tmp_path):
-    # What is drawn apart: the film is the member alone in gymnasium, with the friction of its present number.
+    # What is drawn apart: the film is the member alone in gymnasium, with the friction that was saved.
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
     arena = slippery_ant.make(slippery_ant.Config(backend="gymnasium", change_time=5, environments=1))
     film, host = arena.film(ENTROPY), arena.open(ENTROPY[None])
-    saved = host.save() | {"friction_number": np.array([3]), "steps": np.array([40])}
+    saved = host.save() | {"friction": np.array([0.7]), "friction_number": np.array([3]), "steps": np.array([40])}
     film.restore(saved), host.restore(saved)
     np.testing.assert_array_equal(film.reset(), host.reset())
     for action in np.random.default_rng(0).standard_normal((60, 1, 1, 8)).astype(np.float32):

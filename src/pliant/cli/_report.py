@@ -18,8 +18,13 @@ def command(arguments: list[str]) -> None:
     parser = Parser("pliant report", _DESCRIPTION)
     parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where it goes [default RUN/report]")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard's event files, too, to RUN/tensorboard"
+    )
     given = parser.parse_args(arguments)
+    update = report.tensorboard() if given.tensorboard else lambda path: None
     written = report.write(given.run, given.out or given.run / "report")
+    update(given.run)
     console = Console()
     report.summary(report.load(given.run)).to_terminal(console)
     console.print(written, soft_wrap=True, markup=False, highlight=False)

@@ -142,7 +142,7 @@ def _parser(groups: list[_Group]) -> Parser:
     parser.add_argument(
         "--tensorboard",
         action="store_true",
-        help="write TensorBoard's event files, too, to RUN/tensorboard; of a finished run from its metrics",
+        help="write TensorBoard's event files, too, to RUN/tensorboard; for a finished run all at once",
     )
     parser.add_argument("-s", "--seed", metavar="N", help="one seed, the same as --seeds N-N; -s for short")
     parser.add_settings("run", [Flag((name,), name, setting) for name, setting in RUN_SETTINGS.items()])

@@ -125,7 +125,7 @@ class Host(Protocol):
         ...
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """Takes back what `save` gave; to be called before `reset`."""
+        """Takes back what `save` gave, to a host of the same or of other entropy; to be called before `reset`."""
         ...
 
     def close(self) -> None:

@@ -97,6 +97,8 @@ class Spread:
                 if self.layout.block == 1
                 else (lambda b: jax.vmap(f, (0, None))(b, shared))
             )
+            if self.layout.blocks == 1:
+                return one_block(members)
             results = jax.lax.map(one_block, stacked)
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
 

@@ -43,12 +43,16 @@ class FrictionSchedule:
 
     def save(self) -> dict[str, np.ndarray]:
         """What `restore` takes, `(members,)` each."""
-        return {"friction_number": self._number.copy(), "friction_changed": self._changed.copy()}
+        return {
+            "friction": self.values.copy(),
+            "friction_number": self._number.copy(),
+            "friction_changed": self._changed.copy(),
+        }
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """Brings back the values in force and the steps at which they came."""
+        """Brings back the values in force, also those of members with other entropy, and the steps of the changes."""
         self._number[:], self._changed[:] = saved["friction_number"], saved["friction_changed"]
-        self._look_up(range(len(self._entropy)))
+        self.values[:] = saved["friction"]
 
     def _look_up(self, members: Iterable[int]) -> None:
         for member in members:

@@ -1,17 +1,19 @@
 """TensorBoard's event files of a run, made from its metrics.
 
     RUN/tensorboard/
-      seed=3,step_size=0.01/events.out.tfevents.<seconds>   every row of a member: scalar `metric/group` at its step
+      seed=3,step_size=0.01/events.out.tfevents.<time>   every row of a member: scalar `metric/group` at its step
       written.json   which parts of the metrics these files hold, and how long they are by that
+      lock           held while they are written
 
-The files grow by what they lack, whoever ran the run and however often it was stopped. What a kill left half written is
-cut off again; if the metrics are not those that were written, because they were damaged or the run was run anew, the
-files are made anew, too.
+A file grows by what it lacks, however often its run was stopped, and what a kill left half written is cut off again. If
+the metrics are not those that were written, because the run was run anew or some were damaged, the files are emptied,
+and others take their place.
 """
 
+import fcntl
 import itertools
 import json
-import shutil
+import os
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +36,7 @@ def tensorboard() -> Update:
     """Makes what keeps the event files of runs up to date.
 
     Returns:
-        `update(run_dir)`, which writes what the event files of a run lack; for whoever holds the run's lock.
+        `update(run_dir)`, which writes what the event files of a run lack.
 
     Raises:
         ValueError: if tensorboardX is not installed.
@@ -69,25 +71,29 @@ def tensorboard() -> Update:
             yield record(Event(wall_time=at, step=step, summary=Summary(value=values)))
 
     def update(run_dir: Path) -> None:
-        folder, parts = run_dir / "tensorboard", parts_of(run_dir)
-        written = _written(folder, [part.file.name for part in parts])
-        files = {Path(name).parent.name: name for name in written.files}
-        for part in parts[len(written.parts) :]:
-            at = part.file.stat().st_mtime  # a file that is continued twice gets the same bytes
-            for member, rows in _members(read_part(part).to_pandas()):
-                name = files.setdefault(member, f"{member}/events.out.tfevents.{time.time():.0f}")
-                size = written.files.get(name, 0)
-                data = b"".join([*([] if size else [head(at)]), *events(rows, at)])
-                _continue(folder / name, size, data)
-                written.files[name] = size + len(data)
-            written.parts.append(part.file.name)
-        _remember(folder, written)
+        folder = run_dir / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        with open(folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a run may be at work, and somebody ask for a report of it
+            parts = parts_of(run_dir)
+            written = _written(folder, [part.file.name for part in parts])
+            files = {Path(name).parent.name: name for name in written.files}
+            for part in parts[len(written.parts) :]:
+                at = part.file.stat().st_mtime  # a file that is continued twice gets the same bytes
+                for member, rows in _members(read_part(part).to_pandas()):
+                    name = files.setdefault(member, f"{member}/events.out.tfevents.{time.time_ns()}")
+                    size = written.files.get(name, 0)
+                    data = b"".join([*([] if size else [head(at)]), *events(rows, at)])
+                    _continue(folder / name, size, data)
+                    written.files[name] = size + len(data)
+                written.parts.append(part.file.name)
+            _remember(folder, written)
 
     return update
 
 
 def _written(folder: Path, parts: list[str]) -> _Written:
-    """What the event files hold already of these parts; if it is not how they begin, the files are removed."""
+    """What the event files hold already of these parts; if it is not how they begin, the files are emptied."""
     try:
         written = _Written(**json.loads((folder / "written.json").read_text(encoding="utf-8")))
         whole = all((folder / name).stat().st_size >= size for name, size in written.files.items())
@@ -95,8 +101,8 @@ def _written(folder: Path, parts: list[str]) -> _Written:
             return written
     except (FileNotFoundError, ValueError):
         pass
-    if folder.exists():
-        shutil.rmtree(folder)
+    for file in folder.glob("*/*"):
+        os.truncate(file, 0)  # a TensorBoard that reads it goes on with the next, but not if it were gone
     return _Written([], {})
 
 
@@ -119,7 +125,6 @@ def _continue(file: Path, size: int, data: bytes) -> None:
 
 
 def _remember(folder: Path, written: _Written) -> None:
-    folder.mkdir(exist_ok=True)
     unfinished = folder / "written.json.unfinished"
     unfinished.write_text(json.dumps(written._asdict()), encoding="utf-8")
     unfinished.rename(folder / "written.json")
