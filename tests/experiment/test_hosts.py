@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 import toys
 
+from pliant.experiment import hosts
 from pliant.experiment.build import build
 from pliant.experiment.config import from_mapping
 from pliant.experiment.programs import population, programs_of
 from pliant.experiment.run import run
 
-pytestmark = pytest.mark.usefixtures("toy_parts")
+pytestmark = pytest.mark.usefixtures("toy_parts", "two_crews")
+
+
+@pytest.fixture
+def two_crews(monkeypatch):
+    """Four members are enough for two crews."""
+    monkeypatch.setattr(hosts, "_TWO_CREWS_FROM", 4)
 
 
 class Noted:

@@ -128,14 +128,12 @@ def _in_short(config: RunConfig, seed: jax.Array) -> Any:
     """All that a program does, in as few steps as possible: the member after them."""
     with quietly():
         parts = build(config)
-    if isinstance(parts.problem, HostArena):
-        state, metrics = parts.agent.learn(
-            parts.agent.init(jax.random.key(seed)), some_transitions(parts), jnp.int32(0)
-        )
-        return _Short(state, metrics)
-    if isinstance(parts.problem, Arena):
-        return arena_loop.advance(parts, arena_loop.begin(parts, seed), jnp.int32(0), parts.steps_at_once)[0]
-    return stream_loop.advance(parts, stream_loop.begin(parts, seed), jnp.int32(0), 2)[0]
+        if isinstance(parts.problem, HostArena):
+            state = parts.agent.init(jax.random.key(seed))
+            return _Short(*parts.agent.learn(state, some_transitions(parts), jnp.int32(0)))
+        if isinstance(parts.problem, Arena):
+            return arena_loop.advance(parts, arena_loop.begin(parts, seed), jnp.int32(0), parts.steps_at_once)[0]
+        return stream_loop.advance(parts, stream_loop.begin(parts, seed), jnp.int32(0), 2)[0]
 
 
 class _Short(NamedTuple):

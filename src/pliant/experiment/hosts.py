@@ -33,6 +33,8 @@ from .programs import Ended, Population, Stretch, like_key, plain, seed_axis
 
 logger = logging.getLogger(__name__)
 
+_TWO_CREWS_FROM = 16  # members; measured: smaller crews get in each other's way more than they gain
+
 
 class HostPrograms:
     """Programs whose problem lies outside of the device; see `Programs`."""
@@ -44,8 +46,7 @@ class HostPrograms:
         self._learners = self._open.enter_context(ThreadPoolExecutor(2, "learning"))  # one for each crew
         compiled: dict[int, _Compiled] = {}
         self._crews = []
-        # Measured: two crews of fewer than eight get in each other's way more than they gain.
-        for crew in np.array_split(np.arange(len(members)), 2 if len(members) >= 16 else 1):
+        for crew in np.array_split(np.arange(len(members)), 2 if len(members) >= _TWO_CREWS_FROM else 1):
             if len(crew) not in compiled:
                 compiled[len(crew)] = _Compiled(config, len(crew))
             swept = {name: values[crew] for name, values in members.swept.items()}
