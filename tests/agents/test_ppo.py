@@ -211,7 +211,9 @@ def test_equals_an_independent_implementation_with_numerical_gradients(action, s
             assert_close(state.params, reference.params())
             for name, value in zip(_LOSSES, expected):
                 np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-            magnitude = {"action_magnitude": np.abs(transitions.action).mean()} if isinstance(action, Continuous) else {}
+            magnitude = (
+                {"action_magnitude": np.abs(transitions.action).mean()} if isinstance(action, Continuous) else {}
+            )
             assert {name: value for name, value in metrics.items() if name not in _LOSSES} == pytest.approx(magnitude)
 
 

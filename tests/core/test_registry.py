@@ -41,7 +41,11 @@ def test_what_there_is():
     ("kind", "name", "message"),
     [
         ("methods", "continual_backprob", "unknown method 'continual_backprob'; did you mean continual_backprop?"),
-        ("problems", "mujoco", "unknown problem 'mujoco'; there are: ant, hopper, slippery_ant, slowly_changing_regression, walker"),
+        (
+            "problems",
+            "mujoco",
+            "unknown problem 'mujoco'; there are: ant, hopper, slippery_ant, slowly_changing_regression, walker",
+        ),
         ("diagnostics", "dormant", "unknown diagnostic 'dormant'; did you mean dormant_fraction?"),
         ("agents", 5, "unknown agent 5; there are: ppo, sgd"),
         ("methods", "__init__", "unknown method '__init__'; did you mean"),

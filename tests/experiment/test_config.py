@@ -70,7 +70,10 @@ def test_yaml_and_back(given):
         ({1: 2}, "unknown field of a configuration 1; there are: problem, agent"),
         ({"problem": "slowly_changing"}, "unknown problem 'slowly_changing'; did you mean slowly_changing_regression?"),
         ({"problem": 5}, "problem is a mapping of names to values, not 5"),
-        ({"problem": {"inputs": 5}}, f"problem: write {{name: ...}}; there are: ant, hopper, slippery_ant, {PROBLEM}, walker"),
+        (
+            {"problem": {"inputs": 5}},
+            f"problem: write {{name: ...}}; there are: ant, hopper, slippery_ant, {PROBLEM}, walker",
+        ),
         ({"problem": {"name": 5}}, "unknown problem 5"),
         (
             {"problem": {"name": PROBLEM, "input": 5}},

@@ -9,6 +9,7 @@ import pytest
 import toys
 
 from pliant.experiment import hosts
+from pliant.experiment import hosts
 from pliant.experiment.build import build
 from pliant.experiment.config import from_mapping
 from pliant.experiment.programs import population, programs_of
@@ -129,6 +130,14 @@ def test_environments_get_the_entropy_of_their_seeds(note):
     assert [entropy.dtype for entropy in opened] == [np.uint32] * 2
     for entropy, seeds in zip(opened, [[3, 7, 8], [9, 10]], strict=True):
         np.testing.assert_array_equal(entropy, [jax.random.key_data(toys.problem_key(seed)) for seed in seeds])
+
+
+@pytest.mark.parametrize(("members", "crews"), [(15, [15]), (16, [8, 8]), (17, [9, 8])])
+def test_many_members_are_two_crews(members, crews, note, monkeypatch):
+    monkeypatch.undo()
+    notes = note(toys.uneventful(1, 3, 1))
+    with begun("noted", str(members)):
+        assert [len(entropy) for _, _, entropy in called(notes, "open")] == crews
 
 
 def test_while_environments_of_one_crew_work_the_other_acts(note):
