@@ -9,7 +9,6 @@ import pytest
 import toys
 
 from pliant.experiment import hosts
-from pliant.experiment import hosts
 from pliant.experiment.build import build
 from pliant.experiment.config import from_mapping
 from pliant.experiment.programs import population, programs_of
@@ -20,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("toy_parts", "two_crews")
 
 @pytest.fixture
 def two_crews(monkeypatch):
-    """Four members are enough for two crews."""
-    monkeypatch.setattr(hosts, "_TWO_CREWS_FROM", 4)
+    """Two members are enough for two crews."""
+    monkeypatch.setattr(hosts, "_TWO_CREWS_FROM", 2)
 
 
 class Noted:
@@ -134,7 +133,7 @@ def test_environments_get_the_entropy_of_their_seeds(note):
 
 @pytest.mark.parametrize(("members", "crews"), [(15, [15]), (16, [8, 8]), (17, [9, 8])])
 def test_many_members_are_two_crews(members, crews, note, monkeypatch):
-    monkeypatch.undo()
+    monkeypatch.setattr(hosts, "_TWO_CREWS_FROM", 16)
     notes = note(toys.uneventful(1, 3, 1))
     with begun("noted", str(members)):
         assert [len(entropy) for _, _, entropy in called(notes, "open")] == crews

@@ -33,9 +33,6 @@ from .programs import Ended, Population, Stretch, like_key, plain, seed_axis
 
 logger = logging.getLogger(__name__)
 
-# Members for two crews. Measured: crews of fewer than eight get in each other's way more than they gain.
-_ENOUGH = 16
-
 _TWO_CREWS_FROM = 16  # members; measured: smaller crews get in each other's way more than they gain
 
 
