@@ -33,15 +33,7 @@ def build(config: RunConfig) -> Parts:
     """
     try:
         problem = problem_of(config)
-        kind = "stream" if isinstance(problem, Stream) else "arena"
-        agents = {name: registry.find("agents", name) for name in registry.names("agents")}
-        agent = agents[config.agent.name]
-        if kind != agent.LEARNS_FROM:
-            fitting = " or ".join(name for name, other in agents.items() if kind == other.LEARNS_FROM)
-            raise ConfigError(
-                f"agent={config.agent.name} learns from a problem of another kind: {config.problem.name} is "
-                f"{'a stream' if kind == 'stream' else 'an arena'}; write agent {fitting}"
-            )
+        agent = registry.find("agents", config.agent.name)
         diagnostics: dict[str, Diagnostic] = {}
 
         def methods_for(wiring: Wiring, network: Network) -> tuple[Method, ...]:

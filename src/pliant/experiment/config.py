@@ -143,10 +143,12 @@ def from_mapping(given: Any) -> RunConfig:
         raise ConfigError("a configuration needs a problem: write problem: {name: ...}")
 
     problem = _part("problems", given["problem"])
-    agent = _named("agent", given.get("agent", {}))
+    usual = registry.find("problems", problem.name).AGENT
+    agent = _part("agents", {"name": usual, **_named("agent", given.get("agent", {}))})
+    _check_kind(problem, usual, agent)
     config = RunConfig(
         problem=problem,
-        agent=_part("agents", {"name": registry.find("problems", problem.name).AGENT, **agent}),
+        agent=agent,
         methods=_parts("methods", given.get("methods", ())),
         diagnostics=_parts("diagnostics", given.get("diagnostics", DEFAULT_DIAGNOSTICS)),
         sweep={},
@@ -199,6 +201,17 @@ def _part(kind: registry.Kind, given: Any) -> Part:
         for key, setting in schema.items()
     }
     return dataclasses.replace(part, settings=values)
+
+
+def _check_kind(problem: Part, usual: str, agent: Part) -> None:
+    """Refuses an agent for streams in an arena, and the other way round; `usual` is the problem's own agent."""
+    kinds = {name: registry.find("agents", name).LEARNS_FROM for name in (*registry.names("agents"), usual, agent.name)}
+    if kinds[agent.name] != kinds[usual]:
+        fitting = " or ".join(name for name, kind in kinds.items() if kind == kinds[usual])
+        what = {"stream": "a stream", "arena": "an arena"}[kinds[usual]]
+        raise ConfigError(
+            f"agent={agent.name} learns from a problem of another kind: {problem.name} is {what}; write agent {fitting}"
+        )
 
 
 def _parts(kind: registry.Kind, given: Any) -> tuple[Part, ...]:
