@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core import units
+from pliant.core import recreation
 from pliant.core.adam import adam
 from pliant.core.base import Edit, EveryState, Surgery, every, nothing_fresh, plastic, until
 
@@ -16,12 +16,12 @@ def recreating(wiring, *, group="w0", unit=1, at=3):
     def operate(params, state, *, random, **signals):
         step = state + 1
         chosen = {group: jnp.where(step == at, jnp.array([unit]), wiring[group].units)}
-        return units.recreate(params, wiring, chosen, random), step
+        return recreation.recreate(params, wiring, chosen, random), step
 
     return Surgery(
         lambda params: jnp.zeros((), jnp.int32),
         operate,
-        lambda key, params, steps: units.draw_rows(key, params, wiring, 1, steps),
+        lambda key, params, steps: recreation.draw_rows(key, params, wiring, 1, steps),
     )
 
 

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pliant.core import units
+from pliant.core import recreation, units
 from pliant.core.base import Array, Features, Key, Params, Surgery
 from pliant.core.initializers import Activation, Initializer
+from pliant.core.recreation import Rows
 from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_one_of
-from pliant.core.units import Group, Outgoing, Rows, Wiring
+from pliant.core.units import Group, Outgoing, Wiring
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ def continual_backprop(
         uniform = bits.astype(jnp.float32).reshape(steps, -1) * 2.0**-32 if bits.size else jnp.zeros((steps, 0))
         ranks = [uniform[:, end - width : end] for width, end in zip(widths, np.cumsum(widths).tolist())]
         return _Random(
-            rows=units.draw_rows(rows_key, params, wiring, max_per_step, steps),
+            rows=recreation.draw_rows(rows_key, params, wiring, max_per_step, steps),
             rank=dict(zip(wiring, ranks)),
             chance=dict(zip(wiring, uniform[:, sum(widths) :].T)),
         )
@@ -170,8 +171,8 @@ def continual_backprop(
             if budget == "bernoulli":
                 owed = jnp.where((owed < 1) & (random.chance[name] < owed), 1.0, owed)
             count = jnp.minimum(jnp.floor(owed + _ROUNDING).astype(jnp.int32), max_per_step)
-            chosen[name] = units.lowest(u_hat, where=mature, count=count, most=min(max_per_step, group.units))
-            gone = units.is_chosen(chosen[name], group.units)
+            chosen[name] = recreation.lowest(u_hat, where=mature, count=count, most=min(max_per_step, group.units))
+            gone = recreation.is_chosen(chosen[name], group.units)
             paid = gone.sum(dtype=jnp.int32)
 
             if compensate:
@@ -187,7 +188,7 @@ def continual_backprop(
             new.owed[name] = left if budget == "accumulate" else jnp.zeros(())
 
         params = units.replace_leaves(params, by_path)
-        return units.recreate(params, wiring, chosen, random.rows, initializer, activation), new
+        return recreation.recreate(params, wiring, chosen, random.rows, initializer, activation), new
 
     return Surgery(init, operate, draw)
 

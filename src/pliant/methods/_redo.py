@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from pliant.core import units
+from pliant.core import recreation, units
 from pliant.core.base import Array, Features, Key, Params, Surgery, every
 from pliant.core.initializers import Activation, Initializer
+from pliant.core.recreation import Rows
 from pliant.core.settings import AtLeast, require
-from pliant.core.units import Group, Rows, Wiring
+from pliant.core.units import Group, Wiring
 
 
 class ReDoState(NamedTuple):
@@ -63,14 +64,14 @@ def redo(
         return ReDoState(replaced={name: jnp.zeros((), jnp.int32) for name in wiring})
 
     def draw(key: Key, params: Params, steps: int) -> Rows:
-        return units.draw_rows(key, params, wiring, steps=steps)
+        return recreation.draw_rows(key, params, wiring, steps=steps)
 
     def operate(params: Params, state: ReDoState, *, random: Rows, features: Features, **signals):
         del signals
         dormant = {name: _is_dormant(features, group, threshold) for name, group in wiring.items()}
         chosen = {name: jnp.where(d, jnp.arange(d.size), d.size) for name, d in dormant.items()}
         replaced = {name: state.replaced[name] + d.sum(dtype=jnp.int32) for name, d in dormant.items()}
-        return units.recreate(params, wiring, chosen, random, initializer, activation), ReDoState(replaced)
+        return recreation.recreate(params, wiring, chosen, random, initializer, activation), ReDoState(replaced)
 
     return every(period, Surgery(init, operate, draw))
 
