@@ -32,10 +32,18 @@ class Member(NamedTuple):
     diverged: Array  # () the step at which a number was first not finite; -1: never
 
 
-def begin(parts: Parts, seed: Array) -> Member:
-    """The member as it is before the first step; problem and agent have keys of their own."""
+def keys_of(seed: Array) -> tuple[Key, Key, Key]:
+    """The keys of the problem, of the agent's beginning, and of its actions.
+
+    The problem has one of its own, so that members of one seed meet the same environments whatever their method.
+    """
     problem_key, agent_key = jax.random.split(jax.random.key(seed))
-    init_key, acting_key = jax.random.split(agent_key)
+    return problem_key, *jax.random.split(agent_key)
+
+
+def begin(parts: Parts, seed: Array) -> Member:
+    """The member as it is before the first step."""
+    problem_key, init_key, acting_key = keys_of(seed)
     state, observation = parts.problem.init(problem_key)
     E = parts.problem.environments
     return Member(
@@ -64,24 +72,26 @@ def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Memb
         The member after it, and the metrics and the episodes of the stretch.
     """
     rounds, done = steps // parts.steps_at_once, step // parts.steps_at_once
-    last = jax.eval_shape(lambda: _round(parts, member, done))[1]
+    last = jax.eval_shape(lambda: _collect(parts, member, done))[1]
     nothing_yet = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last)
 
-    def one(carry: Any, number: Array) -> tuple[Any, Any]:
-        member = carry[0]
-        after, transitions, metrics, episodes = _round(parts, member, number)
-        return (after, member.agent, transitions), (metrics, episodes)
+    def one_round(carry: Any, number: Array) -> tuple[Any, Any]:
+        member, transitions, episodes = _collect(parts, carry[0], number)
+        previous = member.agent
+        state, metrics, diverged = learn(parts, previous, transitions, number)
+        diverged = jnp.where(member.diverged >= 0, member.diverged, diverged)
+        return (member._replace(agent=state, diverged=diverged), previous, transitions), (metrics, episodes)
 
     carry = (member, member.agent, nothing_yet)
-    (member, previous, transitions), (metrics, episodes) = jax.lax.scan(one, carry, done + jnp.arange(rounds))
+    (member, previous, transitions), (metrics, episodes) = jax.lax.scan(one_round, carry, done + jnp.arange(rounds))
     averaged = {(name, ""): values.mean() for name, values in metrics.items()}
     if parts.diagnostics:
         averaged |= parts.measure(parts.agent.signals(previous, member.agent, transitions))
     return member, averaged, {name: x.reshape(-1, *x.shape[2:]) for name, x in episodes.items()}
 
 
-def _round(parts: Parts, member: Member, number: Array) -> tuple[Member, Transitions, dict[str, Array], Episodes]:
-    """Collects one horizon and learns from it; `number` rounds were before."""
+def _collect(parts: Parts, member: Member, number: Array) -> tuple[Member, Transitions, Episodes]:
+    """Acts for one horizon; `number` rounds were before."""
     arena: Arena = parts.problem
     agent: Agent = parts.agent
     policy = agent.policy(member.agent)
@@ -109,23 +119,23 @@ def _round(parts: Parts, member: Member, number: Array) -> tuple[Member, Transit
 
     times = number * agent.horizon + jnp.arange(agent.horizon)
     member, (transitions, episodes) = jax.lax.scan(one_step, member, times)
-    state, metrics = agent.learn(member.agent, transitions, number)
+    return member, transitions, episodes
+
+
+def learn(parts: Parts, state: Any, transitions: Transitions, number: Array) -> tuple[Any, dict[str, Array], Array]:
+    """Learns from a round, wherever it was collected; `number` rounds were before.
+
+    Returns:
+        The agent's state, the metrics of the round, and `()` the step at which a number was first not finite, -1 for
+        none: that of the observation or reward, or the last of the round if it was learning that went wrong.
+    """
+    agent: Agent = parts.agent
+    state, metrics = agent.learn(state, transitions, number)
     metrics = {"reward": transitions.reward.mean(), **metrics}
-    return (
-        _note_divergence(parts, member._replace(agent=state), transitions, metrics, number),
-        transitions,
-        metrics,
-        episodes,
-    )
-
-
-def _note_divergence(
-    parts: Parts, member: Member, transitions: Transitions, metrics: dict[str, Array], number: Array
-) -> Member:
-    steps, first = parts.steps_at_once, first_not_finite(transitions)
     learned = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
-    now = jnp.where(first >= 0, number * steps + first + 1, jnp.where(learned, -1, (number + 1) * steps))
-    return member._replace(diverged=jnp.where(member.diverged >= 0, member.diverged, now).astype(jnp.int32))
+    steps, first = parts.steps_at_once, first_not_finite(transitions)
+    diverged = jnp.where(first >= 0, number * steps + first + 1, jnp.where(learned, -1, (number + 1) * steps))
+    return state, metrics, diverged.astype(jnp.int32)
 
 
 def first_not_finite(transitions: Transitions) -> Array:

@@ -21,10 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pliant.core.agent import Agent
 from pliant.core.problem import Host
 
-from .arena_loop import first_not_finite
+from . import arena_loop
 from .build import build, some_transitions
 from .config import RunConfig
 from .parts import Parts
@@ -114,9 +113,7 @@ class _Compiled:
     def _begin(self, member: Any, _: Any) -> Any:
         seed, values = member
         agent = self._parts(values).agent
-        # As in the loop on the device: the problem has a key of its own, so that a seed meets the same environments.
-        problem_key, agent_key = jax.random.split(jax.random.key(seed))
-        init_key, acting_key = jax.random.split(agent_key)
+        problem_key, init_key, acting_key = arena_loop.keys_of(seed)
         state = agent.init(init_key)
         return state, agent.policy(state), acting_key, jax.random.key_data(problem_key)
 
@@ -125,11 +122,9 @@ class _Compiled:
 
     def _learn(self, member: Any, number: jax.Array) -> Any:
         state, values, transitions = member
-        agent: Agent = self._parts(values).agent
-        state, metrics = agent.learn(state, transitions, number)
-        metrics = {"reward": transitions.reward.mean(), **metrics}
-        learned = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
-        return state, agent.policy(state), metrics, first_not_finite(transitions), learned
+        parts = self._parts(values)
+        state, metrics, diverged = arena_loop.learn(parts, state, transitions, number)
+        return state, parts.agent.policy(state), metrics, diverged
 
     def _measure(self, member: Any, _: Any) -> Any:
         previous, state, values, transitions = member
@@ -274,18 +269,15 @@ class _Crew:
 
     def _learn(self) -> None:
         """Runs in a thread of its own, while the crew passes."""
-        before = self._number * self._steps_at_once
         previous, transitions = self._state, self._spread.place(self._seen)
         self._state, policy, *told = self._programs.learn((previous, self._values, transitions), np.int32(self._number))
         if self._measures and self.rounds_left == 1:
             measured = self._programs.measure((previous, self._state, self._values, transitions), 0)
             self._measured = self._spread.gather(measured)
         self._policy = self._for_acting(policy)
-        metrics, first_bad, learned = self._spread.gather(told)
+        metrics, diverged = self._spread.gather(told)
         self._metrics.append(metrics)
-        at_once = np.where(learned, -1, before + self._steps_at_once)
-        now = np.where(first_bad >= 0, before + first_bad + 1, at_once)
-        self._diverged = np.where(self._diverged >= 0, self._diverged, now).astype(np.int32)
+        self._diverged = np.where(self._diverged >= 0, self._diverged, diverged)
 
     # -- what came out
 
