@@ -28,6 +28,25 @@ class Network(NamedTuple):
     activation: Activation = "relu"  # of the hidden units: methods draw fresh weights accordingly
 
 
+class ActorCritic(NamedTuple):
+    """A policy and a value as one network, which may remember what it saw before in an episode.
+
+    Attributes:
+        init: `key -> params`; the key is consumed.
+        apply: `(params, observation, memory) -> ((outputs, V), memory)`: of a batch, the policy's outputs, the values
+            `(batch,)` and what is remembered. Outputs are `(mean, log_std)` for continuous actions, `(batch, size)` and
+            `(size,)`, and logits `(batch, n)` for discrete ones.
+        remember: `batch -> memory` of episodes that begin: zeros, a tree of arrays with a leading axis of the batch;
+            `()` for a network without a memory.
+        activation: of the hidden units: methods draw fresh weights accordingly.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[[Params, Array, Any], tuple[tuple[Any, Array], Any]]
+    remember: Callable[[int], Any]
+    activation: Activation = "relu"
+
+
 Loss: TypeAlias = Literal["mse", "cross_entropy"]
 
 
@@ -84,6 +103,27 @@ class Timestep(NamedTuple):
     info: Mapping[str, Array]  # (environments,) each: facts about the episode, recorded when it ends
 
 
+class Stage(NamedTuple):
+    """A part of a run in which the environments are of one kind."""
+
+    name: str  # of the kind; what evaluation calls it, too
+    until: int  # steps of a member from the beginning of the run to the stage's end
+
+
+class Views(NamedTuple):
+    """How people can look at the first environment of an arena on the device.
+
+    Attributes:
+        scene: `state -> scene`, a small tree of what is drawn; on the device.
+        picture: `scene -> (height, width, 3)` uint8, of NumPy arrays.
+        text: `scene -> lines` for a terminal, with rich's markup.
+    """
+
+    scene: Callable[[Any], Any]
+    picture: Callable[[Any], np.ndarray]
+    text: Callable[[Any], str]
+
+
 class Arena(NamedTuple):
     """A reinforcement-learning problem on the device, for one member of a population: all its environments.
 
@@ -93,6 +133,9 @@ class Arena(NamedTuple):
         steps: how many steps a whole run has, those of all environments counted together.
         init: `key -> (state, observation)`, `(environments, *observation)`; the key is consumed.
         step: `(state, action) -> (state, Timestep)`, with one action for each environment.
+        network: what the problem's paper trains; `None`: the agent brings its own.
+        stages: of a curriculum, in order; empty if the environments stay the same. The arena changes them by itself.
+        views: how people can look at it; `None` if they cannot.
     """
 
     spec: Spec
@@ -100,6 +143,9 @@ class Arena(NamedTuple):
     steps: int
     init: Callable[[Key], tuple[Any, Array]]
     step: Callable[[Any, Array], tuple[Any, Timestep]]
+    network: ActorCritic | None = None
+    stages: tuple[Stage, ...] = ()
+    views: Views | None = None
 
 
 class Host(Protocol):
@@ -151,6 +197,7 @@ class HostArena(NamedTuple):
         open: `entropy -> Host`: makes the environments of all members, `(members, 2)` uint32 being what their
             randomness comes from.
         film: `entropy -> Film`: makes one environment to be looked at, from `(2,)` uint32.
+        network, stages: as of an `Arena`.
     """
 
     spec: Spec
@@ -158,3 +205,5 @@ class HostArena(NamedTuple):
     steps: int
     open: Callable[[np.ndarray], Host]
     film: Callable[[np.ndarray], Film]
+    network: ActorCritic | None = None
+    stages: tuple[Stage, ...] = ()
