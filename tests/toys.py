@@ -178,11 +178,11 @@ def add_script(patch: pytest.MonkeyPatch, script: Script, form: Literal["device"
         arena = scripted(script, config.steps)
         return arenas.as_host(arena) if form == "host" else arena
 
-    add(patch, "problems", "scripted", AGENT="watcher", Config=Scripted, make=make)
+    add(patch, "problems", "scripted", AGENTS={"watcher": {}}, Config=Scripted, make=make)
 
 
 def add_all(patch: pytest.MonkeyPatch) -> None:
     """Lets the registry find `drift`, `drift_host` and `watcher`."""
     for make in (drift, drift_host):
-        add(patch, "problems", make.__name__, AGENT="ppo", Config=Drift, make=make)
+        add(patch, "problems", make.__name__, AGENTS={"ppo": {}}, Config=Drift, make=make)
     add(patch, "agents", "watcher", LEARNS_FROM="arena", Config=Watcher, make=watcher)

@@ -139,5 +139,5 @@ def initial_mean(seed: int) -> float:
 def add(patch: pytest.MonkeyPatch) -> None:
     """Lets the registry find `uneven`, `uneven_host` and `riser`."""
     for make in (uneven, uneven_host):
-        toys.add(patch, "problems", make.__name__, AGENT="riser", Config=Uneven, make=make)
+        toys.add(patch, "problems", make.__name__, AGENTS={"riser": {}}, Config=Uneven, make=make)
     toys.add(patch, "agents", "riser", LEARNS_FROM="arena", Config=Riser, make=riser)

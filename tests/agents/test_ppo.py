@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from pliant.agents import ppo
+from pliant.agents._on_policy import Said, _normalized
 from pliant.core.agent import Transitions
 from pliant.core.problem import Arena, Continuous, Discrete, Spec
 from pliant.methods import continual_backprop, l2
@@ -49,13 +50,21 @@ def some_transitions(action, seed, horizon=T, environments=E):
         Transitions(
             observation=seen[:-1],
             action=actions,
-            said=random.normal(-2 if isinstance(action, Continuous) else -1, 0.5, shape),
+            said=Said(
+                random.normal(-2 if isinstance(action, Continuous) else -1, 0.5, shape), random.normal(size=shape), ()
+            ),
             reward=random.normal(size=shape),
             terminated=terminated,
             truncated=truncated,
             next_observation=np.where(ended, elsewhere, seen[1:]),
         ),
     )
+
+
+def valued(params, transitions):
+    """The same transitions, seen by the network with these parameters when they happened."""
+    V = perceptron(in_float64(params)["value"], np.asarray(transitions.observation, float))[..., 0]
+    return transitions._replace(said=transitions.said._replace(value=jnp.asarray(V, jnp.float32)))
 
 
 def in_float64(tree):
@@ -108,7 +117,7 @@ def samples_of(params, transitions, config):
     if config.normalize_advantages == "round":
         A = standardized(A)
     x, a = (x.reshape(len(A), *x.shape[2:]) for x in (transitions.observation, transitions.action))
-    return x, a, transitions.said.reshape(-1), V.reshape(-1), returns.reshape(-1), A
+    return x, a, transitions.said.log_prob.reshape(-1), V.reshape(-1), returns.reshape(-1), A
 
 
 def losses(params, samples, config):
@@ -142,6 +151,7 @@ class ReferencePPO:
         self.w = np.concatenate([np.asarray(leaf, float).reshape(-1) for leaf in leaves])
         self.m, self.v, self.count = np.zeros_like(self.w), np.zeros_like(self.w), 0
         self.config, self.weight_decay, self.updates = config, weight_decay, updates
+        self.norms = []
 
     def params(self, w=None):
         pieces = np.split(self.w if w is None else w, np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1])
@@ -160,6 +170,7 @@ class ReferencePPO:
 
     def update(self, gradient):
         config, norm = self.config, np.sqrt((gradient**2).sum())
+        self.norms.append(norm)
         if config.max_gradient_norm and norm > config.max_gradient_norm:
             gradient = gradient / norm * config.max_gradient_norm
         gradient = gradient + self.weight_decay * self.w
@@ -204,17 +215,22 @@ def test_equals_an_independent_implementation_with_numerical_gradients(action, s
         state = init(jax.random.key(seed))
         reference = ReferencePPO(state.params, config, weight_decay, rounds * config.epochs * config.minibatches)
         for call in range(rounds):
-            transitions = some_transitions(action, seed=10 * seed + call)
+            transitions = valued(state.params, some_transitions(action, seed=10 * seed + call))
             orders = orders_of(state.optimizer.key, config, samples)
             state, metrics = learn(state, transitions, jnp.int32(call))
             expected = reference.learn(in_float64(transitions), orders)
             assert_close(state.params, reference.params())
             for name, value in zip(_LOSSES, expected):
                 np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-            magnitude = (
-                {"action_magnitude": np.abs(transitions.action).mean()} if isinstance(action, Continuous) else {}
+            others = {"value": float(transitions.said.value.mean())}
+            if isinstance(action, Continuous):
+                others["action_magnitude"] = np.abs(transitions.action).mean()
+            if config.max_gradient_norm:
+                others["gradient_norm"] = np.mean(reference.norms)
+                reference.norms.clear()
+            assert {name: value for name, value in metrics.items() if name not in _LOSSES} == pytest.approx(
+                others, rel=1e-4
             )
-            assert {name: value for name, value in metrics.items() if name not in _LOSSES} == pytest.approx(magnitude)
 
 
 def one_hot_steps(**ends):
@@ -222,7 +238,8 @@ def one_hot_steps(**ends):
     seen = jnp.eye(4)[:, None]  # (4, 1, 4)
     never = jnp.zeros((3, 1), bool)
     rewards = jnp.array([1.0, 2.0, 4.0])[:, None]
-    steps = Transitions(seen[:3], jnp.zeros((3, 1), jnp.int32), jnp.zeros((3, 1)), rewards, never, never, seen[1:])
+    said = Said(jnp.zeros((3, 1)), jnp.array([1.0, 2, 4])[:, None], ())
+    steps = Transitions(seen[:3], jnp.zeros((3, 1), jnp.int32), said, rewards, never, never, seen[1:])
     return steps._replace(**{name: never.at[1].set(True) for name in ends}), seen
 
 
@@ -272,11 +289,11 @@ def test_what_follows_the_end_of_an_episode(truncation, ends, expected):
 
 def test_advantages_are_standardized():
     # The published numbers: mean 3.6162025, and standard deviation 2.1847... with three degrees of freedom.
-    A = ppo._normalized(jnp.array([2.4008, 1.6, 6.56501, 3.899]))
+    A = _normalized(jnp.array([2.4008, 1.6, 6.56501, 3.899]))
     np.testing.assert_allclose(A, [-0.556345, -0.922907, 1.349802, 0.129449], rtol=1e-5)
     # Equal ones are only shifted, be they one or many.
-    np.testing.assert_array_equal(ppo._normalized(jnp.full(4, 3.0)), np.zeros(4))
-    np.testing.assert_array_equal(ppo._normalized(jnp.full(1, 3.0)), np.zeros(1))
+    np.testing.assert_array_equal(_normalized(jnp.full(4, 3.0)), np.zeros(4))
+    np.testing.assert_array_equal(_normalized(jnp.full(1, 3.0)), np.zeros(1))
 
 
 def test_the_linear_schedule_ends_at_zero():
@@ -314,18 +331,20 @@ def test_acts_by_its_distribution(action, environments):
     observation = jax.random.normal(jax.random.key(1), (environments, INPUTS))
     act = jax.jit(agent.act, static_argnames="greedy")
     begins, key = jnp.ones(environments, bool), jax.random.key(2)
-    memory, taken, log_p = act(agent.policy(state), agent.remember(environments), observation, begins, key)
+    memory, taken, said = act(agent.policy(state), agent.remember(environments), observation, begins, key)
     assert jax.tree.leaves(memory) == []
     assert taken.shape == (environments, *((action.size,) if isinstance(action, Continuous) else ()))
     expected, _ = log_probability_and_entropy(*in_float64((state.params, observation, taken)))
-    np.testing.assert_allclose(log_p, expected, rtol=1e-5)
+    np.testing.assert_allclose(said.log_prob, expected, rtol=1e-5)
+    V = perceptron(in_float64(state.params["value"]), np.asarray(observation, float))[:, 0]
+    np.testing.assert_allclose(said.value, V, rtol=1e-5, atol=1e-6)
     _, again, _ = act(agent.policy(state), memory, observation, ~begins, key)
     np.testing.assert_array_equal(taken, again)  # it remembers nothing, so that it does not matter what begins
-    _, greedy, log_p = act(agent.policy(state), memory, observation, begins, key, greedy=True)
+    _, greedy, said = act(agent.policy(state), memory, observation, begins, key, greedy=True)
     outputs = perceptron(in_float64(state.params["policy"]), np.asarray(observation))
     expected = outputs if isinstance(action, Continuous) else outputs.argmax(1)
     np.testing.assert_allclose(greedy, expected, rtol=1e-5)
-    assert log_p.shape == (environments,)
+    assert said.log_prob.shape == (environments,)
 
 
 @pytest.mark.parametrize("truncation", ["terminal", "bootstrap"])

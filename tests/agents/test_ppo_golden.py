@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pliant.agents import ppo
+from pliant.agents._on_policy import Said, _normalized
 from pliant.agents._advantage import generalized_advantages
 from pliant.core.agent import Transitions
 from pliant.core.problem import Arena, Continuous, Spec
@@ -43,14 +44,16 @@ def parameters(data, when):
     return {**networks, "log_std": data[f"log_std_{when}"]}
 
 
-def recorded_transitions(data):
+def recorded_transitions(data, values):
+    """What was recorded; `values` `(T,)` are those of the network that learns from it."""
+
     def alone(x):  # of one environment: (T, ...) -> (T, 1, ...)
         return jnp.asarray(x)[:, None]
 
     return Transitions(
         observation=alone(data["observations"][:-1]),
         action=alone(data["actions"]),
-        said=alone(data["log_probs"]),
+        said=Said(alone(data["log_probs"]), alone(values), ()),
         reward=alone(data["rewards"]),
         terminated=alone(data["dones"]),
         truncated=alone(np.zeros_like(data["dones"])),
@@ -104,9 +107,11 @@ def updates(data, settings):
     """Our state after each epoch, each begun with the recorded weights."""
     agent = agent_of(settings)
     state, learn, states = jax.jit(agent.init)(jax.random.key(0)), jax.jit(agent.learn), []
+    act, never, key = jax.jit(agent.act), jnp.zeros(STEPS, bool), jax.random.key(0)
     for k in range(EPOCHS):
         before = parameters(data, f"epoch{k - 1}" if k else "before")
-        state, _ = learn(state._replace(params=before), recorded_transitions(data), jnp.int32(k))
+        _, _, said = act(before, (), data["observations"][:-1], never, key)
+        state, _ = learn(state._replace(params=before), recorded_transitions(data, said.value), jnp.int32(k))
         states.append(state)
     return states
 
@@ -120,10 +125,10 @@ def test_values_returns_and_advantages_match_the_recorded_ones(file):
     data, settings = load(file)
 
     def estimate(params, observations, rewards, dones):
-        V = actor_critic(SPEC, HIDDEN, settings["act"].lower()).apply(params, observations)[1]
+        V = actor_critic(SPEC, HIDDEN, settings["act"].lower()).apply(params, observations, ())[0][1]
         columns = (x[:, None] for x in (rewards, V[:-1], V[1:], dones, dones))
         A = generalized_advantages(*columns, settings["gamma"], settings["lam"])[:, 0]
-        return V, A + V[:-1], ppo._normalized(A)
+        return V, A + V[:-1], _normalized(A)
 
     names = ("observations", "rewards", "dones")
     V, returns, A = jax.jit(estimate)(parameters(data, "before"), *(data[name] for name in names))

@@ -30,7 +30,7 @@ def train(environment, *seen, rounds=25, time_limit=None, config=CONFIG):
 
     def run(seed):
         member, *_ = arena_loop.advance(parts, arena_loop.begin(parts, seed), jnp.int32(0), steps)
-        return network.apply(member.agent.params, jnp.array(seen, jnp.float32)[:, None]), member.diverged
+        return network.apply(member.agent.params, jnp.array(seen, jnp.float32)[:, None], ())[0], member.diverged
 
     # Nearly all the time goes into compiling: one member after another, and without optimization, it takes half of it.
     quick = {"xla_backend_optimization_level": 0}

@@ -70,7 +70,7 @@ def test_help_of_a_target_shows_its_own_flags(pliant):
 @pytest.mark.parametrize("problem", registry.names("problems"))
 def test_flags_of_problem_and_agent_do_not_collide(problem):
     module = registry.find("problems", problem)
-    agent = registry.find("agents", module.AGENT)
+    agent = registry.find("agents", next(iter(module.AGENTS)))
     assert not set(settings_of(module.Config)) & set(settings_of(agent.Config))
 
 

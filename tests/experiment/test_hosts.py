@@ -54,7 +54,7 @@ def note(monkeypatch):
 
             return arenas.as_host(arena)._replace(open=open)
 
-        toys.add(monkeypatch, "problems", "noted", AGENT="watcher", Config=toys.Scripted, make=make)
+        toys.add(monkeypatch, "problems", "noted", AGENTS={"watcher": {}}, Config=toys.Scripted, make=make)
         return notes
 
     return add

@@ -306,6 +306,6 @@ def test_refuses_frictions_that_are_not_in_order_and_positive(low, high):
 
 def test_the_defaults_are_the_papers():
     assert [module.make(module.Config()).steps for module in PROBLEMS.values()] == [int(1e8)] * 3 + [int(2e7)]
-    assert all(module.AGENT == "ppo" for module in PROBLEMS.values())
+    assert all(list(module.AGENTS) == ["ppo"] for module in PROBLEMS.values())
     config = slippery_ant.Config()
     assert (config.friction_low, config.friction_high, config.change_time) == (0.02, 2.0, 2_000_000)

@@ -83,7 +83,10 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
         def update(state: State, this: tuple[Batch, Any, Array]) -> tuple[State, Array]:
             batch, draw, number = this
             (error, features), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
-            new = tx.step(grads, state.optimizer, state.params, random=draw, step=number, features=features)
+            new = tx.step(
+                grads, state.optimizer, state.params,
+                random=draw, step=number, steps_before=number - 1, features=features,
+            )  # fmt: skip
             return State(*new), error
 
         state = state._replace(optimizer=state.optimizer._replace(key=key))

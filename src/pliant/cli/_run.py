@@ -1,6 +1,7 @@
 """`pliant run`: any method on any problem, with any seeds and any sweep."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ from pliant.experiment import published
 from pliant.experiment.config import RUN_SETTINGS, Part, RunConfig, from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.run import run, split, work_of
-from pliant.experiment.settings import Setting, settings_of
+from pliant.experiment.settings import Setting
 
 from ._arguments import Flag, Parser
 from ._progress import progress
@@ -154,9 +155,12 @@ def _parser(groups: list[_Group]) -> Parser:
 def _group(part: Part, where: str) -> _Group:
     """The flags of a part: of problem and agent by their bare names, of methods and diagnostics with a prefix."""
     prefixes = {"problem": [""], "agent": [""], "method": ["method.", f"method.{part.name}."]}.get(where, [f"{where}."])
+    now = {
+        key: dataclasses.replace(setting, default=part.settings.get(key, setting.default))
+        for key, setting in part.schema.items()
+    }
     flags = [
-        Flag(tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting)
-        for key, setting in settings_of(part.source).items()
+        Flag(tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting) for key, setting in now.items()
     ]
     return f"{part.kind[:-1]} {part.name}", flags
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from .base import Array, Key, Method
-from .problem import Batch, Network
+from .problem import ActorCritic, Batch, Network
 from .units import Wiring
 
 
 class MethodsFor(Protocol):
     """Makes the plasticity methods of a run for one network; an agent does not know which they are."""
 
-    def __call__(self, wiring: Wiring, network: Network) -> tuple[Method, ...]:
+    def __call__(self, wiring: Wiring, network: Network | ActorCritic) -> tuple[Method, ...]:
         """The methods, in the order in which they act.
 
         Args:

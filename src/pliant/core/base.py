@@ -9,7 +9,7 @@ A few are both, and come as a tuple of pieces. `plastic(optimizer, *methods)` co
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -236,6 +236,51 @@ def until(n: int | Array, method: Method) -> Method:
     if not isinstance(n, jax.Array) and n < 0:
         raise ValueError(f"until(n={n}, ...): n is a number of steps, at least 0")
     return _when(lambda step: step <= n, method)
+
+
+class AnewState(NamedTuple):
+    stage: Array  # () how many of the moments are over
+    inner: Any
+
+
+def anew(at: Sequence[int], method: Method) -> Method:
+    """Lets a method begin anew, as if it had seen nothing, at given moments of a run.
+
+    Args:
+        at: the moments, in steps of the problem, in order.
+        method: a surgery, a gradient transformation, or a tuple of them.
+
+    Signals:
+        steps_before: `()`, steps of the problem before those that are being learned from.
+    """
+    moments = jnp.asarray(at, jnp.int32)
+
+    def current(params: Params, state: AnewState, init: Callable[[Params], Any], steps_before: Array) -> AnewState:
+        stage = (steps_before >= moments).sum(dtype=jnp.int32)
+        begins = stage != state.stage
+        inner = jax.tree.map(lambda fresh, old: jnp.where(begins, fresh, old), init(params), state.inner)
+        return AnewState(stage, inner)
+
+    if isinstance(method, Surgery):
+
+        def operate(params: Params, state: AnewState, *, random: Any, steps_before: Array, **signals):
+            state = current(params, state, method.init, steps_before)
+            edit, inner = method.operate(params, state.inner, random=random, steps_before=steps_before, **signals)
+            return edit, state._replace(inner=inner)
+
+        return Surgery(lambda params: AnewState(jnp.int32(0), method.init(params)), operate, method.draw)
+    if isinstance(method, optax.GradientTransformation):
+        transformation = optax.with_extra_args_support(method)
+
+        def update(grads, state: AnewState, params: Params | None = None, *, steps_before: Array, **signals):
+            state = current(params, state, transformation.init, steps_before)
+            grads, inner = transformation.update(grads, state.inner, params, steps_before=steps_before, **signals)
+            return grads, state._replace(inner=inner)
+
+        return optax.GradientTransformationExtraArgs(
+            lambda params: AnewState(jnp.int32(0), transformation.init(params)), update
+        )
+    return tuple(anew(at, piece) for piece in method)
 
 
 def _when(due: Callable[[Array], Array], method: Method) -> Method:

@@ -1,6 +1,7 @@
 """From a configuration to the parts that a loop runs."""
 
 import contextlib
+import dataclasses
 import inspect
 import itertools
 import logging
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 
 from pliant.core import registry
 from pliant.core.agent import Transitions
-from pliant.core.base import Method
+from pliant.core.base import Method, anew
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.problem import Arena, HostArena, Network, Stream
 from pliant.core.units import Wiring
@@ -22,7 +23,7 @@ from . import arena_loop, stream_loop
 from .config import Part, RunConfig
 from .errors import ConfigError
 from .parts import Parts
-from .settings import CONTEXT, settings_of
+from .settings import CONTEXT
 
 
 def build(config: RunConfig) -> Parts:
@@ -40,7 +41,7 @@ def build(config: RunConfig) -> Parts:
             context = {"wiring": wiring, "initialize": network.init, "activation": network.activation}
             for part in config.diagnostics:
                 diagnostics[part.name] = _call(part, context)
-            return tuple(_call(part, context) for part in config.methods)
+            return tuple(_method(part, wiring, context, config.problem.name, problem) for part in config.methods)
 
         made = agent.make(agent.Config(**config.agent.settings), problem, methods_for)
     except ValueError as error:
@@ -52,6 +53,23 @@ def problem_of(config: RunConfig) -> Stream | Arena | HostArena:
     """Makes the problem alone."""
     problem = registry.find("problems", config.problem.name)
     return problem.make(problem.Config(**config.problem.settings))
+
+
+def _method(
+    part: Part, wiring: Wiring, context: dict[str, Any], name: str, problem: Stream | Arena | HostArena
+) -> Method:
+    """A method of a run, with what can be said of any method; `name` is that of the problem."""
+    settings = dict(part.settings)
+    only, at_stage = settings.pop("only", ""), settings.pop("at_stage")
+    if only:
+        context = {**context, "wiring": wiring.only(*(group.strip() for group in only.split(",")))}
+    method = _call(dataclasses.replace(part, settings=settings), context)
+    if at_stage == "keep":
+        return method
+    stages = () if isinstance(problem, Stream) else problem.stages
+    if not stages:
+        raise ValueError(f"{part.name}.at_stage=forget: {name} has no stages; leave at_stage out")
+    return anew([stage.until for stage in stages[:-1]], method)
 
 
 def _call(part: Part, context: dict[str, Any]) -> Any:
@@ -89,7 +107,7 @@ def can_be_traced(config: RunConfig, dotted: str) -> bool:
     """
     where, _, key = dotted.rpartition(".")
     part = config.parts()[where]
-    kind = settings_of(part.source)[key].type
+    kind = part.schema[key].type
     if kind is not float and not (kind is int and part.kind == "methods"):
         return False
     if part.kind == "problems" and isinstance(problem_of(config), HostArena):

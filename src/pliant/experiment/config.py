@@ -12,6 +12,7 @@ seed_axis: auto
 
 import dataclasses
 import hashlib
+import inspect
 import itertools
 import json
 import re
@@ -44,6 +45,27 @@ class Part:
         """The `Config` dataclass or the factory that the settings belong to."""
         found = registry.find(self.kind, self.name)
         return found.Config if self.kind in ("problems", "agents") else found
+
+    @property
+    def schema(self) -> dict[str, Setting]:
+        """What can be set, by name: what the source takes, and of any method what the run does with it."""
+        schema = settings_of(self.source)
+        if self.kind == "methods":
+            schema |= OF_ANY_METHOD
+            if "wiring" not in inspect.signature(self.source).parameters:
+                schema.pop("only")
+        return schema
+
+
+OF_ANY_METHOD = {
+    "only": Setting("only", str, "", "Groups of units that it works on, with commas between; empty: all."),
+    "at_stage": Setting(
+        "at_stage",
+        Literal["keep", "forget"],
+        "keep",
+        "What becomes of its state, such as the units' ages, when a stage of the problem begins.",
+    ),
+}
 
 
 RUN_SETTINGS = {
@@ -143,8 +165,10 @@ def from_mapping(given: Any) -> RunConfig:
         raise ConfigError("a configuration needs a problem: write problem: {name: ...}")
 
     problem = _part("problems", given["problem"])
-    usual = registry.find("problems", problem.name).AGENT
-    agent = _part("agents", {"name": usual, **_named("agent", given.get("agent", {}))})
+    agents = registry.find("problems", problem.name).AGENTS
+    usual = next(iter(agents))
+    wanted = {"name": usual, **_named("agent", given.get("agent", {}))}
+    agent = _part("agents", {**agents.get(wanted["name"], {}), **wanted})
     _check_kind(problem, usual, agent)
     config = RunConfig(
         problem=problem,
@@ -193,7 +217,7 @@ def _part(kind: registry.Kind, given: Any) -> Part:
     if "name" not in settings:
         raise ConfigError(f"{kind[:-1]}: write {{name: ...}}; there are: {', '.join(registry.names(kind))}")
     part = Part(kind, settings.pop("name"), {})
-    schema = settings_of(part.source)
+    schema = part.schema
     for key in settings:
         registry.check(f"setting of {part.name}", key, schema)
     values = {
@@ -250,7 +274,7 @@ def resolve(config: RunConfig, name: str) -> tuple[str, Setting]:
         f"{where}.{key}": setting
         for where, part in config.parts().items()
         if part.kind != "diagnostics"
-        for key, setting in settings_of(part.source).items()
+        for key, setting in part.schema.items()
     }
     matches = [dotted for dotted in known if dotted == name or dotted.endswith(f".{name}")]
     if not matches:

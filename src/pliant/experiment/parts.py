@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pliant.core.agent import Agent, Learner
 from pliant.core.base import Array
 from pliant.core.diagnostic import Diagnostic
-from pliant.core.problem import Arena, HostArena, Stream
+from pliant.core.problem import Arena, HostArena, Stage, Stream
 
 Metrics = dict[tuple[str, str], Array]  # (metric, group) -> ()
 
@@ -31,6 +31,13 @@ class Parts(NamedTuple):
     def steps(self) -> int:
         """Steps of a whole run: those of the problem, filled up so that the last of them are learned from, too."""
         return -(-self.problem.steps // self.steps_at_once) * self.steps_at_once
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the problem, each filled up so that what is seen in it is learned from in it."""
+        stages = () if isinstance(self.problem, Stream) else self.problem.stages
+        whole = self.steps_at_once
+        return tuple(stage._replace(until=-(-stage.until // whole) * whole) for stage in stages)
 
     def measure(self, signals: Mapping[str, Any]) -> Metrics:
         """What the diagnostics say of the signals."""

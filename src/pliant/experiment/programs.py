@@ -12,7 +12,7 @@ from pliant.core.problem import HostArena, Stream
 
 from . import arena_loop, stream_loop
 from .build import build, problem_of, suits_map
-from .config import RunConfig, settings_of
+from .config import RunConfig
 from .parts import Episodes
 from .population import Spread, layout
 
@@ -34,7 +34,7 @@ def population(config: RunConfig) -> Population:
     swept = {}
     for name, column in zip(config.sweep, columns):
         where, _, key = name.rpartition(".")
-        kind = settings_of(config.parts()[where].source)[key].type
+        kind = config.parts()[where].schema[key].type
         swept[name] = np.asarray(column, float if kind is float else int)
     return Population(np.asarray(columns[-1], np.uint32), swept)
 

@@ -100,14 +100,17 @@ def run(
 def store_of(config: RunConfig, folder: Path) -> Store:
     """The directory of a run among others in a folder."""
     with quietly():
-        return Store(folder / config.name, build(config).steps)
+        parts = build(config)
+    return Store(folder / config.name, parts.steps, [stage.until for stage in parts.stages])
 
 
 def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoint_every: float) -> None:
     build_each(config)
     steps = store.steps
     with quietly():
-        at_once = build(config).steps_at_once
+        parts = build(config)
+    at_once, stages = parts.steps_at_once, parts.stages
+    ends = {stage.until for stage in stages}
     stretch = min(-(-(config.record_every or max(1, steps // 100)) // at_once) * at_once, steps)
     members = population(config)
     amount = work_of(config).amount
@@ -124,13 +127,14 @@ def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoi
         last_save, saved_at = step, started
         tell(amount * step // steps, amount)
         while step < steps:
-            length = min(stretch, steps - step)
+            length = min(stretch, *(end - step for end in (steps, *ends) if end > step))
             rows.add(step, step + length, programs.advance(step, length))
             step += length
             tell(amount * step // steps, amount)
             stop, now = asked(), time.monotonic()
-            if stop or step == steps or now - saved_at > checkpoint_every:
+            if stop or step == steps or step in ends or now - saved_at > checkpoint_every:
                 facts = {"members": len(members), "seconds": round(seconds_before + now - started, 3)}
+                facts["stages"] = [stage._asdict() for stage in stages]
                 store.save(last_save, step, rows.take(), programs.save(), **facts)
                 saved(store.path)
                 last_save, saved_at = step, time.monotonic()

@@ -19,7 +19,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,13 @@ class Store:
     Args:
         path: the directory.
         steps: of the whole run.
+        kept: steps whose checkpoints stay; of the others, the newest two do.
     """
 
-    def __init__(self, path: Path, steps: int):
+    def __init__(self, path: Path, steps: int, kept: Iterable[int] = ()):
         self.path = path
         self.steps = steps
+        self._kept = frozenset(kept)
 
     @contextlib.contextmanager
     def locked(self, config: str, environment: Mapping[str, Any]) -> Iterator[None]:
@@ -219,9 +221,9 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
         _sync(folder.parent)
-        kept = sorted(other for other in folder.parent.iterdir() if other.name.isdigit())
-        for old in kept[:-_KEEP]:
-            shutil.rmtree(old)
+        for old in checkpoints(self.path)[:-_KEEP]:
+            if old not in self._kept:
+                shutil.rmtree(_folder(self.path, old))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core import recreation, units
-from pliant.core.base import Array, Features, Key, Params, Surgery
+from pliant.core.base import Array, Features, Key, Params, Surgery, every
 from pliant.core.initializers import Activation, Initializer
 from pliant.core.recreation import Rows
 from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_one_of
@@ -57,6 +57,7 @@ def continual_backprop(
     activation: Activation = "relu",
     compensate: bool = False,
     max_per_step: int = 1,
+    period: int = 1,
 ) -> Surgery:
     r"""Continual backpropagation: makes anew, all the time, a small fraction of the mature units of least utility.
 
@@ -94,9 +95,11 @@ def continual_backprop(
         compensate: whether a removed unit's mean contribution moves into the bias of what reads it.
         max_per_step: how many units of a group can go at one step, at least 1. Known when compiling: one is cheapest,
             and enough while `replacement_rate` × units is at most 1.
+        period: only every so many updates is a step of this method, at least 1; what is in between it does not see.
 
     Signals:
         features: activations of the forward pass from which the gradients came (`wiring.apply`).
+        step: optional, with a `period`; see `every`.
 
     Raises:
         ValueError: for a value outside its range; for `compensate` where a reader has no bias.
@@ -116,6 +119,7 @@ def continual_backprop(
     require("decay_rate", decay_rate, FromUpTo(0, 1))
     require("maturity", maturity, AtLeast(0))
     require("max_per_step", max_per_step, AtLeast(1))
+    require("period", period, AtLeast(1))
     require_one_of("utility", utility, get_args(Utility))
     require_one_of("budget", budget, get_args(Budget))
     require_one_of("initializer", initializer, get_args(Initializer))
@@ -190,7 +194,8 @@ def continual_backprop(
         params = units.replace_leaves(params, by_path)
         return recreation.recreate(params, wiring, chosen, random.rows, initializer, activation), new
 
-    return Surgery(init, operate, draw)
+    surgery = Surgery(init, operate, draw)
+    return surgery if isinstance(period, int) and period == 1 else every(period, surgery)
 
 
 def _worth(

@@ -7,19 +7,17 @@ import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
 from pliant.core.initializers import Activation, Initializer
-from pliant.core.problem import Continuous, Network, Spec
+from pliant.core.problem import ActorCritic, Continuous, Spec
 
 from ._mlp import MLP
 
 
 def actor_critic(
     spec: Spec, hidden: tuple[int, ...], activation: Activation = "relu", initializer: Initializer = "lecun"
-) -> Network:
-    """Two multilayer perceptrons that share nothing.
+) -> ActorCritic:
+    """Two multilayer perceptrons that share nothing and remember nothing.
 
-    `apply(params, observation)` maps `(batch, *observation)` to the policy's outputs and the value `(batch,)`. The
-    policy's outputs are `(mean, log_std)` for continuous actions, `(batch, size)` and `(size,)`, with a standard
-    deviation that is 1 at first and depends on no observation; for discrete actions they are logits, `(batch, n)`.
+    For continuous actions the standard deviation is 1 at first, and depends on no observation.
 
     Args:
         spec: of the environment.
@@ -44,10 +42,10 @@ def actor_critic(
         params = {name: variables["params"] for name, variables in parts.items()}
         return {**params, "log_std": jnp.zeros(spec.action.size)} if continuous else params
 
-    def apply(params: Params, observation: Array) -> tuple[Any, Array]:
+    def apply(params: Params, observation: Array, memory: Any) -> tuple[tuple[Any, Array], Any]:
         x = flat(observation)
         outputs = policy.apply({"params": params["policy"]}, x)
         V: Any = value.apply({"params": params["value"]}, x)
-        return ((outputs, params["log_std"]) if continuous else outputs), V[:, 0]
+        return ((outputs, params["log_std"]) if continuous else outputs, V[:, 0]), memory
 
-    return Network(init, apply, activation)
+    return ActorCritic(init, apply, lambda batch: (), activation)

@@ -8,7 +8,7 @@ from pliant.core.settings import AtLeast
 
 from ._mujoco import HOPPER, Backend, Version, arena
 
-AGENT = "ppo"
+AGENTS = {"ppo": {}}
 
 
 @dataclasses.dataclass(frozen=True)

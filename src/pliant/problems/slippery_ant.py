@@ -12,7 +12,7 @@ from pliant.core.settings import AtLeast
 from ._friction import FrictionSchedule
 from ._mujoco import ANT, Backend, Version, arena
 
-AGENT = "ppo"
+AGENTS = {"ppo": {}}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pliant.core.problem import Batch, Network, Stream
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import MLP
 
-AGENT = "sgd"
+AGENTS = {"sgd": {}}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,6 +123,7 @@ class Panel:
         references: the paper's numbers.
         x_limits, y_limits: `(lowest, highest)`; `None`: as the data ask.
         y_scale: `"linear"` or `"log"`.
+        marks: steps at which something else begins, each a thin line with what it is: `{500_000: "6x6"}`.
     """
 
     curves: Sequence[Curve]
@@ -133,6 +134,7 @@ class Panel:
     x_limits: tuple[float, float] | None = None
     y_limits: tuple[float, float] | None = None
     y_scale: Literal["linear", "log"] = "linear"
+    marks: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
 def curves_of(
@@ -318,6 +320,11 @@ def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
             axis.axhline(float(np.asarray(reference.y)), color=color, linewidth=1.0, linestyle=(0, (4, 2)))
         else:
             axis.plot(reference.x, reference.y, **_marker(color))
+    for step, name in panel.marks.items():
+        axis.axvline(step, color="0.6", linewidth=0.6, zorder=1)
+        # At the foot: there curves that rise leave room.
+        at_foot = axis.get_xaxis_transform()
+        axis.annotate(name, (step, 0), (2, 2), at_foot, "offset points", color="0.4", fontsize=6)
     axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label, yscale=panel.y_scale)
     axis.xaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -100,6 +100,13 @@ class Run:
         return ("return", *sorted(same))
 
     @property
+    def stages(self) -> dict[int, str]:
+        """The steps at which stages of the problem begin, and their names; none if it has none, or a single one."""
+        stages = self.status.get("stages", [])
+        begins = [0, *(stage["until"] for stage in stages)]
+        return {step: stage["name"] for step, stage in zip(begins, stages)} if len(stages) > 1 else {}
+
+    @property
     def last_step(self) -> int:
         """How many steps the run has done."""
         # A run that was killed between writing a part and writing its status has done what the part holds.

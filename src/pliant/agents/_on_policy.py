@@ -1,0 +1,387 @@
+"""What agents share that learn from their latest steps alone: acting, advantages, sequences and minibatches.
+
+for each step:
+    memory <- nothing, where an episode begins
+    action, value, memory <- the network, of what is seen and of the memory
+for each call of `learn`, after `horizon` steps of all environments:
+    advantages, returns <- generalized advantage estimation
+    for each epoch:
+        for each minibatch of sequences in random order:
+            loss, features <- the network along the sequences, from the memory at their beginning
+            params         <- methods and optimizer (gradients, features)
+
+The gradient of the loss runs back through the memory to the beginning of the sequence and no further.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from pliant.core.agent import Agent, MethodsFor, Transitions
+from pliant.core.base import Array, Features, Key, Params, plastic
+from pliant.core.problem import ActorCritic, Arena, Continuous, HostArena
+from pliant.core.tracing import trace
+from pliant.networks import actor_critic
+
+from ._advantage import generalized_advantages
+from ._distributions import distribution
+
+_PROBE = 1000  # last observations of a horizon on which diagnostics are measured, as published
+_FOLLOWED = 2  # steps of a sequence that are traced: the second shows who reads what the first remembered
+
+Metrics: TypeAlias = dict[str, Array]
+
+# (log probability of the actions now, that at the time, advantage), `(samples,)` each -> loss of each, and metrics
+PolicyLoss: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Metrics]]
+
+
+class Settings(NamedTuple):
+    """What the agents' configurations say of it; see there."""
+
+    horizon: int
+    epochs: int
+    minibatches: int
+    recurrence: int
+    alternate: bool
+    clear_memory: bool
+    discount: float
+    trace_decay: float
+    value_clip: float
+    value_coefficient: float
+    entropy_coefficient: float
+    max_gradient_norm: float
+    normalize_advantages: Literal["round", "minibatch", "none"]
+    truncation: Literal["terminal", "bootstrap"]
+
+
+class State(NamedTuple):
+    params: Params
+    optimizer: Any  # PlasticState: the optimizer's and the methods'
+
+
+class Said(NamedTuple):
+    """What acting tells learning; leading axes `(horizon, environments)` there."""
+
+    log_prob: Array  # of the action
+    value: Array  # of the observation
+    memory: Any  # with which it was seen
+
+
+class Samples(NamedTuple):
+    """What the losses need; leading axis of samples, or `(steps, sequences)`."""
+
+    observation: Array
+    begins: Array  # bool: the first observation of an episode
+    action: Array
+    log_prob: Array  # of the action, when it was taken
+    value: Array  # when the action was taken
+    returns: Array
+    advantage: Array
+
+
+def make(
+    settings: Settings,
+    network: ActorCritic,
+    arena: Arena | HostArena,
+    optimizer: Callable[[int], optax.GradientTransformation],
+    policy_loss: PolicyLoss,
+    methods_for: MethodsFor,
+) -> Agent:
+    r"""Makes an agent whose loss is, with its policy loss $L_\pi$,
+
+    $$L = \overline{L_\pi} + c_v \overline{(R - V)^2} - c_e \overline{H}.$$
+
+    Args:
+        settings: numbers may be traced.
+        network: what acts and judges.
+        arena: where.
+        optimizer: made for the number of updates of a whole run.
+        policy_loss: what is to be small, sample by sample.
+        methods_for: makes the plasticity methods.
+
+    Raises:
+        ValueError: if the pieces of a round do not come out even, the run is shorter than a round, or the network
+            remembers and sequences are single steps, or the other way round.
+    """
+    T, E, r = settings.horizon, arena.environments, settings.recurrence
+    _check(settings, network, arena)
+    samples = T * E
+    sequences = samples // settings.minibatches // r  # of a minibatch
+    cycle = (False, True) if settings.alternate else (False,)  # which of the epochs leave out and shift
+    of_cycle = [-(-_starts(T, E, r, shifted).size // sequences) for shifted in cycle]
+    shifts = [cycle[epoch % len(cycle)] for epoch in range(settings.epochs)]
+    updates = sum(of_cycle[shifted] for shifted in shifts)
+    rounds = -(-arena.steps // samples)
+
+    followed = min(r, _FOLLOWED)
+
+    def follow(params: Params, observations: tuple[Array, ...], begins: tuple[Array, ...], memory: Any) -> Any:
+        """The first steps of sequences: what the network says at each, and what it remembers after each."""
+        answers, memories = [], []
+        for step, observation in enumerate(observations):
+            if step:
+                memory = _forget(memory, begins[step - 1])
+            answer, memory = network.apply(params, observation, memory)
+            answers.append(answer)
+            memories.append(memory)
+        return answers, memories
+
+    some_key = jax.random.key(0)
+    params_shape = jax.eval_shape(network.init, some_key)
+    seen = jax.ShapeDtypeStruct((sequences, *arena.spec.observation.shape), arena.spec.observation.dtype)
+    begin = jax.ShapeDtypeStruct((sequences,), jnp.bool)
+    remembered = jax.eval_shape(lambda: network.remember(sequences))
+    wiring = trace(follow, params_shape, (seen,) * followed, (begin,) * (followed - 1), remembered)
+
+    def transformation(key: Key):
+        methods = methods_for(wiring, network)
+        return plastic(optimizer(rounds * updates), *methods, key=key, clear_memory=settings.clear_memory)
+
+    tx = transformation(some_key)
+
+    def init(key: Key) -> State:
+        params_key, methods_key = jax.random.split(key)
+        params = network.init(params_key)
+        return State(params, transformation(methods_key).init(params))
+
+    def act(policy: Params, memory: Any, observation: Array, begins: Array, key: Key, *, greedy: bool = False):
+        before = _forget(memory, begins)
+        (outputs, V), memory = network.apply(policy, observation, before)
+        pi = distribution(arena.spec.action, outputs)
+        action = pi.mode() if greedy else pi.sample(key)
+        return memory, action, Said(pi.log_prob(action), V, before)
+
+    def judge(answer: tuple[Any, Array], batch: Samples) -> tuple[Array, Metrics]:
+        """The loss of one step of sequences."""
+        outputs, V = answer
+        pi = distribution(arena.spec.action, outputs)
+        losses, metrics = policy_loss(pi.log_prob(batch.action), batch.log_prob, batch.advantage)
+        of_policy, H = losses.mean(), pi.entropy().mean()
+        of_value = _squared_errors(V, batch, settings.value_clip).mean()
+        total = of_policy + settings.value_coefficient * of_value - settings.entropy_coefficient * H
+        return total, {"policy_loss": of_policy, "value_loss": of_value, "entropy": H, **metrics}
+
+    def loss(params: Params, batch: Samples, memory: Any) -> tuple[Array, tuple[Features, Metrics, Any]]:
+        """The mean over the steps of sequences; `batch` has leading axes `(recurrence, sequences)`.
+
+        Returns:
+            The loss, and the features of the steps that were traced, the metrics, and what was remembered after each
+            step but the last, `(recurrence - 1, sequences, ...)`.
+        """
+        if settings.normalize_advantages == "minibatch":
+            batch = batch._replace(advantage=_normalized(batch.advantage))
+        of_step = [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(followed)]
+        observations, begins = [one.observation for one in of_step], [one.begins for one in of_step[1:]]
+        (answers, memories), features = wiring.apply(params, tuple(observations), tuple(begins), memory)
+        judged = [judge(answer, one) for answer, one in zip(answers, of_step)]
+        judged = jax.tree.map(lambda *of_steps: jnp.stack(of_steps), *judged)
+
+        def further(memory: Any, one: Samples) -> Any:
+            answer, memory = network.apply(params, one.observation, _forget(memory, one.begins))
+            return memory, (judge(answer, one), memory)
+
+        memories = jax.tree.map(lambda *of_steps: jnp.stack(of_steps), *memories)
+        if r > followed:
+            last = jax.tree.map(lambda x: x[-1], memories)
+            _, others = jax.lax.scan(further, last, jax.tree.map(lambda x: x[followed:], batch))
+            judged, memories = jax.tree.map(lambda *x: jnp.concatenate(x), (judged, memories), others)
+        total, metrics = jax.tree.map(lambda x: x.mean(0), judged)
+        return total, (features, metrics, jax.tree.map(lambda x: x[:-1], memories))
+
+    def prepare(params: Params, transitions: Transitions) -> Samples:
+        """Advantages and returns; all samples on one axis."""
+        V, ended = transitions.said.value, transitions.terminated | transitions.truncated
+
+        def next_values(these: Transitions) -> Array:
+            """Of what followed, with what was remembered by then."""
+            seen = these.observation, these.said.memory, these.next_observation
+            observation, memory, following = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+            if jax.tree.leaves(memory):
+                _, memory = network.apply(params, observation, memory)
+            return network.apply(params, following, memory)[0][1].reshape(-1, E)
+
+        if settings.truncation == "bootstrap":
+            next_V, terminated = next_values(transitions), transitions.terminated
+        else:  # within an episode what followed is what was acted upon next: only the last is new
+            last = jax.tree.map(lambda x: x[-1:], transitions)
+            next_V, terminated = jnp.concatenate([V[1:], next_values(last)]), ended
+        A = generalized_advantages(
+            transitions.reward, V, next_V, terminated, ended, settings.discount, settings.trace_decay
+        )
+        returns = A + V
+        if settings.normalize_advantages == "round":
+            A = _normalized(A)
+        # Whether the first is one does not matter: the memory at the beginning of a sequence knows it.
+        begins = jnp.concatenate([ended[:1], ended[:-1]])
+        said = transitions.said
+        batch = Samples(transitions.observation, begins, transitions.action, said.log_prob, V, returns, A)
+        return jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:]), batch)
+
+    def along(first: Array) -> Array:
+        """The samples of sequences, `(recurrence, sequences)`, that begin with these."""
+        return first[None] + E * np.arange(r)[:, None]
+
+    def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
+        batch = prepare(state.params, transitions)
+        memory = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:]), transitions.said.memory)
+        key, *keys = jax.random.split(state.optimizer.key, 1 + settings.epochs)
+        state = state._replace(optimizer=state.optimizer._replace(key=key))
+
+        def update(carry: tuple[State, Any], this: tuple[Array, Any, Array]) -> tuple[tuple[State, Any], Metrics]:
+            (state, memory), (first, draw, number) = carry, this
+            rows = along(first)
+            minibatch, before = jax.tree.map(lambda x: x[rows], batch), jax.tree.map(lambda x: x[first], memory)
+            grads, (features, metrics, after) = jax.grad(loss, has_aux=True)(state.params, minibatch, before)
+            if settings.max_gradient_norm > 0:
+                norm = optax.tree.norm(grads)
+                grads = jax.tree.map(lambda g: g * jnp.minimum(1, settings.max_gradient_norm / norm), grads)
+                metrics["gradient_norm"] = norm
+            new = tx.step(
+                grads, state.optimizer, state.params,
+                random=draw, step=number, steps_before=calls * samples, features=features,
+            )  # fmt: skip
+            if r > 1:  # sequences of the next epoch may begin in the middle of these
+                after = _forget(after, minibatch.begins[1:])
+                memory = jax.tree.map(lambda x, now: x.at[rows[1:]].set(now), memory, after)
+            return (State(*new), memory), metrics
+
+        def epochs(carry: Any, keys: Key, number: Array, shifts: tuple[bool, ...]) -> tuple[Any, Metrics]:
+            """As many epochs as there are shifts; the last minibatch of all may be smaller than the others."""
+            firsts, draws, rest = [], [], None
+            for key, shifted in zip(keys, shifts):
+                order_key, draw_key = jax.random.split(key)
+                starts = _starts(T, E, r, shifted)
+                order = jax.random.permutation(order_key, starts.size)
+                order = order if (starts == np.arange(starts.size)).all() else jnp.asarray(starts)[order]
+                whole = starts.size // sequences
+                firsts.append(order[: whole * sequences].reshape(whole, sequences))
+                rest = order[whole * sequences :]
+                draws.append(tx.draw(draw_key, state.params, of_cycle[shifted]))
+            first, draw = jax.tree.map(lambda *x: jnp.concatenate(x), *zip(firsts, draws))
+            whole = first.shape[0]
+            minibatches = (first, jax.tree.map(lambda x: x[:whole], draw), number + 1 + jnp.arange(whole))
+            carry, metrics = jax.lax.scan(update, carry, minibatches)
+            if rest is not None and rest.size:
+                last = jax.tree.map(lambda x: x[whole], draw)
+                carry, of_rest = update(carry, (rest, last, number + 1 + whole))
+                metrics = jax.tree.map(lambda x, y: jnp.append(x, y), metrics, of_rest)
+            return carry, metrics
+
+        keys, each, number = jnp.stack(keys), len(cycle), calls * updates
+        cycles = settings.epochs // each
+        of_cycles = jax.tree.map(lambda x: x[: cycles * each].reshape(cycles, each), keys)
+        carry, metrics = jax.lax.scan(
+            lambda carry, this: epochs(carry, *this, shifts=cycle),
+            (state, memory),
+            (of_cycles, number + sum(of_cycle) * jnp.arange(cycles)),
+        )
+        metrics = jax.tree.map(jnp.ravel, metrics)
+        if settings.epochs % each:
+            number = number + sum(of_cycle) * cycles
+            carry, others = epochs(carry, keys[cycles * each :], number, tuple(shifts[cycles * each :]))
+            metrics = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), metrics, others)
+        metrics = jax.tree.map(jnp.mean, metrics) | {"value": transitions.said.value.mean()}
+        if isinstance(arena.spec.action, Continuous):
+            metrics["action_magnitude"] = jnp.abs(transitions.action).mean()
+        return carry[0], metrics
+
+    def signals(previous: State, state: State, transitions: Transitions) -> dict[str, Any]:
+        first = _starts(T, E, r, False)[-max(1, _PROBE // r) :]
+        batch = jax.tree.map(lambda x: x[along(first)], prepare(previous.params, transitions))
+        memory = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:])[first], transitions.said.memory)
+        grads, (features, _, _) = jax.grad(loss, has_aux=True)(previous.params, batch, memory)
+        return {
+            "params": state.params,
+            "previous_params": previous.params,
+            "features": features,
+            "grads": grads,
+            "method_state": state.optimizer,
+        }
+
+    return Agent(
+        horizon=T,
+        init=init,
+        policy=lambda state: state.params,
+        remember=network.remember,
+        act=act,
+        learn=learn,
+        signals=signals,
+    )
+
+
+def _check(settings: Settings, network: ActorCritic, arena: Arena | HostArena) -> None:
+    """Refuses what does not come out even, where sizes are concerned."""
+    T, E, r = settings.horizon, arena.environments, settings.recurrence
+    samples = T * E
+    of_round = f"(horizon={T} x environments={E})"
+    if samples % settings.minibatches:
+        raise ValueError(
+            f"minibatches={settings.minibatches} do not divide the {samples} samples of a round {of_round}; "
+            f"write a divisor of {samples}"
+        )
+    if arena.steps < samples:
+        raise ValueError(
+            f"steps={arena.steps} are fewer than the {samples} of one round {of_round}; "
+            f"write at least {samples} steps, or a shorter horizon"
+        )
+    remembers = bool(jax.tree.leaves(jax.eval_shape(lambda: network.remember(1))))
+    if remembers != (r > 1):
+        what = "remembers, which it learns along 2 steps or more" if remembers else "remembers nothing"
+        raise ValueError(f"recurrence={r}: this network {what}; write recurrence={4 if remembers else 1}")
+    if T % r or samples // settings.minibatches % r:
+        raise ValueError(
+            f"recurrence={r} divides not both horizon={T} and the {samples // settings.minibatches} samples of a "
+            f"minibatch; write a common divisor"
+        )
+    if settings.alternate and 2 * r > T:
+        raise ValueError(f"alternate=true leaves out a sequence: write a horizon of at least {2 * r}, not {T}")
+
+
+def _starts(T: int, E: int, r: int, shifted: bool) -> np.ndarray:
+    """The samples with which sequences begin; `shifted` by half, so that one less fits in."""
+    t = np.arange(0, T, r)
+    t = t[:-1] + r // 2 if shifted else t
+    return (E * t[:, None] + np.arange(E)[None]).reshape(-1)
+
+
+def _forget(memory: Any, begins: Array) -> Any:
+    """Nothing is remembered of other episodes; `begins` has the leading axes of the memory."""
+    return jax.tree.map(lambda x: jnp.where(begins.reshape(begins.shape + (1,) * (x.ndim - begins.ndim)), 0, x), memory)
+
+
+def _normalized(A: Array) -> Array:
+    """Advantages with mean 0 and standard deviation 1; if all are equal they are only shifted."""
+    std = A.std(ddof=1)
+    return (A - A.mean()) / jnp.where(std > 0, std, 1)
+
+
+def _squared_errors(V: Array, batch: Samples, clip: float | Array) -> Array:
+    errors = (batch.returns - V) ** 2
+    if clip > 0:
+        near = batch.value + jnp.clip(V - batch.value, -clip, clip)
+        return jnp.maximum(errors, (batch.returns - near) ** 2)
+    return errors
+
+
+def network_for(arena: Arena | HostArena, config: Any) -> ActorCritic:
+    """The arena's own network, or two perceptrons as the agent's configuration has them.
+
+    Args:
+        arena: where it is to act.
+        config: with `hidden_units`, `hidden_layers`, `activation` and `initializer`.
+
+    Raises:
+        ValueError: if the configuration wants another network than the arena's.
+    """
+    if arena.network is None:
+        hidden = (config.hidden_units,) * config.hidden_layers
+        return actor_critic(arena.spec, hidden, config.activation, config.initializer)
+    usual = type(config)()
+    for name in ("hidden_units", "hidden_layers", "activation", "initializer"):
+        if getattr(config, name) != getattr(usual, name):
+            raise ValueError(f"{name}={getattr(config, name)}: this problem brings its own network; leave {name} out")
+    return arena.network
