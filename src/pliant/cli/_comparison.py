@@ -57,6 +57,7 @@ class Comparison:
                     if line.published
                 ],
                 y_limits=panel.y_limits,
+                marks=next(filter(None, (self._runs[run_of(line)].stages for line in panel.lines)), {}),
             )
             for panel in self._panels
         ]

@@ -65,6 +65,45 @@ class Panel:
 
 
 @dataclasses.dataclass(frozen=True)
+class Contrast:
+    """A difference that is claimed: what the agents of one line get more than those of another.
+
+    Args:
+        better, worse: labels of the lines.
+        env: where.
+        published: the difference of the paper's returns; `None` if it has none.
+    """
+
+    better: str
+    worse: str
+    env: str
+    published: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A table of what trained agents come to, in environments that they know and in others.
+
+    Args:
+        title: above it.
+        lines: whose agents; their last checkpoints act.
+        envs: where, by the problem's setting `env`.
+        episodes: of each seed in each of them; actions are sampled as in training.
+        published: the paper's mean returns: label -> env -> value.
+        contrasts: the differences that matter.
+        notes: what a reader must know.
+    """
+
+    title: str
+    lines: tuple[Line, ...]
+    envs: tuple[str, ...]
+    episodes: int
+    published: Mapping[str, Mapping[str, float]]
+    contrasts: tuple[Contrast, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """A figure, or a set of them.
 
@@ -76,6 +115,7 @@ class Recipe:
         edge: of a block of steps, at which its number stands: the left in supervised experiments, whose scripts count
             blocks from 0; the right in reinforcement learning, whose scripts plot what has been reached by then.
         step_by_step: whether there is a second table, of every step for which the paper has a number.
+        evaluations: what the trained agents come to, by the name of the table.
     """
 
     title: str
@@ -84,3 +124,4 @@ class Recipe:
     notes: tuple[str, ...]
     edge: Literal["left", "right"] = "left"
     step_by_step: bool = False
+    evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pliant.core.recipe import Line, Measure, Panel
+from pliant.core.recipe import Line, Measure, Panel, Recipe
 from pliant.experiment.config import read_seeds
 
 ROUND = 2048  # steps of a member between two rounds of learning
@@ -85,6 +85,19 @@ class Study:
             here = {x: y for x, y in points.items() if x <= self.steps and x % measure.bin == 0}
             lines.append(Line(LABELS[preset], self.configs[preset], published=here))
         return Panel(title, measure, tuple(lines), y_limits if self.steps == self.published_steps else None)
+
+    def recipe(self, name: str, title: str, returns: Panel, note: str) -> Recipe:
+        """The figure that most of these problems have: returns, and what becomes of the policy's units and weights.
+
+        Args:
+            name: of the figure.
+            title: what it shows.
+            returns: its first panel.
+            note: what else a reader must know.
+        """
+        notes = (self.note, METHODS_NOTE, MEASURES_NOTE, note)
+        panels = {name: (returns, *self.internals())}
+        return Recipe(title, "steps", panels, notes, edge="right", step_by_step=True)
 
     def returns(self, published_bin: int) -> Measure:
         """Returns of episodes."""

@@ -3,7 +3,7 @@
 from pliant.core.recipe import Recipe
 from pliant.presets.hopper import PRESETS
 
-from ._ppo import FOUR, MEASURES_NOTE, METHODS_NOTE, study
+from ._ppo import FOUR, study
 
 _STEPS = 100_000_000
 _SEEDS = 30
@@ -26,11 +26,4 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     """
     runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)
     returns = runs.panel("Return", runs.returns(_BIN), FOUR, y_limits=(0, 2500))
-    return Recipe(
-        title="PPO on Hopper",
-        x_label="steps",
-        panels={"hopper": (returns, *runs.internals())},
-        notes=(runs.note, METHODS_NOTE, MEASURES_NOTE, _NOTE),
-        edge="right",
-        step_by_step=True,
-    )
+    return runs.recipe("hopper", "PPO on Hopper", returns, _NOTE)

@@ -3,7 +3,7 @@
 from pliant.core.recipe import Recipe
 from pliant.presets.slippery_ant import PRESETS
 
-from ._ppo import FOUR, MEASURES_NOTE, METHODS_NOTE, study
+from ._ppo import FOUR, study
 
 _STEPS = 20_000_000
 _SEEDS = 100
@@ -28,11 +28,4 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)
     returns = runs.panel("Return", runs.returns(_BIN), FOUR, y_limits=(0, 5500))
     change_time = runs.configs["std"]["problem"]["change_time"]
-    return Recipe(
-        title="PPO on Slippery Ant",
-        x_label="steps",
-        panels={"slippery_ant": (returns, *runs.internals())},
-        notes=(runs.note, METHODS_NOTE, MEASURES_NOTE, _NOTE.format(change_time)),
-        edge="right",
-        step_by_step=True,
-    )
+    return runs.recipe("slippery_ant", "PPO on Slippery Ant", returns, _NOTE.format(change_time))

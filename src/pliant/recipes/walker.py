@@ -3,7 +3,7 @@
 from pliant.core.recipe import Recipe
 from pliant.presets.walker import PRESETS
 
-from ._ppo import FOUR, MEASURES_NOTE, METHODS_NOTE, study
+from ._ppo import FOUR, study
 
 _STEPS = 50_000_000
 _SEEDS = 30
@@ -25,11 +25,4 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     """
     runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)
     returns = runs.panel("Return", runs.returns(_BIN), FOUR, y_limits=(0, 3000))
-    return Recipe(
-        title="PPO on Walker",
-        x_label="steps",
-        panels={"walker": (returns, *runs.internals())},
-        notes=(runs.note, METHODS_NOTE, MEASURES_NOTE, _NOTE),
-        edge="right",
-        step_by_step=True,
-    )
+    return runs.recipe("walker", "PPO on Walker", returns, _NOTE)
