@@ -2,6 +2,8 @@
 
 import pytest
 
+from pliant.core import registry
+
 P = "slowly_changing_regression"
 RUN = f"run {P} "
 CBP = f"{RUN}--method continual_backprop "
@@ -28,7 +30,7 @@ FILES = {
         ("run", "write first what to run: pliant run TARGET [flags] (see pliant run --help)"),
         (f"run --seeds 2 {P}", "write first what to run: pliant run TARGET [flags]"),
         ("run slowly_changing_regresion", f"unknown problem or path 'slowly_changing_regresion'; did you mean {P}?"),
-        ("run runs/nothing", f"unknown problem or path 'runs'; there are: ant, hopper, slippery_ant, {P}, walker"),
+        ("run runs/nothing", f"unknown problem or path 'runs'; there are: {', '.join(registry.names('problems'))}"),
         (f"run {P}/sgd/bp/rely", f"unknown preset of {P} 'sgd/bp/rely'; did you mean sgd/bp/relu"),
         (f"{RUN}--agent sdg", "unknown agent 'sdg'; did you mean sgd?"),
         (f"{RUN}--method redu", "unknown method 'redu'; did you mean redo?"),
@@ -59,6 +61,17 @@ FILES = {
         (f"{CBP}--method.replacement-rate 1.5", "replacement_rate=1.5"),
         (f"{CBP}--method.maturity -1", "maturity=-1"),
         (f"{CBP}--method.utility best", "--method.utility=best: write"),
+        (f"{CBP}--method.only policy", "no group 'policy' in this wiring; it has: Dense_0"),
+        (
+            f"{CBP}--method.at-stage forget",
+            f"continual_backprop.at_stage=forget: {P} has no stages; leave at_stage out",
+        ),
+        (f"{CBP}--method.at-stage lose", "--method.at-stage=lose: write keep or forget"),
+        (f"{RUN}--method l2 --method.only policy", "unknown argument --method.only"),
+        (
+            "run ant --agent sgd",
+            "agent=sgd learns from a problem of another kind: ant is an arena; write agent a2c or ppo",
+        ),
         (f"{RUN}--diagnostic.dormant-fraction.threshold -1", "threshold=-1"),
         (f"{RUN}--sweep step_size", "--sweep step_size: write --sweep NAME=V1,V2,..."),
         (f"{RUN}--sweep step_size=", "--sweep step_size=: write --sweep NAME=V1,V2,..."),
@@ -82,7 +95,7 @@ FILES = {
         (f"{RUN}--out text.yaml", "cannot write text.yaml/"),
         (f"{RUN}--out /proc", "cannot write /proc/"),
         ("reproduce", "the following arguments are required: RECIPE (see pliant reproduce --help)"),
-        ("reproduce classification", "unknown recipe 'classification'; there are: ant, hopper, regression"),
+        ("reproduce classification", "unknown recipe 'classification'; there are: ant, hopper"),
         ("reproduce regression --scale 0", "--scale=0.0: a fraction of the published length, above 0 and at most 1"),
         ("reproduce regression --scale 2", "--scale=2.0: a fraction of the published length, above 0 and at most 1"),
         ("reproduce regression --scale nan", "--scale=nan: a fraction of the published length"),

@@ -10,10 +10,12 @@ import sys
 
 import numpy as np
 import pytest
+import toys
 
 from pliant import report
 from pliant.cli import _run
 from pliant.core import registry
+from pliant.experiment.config import OF_ANY_METHOD
 from pliant.experiment.settings import settings_of
 
 P = "slowly_changing_regression"
@@ -52,6 +54,8 @@ def test_help_explains_every_setting(pliant):
             for setting in settings_of(found.Config if kind in ("problems", "agents") else found).values():
                 assert setting.help in words, f"{name}.{setting.name}"
                 assert f"[{setting.kind}]" in words, f"{name}.{setting.name}"
+    for setting in OF_ANY_METHOD.values():
+        assert f"{setting.help} [{setting.kind}]" in words
     assert "Seeds of the members: a number of them (100), or a list of ranges (0-9,20)" in words
     assert "--method.redo.threshold THRESHOLD" in words
 
@@ -65,6 +69,26 @@ def test_help_of_a_target_shows_its_own_flags(pliant):
     _, out, _ = pliant("run", P, "--method", "redo", "--method", "l2", "--help")
     assert "--method.redo.threshold THRESHOLD" in out
     assert "--method.l2.weight-decay DECAY" in out
+
+
+def test_help_of_a_target_shows_what_can_be_said_of_its_methods(pliant):
+    _, out, _ = pliant("run", P, "--method", "redo", "--method", "l2", "--help")
+    assert re.findall(r"--method\.(\w+)\.(only|at-stage) ", out) == [
+        ("redo", "only"), ("redo", "at-stage"), ("l2", "at-stage"),
+    ]  # fmt: skip
+    assert "Groups of units that it works on, with commas between; empty: all. [text; default none]" in " ".join(
+        out.split()
+    )
+
+
+def test_help_of_a_target_shows_its_own_defaults(pliant, monkeypatch):
+    agents = {"a2c": {"horizon": 5}, "ppo": {"horizon": 6}}
+    toys.add(monkeypatch, "problems", "toy", AGENTS=agents, Config=toys.Drift, make=toys.drift)
+    for words, agent, horizon in ((), "a2c", 5), (("--agent", "ppo"), "ppo", 6):
+        _, out, _ = pliant("run", "toy", *words, "--help")
+        _, _, flags = out.partition(f"\nagent {agent}:\n")
+        help_of_horizon = " ".join(flags.split()).partition("--horizon ")[2].partition(" --")[0]
+        assert help_of_horizon.endswith(f"[whole number, at least 1; default {horizon}]")
 
 
 @pytest.mark.parametrize("problem", registry.names("problems"))

@@ -2,17 +2,14 @@
 
 import re
 import shutil
-import sys
-import types
 
 import numpy as np
 import pandas as pd
 import pytest
+import staged
 import uneven
-from PIL import Image
 
 from pliant.cli import _evaluate
-from pliant.core import registry
 from pliant.experiment.config import from_mapping
 from pliant.experiment.run import run
 
@@ -20,6 +17,7 @@ FIELDS = {"agent": "riser", "seeds": "2", "diagnostics": []}
 CONFIGS = {
     "device": {"problem": "uneven", **FIELDS},
     "host": {"problem": "uneven_host", **FIELDS, "sweep": {"step_size": [0.0, 0.5]}},
+    "staged": {"problem": "staged", **FIELDS},
     "diverging": {"problem": "uneven", **FIELDS, "sweep": {"step_size": [0.5, 3e38]}},
     "diverged": {"problem": "uneven", **FIELDS, "agent": {"name": "riser", "step_size": 3e38}},
 }
@@ -29,7 +27,7 @@ CONFIGS = {
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        uneven.add(patch)
+        staged.add(patch)
         yield {name: run(from_mapping(fields), folder) for name, fields in CONFIGS.items()}
 
 
@@ -83,6 +81,7 @@ def test_one_seed_has_one_table(evaluate):
     [
         ((), {"greedy", "sampled"}),
         (("--greedy",), {"greedy"}),
+        (("--argmax",), {"greedy"}),
         (("--sample",), {"sampled"}),
         (("--greedy", "--sample"), {"greedy", "sampled"}),
     ],
@@ -90,6 +89,53 @@ def test_one_seed_has_one_table(evaluate):
 def test_how_they_act(evaluate, flags, policies):
     out = evaluate("device", "--episodes", 1, *flags)
     assert set(re.findall(r"^(greedy|sampled) ", out, re.MULTILINE)) == policies
+
+
+def test_success(evaluate):
+    # Every other episode of an environment is one, from the first on: with two environments the first two of four.
+    out = evaluate("staged", "--episodes", 4, "--greedy")
+    assert "\nenv policy seed episodes return length success failures short\n" in out
+    for seed in (0, 1):
+        # 4 steps, after 4 rounds that each add 0.5 to the mean: 4 (1 + mean) + 0 + 1 + 2 + 3.
+        assert f"\nlong greedy {seed} 4 {10 + 4 * (uneven.initial_mean(seed) + 2):.4g} 4 0.5 2 4\n" in out
+    assert "Failures: how many of them were without success." in out
+    both = out.partition("all 2 seeds")[2]
+    assert "\nenv policy return IQM length success failures\n" in both
+    assert re.search(r"^long greedy \S+ \[.*\] 4 0.5 4$", both, re.MULTILINE)
+    assert "Failures: those of all seeds.\n\n" in both
+    assert out.endswith(f"\n\n{staged.NOTE}\n")
+
+
+def test_the_problem_says_how_they_act(evaluate):
+    for flags, policies in (
+        ((), {"sampled"}),
+        (("--argmax",), {"greedy"}),
+        (("--greedy", "--sample"), {"greedy", "sampled"}),
+    ):
+        out = evaluate("staged", "--episodes", 1, *flags)
+        assert set(re.findall(r"^long (greedy|sampled) ", out, re.MULTILINE)) == policies
+
+
+def test_several_envs_in_the_order_in_which_they_are_named(evaluate, tmp_path):
+    out = evaluate("staged", "--env", "short, long,short", "--episodes", 2, "--greedy", "--out", "e.csv")
+    rows = re.findall(r"^(short|long) greedy (\d) 2 \S+ (\d) ", out, re.MULTILINE)
+    assert rows == [("short", "0", "2"), ("short", "1", "2"), ("long", "0", "4"), ("long", "1", "4")]
+    assert re.findall(r"^(short|long) greedy", out.partition("all 2 seeds")[2], re.MULTILINE) == ["short", "long"]
+    episodes = pd.read_csv(tmp_path / "e.csv")
+    assert list(episodes.columns[:5]) == ["seed", "env", "policy", "episode", "return"]
+    assert list(episodes["env"]) == ["short"] * 4 + ["long"] * 4
+
+
+def test_the_stage_of_an_earlier_checkpoint(evaluate):
+    out = evaluate("staged", "--step", 32, "--episodes", 1)  # the last step of the first stage
+    assert len(re.findall(r"^short sampled \d 1 \S+ 2 ", out, re.MULTILINE)) == 2
+
+
+def test_another_backend(evaluate, tmp_path):
+    for backend in ("device", "host"):
+        evaluate("staged", "--backend", backend, "--episodes", 3, "--greedy", "--out", f"{backend}.csv")
+    on_device, outside = (pd.read_csv(tmp_path / f"{backend}.csv") for backend in ("device", "host"))
+    pd.testing.assert_frame_equal(on_device, outside)
 
 
 def test_values_that_were_swept(evaluate):
@@ -114,38 +160,6 @@ def test_episodes_in_a_file(evaluate, tmp_path):
     np.testing.assert_allclose(mine["return"], [15 + 5 * mean, 1 + mean, 15 + 5 * mean], rtol=1e-5)
     evaluate("host", "--episodes", 3, "--out", "f.csv", "--entropy", 8)
     assert not set(episodes["draw"]) & set(pd.read_csv(tmp_path / "f.csv")["draw"])
-
-
-def test_a_film(evaluate, tmp_path):
-    out = evaluate("host", "--episodes", 1, "--film", "f.gif", "--where", "step_size=0.5", "--seeds", "1-1")
-    assert "film: f.gif (seed 1, agent.step_size 0.5, greedy, 5 frames)\n" in out
-    # The episode of 5 steps shows 0, 0.1, ..., 0.4, drawn as 128 + 127 times that.
-    with Image.open(tmp_path / "f.gif") as film:
-        assert (film.n_frames, film.size, film.info["duration"]) == (5, (16, 16), 40)
-        levels = []
-        for number in range(5):
-            film.seek(number)
-            levels.append(np.asarray(film.convert("L"))[0, 0])
-    np.testing.assert_allclose(levels, [128, 140.7, 153.4, 166.1, 178.8], atol=1.5)
-    assert "sampled, 2 frames" in evaluate(
-        "host", "--episodes", 1, "--film", "s.gif", "--film-steps", 2, "--sample", "--seeds", "0-0"
-    )
-
-
-def test_a_film_in_mp4(evaluate, monkeypatch):
-    written = []
-
-    def write_frames(file, size, fps):
-        written.append((file, size, fps))
-        while True:
-            written.append((yield))
-
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", types.SimpleNamespace(write_frames=write_frames))
-    evaluate("host", "--episodes", 1, "--film", "f.mp4")
-    (opening, *frames) = written
-    assert opening == ("f.mp4", (16, 16), 25)
-    assert [frame.shape for frame in frames] == [(16, 16, 3)] * 5
-    assert [frame[0, 0, 0] for frame in frames] == [128, 140, 153, 166, 178]
 
 
 def test_who_diverged_is_left_out(evaluate):
@@ -184,7 +198,12 @@ def test_help(pliant, columns, monkeypatch):
     assert out.startswith("usage: pliant evaluate RUN [flags]")
     assert max(map(len, out.splitlines())) <= min(columns, 120)
     words = " ".join(out.split())
-    for said in ("friction in force at the checkpoint", "both flags are the same as none", "default: the newest good"):
+    for said in (
+        "friction in force at the checkpoint",
+        "as --greedy and --sample say",
+        "--greedy, --argmax",
+        "default: the newest good",
+    ):
         assert said in words
     assert "\n  evaluate RUN  " in pliant()[1]
 
@@ -214,16 +233,20 @@ def test_help(pliant, columns, monkeypatch):
         ("host --where step_size=0 --where step_size=0.5", "--where step_size=0.5: there is nobody left"),
         ("host --where step_size", "--where step_size=: write a number"),
         ("diverged", "all of them diverged, the first at step 32: there is nobody to evaluate"),
+        ("device --env short", "env=short: uneven has no setting env; leave it out"),
+        ("device --backend host", "backend=host: uneven has no setting backend; leave it out"),
+        ("staged --env short,huge", "env='huge': write one of short, long, wide"),
+        ("staged --env short,", "--env=short,: write one name or several, such as --env A,B"),
+        (
+            "staged --env wide",
+            "env=wide: the agents were built for observations float32[1] and actions Continuous(size=1)",
+        ),
+        ("staged --backend hots", "backend=hots: write device or host"),
+        ("staged --film f.gif", "unknown argument --film"),
         ("device --out no/e.csv", "--out no/e.csv: there is no folder no; make it first"),
-        ("host --film no/f.gif", "--film no/f.gif: there is no folder no; make it first"),
-        ("host --film f.png", "film f.png: write a name that ends in .gif or .mp4"),
-        ("host --film f.mp4", "film f.mp4: an MP4 needs pip install imageio-ffmpeg; or write a name in .gif"),
-        ("host --film f.gif --film-steps 0", "--film-steps=0: write a whole number, at least 1"),
-        ("device --film f.gif", "film f.gif: uneven draws nothing yet"),
     ],
 )
-def test_one_line(pliant, runs, tmp_path, monkeypatch, words, message):
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # as if it was not installed
+def test_one_line(pliant, runs, tmp_path, words, message):
     for name, path in runs.items():
         shutil.copytree(path, tmp_path / name)
     shutil.copytree(runs["device"], tmp_path / "new", ignore=shutil.ignore_patterns("checkpoints"))
@@ -236,17 +259,6 @@ def test_one_line(pliant, runs, tmp_path, monkeypatch, words, message):
     assert message in err
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_nothing_to_draw_with(pliant, runs, monkeypatch):
-    problem = registry.find("problems", "uneven_host")
-
-    def film(entropy):
-        raise ValueError("no OpenGL to draw with")
-
-    make = problem.make
-    monkeypatch.setattr(problem, "make", lambda config: make(config)._replace(film=film))
-    assert pliant("evaluate", runs["host"], "--film", "f.gif") == (2, "", "pliant: no OpenGL to draw with\n")
 
 
 def test_a_real_run(pliant, tmp_path):

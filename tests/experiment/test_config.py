@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import pytest
+import toys
 
 from pliant.core import registry
 from pliant.core.registry import UnknownNameError
@@ -72,7 +73,7 @@ def test_yaml_and_back(given):
         ({"problem": 5}, "problem is a mapping of names to values, not 5"),
         (
             {"problem": {"inputs": 5}},
-            f"problem: write {{name: ...}}; there are: ant, hopper, slippery_ant, {PROBLEM}, walker",
+            f"problem: write {{name: ...}}; there are: {', '.join(registry.names('problems'))}",
         ),
         ({"problem": {"name": 5}}, "unknown problem 5"),
         (
@@ -105,6 +106,10 @@ def test_refuses_in_one_line(given, message):
         ({"methods": [3]}, "method is a mapping of names to values, not 3"),
         ({"methods": ["red"]}, "unknown method 'red'; did you mean redo?"),
         ({"methods": ["redo", "l2", {"name": "redo"}]}, "methods: redo stands there 2 times; write it once"),
+        ({"methods": [{"name": "l2", "only": "Dense_0"}]}, "unknown setting of l2 'only'; there are: weight_decay"),
+        ({"methods": [{"name": "redo", "onli": "Dense_0"}]}, "unknown setting of redo 'onli'; did you mean only?"),
+        ({"methods": [{"name": "l2", "at_stage": "lose"}]}, "l2.at_stage=lose: write keep or forget"),
+        ({"sweep": {"only": ["Dense_0"]}}, "unknown setting 'only'; there are"),
         ({"diagnostics": {"rank": 1}}, "diagnostics is a list, not {'rank': 1}"),
         ({"diagnostics": ["rank", "rank"]}, "diagnostics: rank stands there 2 times; write it once"),
         ({"record_every": -1}, "record_every=-1: write a whole number, at least 0"),
@@ -126,6 +131,44 @@ def test_refuses_a_field_in_one_line(given, message):
     with pytest.raises((ConfigError, UnknownNameError), match=re.escape(message)) as error:
         from_mapping({"problem": PROBLEM, **given})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "on_units"), [("redo", True), ("continual_backprop", True), ("l2", False), ("full_reset", False)]
+)
+def test_what_can_be_said_of_any_method(name, on_units):
+    config = from_mapping({"problem": PROBLEM, "methods": [name]})
+    (method,) = config.methods
+    own = settings_of(registry.find("methods", name))
+    said = {"only": "", "at_stage": "keep"} if on_units else {"at_stage": "keep"}
+    assert method.settings == {key: setting.default for key, setting in own.items()} | said
+    assert resolve(config, "at_stage")[0] == "method.at_stage"
+
+
+def test_some_groups_of_units():
+    given = {"problem": PROBLEM, "methods": [{"name": "redo", "only": "Dense_0", "at_stage": "forget"}]}
+    config = from_mapping(given)
+    assert (config.methods[0].settings["only"], config.methods[0].settings["at_stage"]) == ("Dense_0", "forget")
+    assert from_yaml(config.to_yaml()) == config
+    swept = from_mapping({**given, "sweep": {"at_stage": ["keep", "forget"], "method.only": ["", "Dense_0"]}})
+    assert swept.sweep == {"method.at_stage": ("keep", "forget"), "method.only": ("", "Dense_0")}
+
+
+def test_an_agent_has_the_defaults_of_the_problem(monkeypatch):
+    agents = {"a2c": {"horizon": 5, "activation": "elu"}, "ppo": {"horizon": 6}}
+    toys.add(monkeypatch, "problems", "toy", AGENTS=agents, Config=toys.Drift, make=toys.drift)
+
+    def settings(**fields):
+        agent = from_mapping({"problem": "toy", **fields}).agent
+        return agent.name, agent.settings["horizon"], agent.settings["activation"]
+
+    assert settings() == ("a2c", 5, "elu")  # the first is the problem's own
+    assert settings(agent="ppo") == ("ppo", 6, "relu")
+    assert settings(agent={"name": "ppo", "horizon": 7}) == ("ppo", 7, "relu")
+    assert settings(agent={"horizon": 8}) == ("a2c", 8, "elu")
+    # An agent that the problem does not name has its own.
+    monkeypatch.delitem(agents, "ppo")
+    assert settings(agent="ppo") == ("ppo", 2048, "relu")
 
 
 @pytest.mark.parametrize("text", ["problem: {", "a: b: c", "\t- x", "problem: \x00"])
@@ -158,7 +201,7 @@ def test_the_name_changes_with_every_field():
         dataclasses.replace(config, methods=()),
     ]
     for where, part in config.parts().items():
-        for key, setting in settings_of(part.source).items():
+        for key, setting in part.schema.items():
             others.append(config.with_values({f"{where}.{key}": f"not {setting.default}"}))
     names = {other.name for other in others} | {config.name}
     assert len(names) == len(others) + 1

@@ -14,7 +14,7 @@ from pliant.experiment.config import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.programs import population, programs_of
 from pliant.experiment.run import run, split, work_of
-from pliant.experiment.store import Store
+from pliant.experiment.store import Store, checkpoints, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("toy_parts")
 
@@ -380,6 +380,56 @@ def test_a_run_on_the_device_is_resumed_to_the_bit(tmp_path):
     assert_same(last, other)
 
 
+def staged(form, **fields):
+    """Rounds of 9 steps, ten of them; the first stage ends after 40, which are filled up to 45. Rows of 18 steps."""
+    name = {"device": "drift", "host": "drift_host"}[form]
+    problem = {"name": name, "environments": 3, "steps": 90, "calm": 40}
+    return drift(form, problem=problem, **{"agent": "watcher", "record_every": 18, "seeds": "2", **fields})
+
+
+@FORMS
+@pytest.mark.parametrize("checkpoint_every", [0.0, 1e9], ids=["often", "seldom"])
+def test_a_stage_ends_with_a_row_and_a_checkpoint_that_stays(form, checkpoint_every, tmp_path):
+    config = staged(form)
+    path = run(config, tmp_path, checkpoint_every=checkpoint_every)
+    rewards = metrics(path, "rewards")
+    assert sorted(set(rewards["step"])) == [18, 36, 45, 63, 81, 90]
+    assert checkpoints(path) == ([45, 81, 90] if checkpoint_every == 0 else [45, 90])
+    loaded = report.load(path)
+    assert loaded.status["stages"] == [{"name": "calm", "until": 45}, {"name": "windy", "until": 90}]
+    assert loaded.stages == {0: "calm", 45: "windy"}
+    # What was learned by the end of the first stage can still be read.
+    with contextlib.closing(programs_of(config, population(config))) as programs:
+        programs.begin()
+        step, arrays = read_checkpoint(path, programs.shapes(), 45)
+    assert step == 45
+    np.testing.assert_array_equal(arrays[0], rewards.loc[rewards["step"] == 45, "value"])
+
+
+@pytest.mark.parametrize(("stretches", "last"), [(3, 36), (4, 45)])
+def test_a_run_in_stages_is_resumed_to_the_bit(stretches, last, tmp_path, caplog):
+    whole = run(staged("device"), tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(staged("device"), tmp_path / "stopped", checkpoint_every=0.0, tell=stop_after(stretches))
+    caplog.set_level("INFO")
+    path = run(staged("device"), tmp_path / "stopped", checkpoint_every=0.0)
+    assert f"going on from step {last} of 90" in caplog.text
+    pd.testing.assert_frame_equal(metrics(path), metrics(whole), check_exact=True)
+    assert checkpoints(path) == [45, 81, 90]
+    assert report.load(path).stages == report.load(whole).stages
+
+
+def test_ages_begin_anew_with_a_stage(opened):
+    # Rounds of 12 steps with one update each; the first stage ends after 20, which are filled up to 24.
+    method = {"name": "continual_backprop", "maturity": 9, "only": "policy/Dense_0", "at_stage": "forget"}
+    agent = {"name": "ppo", "horizon": 4, "epochs": 1, "minibatches": 1, "hidden_units": 4, "hidden_layers": 1}
+    problem = {"name": "drift", "environments": 3, "steps": 48, "calm": 20}
+    programs = opened(drift("device", problem=problem, agent=agent, methods=[method], diagnostics=["unit_age"]))
+    told = [programs.advance(12 * number, 12).metrics for number in range(4)]
+    assert [metrics["unit_age", "policy/Dense_0"].tolist() for metrics in told] == [[1], [2], [1], [2]]
+    assert ("unit_age", "value/Dense_0") not in told[0]
+
+
 @FORMS
 @pytest.mark.parametrize(
     ("sweep", "runs"),
@@ -414,9 +464,9 @@ def test_a_swept_value_is_what_the_setting_alone_is(form, opened):
         (
             "drift",
             "sgd",
-            "agent=sgd learns from a problem of another kind: drift is an arena; write agent ppo or watcher",
+            "agent=sgd learns from a problem of another kind: drift is an arena; write agent a2c or ppo or watcher",
         ),
-        ("drift_host", "sgd", "drift_host is an arena; write agent ppo or watcher"),
+        ("drift_host", "sgd", "drift_host is an arena; write agent a2c or ppo or watcher"),
         ("slowly_changing_regression", "ppo", "slowly_changing_regression is a stream; write agent sgd"),
     ],
 )

@@ -133,3 +133,4 @@ def test_kinds_in_words():
     assert DECAY.kind == "number, from 0 to 1; default 0.9"
     assert NAME.kind == "one | two; default one"
     assert ON.kind == "true | false; default false"
+    assert TEXT.kind == "text; default none"

@@ -20,7 +20,7 @@ import pytest
 
 from pliant import report
 from pliant.experiment.errors import StoreError
-from pliant.experiment.store import Store
+from pliant.experiment.store import Store, read_checkpoint
 
 STEPS = 100
 LIKE = [
@@ -47,8 +47,8 @@ def rows(step):
 
 
 @contextlib.contextmanager
-def opened(path, config="a: 1\n"):
-    store = Store(path, STEPS)
+def opened(path, config="a: 1\n", kept=()):
+    store = Store(path, STEPS, kept)
     with store.locked(config, {"python": "3"}):
         yield store
 
@@ -124,6 +124,47 @@ def test_goes_on_from_the_last_save(path):
 
 def test_only_the_last_two_checkpoints_are_kept(path):
     assert checkpoints(path) == [40, 60]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A run that was saved after 20, 40, 60 and 80 steps, of which 20 is to stay."""
+    path = tmp_path / "kept"
+    with opened(path, kept=[20]) as store:
+        for first in (0, 20, 40, 60):
+            store.save(first, first + 20, rows(first + 20), state(first + 20), members=2)
+    return path
+
+
+def test_some_checkpoints_stay_among_later_ones(kept):
+    assert checkpoints(kept) == [20, 60, 80]
+    assert read_checkpoint(kept, LIKE, 20)[0] == 20
+    assert read_checkpoint(kept, LIKE)[0] == 80
+    assert resumed(kept) == 80
+
+
+def test_goes_back_to_one_that_stayed(kept):
+    for step in (60, 80):
+        damage(array_file(kept / "checkpoints" / f"{step:012d}"), "truncated")
+    assert read_checkpoint(kept, LIKE)[0] == 20
+    assert resumed(kept) == 20
+    assert steps_reported(kept) == [20]
+    with opened(kept, kept=[20]) as store:
+        for first in (20, 40, 60):
+            store.save(first, first + 20, rows(first + 20), state(first + 20), members=2)
+    assert checkpoints(kept) == [20, 60, 80]
+
+
+def test_a_checkpoint_that_stayed_and_is_damaged(kept):
+    damage(array_file(kept / "checkpoints" / "000000000020"), "edited")
+    message = "000000000020 is damaged .*; without a step the newest good one is taken"
+    with pytest.raises(StoreError, match=message):
+        read_checkpoint(kept, LIKE, 20)
+    assert read_checkpoint(kept, LIKE)[0] == 80
+    for step in (60, 80):
+        damage(array_file(kept / "checkpoints" / f"{step:012d}"), "edited")
+    with pytest.raises(StoreError, match=r"has no good checkpoint; pliant run .* makes it anew"):
+        read_checkpoint(kept, LIKE)
 
 
 def test_a_new_directory_has_nothing_to_go_on_from(tmp_path):

@@ -11,7 +11,7 @@ from rich.console import Console
 from pliant.core import registry
 from pliant.experiment.errors import Interrupted, StoreError
 
-_COMMANDS = ("list", "run", "reproduce", "report", "evaluate")
+_COMMANDS = ("list", "run", "reproduce", "report", "evaluate", "visualize")
 _TRAINING = ("run", "reproduce")
 
 _USAGE = """\
@@ -21,7 +21,8 @@ usage: pliant COMMAND ...
   run PROBLEM         run a problem: any method, any seeds, any sweep; or a preset, or a configuration file
   reproduce RECIPE    a published figure: its runs, its table and figure, the paper's numbers beside ours
   report RUN          curves and a table of a run's directory
-  evaluate RUN        episodes of a run's agents, from any checkpoint, without learning; a film of one
+  evaluate RUN        episodes of a run's agents, from any checkpoint, without learning: success, returns, lengths
+  visualize RUN       the same to look at: in the terminal, or as a film
 
 pliant COMMAND --help explains each."""
 
@@ -55,7 +56,7 @@ def _command(name: str) -> Callable[[list[str]], None]:
     """The function of a command, which imports what it needs and no more: `pliant list` does not wait for orbax."""
     registry.check("command", name, _COMMANDS)
     _say_what_methods_say()
-    if name in (*_TRAINING, "evaluate"):
+    if name in (*_TRAINING, "evaluate", "visualize"):
         from pliant.experiment.devices import prepare  # imports JAX, which `pliant report` can do without
 
         prepare()

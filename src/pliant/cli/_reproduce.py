@@ -17,11 +17,13 @@ from pliant.report import Run
 from ._arguments import Parser
 from ._comparison import Comparison, run_of
 from ._estimate import Estimate
+from ._evaluations import episodes_of, table_of
 from ._progress import progress
 
 _DESCRIPTION = """\
 Runs everything that a published figure needs, and writes the figure (PNG, PDF)
-and its table (Markdown, CSV) with the paper's numbers beside ours. Finished
+and its table (Markdown, CSV) with the paper's numbers beside ours; some recipes
+let the trained agents act in other environments at the end. Finished
 runs are not run again; a stopped one goes on where it was. How long it will
 take is said as soon as a minute of it has been measured."""
 
@@ -63,6 +65,17 @@ def command(arguments: list[str]) -> None:
                 (folder / f"{file}.csv").write_text(table.to_csv(), encoding="utf-8")
                 table.to_terminal(console)
         console.print(f"figure: {folder / name}.png and .pdf; table: .md and .csv\n", soft_wrap=True, markup=False)
+    for name, evaluation in recipe.evaluations.items():
+        with progress(name, "episodes") as tell:
+            episodes = episodes_of(evaluation, {key: given.out / run.name for key, run in runs.items()}, tell)
+        table = table_of(evaluation, episodes)
+        episodes.to_csv(folder / f"{name}-episodes.csv", index=False)
+        (folder / f"{name}.md").write_text(table.to_markdown(), encoding="utf-8")
+        (folder / f"{name}.csv").write_text(table.to_csv(), encoding="utf-8")
+        table.to_terminal(console)
+        console.print(
+            f"table: {folder / name}.md and .csv; single episodes: {name}-episodes.csv\n", soft_wrap=True, markup=False
+        )
 
 
 def _run_all(recipe: Recipe, out: Path, force: bool, console: Console) -> dict[str, Run]:

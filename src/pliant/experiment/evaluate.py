@@ -35,7 +35,7 @@ def evaluate(
     had their first come the second ones. What an environment plays beyond is dropped.
 
     Args:
-        trained: who acts. Environments outside of the device go on from what the run saved of them.
+        trained: who acts, and where: see `elsewhere`. Environments outside of the device go on from what the run saved.
         episodes: of each member under each policy, at least 1.
         policies: how to act: `"greedy"` takes the most probable actions, `"sampled"` random ones as in training.
         entropy: what environments and random actions come from, beside the seeds; from 0 to 2**32 - 1.
@@ -82,12 +82,12 @@ def _first(
     number = np.broadcast_to(np.arange(environments), shape)  # of the episodes in flight, from 0
     done = 0
     tell(done)
-    for ended, episode in steps:
-        member, environment = np.nonzero(ended & (number < episodes))
-        for name, values in episode.items():
+    for step in steps:
+        member, environment = np.nonzero(step.ended & (number < episodes))
+        for name, values in step.episode.items():
             of_all = facts.setdefault(name, np.zeros((members, episodes), values.dtype))
             of_all[member, number[member, environment]] = values[member, environment]
-        number = number + environments * ended
+        number = number + environments * step.ended
         if len(member):
             done += len(member)
             tell(done)

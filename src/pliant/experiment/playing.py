@@ -5,6 +5,7 @@ seed meet the same environments, whatever was swept, at whatever checkpoint, and
 """
 
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,13 +36,18 @@ class Step(NamedTuple):
 
     ended: np.ndarray  # (members, environments) bool
     episode: dict[str, np.ndarray]  # (members, environments) each: facts about the episodes, of use where they ended
+    scene: Any = ()  # (members, ...) each: what was to be seen before the action
 
 
 def open_host(trained: Trained, make: Callable[[np.ndarray], AnyHost], entropy: int) -> AnyHost:
-    """Environments outside of the device that take up what the run saved of its own, such as the friction in force."""
+    """Environments outside of the device that take up what the run saved of its own, such as the friction in force.
+
+    A run on the device saved nothing of the kind: they begin anew.
+    """
     keys = jax.vmap(lambda seed: jax.random.key_data(_keys(seed, entropy)[0]))(trained.members.seeds)
     host = make(np.asarray(keys))
-    host.restore(trained.host)
+    if trained.host:
+        host.restore(trained.host)
     return host
 
 
@@ -82,13 +88,16 @@ def on_host(trained: Trained, host: Host, observation: np.ndarray, *, greedy: bo
         returns, lengths = np.where(begins, 0, returns), np.where(begins, 0, lengths)
 
 
-def on_device(trained: Trained, *, greedy: bool, entropy: int) -> Iterator[Step]:
+def on_device(
+    trained: Trained, *, greedy: bool, entropy: int, scene: Callable[[Any], Any] = lambda state: ()
+) -> Iterator[Step]:
     """Steps without end in an arena on the device.
 
     Args:
         trained: who acts.
         greedy: whether the most probable actions are taken.
         entropy: what the environments, and random actions, come from.
+        scene: what is to be seen of the arena's state before each action, a tree of arrays; by default nothing.
     """
 
     def begin(member: Any, _: Any) -> Any:
@@ -110,12 +119,13 @@ def on_device(trained: Trained, *, greedy: bool, entropy: int) -> Iterator[Step]
             state, memory, observation, begins, returns, lengths = here
             key = jax.random.fold_in(acting_key, t)
             memory, action, _ = parts.agent.act(policy, memory, observation, begins, key, greedy=greedy)
+            seen = scene(state)
             state, answer = parts.problem.step(state, action)
             returns, lengths = returns + answer.reward, lengths + 1
             ended = answer.terminated | answer.truncated
             facts = _facts(returns, lengths, answer)
             returns, lengths = jnp.where(ended, 0, returns), jnp.where(ended, 0, lengths)
-            return (state, memory, answer.observation, ended, returns, lengths), Step(ended, facts)
+            return (state, memory, answer.observation, ended, returns, lengths), Step(ended, facts, seen)
 
         here, steps = jax.lax.scan(one_step, here, chunk * _CHUNK + jnp.arange(_CHUNK))
         return (policy, acting_key, values, here), steps
@@ -126,9 +136,9 @@ def on_device(trained: Trained, *, greedy: bool, entropy: int) -> Iterator[Step]
     state = spread.jit(begin)(spread.place((trained.agents, tuple(trained.members))), 0)
     for chunk in itertools.count():
         state, steps = advance(state, jnp.int32(chunk))
-        ended, episode = spread.gather(steps)  # (members, steps, environments) each
+        steps = spread.gather(steps)  # (members, steps, ...) each
         for t in range(_CHUNK):
-            yield Step(ended[:, t], {name: values[:, t] for name, values in episode.items()})
+            yield jax.tree.map(operator.itemgetter((slice(None), t)), steps)
 
 
 def _keys(seed: Array, entropy: int) -> tuple[Key, Key]:

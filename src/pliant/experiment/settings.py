@@ -83,7 +83,7 @@ class Setting:
         """Type, range and default in words, for `--help`."""
         what = " | ".join(map(_word, self.choices)) or {int: "whole number", float: "number", str: "text"}[self.type]
         limits = f", {self.range}" if self.range is not None else ""
-        return f"{what}{limits}; default {_word(self.default)}"
+        return f"{what}{limits}; default {_word(self.default) or 'none'}"
 
 
 def settings_of(source: Any) -> dict[str, Setting]:

@@ -223,7 +223,10 @@ class Store:
         _sync(folder.parent)
         for old in checkpoints(self.path)[:-_KEEP]:
             if old not in self._kept:
-                shutil.rmtree(_folder(self.path, old))
+                # For whoever reads it meanwhile it is there whole or not at all.
+                dropped = _folder(self.path, old).with_suffix(".unfinished")
+                _folder(self.path, old).rename(dropped)
+                shutil.rmtree(dropped)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -278,8 +281,8 @@ def read_checkpoint(
                 return newest, _read_checkpoint(folder, like)
         except (OSError, ValueError) as error:
             damage = str(error)
-        if newest not in checkpoints(path)[-_KEEP:]:
-            continue  # it is not damaged: the run has gone on, and is deleting it
+        if newest not in checkpoints(path):
+            continue  # it is not damaged: the run has gone on, and dropped it
         if step is not None:
             raise StoreError(f"checkpoint {folder} is damaged ({damage}); without a step the newest good one is taken")
         _say_damaged(folder, damage)

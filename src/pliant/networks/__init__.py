@@ -1,4 +1,5 @@
 """The networks that the problems and agents need, as flax modules or functions of parameters."""
 
 from ._actor_critic import actor_critic as actor_critic
+from ._grid_actor_critic import grid_actor_critic as grid_actor_critic
 from ._mlp import MLP as MLP

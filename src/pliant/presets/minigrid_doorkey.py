@@ -57,6 +57,7 @@ def _run(stages: str, *methods: dict[str, Any]) -> dict[str, Any]:
         "diagnostics": list(_MEASURED),
         "seeds": _SEEDS,
         "record_every": 10 * _ROUND,
+        "seed_axis": "map",  # learning is a tenth faster so, on a CPU
     }
 
 

@@ -116,5 +116,15 @@ class SimulatorHost:
 
     def _seed(self, number: int) -> int:
         member, environment = divmod(number, self._environments)
-        place = (environment, int(self._steps[member]))
-        return int(np.random.SeedSequence(self._entropy[member].tolist(), spawn_key=place).generate_state(1)[0] >> 1)
+        return seed_of(self._entropy[member], environment, int(self._steps[member]))
+
+
+def seed_of(entropy: np.ndarray, environment: int, steps: int) -> int:
+    """A seed from 0 to 2**31 - 1 for an environment.
+
+    Args:
+        entropy: `(2,)` uint32 of its member.
+        environment: its place among the member's.
+        steps: those that the member had taken when it was made.
+    """
+    return int(np.random.SeedSequence(entropy.tolist(), spawn_key=(environment, steps)).generate_state(1)[0] >> 1)

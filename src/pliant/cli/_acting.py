@@ -1,0 +1,103 @@
+"""Whose episodes, where, and how they act: what `pliant evaluate` and `pliant visualize` share."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pliant.core import registry
+from pliant.core.settings import AtLeast
+from pliant.experiment import config as configs
+from pliant.experiment.errors import ConfigError
+from pliant.experiment.evaluate import Policy
+from pliant.experiment.settings import Setting
+from pliant.experiment.trained import Trained, load
+
+from ._arguments import Parser
+
+ENTROPY = Setting("entropy", int, 0, "What is random comes from this number and from a member's seed.", AtLeast(0))
+_STEP = Setting("step", int, 0, "", AtLeast(0))
+
+
+def add_arguments(parser: Parser, env: str) -> None:
+    """Adds the flags.
+
+    Args:
+        parser: of the command.
+        env: what `--env` takes.
+    """
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+    parser.add_argument("--greedy", "--argmax", action="store_true", help="the most probable actions")
+    parser.add_argument("--sample", action="store_true", help="random actions, as in training")
+    parser.add_argument(
+        "--env",
+        metavar=env,
+        help="the problem's setting env, for this time [default: the run's; of a curriculum, the checkpoint's stage]",
+    )
+    parser.add_argument(
+        "--backend", metavar="NAME", help="the problem's setting backend, for this time [default: the run's]"
+    )
+    parser.add_argument("--step", metavar="N", help="which checkpoint [default: the newest good one]")
+    parser.add_argument("--seeds", metavar="SEEDS", help="which of the run's seeds: 3 (0 to 2), 0-9,20 [default all]")
+    parser.add_argument(
+        "--where",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="of what the run swept, this value alone; may stand several times",
+    )
+
+
+def check_folder(flag: str, file: Path | None) -> None:
+    """Refuses a file in a folder that is not there."""
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"{flag} {file}: there is no folder {file.parent}; make it first")
+
+
+def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
+    """The members that are asked for and can act, and what is to be said of the others."""
+    step = None if given.step is None else _STEP.read(given.step, "--step")
+    return _without_diverged(_chosen(load(given.run, step), given))
+
+
+def policies(given: argparse.Namespace, trained: Trained) -> list[Policy]:
+    """How they act: as the flags say, else as is usual for the problem, else both ways."""
+    asked: list[Policy] = [name for name, flag in (("greedy", given.greedy), ("sampled", given.sample)) if flag]
+    problem = registry.find("problems", trained.config.problem.name)
+    return asked or list(getattr(problem, "EVALUATE", ("greedy", "sampled")))
+
+
+def _chosen(trained: Trained, given: argparse.Namespace) -> Trained:
+    """The members that are asked for."""
+    config, members = trained.config, trained.members
+    mine = np.ones(len(members), bool)
+    if given.seeds is not None:
+        seeds = configs.read_seeds(given.seeds)
+        missing = set(seeds) - set(config.seed_list)
+        if missing:
+            raise ConfigError(
+                f"--seeds {given.seeds}: there is no seed {min(missing)}; the run has seeds={config.seeds}"
+            )
+        mine &= np.isin(members.seeds, seeds)
+    for text in given.where:
+        name, _, value = text.partition("=")
+        dotted, setting = configs.resolve(config, name)
+        if dotted not in members.swept:
+            swept = " and ".join(members.swept) or "nothing"
+            raise ConfigError(f"--where {text}: the run did not sweep {dotted}, but {swept}")
+        mine &= members.swept[dotted] == setting.read(value, f"--where {name}")
+        if not mine.any():
+            values = ", ".join(map(str, config.sweep[dotted]))
+            raise ConfigError(f"--where {text}: there is nobody left; the run swept {dotted} over {values}")
+    return trained.only(np.flatnonzero(mine))
+
+
+def _without_diverged(trained: Trained) -> tuple[Trained, list[str]]:
+    """The members that can act, and what is to be said of the others."""
+    diverged = trained.diverged[trained.diverged >= 0]
+    if len(diverged) == len(trained.members):
+        raise ConfigError(f"all of them diverged, the first at step {diverged.min():,}: there is nobody to evaluate")
+    left = trained.only(np.flatnonzero(trained.diverged < 0))
+    if not len(diverged):
+        return left, []
+    return left, [f"Left out: {len(diverged)} that diverged, the first at step {diverged.min():,}."]

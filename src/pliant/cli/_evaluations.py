@@ -1,0 +1,85 @@
+"""What the trained agents of a recipe come to, as a table with the paper's numbers beside ours."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pliant.core.recipe import Evaluation
+from pliant.experiment.elsewhere import elsewhere
+from pliant.experiment.evaluate import evaluate
+from pliant.experiment.run import Tell
+from pliant.experiment.trained import load
+from pliant.report import Cell, Table, bootstrap_interval
+
+from ._comparison import run_of
+
+_HOW_TO_READ = (
+    "Means over seeds with 95 % bootstrap intervals, actions sampled as in training. Success: the fraction of episodes "
+    "that reached the goal. Failures: episodes that did not, of all."
+)
+
+
+def episodes_of(evaluation: Evaluation, directories: Mapping[str, Path], tell: Tell) -> pd.DataFrame:
+    """Lets the agents act.
+
+    Args:
+        evaluation: whose, where and how long.
+        directories: of the runs, by `run_of` the lines.
+        tell: is told how many episodes are over, of all.
+
+    Returns:
+        One row an episode: the columns of `evaluate`, behind the line's `label` and the `env`.
+    """
+    agents = {line.label: load(directories[run_of(line)]) for line in evaluation.lines}
+    amounts = {label: len(trained.members) * evaluation.episodes for label, trained in agents.items()}
+    total, before, tables = sum(amounts.values()) * len(evaluation.envs), 0, []
+    for label, trained in agents.items():
+        for env in evaluation.envs:
+
+            def told(done: int, of: int, before: int = before) -> None:
+                tell(before + done, total)
+
+            played = evaluate(elsewhere(trained, env), episodes=evaluation.episodes, policies=("sampled",), tell=told)
+            tables.append(played.assign(label=label, env=env))
+            before += amounts[label]
+    played = pd.concat(tables, ignore_index=True)
+    first = ["label", "env"]
+    return played[[*first, *played.columns.drop(first)]]
+
+
+def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
+    """A row for each line and env: success, return beside the paper's, length, failures."""
+    rows: list[list[Cell]] = []
+    means = episodes.groupby(["label", "env", "seed"])[["success", "return", "length"]].mean()
+    for line in evaluation.lines:
+        for env in evaluation.envs:
+            of_seeds = means.loc[line.label, env]
+            success, mean_return, length = (bootstrap_interval(of_seeds[fact].to_numpy()) for fact in of_seeds)
+            won = episodes.loc[(episodes["label"] == line.label) & (episodes["env"] == env), "success"]
+            paper = evaluation.published.get(line.label, {}).get(env)
+            failures = f"{int((won == 0).sum())} of {len(won)}"
+            rows.append([line.label, env, success, mean_return, paper, length, failures])
+    columns = ["method", "env", "success [95 %]", "return [95 %]", "paper", "length [95 %]", "failures"]
+    notes = (_HOW_TO_READ, *_contrasts(evaluation, means), *evaluation.notes)
+    return Table(evaluation.title, columns, rows, notes)
+
+
+def _contrasts(evaluation: Evaluation, means: pd.DataFrame) -> list[str]:
+    """Differences seed by seed: agents of one seed meet the same environments."""
+    texts = []
+    for contrast in evaluation.contrasts:
+        of_both = [means.loc[label, contrast.env] for label in (contrast.better, contrast.worse)]
+        difference = (of_both[0] - of_both[1]).dropna()
+        words = []
+        for fact in ("return", "success"):
+            found = bootstrap_interval(difference[fact].to_numpy())
+            words.append(f"{fact} {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]")
+        wins = int(np.sum(difference["return"] > 0))
+        texts.append(
+            f"{contrast.better} minus {contrast.worse} on {contrast.env}, seed by seed: {', '.join(words)}, a higher "
+            f"return in {wins} of {len(difference)} seeds"
+            + ("." if contrast.published is None else f"; the paper claims a return of {contrast.published:+.2f}.")
+        )
+    return texts

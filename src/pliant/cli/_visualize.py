@@ -1,0 +1,133 @@
+"""`pliant visualize`: episodes of a run's agent to look at, as a film or in the terminal."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pliant.core.problem import HostArena
+from pliant.core.settings import AtLeast
+from pliant.experiment.build import problem_of
+from pliant.experiment.elsewhere import elsewhere
+from pliant.experiment.errors import ConfigError
+from pliant.experiment.film import write_gif, write_mp4
+from pliant.experiment.settings import Setting
+from pliant.experiment.trained import Trained
+from pliant.experiment.watching import Frame, watch
+
+from ._acting import ENTROPY, add_arguments, check_folder, members, policies
+from ._arguments import Flag, Parser
+
+_DESCRIPTION = """\
+Shows how an agent of a run acts, without learning: the first episodes of the
+first seed's first environment (another seed's: --seeds 3-3), one frame before
+each action. They are played in the terminal, or written as a film with --gif
+or --mp4. Environments outside of the device (MuJoCo) need one of these two.
+
+The agent acts greedily (the most probable actions), or sampled (random ones,
+as in training) with --sample; on some problems sampled unless --greedy says
+so. On the device the episodes are those that evaluate plays there with the
+same --entropy. The run is only read, and may go on meanwhile.
+
+  pliant visualize runs/minigrid_doorkey-ppo-1a2b3c4d --env 16x16
+  pliant visualize runs/ant-ppo-1a2b3c4d --seeds 3-3 --gif ant.gif"""
+
+_SETTINGS = {
+    "episodes": Setting("episodes", int, 1, "How many episodes, one after another.", AtLeast(1)),
+    "steps": Setting("steps", int, 300, "Steps after which it ends, whatever the episodes do.", AtLeast(1)),
+    "entropy": ENTROPY,
+}
+_PAUSE = Setting("pause", float, 0.1, "", AtLeast(0.01))
+_FLUENT = 0.04  # seconds: 25 pictures a second, for simulators of motion
+_OF_EACH = ("return", "length", "terminated", "truncated")  # facts of any episode; others are the arena's
+
+
+def command(arguments: list[str]) -> None:
+    """Plays, and shows it in the terminal or writes the film."""
+    given = _parser().parse_args(arguments)
+    values = {name: getattr(given, name, setting.default) for name, setting in _SETTINGS.items()}
+    for flag, file in (("--gif", given.gif), ("--mp4", given.mp4)):
+        if file is not None and file.suffix.lower() != f".{flag[2:]}":
+            raise ConfigError(f"{flag} {file}: write a name that ends in .{flag[2:]}")
+        check_folder(flag, file)
+    if given.greedy and given.sample:
+        raise ConfigError("--greedy and --sample: they are looked at one by one; write one of them")
+    pause = None if given.pause is None else _PAUSE.read(given.pause, "--pause")
+
+    everyone, _ = members(given)
+    one = elsewhere(everyone.only(np.arange(1)), given.env, given.backend)
+    policy, *_ = policies(given, one)
+    file = given.gif or given.mp4
+    frames = watch(one, "picture" if file else "text", greedy=policy == "greedy", **values)
+    if pause is None:
+        pause = _FLUENT if isinstance(problem_of(one.config), HostArena) else _PAUSE.default
+    console = Console(highlight=False)
+    who = ", ".join([*_who(one), policy])
+    told = _telling(frames, console)
+    if file is None:
+        console.print(f"{given.run.resolve().name} at step {one.step:,} ({who})", soft_wrap=True, markup=False)
+        _play(told, console, pause)
+    else:
+        write = write_gif if given.gif else write_mp4
+        count = write(file, (frame.shown for frame in told), pause)
+        console.print(f"film: {file} ({who}, {count} frames)", soft_wrap=True, markup=False)
+
+
+def _parser() -> Parser:
+    parser = Parser("pliant visualize", _DESCRIPTION)
+    add_arguments(parser, "NAME")
+    files = parser.add_mutually_exclusive_group()
+    files.add_argument("--gif", metavar="FILE", type=Path, help="a film in this file instead of the terminal")
+    files.add_argument("--mp4", metavar="FILE", type=Path, help="the same, with the package imageio-ffmpeg")
+    parser.add_argument(
+        "--pause",
+        metavar="SECONDS",
+        help=f"for which a frame is shown [default {_PAUSE.default}; outside of the device {_FLUENT}]",
+    )
+    parser.add_settings("how much", [Flag((name,), name, setting) for name, setting in _SETTINGS.items()])
+    return parser
+
+
+def _who(one: Trained) -> Iterator[str]:
+    """The member, and where it acts."""
+    for name, value in {"seed": one.members.seeds, **one.members.swept}.items():
+        yield f"{name} {value[0]}"
+    env = one.config.problem.settings.get("env")
+    if env:
+        yield f"env {env}"
+
+
+def _telling(frames: Iterable[Frame], console: Console) -> Iterator[Frame]:
+    """The same frames; after the last one of an episode, a line says what the episode came to."""
+    frame = None
+    for frame in frames:
+        yield frame
+        if frame.facts is not None:
+            console.print(f"episode {frame.episode}: {_in_words(frame.facts)}", soft_wrap=True, markup=False)
+    if frame is not None and frame.facts is None:
+        console.print(
+            f"episode {frame.episode}: goes on after the steps that were shown; more: --steps", soft_wrap=True
+        )
+
+
+def _in_words(facts: Mapping[str, float]) -> str:
+    """What an episode came to, and how it ended."""
+    names = ["return", "length", *(name for name in facts if name not in _OF_EACH)]
+    ends = "cut short" if facts["truncated"] else "terminated"
+    return ", ".join([*(f"{name} {facts[name]:.4g}" for name in names), ends])
+
+
+def _play(frames: Iterable[Frame], console: Console, pause: float) -> None:
+    """One frame in place of the other; one below the other where they do not go to a terminal."""
+    if not console.is_terminal:
+        for frame in frames:
+            console.print(frame.shown)
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        for frame in frames:
+            live.update(Text.from_markup(frame.shown), refresh=True)
+            time.sleep(pause)

@@ -1,0 +1,94 @@
+"""From a configuration to parts: what can be said of any method of any problem."""
+
+import jax
+import optax
+import pytest
+
+from pliant.core.base import AnewState
+from pliant.experiment.build import build
+from pliant.experiment.config import from_mapping
+from pliant.experiment.errors import ConfigError
+from pliant.experiment.run import split
+
+pytestmark = pytest.mark.usefixtures("toy_parts")
+
+GROUPS = ("policy/Dense_0", "policy/Dense_1", "value/Dense_0", "value/Dense_1")
+
+
+def drift(*methods, calm=0):
+    """A run of PPO, whose network has two hidden layers for the policy and two for the value."""
+    problem = {"name": "drift", "environments": 2, "calm": calm}
+    agent = {"name": "ppo", "horizon": 6, "minibatches": 2, "hidden_units": 4}
+    return from_mapping({"problem": problem, "agent": agent, "methods": methods})
+
+
+def groups_of(config):
+    """The groups that the first method that counts ages works on."""
+    state = jax.eval_shape(build(config).agent.init, jax.random.key(0))
+    return tuple(optax.tree.get(state.optimizer.after, "age"))
+
+
+@pytest.mark.parametrize(
+    ("only", "groups"),
+    [
+        ("", GROUPS),
+        ("value/Dense_1", ("value/Dense_1",)),
+        (" policy/Dense_1 ,value/Dense_1", ("policy/Dense_1", "value/Dense_1")),
+    ],
+)
+def test_a_method_works_on_the_groups_that_are_named(only, groups):
+    assert groups_of(drift({"name": "continual_backprop", "only": only})) == groups
+
+
+def test_the_other_methods_keep_all_groups():
+    both = drift({"name": "redo", "only": "value/Dense_0"}, "continual_backprop")
+    assert groups_of(both) == GROUPS
+
+
+def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():
+    def state_of(at_stage):
+        config = drift({"name": "redo", "at_stage": at_stage}, calm=30)
+        (state,) = jax.eval_shape(build(config).agent.init, jax.random.key(0)).optimizer.after
+        return state
+
+    assert isinstance(state_of("forget"), AnewState)
+    assert jax.tree.structure(state_of("forget").inner) == jax.tree.structure(state_of("keep"))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            lambda: drift({"name": "redo", "only": "value/Dense_0,values"}),
+            f"no group 'values' in this wiring; it has: {', '.join(GROUPS)}",
+        ),
+        (lambda: drift({"name": "redo", "only": ","}), "no group '' in this wiring; it has: policy/Dense_0, "),
+        (
+            lambda: drift({"name": "l2", "at_stage": "forget"}),
+            "l2.at_stage=forget: drift has no stages; leave at_stage out",
+        ),
+        (
+            lambda: from_mapping(
+                {"problem": "slowly_changing_regression", "methods": [{"name": "redo", "at_stage": "forget"}]}
+            ),
+            "redo.at_stage=forget: slowly_changing_regression has no stages; leave at_stage out",
+        ),
+    ],
+    ids=["unknown group", "no name", "arena", "stream"],
+)
+def test_refuses_in_one_line(config, message):
+    with pytest.raises(ConfigError) as error:
+        split(config())
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("calm", "stages"), [(0, []), (30, [("calm", 36), ("windy", 96)]), (36, [("calm", 36), ("windy", 96)])]
+)
+def test_stages_are_filled_up_to_whole_rounds(calm, stages):
+    # Rounds of 6 times 2 environments.
+    assert list(build(drift(calm=calm)).stages) == stages
+
+
+def test_a_stream_has_no_stages():
+    assert build(from_mapping({"problem": "slowly_changing_regression"})).stages == ()
