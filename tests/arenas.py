@@ -197,4 +197,5 @@ def as_host(arena: Arena, steps: int | None = None) -> HostArena:
     def film(entropy: np.ndarray) -> ArenaHost:
         return ArenaHost(arena, entropy[None], 1)
 
-    return HostArena(arena.spec, arena.environments, arena.steps if steps is None else steps, open, film)
+    steps = arena.steps if steps is None else steps
+    return HostArena(arena.spec, arena.environments, steps, open, film, arena.network, arena.stages)

@@ -13,7 +13,7 @@ import pytest
 
 from pliant.core import registry
 from pliant.core.agent import Agent, Transitions
-from pliant.core.problem import Arena, Continuous, Discrete, HostArena, Spec, Timestep
+from pliant.core.problem import Arena, Continuous, Discrete, HostArena, Spec, Stage, Timestep
 from pliant.core.settings import AtLeast
 
 
@@ -31,6 +31,8 @@ class Drift:
     """What rewards are multiplied by."""
     discrete: bool = False
     """Whether there are three actions, or forces of two parts."""
+    calm: Annotated[int, AtLeast(0)] = 0
+    """Steps of a first stage, `calm`, before the second, `windy`, which is no other; 0: there are no stages."""
 
 
 def drift(config: Drift) -> Arena:
@@ -42,7 +44,8 @@ def drift(config: Drift) -> Arena:
         state, answer = arena.step(state, action)
         return state, answer._replace(reward=config.scale * answer.reward)
 
-    return arena._replace(step=step)
+    stages = (Stage("calm", config.calm), Stage("windy", config.steps)) if config.calm else ()
+    return arena._replace(step=step, stages=stages)
 
 
 def drift_host(config: Drift) -> HostArena:

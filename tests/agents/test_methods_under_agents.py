@@ -17,7 +17,7 @@ from pliant.problems import slowly_changing_regression
 
 STEPS = 64
 SMALL = {"horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6}  # of an agent, where it has the setting
-BUSY = {"period": 2, "maturity": 1, "replacement_rate": 0.15, "threshold": 0.5}  # of a method: it acts within few steps
+BUSY = {"period": 2, "maturity": 0, "replacement_rate": 0.15, "threshold": 0.5}  # of a method: it acts within few steps
 
 
 def problem_for(agent):

@@ -4,192 +4,21 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_policy
 import optax
 import pytest
+from on_policy import ACTIONS, INPUTS, E, T, arena_of, assert_close, in_float64, no_methods, some_transitions
 
 from pliant.agents import ppo
 from pliant.agents._on_policy import Said, _normalized
 from pliant.core.agent import Transitions
-from pliant.core.problem import Arena, Continuous, Discrete, Spec
+from pliant.core.problem import Continuous, Discrete
 from pliant.methods import continual_backprop, l2
 
-INPUTS, T, E = 2, 4, 3
-_LOSSES = ("policy_loss", "value_loss", "entropy", "clipped_fraction")
-ACTIONS = {"continuous": Continuous(2), "discrete": Discrete(3)}
 CONFIG = ppo.Config(
     horizon=T, epochs=2, minibatches=2, step_size=0.02, b1=0.8, b2=0.95, epsilon=1e-5, discount=0.9, trace_decay=0.8,
     hidden_units=3, activation="tanh",
 )  # fmt: skip
-
-
-def no_methods(wiring, network):
-    del wiring, network
-    return ()
-
-
-def arena_of(action, environments=E, steps=10_000, inputs=INPUTS):
-    """What an agent asks of an arena; it is not acted in."""
-    spec = Spec(jax.ShapeDtypeStruct((inputs,), jnp.float32), action)
-    return Arena(spec, environments, steps, None, None)
-
-
-def some_transitions(action, seed, horizon=T, environments=E):
-    """Random ones, in which episodes end in both ways. Only within an episode does one observation follow another."""
-    random, shape = np.random.default_rng(seed), (horizon, environments)
-    kind = random.choice(3, shape, p=[0.6, 0.2, 0.2])
-    terminated, truncated = kind == 1, kind == 2
-    seen = random.normal(size=(horizon + 1, environments, INPUTS))
-    elsewhere = random.normal(size=(*shape, INPUTS))
-    ended = (terminated | truncated)[..., None]
-    if isinstance(action, Continuous):
-        actions = random.normal(size=(*shape, action.size))
-    else:
-        actions = random.integers(action.n, size=shape).astype(np.int32)
-    return jax.tree.map(
-        lambda x: jnp.asarray(x, jnp.float32) if x.dtype == float else jnp.asarray(x),
-        Transitions(
-            observation=seen[:-1],
-            action=actions,
-            said=Said(
-                random.normal(-2 if isinstance(action, Continuous) else -1, 0.5, shape), random.normal(size=shape), ()
-            ),
-            reward=random.normal(size=shape),
-            terminated=terminated,
-            truncated=truncated,
-            next_observation=np.where(ended, elsewhere, seen[1:]),
-        ),
-    )
-
-
-def valued(params, transitions):
-    """The same transitions, seen by the network with these parameters when they happened."""
-    V = perceptron(in_float64(params)["value"], np.asarray(transitions.observation, float))[..., 0]
-    return transitions._replace(said=transitions.said._replace(value=jnp.asarray(V, jnp.float32)))
-
-
-def in_float64(tree):
-    return jax.tree.map(lambda x: np.asarray(x, float if x.dtype == jnp.float32 else None), tree)
-
-
-def assert_close(a, b, rtol=1e-5, atol=5e-6):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol, atol), a, b)
-
-
-# The algorithm once more: in NumPy and float64, with plain loops and numerical gradients.
-
-
-def perceptron(layers, x):
-    for i in range(len(layers)):
-        x = x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"]
-        x = np.tanh(x) if i < len(layers) - 1 else x
-    return x
-
-
-def log_probability_and_entropy(params, observation, action):
-    outputs = perceptron(params["policy"], observation)
-    if "log_std" in params:
-        std = np.exp(params["log_std"])
-        density = np.exp(-0.5 * ((action - outputs) / std) ** 2) / (std * np.sqrt(2 * np.pi))
-        return np.log(density).sum(1), np.full(len(action), np.log(std * np.sqrt(2 * np.pi * np.e)).sum())
-    p = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True)
-    return np.log(p[np.arange(len(action)), action]), -(p * np.log(p)).sum(1)
-
-
-def standardized(A):
-    return (A - A.mean()) / np.sqrt(((A - A.mean()) ** 2).sum() / (len(A) - 1))
-
-
-def samples_of(params, transitions, config):
-    """Observations, actions, old log probabilities, old values, returns and advantages of all samples."""
-    V, next_V = (
-        perceptron(params["value"], x)[..., 0] for x in (transitions.observation, transitions.next_observation)
-    )
-    A = np.zeros(V.shape)
-    for e in range(V.shape[1]):
-        follows = 0.0
-        for t in reversed(range(V.shape[0])):
-            cut = transitions.truncated[t, e]
-            future = 0 if transitions.terminated[t, e] or (cut and config.truncation == "terminal") else next_V[t, e]
-            follows = 0 if transitions.terminated[t, e] or cut else follows
-            error = transitions.reward[t, e] + config.discount * future - V[t, e]
-            A[t, e] = follows = error + config.discount * config.trace_decay * follows
-    returns, A = A + V, A.reshape(-1)
-    if config.normalize_advantages == "round":
-        A = standardized(A)
-    x, a = (x.reshape(len(A), *x.shape[2:]) for x in (transitions.observation, transitions.action))
-    return x, a, transitions.said.log_prob.reshape(-1), V.reshape(-1), returns.reshape(-1), A
-
-
-def losses(params, samples, config):
-    """The loss, and what it is made of: policy loss, value loss, entropy, and how many ratios were clipped."""
-    x, action, old_log_p, old_V, returns, A = samples
-    if config.normalize_advantages == "minibatch":
-        A = standardized(A)
-    log_p, H = log_probability_and_entropy(params, x, action)
-    rho = np.exp(log_p - old_log_p)
-    objective = np.minimum(rho * A, np.clip(rho, 1 - config.clip, 1 + config.clip) * A)
-    V = perceptron(params["value"], x)[:, 0]
-    squared = (returns - V) ** 2
-    if config.value_clip:
-        moved = np.clip(V, old_V - config.value_clip, old_V + config.value_clip)
-        squared = np.maximum(squared, (returns - moved) ** 2)
-    parts = -objective.mean(), squared.mean(), H.mean(), (np.abs(rho - 1) > config.clip).mean()
-    loss = parts[0] + config.value_coefficient * parts[1] - config.entropy_coefficient * parts[2]
-    return loss, parts
-
-
-def numerical_gradient(function, w, step=1e-6):
-    return np.array([(function(w + d) - function(w - d)) / (2 * step) for d in step * np.eye(len(w))])
-
-
-class ReferencePPO:
-    """Learns as the agent should, from the same batches; `weight_decay` is that of the method `l2`."""
-
-    def __init__(self, params, config, weight_decay, updates):
-        leaves, self.structure = jax.tree.flatten(params)
-        self.shapes = [np.shape(leaf) for leaf in leaves]
-        self.w = np.concatenate([np.asarray(leaf, float).reshape(-1) for leaf in leaves])
-        self.m, self.v, self.count = np.zeros_like(self.w), np.zeros_like(self.w), 0
-        self.config, self.weight_decay, self.updates = config, weight_decay, updates
-        self.norms = []
-
-    def params(self, w=None):
-        pieces = np.split(self.w if w is None else w, np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1])
-        return self.structure.unflatten([piece.reshape(shape) for piece, shape in zip(pieces, self.shapes)])
-
-    def learn(self, transitions, orders):
-        """One round; `orders` are the samples of each minibatch of each epoch. Returns the mean parts of the loss."""
-        samples, metrics = samples_of(self.params(), transitions, self.config), []
-        for chosen in orders:
-            minibatch = [x[chosen] for x in samples]
-            metrics.append(losses(self.params(), minibatch, self.config)[1])
-            self.update(
-                numerical_gradient(lambda w, some=minibatch: losses(self.params(w), some, self.config)[0], self.w)
-            )
-        return np.mean(metrics, 0)
-
-    def update(self, gradient):
-        config, norm = self.config, np.sqrt((gradient**2).sum())
-        self.norms.append(norm)
-        if config.max_gradient_norm and norm > config.max_gradient_norm:
-            gradient = gradient / norm * config.max_gradient_norm
-        gradient = gradient + self.weight_decay * self.w
-        falling = 1 - self.count / self.updates if config.schedule == "linear" else 1
-        self.count += 1
-        self.m = config.b1 * self.m + (1 - config.b1) * gradient
-        self.v = config.b2 * self.v + (1 - config.b2) * gradient**2
-        m_hat, v_hat = self.m / (1 - config.b1**self.count), self.v / (1 - config.b2**self.count)
-        self.w = self.w - config.step_size * falling * m_hat / (np.sqrt(v_hat) + config.epsilon)
-
-
-def orders_of(key, config, samples):
-    """The samples of each minibatch in the order in which the agent with this key will take them."""
-    orders = []
-    for epoch_key in jax.random.split(key, 1 + config.epochs)[1:]:
-        order = jax.random.permutation(jax.random.split(epoch_key)[0], samples)
-        assert sorted(order.tolist()) == list(range(samples))
-        orders.extend(np.split(np.asarray(order), config.minibatches))
-    return orders
 
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
@@ -207,30 +36,21 @@ def orders_of(key, config, samples):
 )
 def test_equals_an_independent_implementation_with_numerical_gradients(action, settings):
     config, weight_decay, rounds, seeds = dataclasses.replace(CONFIG, **settings), 0.01, 2, 3
-    samples = T * E
-    arena = arena_of(action, steps=rounds * samples)
+    arena = arena_of(action, steps=rounds * T * E)
     agent = ppo.make(config, arena, lambda wiring, network: (l2(weight_decay),))
     init, learn = jax.jit(agent.init), jax.jit(agent.learn)
     for seed in range(seeds):
         state = init(jax.random.key(seed))
-        reference = ReferencePPO(state.params, config, weight_decay, rounds * config.epochs * config.minibatches)
+        optimizer = on_policy.adam(config, rounds * config.epochs * config.minibatches)
+        loss = on_policy.clipped(config.clip)
+        reference = on_policy.Reference(state.params, on_policy.perceptrons, config, loss, optimizer, weight_decay)
         for call in range(rounds):
-            transitions = valued(state.params, some_transitions(action, seed=10 * seed + call))
-            orders = orders_of(state.optimizer.key, config, samples)
+            transitions = on_policy.valued(state.params, some_transitions(action, seed=10 * seed + call))
+            orders = on_policy.orders_of(state.optimizer.key, config)
             state, metrics = learn(state, transitions, jnp.int32(call))
             expected = reference.learn(in_float64(transitions), orders)
             assert_close(state.params, reference.params())
-            for name, value in zip(_LOSSES, expected):
-                np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-            others = {"value": float(transitions.said.value.mean())}
-            if isinstance(action, Continuous):
-                others["action_magnitude"] = np.abs(transitions.action).mean()
-            if config.max_gradient_norm:
-                others["gradient_norm"] = np.mean(reference.norms)
-                reference.norms.clear()
-            assert {name: value for name, value in metrics.items() if name not in _LOSSES} == pytest.approx(
-                others, rel=1e-4
-            )
+            assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 def one_hot_steps(**ends):
@@ -334,15 +154,14 @@ def test_acts_by_its_distribution(action, environments):
     memory, taken, said = act(agent.policy(state), agent.remember(environments), observation, begins, key)
     assert jax.tree.leaves(memory) == []
     assert taken.shape == (environments, *((action.size,) if isinstance(action, Continuous) else ()))
-    expected, _ = log_probability_and_entropy(*in_float64((state.params, observation, taken)))
+    (outputs, V), _ = on_policy.perceptrons(*in_float64((state.params, observation)), ())
+    expected, _ = on_policy.log_probability_and_entropy(outputs, np.asarray(taken))
     np.testing.assert_allclose(said.log_prob, expected, rtol=1e-5)
-    V = perceptron(in_float64(state.params["value"]), np.asarray(observation, float))[:, 0]
     np.testing.assert_allclose(said.value, V, rtol=1e-5, atol=1e-6)
     _, again, _ = act(agent.policy(state), memory, observation, ~begins, key)
     np.testing.assert_array_equal(taken, again)  # it remembers nothing, so that it does not matter what begins
     _, greedy, said = act(agent.policy(state), memory, observation, begins, key, greedy=True)
-    outputs = perceptron(in_float64(state.params["policy"]), np.asarray(observation))
-    expected = outputs if isinstance(action, Continuous) else outputs.argmax(1)
+    expected = outputs[0] if isinstance(action, Continuous) else outputs.argmax(1)
     np.testing.assert_allclose(greedy, expected, rtol=1e-5)
     assert said.log_prob.shape == (environments,)
 

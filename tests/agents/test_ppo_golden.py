@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from pliant.agents import ppo
-from pliant.agents._on_policy import Said, _normalized
 from pliant.agents._advantage import generalized_advantages
+from pliant.agents._on_policy import Said, _normalized
 from pliant.core.agent import Transitions
 from pliant.core.problem import Arena, Continuous, Spec
 from pliant.methods import continual_backprop, l2

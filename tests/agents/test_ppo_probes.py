@@ -4,16 +4,12 @@ import dataclasses
 
 import arenas
 import jax
-import jax.numpy as jnp
 import numpy as np
+import on_policy
 import pytest
 
 from pliant.agents import ppo
-from pliant.experiment import arena_loop
-from pliant.experiment.parts import Parts
-from pliant.networks import actor_critic
 
-SEEDS = 3
 DISCOUNT = 0.9
 CONFIG = ppo.Config(
     horizon=16, epochs=4, minibatches=4, step_size=0.01, schedule="linear", hidden_units=16, hidden_layers=1,
@@ -21,22 +17,8 @@ CONFIG = ppo.Config(
 )  # fmt: skip
 
 
-def train(environment, *seen, rounds=25, time_limit=None, config=CONFIG):
-    """What the policy's network and the value's say after training where a number is seen, `(SEEDS, numbers, ...)`."""
-    steps = rounds * config.horizon * 8
-    arena = arenas.auto_reset(environment, steps, environments=8, time_limit=time_limit or steps)
-    parts = Parts(arena, ppo.make(config, arena, lambda wiring, network: ()), {})
-    network = actor_critic(arena.spec, (config.hidden_units,), config.activation)
-
-    def run(seed):
-        member, *_ = arena_loop.advance(parts, arena_loop.begin(parts, seed), jnp.int32(0), steps)
-        return network.apply(member.agent.params, jnp.array(seen, jnp.float32)[:, None], ())[0], member.diverged
-
-    # Nearly all the time goes into compiling: one member after another, and without optimization, it takes half of it.
-    quick = {"xla_backend_optimization_level": 0}
-    (outputs, V), diverged = jax.jit(lambda seeds: jax.lax.map(run, seeds), compiler_options=quick)(jnp.arange(SEEDS))
-    assert (diverged == -1).all()
-    return outputs, V
+def train(environment, *seen, config=CONFIG, **how):
+    return on_policy.train(ppo.make, config, environment, *seen, **how)
 
 
 def assert_close(actual, expected, tolerance):

@@ -7,7 +7,7 @@ import pytest
 
 from pliant.core import recreation
 from pliant.core.adam import adam
-from pliant.core.base import Edit, EveryState, Surgery, every, nothing_fresh, plastic, until
+from pliant.core.base import AnewState, Edit, EveryState, Surgery, anew, every, nothing_fresh, plastic, until
 
 
 def recreating(wiring, *, group="w0", unit=1, at=3):
@@ -431,3 +431,66 @@ def test_periods_out_of_range_are_refused():
         every(0, adding(1.0))
     with pytest.raises(ValueError, match=r"^until\(n=-1, ...\): n is a number of steps, at least 0$"):
         until(-1, adding(1.0))
+
+
+# anew
+
+
+def rounds_of(tx, rounds=6, each=4):
+    """What every state came to after rounds of one update, `each` steps of the problem apiece, and the parameters."""
+
+    def update(carry, number):
+        params, state = carry
+        params, state = tx.step(jnp.ones(()), state, params, steps_before=each * number, weather="fine")
+        return (params, state), (params, state.before, state.after)
+
+    params = jnp.zeros(())
+    return jax.jit(lambda: jax.lax.scan(update, (params, tx.init(params)), jnp.arange(rounds))[1])()
+
+
+@pytest.mark.parametrize(
+    ("at", "stages", "counts"),
+    [
+        # Rounds begin after 0, 4, 8, 12, 16 and 20 steps; the surgery counts how often it acted.
+        ([], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]),
+        ([8], [0, 0, 1, 1, 1, 1], [1, 2, 1, 2, 3, 4]),  # the round after 8 steps is the first of what is new
+        ([9], [0, 0, 0, 1, 1, 1], [1, 2, 3, 1, 2, 3]),
+        ([5, 16], [0, 0, 1, 1, 2, 2], [1, 2, 1, 2, 1, 2]),
+        ([5, 7], [0, 0, 2, 2, 2, 2], [1, 2, 1, 2, 3, 4]),  # two moments within a round are one
+        ([100], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_a_method_begins_anew_at_the_first_round_after_a_moment(at, stages, counts):
+    params, _, (state,) = rounds_of(plastic(optax.sgd(0.0), anew(at, adding(1.0))))
+    np.testing.assert_array_equal(state.stage, stages)
+    np.testing.assert_array_equal(state.inner, counts)
+    np.testing.assert_array_equal(params, [1, 2, 3, 4, 5, 6])  # what it did to the weights stays
+
+
+def test_a_gradient_piece_and_a_tuple_begin_anew():
+    # A trace of gradients of 1 is 1, 1.5, 1.75, and then 1, 1.5, 1.75 again.
+    tx = plastic(optax.sgd(1.0), anew([12], (optax.trace(0.5), (adding(0.0), optax.scale(2.0)))))
+    params, (trace, _), (count,) = rounds_of(tx)
+    np.testing.assert_allclose(trace.inner.trace, [1, 1.5, 1.75] * 2)
+    np.testing.assert_array_equal(count.inner, [1, 2, 3] * 2)
+    np.testing.assert_allclose(params, -2 * np.cumsum([1, 1.5, 1.75] * 2))
+
+
+def test_members_begin_anew_at_moments_of_their_own():
+    together = jax.vmap(lambda at: rounds_of(plastic(optax.sgd(0.0), anew(at[None], adding(1.0))))[2][0].inner)
+    np.testing.assert_array_equal(together(jnp.array([8, 16])), [[1, 2, 1, 2, 3, 4], [1, 2, 3, 4, 1, 2]])
+
+
+def test_anew_passes_draws_and_signals_on(key):
+    def noise(params, state, *, random, features, steps_before, **signals):
+        return Edit(random + features + steps_before, nothing_fresh(params)), state
+
+    surgery = Surgery(lambda params: (), noise, lambda key, params, steps: jnp.arange(10.0, 10 + steps))
+    tx = plastic(optax.sgd(0.0), anew([1], surgery))
+    params = jnp.zeros(())
+    drawn = tx.draw(key, params, 3)
+    np.testing.assert_array_equal(drawn[0], [10, 11, 12])
+    new, state = tx.step(params, tx.init(params), params, random=(drawn[0][2],), features=0.5, steps_before=100)
+    assert new == 112.5 and state.after == (AnewState(1, ()),)
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'steps_before'"):
+        tx.step(params, tx.init(params), params, features=0.5)

@@ -142,7 +142,7 @@ def test_continual_backprop_with_other_numbers():
 def test_redo_has_their_defaults_and_goes_first():
     # With redo their program makes no continual backprop, whatever the rate.
     assert methods(redo=True, rr=1e-4) == {
-        "redo": {"threshold": 0.03, "period": 1000, "initializer": "lecun"},
+        "redo": {"threshold": 0.03, "period": 1000, "initializer": "lecun", "only": "", "at_stage": "keep"},
     }
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core.base import plastic
+from pliant.core.base import anew, plastic
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
 from pliant.methods import continual_backprop
 
@@ -178,6 +178,38 @@ def test_max_per_step_holds_back_and_pays_later():
     np.testing.assert_array_equal(states.replaced["w0"], [2, 4, 6, 8, 9])
 
 
+def test_with_a_period_it_sees_every_third_update_alone():
+    # Of the updates 3 and 6 the first makes the units mature, which are older than 1 at the second: one of four goes.
+    # The utilities are those of the passes 2 and 5, which are the third pass; with a decay of 0.9 twice 0.1 of it.
+    surgery = continual_backprop(hand_wired.mlp(3, 4, 2), 0.25, 0.9, 1, "weight", period=3)
+    passes = jnp.concatenate([PASSES, PASSES, PASSES])[:8]
+    (count, states), edit = run(surgery, PARAMS, {"w0": passes})
+    np.testing.assert_array_equal(count, range(1, 9))
+    np.testing.assert_array_equal(states.age["w0"][:, 3], [0, 0, 1, 1, 1, 2, 2, 2])
+    np.testing.assert_array_equal(states.replaced["w0"], [0, 0, 0, 0, 0, 1, 1, 1])
+    np.testing.assert_allclose(states.utility["w0"][-1], [0, *(0.19 * np.array([0.3, 0.45, 0.6]))], rtol=1e-5)
+    np.testing.assert_array_equal(edit.params["w1"], PARAMS["w1"])  # nothing at update 8
+
+
+def test_ages_and_utilities_begin_anew_with_a_stage():
+    # Rounds of 10 steps, and a stage that ends after 25: the fourth round is the first of the second stage. Units older
+    # than 2 are mature, of which none is in the first three rounds of a stage but the last.
+    surgery = anew([25], continual_backprop(hand_wired.mlp(3, 4, 2), 0.25, 0.9, 2))
+    state, ages, utilities, replaced = surgery.init(PARAMS), [], [], []
+    draws = surgery.draw(jax.random.key(0), PARAMS, 6)
+    operate = jax.jit(lambda state, random, before: surgery.operate(
+        PARAMS, state, random=random, features={"w0": PASSES[0]}, steps_before=before
+    )[1])  # fmt: skip
+    for number in range(6):
+        state = operate(state, jax.tree.map(lambda x, n=number: x[n], draws), 10 * number)
+        ages.append(int(state.inner.age["w0"][3]))
+        utilities.append(float(state.inner.utility["w0"][3]))
+        replaced.append(int(state.inner.replaced["w0"]))
+    assert ages == [1, 2, 3] * 2
+    assert replaced == [0, 0, 1] * 2
+    assert utilities[:3] == pytest.approx(utilities[3:]) and utilities[0] < utilities[1] < utilities[2]
+
+
 def test_compensation_moves_the_mean_contribution_into_the_bias():
     # Unit 0 always outputs 2 and is read by 3 and -1: the biases take 6 and -2, and the output stays as it was.
     wiring = hand_wired.mlp(1, 2, 2)
@@ -246,6 +278,7 @@ def test_all_groups_choose_before_any_is_edited():
         ({"decay_rate": 1.0}, r"^decay_rate=1.0: "),
         ({"maturity": -1}, r"^maturity=-1: "),
         ({"max_per_step": 0}, r"^max_per_step=0: "),
+        ({"period": 0}, r"^period=0: "),
         ({"replacement_rate": 0.6}, r"^replacement_rate=0.6 of 4 units is 2.4 units a step, .*; write max_per_step=3$"),
     ],
 )

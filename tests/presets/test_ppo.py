@@ -11,7 +11,7 @@ from pliant.diagnostics import inactive_fraction
 from pliant.experiment.config import from_mapping
 
 STANDARD, PROPER = (0.9, 0.999), (0.99, 0.99)
-WEAK, STRONG = ({"name": "l2", "weight_decay": decay, "coupled": True} for decay in (1e-4, 1e-3))
+WEAK, STRONG = ({"name": "l2", "weight_decay": decay, "coupled": True, "at_stage": "keep"} for decay in (1e-4, 1e-3))
 CBP = {
     "name": "continual_backprop",
     "replacement_rate": 1e-4,
@@ -22,9 +22,19 @@ CBP = {
     "initializer": "lecun",
     "compensate": False,
     "max_per_step": 1,  # 1e-4 of 256 units is 0.0256 a step
+    "period": 1,
+    "only": "",
+    "at_stage": "keep",
 }
-REDO = {"name": "redo", "threshold": 0.1, "period": 100, "initializer": "lecun"}
-SNP = {"name": "shrink_and_perturb", "shrink": 1.0, "perturb_scale": 1e-5, "weight_decay": 1e-4, "period": 1}
+REDO = {"name": "redo", "threshold": 0.1, "period": 100, "initializer": "lecun", "only": "", "at_stage": "keep"}
+SNP = {
+    "name": "shrink_and_perturb",
+    "shrink": 1.0,
+    "perturb_scale": 1e-5,
+    "weight_decay": 1e-4,
+    "period": 1,
+    "at_stage": "keep",
+}
 
 FOUR = {"std": (STANDARD, []), "ns": (PROPER, []), "l2": (PROPER, [STRONG]), "cbp": (PROPER, [WEAK, CBP])}
 ANT = {
@@ -62,6 +72,8 @@ def test_numbers(problem, name):
         "horizon": 2048,
         "epochs": 10,
         "minibatches": 16,
+        "recurrence": 1,
+        "alternate": False,
         "step_size": 1e-4,
         "schedule": "constant",
         "b1": b1,

@@ -14,6 +14,7 @@ from pliant.problems._doorkey import State, observe, step
 SPEC = Spec(jax.ShapeDtypeStruct((7, 7, 3), np.uint8), Discrete(7))
 NETWORK = ActorCritic(lambda key: {}, lambda params, observation, memory: ((), memory), lambda batch: ())
 STAGES = (Stage("5x5", 40), Stage("6x6", 100), Stage("8x8", 120))
+BIG = (Stage("16x16", 120),)
 ENTROPY = np.array([[1, 2], [3, 4]], np.uint32)
 LEFT, FORWARD, DONE = 0, 2, 6  # actions
 
@@ -152,7 +153,7 @@ def test_stages_go_on_after_restore(steps, size):
 
 
 def test_a_size_overrides_the_stages():
-    host = arena(env="16x16").open(ENTROPY)
+    host = arena(stages=BIG).open(ENTROPY)
     for steps in (0, 110):
         host.restore({"steps": np.full(2, steps)})
         host.reset()
@@ -176,7 +177,7 @@ def test_a_members_environments_do_not_depend_on_the_others():
 
 
 def test_a_restored_host_begins_other_episodes():
-    host = opened(environments=2, env="16x16")
+    host = opened(environments=2, stages=BIG)
     beginnings = [[state_of(environment) for environment in host.environments.values()]]
     assert len(set(beginnings[0])) == 4
     for _ in range(3):
@@ -184,7 +185,7 @@ def test_a_restored_host_begins_other_episodes():
     saved = host.save()
     np.testing.assert_array_equal(saved["steps"], [6, 6])  # those of two environments together
     for _ in range(2):
-        host = arena(environments=2, env="16x16").open(ENTROPY)
+        host = arena(environments=2, stages=BIG).open(ENTROPY)
         host.restore(saved)
         host.reset()
         beginnings.append([state_of(environment) for environment in host.environments.values()])
@@ -227,7 +228,7 @@ def test_the_environment_on_the_device_is_the_same():
     rng = np.random.default_rng(2)
     before, actions, answers, after = [], [], [], []
     for size in ("5x5", "6x6", "8x8", "16x16"):
-        host = opened(environments=2, env=size)
+        host = opened(environments=2, stages=(Stage(size, 120),))
         for t in range(60):
             if t % 20 == 19:
                 put_before_goal(host.environments[0, 0])

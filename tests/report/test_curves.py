@@ -172,6 +172,17 @@ def test_plot_draws_curves_bands_and_references():
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b (1 of 3 diverged)", "paper"]
 
 
+def test_plot_marks_where_something_else_begins():
+    marks = {0: "5x5", 2500: "6x6"}
+    figure = plot([Panel([curve("a")], "return", marks=marks), Panel([curve("a")], "return")])
+    marked, plain = figure.axes
+    assert [list(line.get_xdata()) for line in marked.lines[1:]] == [[0, 0], [2500, 2500]]
+    assert [(text.get_text(), text.xy) for text in marked.texts] == [("5x5", (0, 0)), ("6x6", (2500, 0))]
+    assert len(plain.lines) == 1 and not plain.texts
+    # They are no curves: the legend does not speak of them, and the panel is as wide as without.
+    assert not figure.legends and marked.get_xlim() == pytest.approx(plain.get_xlim())
+
+
 def test_a_label_has_one_colour_in_all_panels():
     figure = plot([Panel([curve("a"), curve("b")], "error"), Panel([curve("b")], "error")], note="4 seeds")
     left, right = figure.axes

@@ -49,6 +49,24 @@ def test_a_run_without_episodes(sweep):
     assert load(sweep).of_episodes == ()
 
 
+@pytest.mark.parametrize(
+    ("stages", "begins"),
+    [
+        (None, {}),  # written before there were any
+        ([], {}),
+        ([{"name": "8x8", "until": 4}], {}),  # all of the run is one
+        (
+            [{"name": "5x5", "until": 1}, {"name": "6x6", "until": 3}, {"name": "5x5", "until": 4}],
+            ["5x5", "6x6", "5x5"],
+        ),
+    ],
+)
+def test_where_stages_begin(sweep, stages, begins):
+    status = json.loads((sweep / "status.json").read_text())
+    (sweep / "status.json").write_text(json.dumps(status if stages is None else status | {"stages": stages}))
+    assert load(sweep).stages == dict(zip([0, 1, 3], begins))
+
+
 def test_reads_categories_and_narrow_numbers_alike(write_run, write_part, rows_of):
     # Another writer may store names as categories and values as float32: the report reads them as the same thing.
     directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(2,))

@@ -1,3 +1,6 @@
+import importlib
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +41,18 @@ def test_curves_as_numbers(sweep, tmp_path):
     np.testing.assert_array_equal(error["step"], [1, 2, 3, 4])
     np.testing.assert_array_equal(error["estimate"], [15.0, 15.0, 10.0, 10.0])
     np.testing.assert_array_equal(error["seeds"], [4, 4, 3, 3])
+
+
+def test_stages_are_marked_in_every_panel(sweep, tmp_path, monkeypatch):
+    stages = [{"name": "5x5", "until": 2}, {"name": "6x6", "until": 4}]
+    status = json.loads((sweep / "status.json").read_text())
+    (sweep / "status.json").write_text(json.dumps(status | {"stages": stages}))
+    drawn = []
+    monkeypatch.setattr(
+        importlib.import_module("pliant.report.write"), "plot", lambda panels, *_, **__: drawn.extend(panels)
+    )
+    write(sweep, tmp_path)
+    assert len(drawn) == 3 and all(panel.marks == {0: "5x5", 2: "6x6"} for panel in drawn)
 
 
 def test_many_steps_are_binned(write_run, rows_of, tmp_path):

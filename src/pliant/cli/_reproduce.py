@@ -92,7 +92,7 @@ def _run_all(recipe: Recipe, out: Path, force: bool, console: Console) -> dict[s
     unit = next(iter(works.values())).unit
     total = Work(sum(work.amount for work in works.values()), unit)
     amount = f"{total.amount / 1e6:,.0f} million" if total.amount >= 1e6 else f"{total.amount:,}"
-    console.print(f"{recipe.title}: {len(needed)} runs, {amount} {unit} in all")
+    console.print(f"{recipe.title}: {len(needed)} run{'s' if len(needed) > 1 else ''}, {amount} {unit} in all")
     estimate = Estimate(total, lambda text: console.print(text, markup=False))
     runs = {}
     for number, (name, config) in enumerate(needed.items(), 1):

@@ -12,8 +12,8 @@ from pliant.presets.minigrid_doorkey import PRESETS
 _LABELS = {
     "single": "8x8 alone",
     "ppo": "curriculum",
-    "reference": "curriculum, continual backprop",
-    "everywhere": "curriculum, continual backprop everywhere",
+    "reference": "curriculum + continual backprop",
+    "everywhere": "curriculum + continual backprop everywhere",
 }
 _SEEDS = {False: "10", True: "30"}
 _ENVS = ("6x6", "8x8", "16x16")
@@ -73,9 +73,9 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
         episodes=_EPISODES,
         published={_LABELS[name]: numbers for name, numbers in _PUBLISHED.items()},
         contrasts=(
-            Contrast(_LABELS["ppo"], _LABELS["single"], "16x16", 0.72),
-            Contrast(_LABELS["reference"], _LABELS["ppo"], "16x16", 0.08),
-            Contrast(_LABELS["everywhere"], _LABELS["ppo"], "16x16"),
+            Contrast(_LABELS["ppo"], _LABELS["single"], _ENVS[-1], 0.72),
+            Contrast(_LABELS["reference"], _LABELS["ppo"], _ENVS[-1], 0.08),
+            Contrast(_LABELS["everywhere"], _LABELS["ppo"], _ENVS[-1]),
         ),
         notes=_NOTES if scale in (None, 1.0) else (f"Scaled down: {steps:,} frames of 1,986,560.", *_NOTES),
     )

@@ -1,0 +1,242 @@
+"""What PPO and A2C share, where a network remembers and where minibatches alternate; the rest is tested with PPO."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import on_policy
+import optax
+import pytest
+from on_policy import INPUTS, QUICK, E, T, arena_of, assert_close, in_float64, no_methods, some_transitions
+
+from pliant.agents import a2c, ppo
+from pliant.agents._on_policy import Said
+from pliant.core.agent import Transitions
+from pliant.core.problem import ActorCritic, Discrete
+from pliant.methods import continual_backprop
+
+UNITS = 3
+RECALLING = on_policy.recalling(UNITS)
+CONFIG = ppo.Config(
+    horizon=T, epochs=2, minibatches=3, recurrence=2, step_size=0.02, b1=0.8, b2=0.95, epsilon=1e-5, discount=0.9,
+    trace_decay=0.8, entropy_coefficient=0.05,
+)  # fmt: skip
+
+
+def compiled(function):
+    return jax.jit(function, compiler_options=QUICK)
+
+
+# Sequences and their memory
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        # Sequences begin at 0 and 2; in the second epoch, at 1, where the first left what it remembered.
+        {"alternate": True, "epochs": 3, "value_clip": 0.1, "max_gradient_norm": 0.5},
+        {"recurrence": 4, "normalize_advantages": "minibatch", "truncation": "bootstrap"},
+        # At 0 and 4, at 2, and again at 0 and 4. In an epoch that alternates the last minibatch is half a minibatch.
+        {"recurrence": 4, "horizon": 8, "alternate": True, "epochs": 3, "normalize_advantages": "none"},
+    ],
+    ids=["pairs", "whole rounds", "fours"],
+)
+def test_learning_along_sequences_equals_an_independent_implementation(settings):
+    config, rounds = dataclasses.replace(CONFIG, **settings), 2
+    agent = ppo.make(config, arena_of(Discrete(3), network=RECALLING), no_methods)
+    init, learn = compiled(agent.init), compiled(agent.learn)
+    for seed in range(2):
+        state = init(jax.random.key(seed))
+        optimizer, loss = on_policy.adam(config, None), on_policy.clipped(config.clip)
+        reference = on_policy.Reference(state.params, on_policy.recall, config, loss, optimizer)
+        before = np.random.default_rng(seed).uniform(-1, 1, (E, UNITS))  # the first round begins amid episodes
+        for call in range(rounds):
+            transitions = some_transitions(Discrete(3), 10 * seed + call, config.horizon)
+            transitions, before = on_policy.remembered(state.params, transitions, before)
+            ended = transitions.terminated | transitions.truncated
+            assert ended[:-1].any() and not ended.all()
+            orders = on_policy.orders_of(state.optimizer.key, config, config.horizon)
+            state, metrics = learn(state, transitions, jnp.int32(call))
+            expected = reference.learn(in_float64(transitions), orders)
+            # Where gradients are small Adam makes steps of what rounding left of them.
+            assert_close(state.params, reference.params(), atol=2e-5)
+            assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_what_comes_after_the_last_step_is_seen_with_what_is_remembered_by_then():
+    # The network remembers the sum of what it saw, which is the value: 1 and 1 + 2 = 3; then 1 + 2 + 4 = 7 follows, or
+    # 1 + 5 = 6 where the first step ends an episode and 5 was seen last. With a discount of 0.5 and lambda = 0
+    # advantages are r + 0.5 V' - V. The value loss of the only minibatch is the mean of their squares.
+    def apply(params, x, total):
+        total = total + x * params["weight"]
+        return (jnp.zeros((len(x), 2)), total[:, 0]), total
+
+    network = ActorCritic(lambda key: {"weight": jnp.ones((1, 1))}, apply, lambda batch: jnp.zeros((batch, 1)))
+    seen = jnp.array([1.0, 2, 4, 5]).reshape(4, 1, 1)
+    never = jnp.zeros((2, 1), bool)
+    first, last = never.at[0].set(True), never.at[1].set(True)
+    cases = [
+        # (terminated, truncated), then what is expected if time limits are ends, and if they are not
+        ((never, never), [10 + 1.5 - 1, 20 + 3.5 - 3], [10 + 1.5 - 1, 20 + 3.5 - 3]),
+        ((last, never), [10 + 1.5 - 1, 20 - 3], [10 + 1.5 - 1, 20 - 3]),
+        ((never, last), [10 + 1.5 - 1, 20 - 3], [10 + 1.5 - 1, 20 + 3.5 - 3]),
+        # Of the second episode 2 is seen first, and then 4.
+        ((never, first), [10 - 1, 20 + 3 - 2], [10 + 3 - 1, 20 + 3 - 2]),
+    ]
+    for truncation, which in (("terminal", 0), ("bootstrap", 1)):
+        config = dataclasses.replace(
+            CONFIG, horizon=2, epochs=1, minibatches=1, discount=0.5, trace_decay=0.0, truncation=truncation
+        )
+        agent = ppo.make(config, arena_of(Discrete(2), 1, inputs=1, network=network), no_methods)
+        state, learn = agent.init(jax.random.key(0)), compiled(agent.learn)
+        for (terminated, truncated), *expected in cases:
+            begins_anew = truncated[0, 0]
+            memory = jnp.array([0.0, jnp.where(begins_anew, 0, 1)]).reshape(2, 1, 1)
+            following = seen[1:3].at[0].set(jnp.where(begins_anew, seen[3], seen[1]))
+            said = Said(jnp.zeros((2, 1)), (memory + seen[:2])[..., 0], memory)
+            reward = jnp.array([[10.0], [20.0]])
+            actions = jnp.zeros((2, 1), jnp.int32)
+            _, metrics = learn(
+                state, Transitions(seen[:2], actions, said, reward, terminated, truncated, following), jnp.int32(0)
+            )
+            np.testing.assert_allclose(metrics["value_loss"], np.mean(np.square(expected[which])), rtol=1e-6)
+
+
+def test_acts_by_what_it_remembers_of_the_episode():
+    agent = ppo.make(CONFIG, arena_of(Discrete(3), network=RECALLING), no_methods)
+    state, act = agent.init(jax.random.key(0)), jax.jit(agent.act)
+    weights, memory = in_float64(state.params), agent.remember(E)
+    np.testing.assert_array_equal(memory, np.zeros((E, UNITS)))
+    before, random = np.zeros((E, UNITS)), np.random.default_rng(0)
+    for t, begins in enumerate([[True] * E, [False] * E, [False, True, False], [False] * E]):
+        before = np.where(np.array(begins)[:, None], 0, before)
+        x = random.normal(size=(E, INPUTS)).astype(np.float32)
+        (logits, V), after = on_policy.recall(weights, x.astype(float), before)
+        memory, action, said = act(agent.policy(state), memory, x, jnp.array(begins), jax.random.key(t))
+        np.testing.assert_allclose(said.memory, before, rtol=1e-5, atol=1e-6)  # what the network saw
+        np.testing.assert_allclose(memory, after, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(said.value, V, rtol=1e-5, atol=1e-6)
+        log_p, _ = on_policy.log_probability_and_entropy(logits, np.asarray(action))
+        np.testing.assert_allclose(said.log_prob, log_p, rtol=1e-5)
+        before = after
+
+
+def test_diagnostics_get_what_was_remembered():
+    # Of two sequences of two steps in each environment, the first steps; then the second ones.
+    agent = ppo.make(CONFIG, arena_of(Discrete(3), network=RECALLING), no_methods)
+    state = agent.init(jax.random.key(0))
+    transitions, _ = on_policy.remembered(state.params, some_transitions(Discrete(3), 0), np.ones((E, UNITS)))
+    features = compiled(agent.signals)(state, state, transitions)["features"]
+    x, h = transitions.observation[::2].reshape(-1, INPUTS), transitions.said.memory[::2].reshape(-1, UNITS)
+    _, h = on_policy.recall(*in_float64((state.params, x, h)))
+    np.testing.assert_allclose(features["see@act"], h, rtol=1e-5, atol=1e-6)
+
+
+# Minibatches that alternate
+
+
+def test_every_second_epoch_leaves_out_the_last_step_of_each_environment():
+    # The third epoch is whole again. In the second 9 of 12 samples are left, in minibatches of 4, 4 and 1.
+    config, rounds = dataclasses.replace(CONFIG, recurrence=1, alternate=True, epochs=3, hidden_units=3), 2
+    config = dataclasses.replace(config, schedule="linear", hidden_layers=1, activation="tanh")
+    agent = ppo.make(config, arena_of(Discrete(3), steps=rounds * T * E), no_methods)
+    state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
+    optimizer, loss = on_policy.adam(config, rounds * 9), on_policy.clipped(config.clip)
+    reference = on_policy.Reference(state.params, on_policy.perceptrons, config, loss, optimizer)
+    for call in range(rounds):
+        transitions = on_policy.valued(state.params, some_transitions(Discrete(3), call))
+        orders = on_policy.orders_of(state.optimizer.key, config)
+        assert [len(first) for first in orders] == [4, 4, 4, 4, 4, 1, 4, 4, 4]
+        assert sorted(np.concatenate(orders[3:6]).tolist()) == list(range(9))  # the times 0 to 2 of all environments
+        state, metrics = learn(state, transitions, jnp.int32(call))
+        expected = reference.learn(in_float64(transitions), orders)
+        assert_close(state.params, reference.params())
+        assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [
+        # 16 samples, and 12 in every second epoch.
+        ({"minibatches": 2, "epochs": 2}, [8, 8, 8, 4]),
+        ({"minibatches": 4, "epochs": 3}, [4] * 4 + [4] * 3 + [4] * 4),
+    ],
+    ids=["half a minibatch is left", "one minibatch less"],
+)
+def test_methods_are_told_of_each_update_once(settings, sizes):
+    def recorder(wiring, network):
+        def update(grads, state, params=None, *, step, steps_before, features, **signals):
+            samples = len(features["policy/Dense_0"])
+            return grads, jnp.concatenate([state[1:], jnp.array([[step, steps_before, samples]])])
+
+        return (optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((len(sizes), 3), int), update),)
+
+    config = dataclasses.replace(CONFIG, recurrence=1, hidden_layers=1, alternate=True, **settings)
+    agent = ppo.make(config, arena_of(Discrete(3), environments=4), recorder)
+    state, learn = agent.init(jax.random.key(0)), compiled(agent.learn)
+    for call in range(2):
+        state, _ = learn(state, some_transitions(Discrete(3), call, environments=4), jnp.int32(call))
+        steps = range(1 + call * len(sizes), 1 + (call + 1) * len(sizes))
+        assert state.optimizer.before[0].tolist() == [[step, 16 * call, size] for step, size in zip(steps, sizes)]
+
+
+# Methods, and what is refused
+
+
+def test_methods_find_the_units_that_remember():
+    # Each unit is mature at once, and one goes at each of six updates. A unit that was made anew last has no bias, and
+    # nothing reads it: neither the policy, nor the value, nor what will be remembered.
+    wirings = []
+
+    def renewing(wiring, network):
+        wirings.append(wiring)
+        return (continual_backprop(wiring, 1 / 3, maturity=0, activation=network.activation),)
+
+    agent = ppo.make(CONFIG, arena_of(Discrete(3), network=RECALLING), renewing)
+    ((name, group),) = wirings[0].items()
+    assert group.units == UNITS
+    assert [(slot.path, slot.axis) for slot in group.incoming] == [("see", 1), ("recall", 1)]
+    assert {(slot.path, slot.axis) for slot in group.outgoing} == {("act", 0), ("judge", 0), ("recall", 0)}
+
+    state = agent.init(jax.random.key(0))
+    transitions, _ = on_policy.remembered(state.params, some_transitions(Discrete(3), 0), np.zeros((E, UNITS)))
+    after, _ = compiled(agent.learn)(state, transitions, jnp.int32(0))
+    (method,) = after.optimizer.after
+    assert method.replaced == {name: 6}
+    (new,) = np.flatnonzero(method.age[name] == 0)
+    params = after.params
+    assert params["bias"][new] == 0
+    assert not params["act"][new].any() and not params["judge"][new].any() and not params["recall"][new].any()
+    assert params["see"][:, new].all() and (np.delete(params["recall"][:, new], new) != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "network", "message"),
+    [
+        ({}, None, "recurrence=2: this network remembers nothing; write recurrence=1"),
+        ({"recurrence": 1}, RECALLING, "recurrence=1: this network remembers, which it learns along 2 steps or more"),
+        ({"recurrence": 3}, RECALLING, "recurrence=3 divides not both horizon=4 and the 4 samples of a minibatch"),
+        ({"minibatches": 4}, RECALLING, "recurrence=2 divides not both horizon=4 and the 3 samples of a minibatch"),
+        (
+            {"alternate": True, "recurrence": 4},
+            RECALLING,
+            "alternate=true leaves out a sequence: write a horizon of at",
+        ),
+        ({"hidden_units": 64}, RECALLING, "hidden_units=64: this problem brings its own network; leave hidden_units"),
+        ({"hidden_layers": 1}, RECALLING, "hidden_layers=1: this problem brings its own network"),
+        ({"activation": "tanh"}, RECALLING, "activation=tanh: this problem brings its own network"),
+        ({"initializer": "kaiming"}, RECALLING, "initializer=kaiming: this problem brings its own network"),
+    ],
+)
+def test_refuses_what_does_not_fit_the_network(settings, network, message):
+    with pytest.raises(ValueError) as error:
+        ppo.make(dataclasses.replace(CONFIG, **settings), arena_of(Discrete(3), network=network), no_methods)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_network_of_the_arena_serves_all_agents():
+    arena = arena_of(Discrete(3), network=RECALLING)
+    for agent in (ppo.make(CONFIG, arena, no_methods), a2c.make(a2c.Config(recurrence=4), arena, no_methods)):
+        state = agent.init(jax.random.key(0))
+        assert set(agent.policy(state)) == {"see", "recall", "bias", "act", "judge"}
