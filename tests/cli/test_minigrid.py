@@ -1,0 +1,76 @@
+"""An agent is trained on DoorKey, and tried in MiniGrid itself: the commands as a user types them."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+# Both seeds open the door within these frames: 40 rounds of learning.
+STAGES = "5x5:61440,6x6:81920"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The directory of a run, made by a program of its own: where cores are devices, seeds learn at once."""
+    folder = tmp_path_factory.mktemp("runs")
+    words = ("run", "minigrid_doorkey/reference", "--stages", STAGES, "--seeds", "2", "--diagnostics", "unit_age")
+    program = [sys.executable, "-c", "from pliant.cli import main; main()", *words, "--out", str(folder)]
+    subprocess.run(program, check=True, capture_output=True, env=os.environ)
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.fixture
+def episodes(pliant, run, tmp_path):
+    """`episodes(*words)`: what `pliant evaluate` writes of single episodes, and what it prints."""
+
+    def play(*words):
+        code, out, err = pliant("evaluate", run, *words, "--out", tmp_path / "episodes.csv")
+        assert code == 0, err
+        return pd.read_csv(tmp_path / "episodes.csv"), out
+
+    return play
+
+
+@pytest.mark.slow
+def test_the_agent_does_in_minigrid_what_it_does_here(episodes):
+    here, out = episodes("--env", "5x5", "--episodes", 100)
+    assert "calls the mean return success rate" in out and "failures" in out
+    there, _ = episodes("--env", "5x5", "--episodes", 100, "--backend", "minigrid")
+    for table in (here, there):
+        assert set(table["policy"]) == {"sampled"}
+        assert table["success"].mean() > 0.9  # a random agent: about a tenth
+        # A success of t steps is worth 1 - 0.9 t / 250, all else nothing.
+        expected = table["success"] * (1 - 0.9 * table["length"] / 250)
+        np.testing.assert_allclose(table["return"], expected, rtol=1e-5, atol=1e-6)
+    for fact in ("return", "length", "success"):
+        # Three standard errors of the difference of two means.
+        margin = 3 * np.sqrt((here[fact].var() + there[fact].var()) / len(here))
+        assert abs(here[fact].mean() - there[fact].mean()) <= margin
+
+
+@pytest.mark.slow
+def test_it_is_the_stage_of_the_checkpoint_unless_the_size_is_given(episodes):
+    for words, size, limit in (((), "6x6", 360), (("--step", 61440), "5x5", 250), (("--env", "8x8"), "8x8", 640)):
+        table, out = episodes(*words, "--episodes", 4)
+        assert size in out
+        assert table["length"].max() <= limit
+
+
+@pytest.mark.slow
+def test_visualize(pliant, run, tmp_path):
+    code, out, _ = pliant("visualize", run, "--env", "5x5", "--seeds", "1-1")
+    assert code == 0 and "step 0 of 250, carrying nothing" in out and "success 1" in out
+    code, _, _ = pliant("visualize", run, "--env", "16x16", "--gif", tmp_path / "film.gif", "--steps", 5)
+    with Image.open(tmp_path / "film.gif") as film:
+        assert (code, film.n_frames, film.size) == (0, 5, (512, 544))
+
+
+@pytest.mark.slow
+def test_another_network_is_refused(pliant, run):
+    code, out, err = pliant("evaluate", run, "--env", "7x7")
+    assert (code, out) == (2, "") and err.endswith("env='7x7': write one of '5x5', '6x6', '8x8', '16x16'\n")
