@@ -62,6 +62,20 @@ def test_a_row_for_each_line_and_env(episodes):
     assert (table.rows[3][4], table.rows[3][6]) == (0.5, "1 of 4")
 
 
+def test_short_episodes_come_in_more_often_as_the_paper_counts():
+    # Of one environment everything counts in order: returns 1 and 0 in equal parts. In many side by side the first to
+    # be over are the short ones, all of which succeed.
+    rows = [*played("plain", "long", 0, [1.0, 0.0]), *played("plain", "long", 1, [1.0, 0.0])]
+    both = pd.DataFrame(
+        [{**row, "label": line.label, "env": env} for row in rows for line in LINES for env in ("long", "short")]
+    )
+    for environments, low, high in ((1, 0.45, 0.55), (100, 0.99, 1.0)):
+        table = _evaluations.table_of(evaluation(side_by_side=environments, contrasts=()), both)
+        assert table.columns[4] == "as the paper counts"
+        assert all(low <= row[4].value <= high for row in table.rows)
+        assert f"the first 4 episodes to be over in {environments} environments" in table.notes[0]
+
+
 def test_contrasts_go_seed_by_seed(episodes):
     _, with_claim, without, *notes = _evaluations.table_of(evaluation(), episodes).notes
     # Differences of the returns 0.4 and -0.05; of the successes 0.5 and -0.5.

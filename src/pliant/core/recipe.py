@@ -90,6 +90,8 @@ class Evaluation:
         envs: where, by the problem's setting `env`.
         episodes: of each seed in each of them; actions are sampled as in training.
         published: the paper's mean returns: label -> env -> value.
+        side_by_side: how many environments the paper evaluates in at once, until `episodes` are over in all of them
+            together, so that short ones come in more often; `None`: it counts as we do.
         contrasts: the differences that matter.
         notes: what a reader must know.
     """
@@ -99,6 +101,7 @@ class Evaluation:
     envs: tuple[str, ...]
     episodes: int
     published: Mapping[str, Mapping[str, float]]
+    side_by_side: int | None = None
     contrasts: tuple[Contrast, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -72,6 +72,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
         envs=_ENVS,
         episodes=_EPISODES,
         published={_LABELS[name]: numbers for name, numbers in _PUBLISHED.items()},
+        side_by_side=16,
         contrasts=(
             Contrast(_LABELS["ppo"], _LABELS["single"], _ENVS[-1], 0.72),
             Contrast(_LABELS["reference"], _LABELS["ppo"], _ENVS[-1], 0.08),
