@@ -112,7 +112,7 @@ class Comparison:
         rows = run.metrics
         for setting, value in line.where.items():
             rows = rows[np.isclose(rows[setting], value, rtol=1e-9, atol=0)]
-        if not (rows["metric"] == measure.metric).any():  # as of episodes, if a short run saw none end
+        if measure.metric not in set(rows["metric"]):  # as of episodes, if a short run saw none end
             nothing = np.full(1, np.nan)
             return Curve(line.label, np.array([measure.bin]), nothing, nothing, nothing, np.zeros(1, int), 0, 0)
         (curve,) = curves_of(

@@ -59,6 +59,7 @@ def episodes_of(evaluation: Evaluation, directories: Mapping[str, Path], tell: T
 def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
     """A row for each line and env: success, return beside the paper's, length, failures."""
     rows: list[list[Cell]] = []
+    of = evaluation.side_by_side
     means = episodes.groupby(["label", "env", "seed"])[["success", "return", "length"]].mean()
     for line in evaluation.lines:
         for env in evaluation.envs:
@@ -66,26 +67,26 @@ def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
             success, mean_return, length = (bootstrap_interval(of_seeds[fact].to_numpy()) for fact in of_seeds)
             mine = episodes.loc[(episodes["label"] == line.label) & (episodes["env"] == env)]
             paper = evaluation.published.get(line.label, {}).get(env)
-            as_published = [_as_published(evaluation, mine)] if evaluation.side_by_side else []
+            as_published = [_as_published(mine, of, evaluation.episodes)] if of else []
             failures = f"{int((mine['success'] == 0).sum())} of {len(mine)}"
             rows.append([line.label, env, success, mean_return, *as_published, paper, length, failures])
-    counted = ["as the paper counts"] if evaluation.side_by_side else []
+    counted = ["as the paper counts"] if of else []
     columns = ["method", "env", "success [95 %]", "return [95 %]", *counted, "paper", "length [95 %]", "failures"]
     how = _HOW_TO_READ
-    if evaluation.side_by_side:
-        how += _AS_PUBLISHED.format(episodes=evaluation.episodes, environments=evaluation.side_by_side)
+    if of:
+        how += _AS_PUBLISHED.format(episodes=evaluation.episodes, environments=of)
     notes = (how, *_contrasts(evaluation, means), *evaluation.notes)
     return Table(evaluation.title, columns, rows, notes)
 
 
-def _as_published(evaluation: Evaluation, episodes: pd.DataFrame) -> Estimate:
+def _as_published(played: pd.DataFrame, environments: int, episodes: int) -> Estimate:
     """The mean return if the paper had counted, with its interval over seeds: episodes are drawn from those played."""
-    random, shape = np.random.default_rng(0), (_EVALUATIONS, evaluation.side_by_side, evaluation.episodes)
+    random, shape = np.random.default_rng(0), (_EVALUATIONS, environments, episodes)
     returns = []
-    for _, own in episodes.groupby("seed"):
+    for _, own in played.groupby("seed"):
         drawn = random.integers(len(own), size=shape)
         over_at = own["length"].to_numpy()[drawn].cumsum(-1).reshape(_EVALUATIONS, -1)
-        first = np.argsort(over_at, axis=1, kind="stable")[:, : evaluation.episodes]
+        first = np.argsort(over_at, axis=1, kind="stable")[:, :episodes]
         counted = np.take_along_axis(drawn.reshape(_EVALUATIONS, -1), first, axis=1)
         returns.append(own["return"].to_numpy()[counted].mean())
     return bootstrap_interval(returns)
