@@ -59,7 +59,7 @@ def episodes_of(evaluation: Evaluation, directories: Mapping[str, Path], tell: T
 def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
     """A row for each line and env: success, return beside the paper's, length, failures."""
     rows: list[list[Cell]] = []
-    of = evaluation.side_by_side
+    environments = evaluation.side_by_side
     means = episodes.groupby(["label", "env", "seed"])[["success", "return", "length"]].mean()
     for line in evaluation.lines:
         for env in evaluation.envs:
@@ -67,14 +67,14 @@ def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
             success, mean_return, length = (bootstrap_interval(of_seeds[fact].to_numpy()) for fact in of_seeds)
             mine = episodes.loc[(episodes["label"] == line.label) & (episodes["env"] == env)]
             paper = evaluation.published.get(line.label, {}).get(env)
-            as_published = [_as_published(mine, of, evaluation.episodes)] if of else []
+            as_published = [_as_published(mine, environments, evaluation.episodes)] if environments else []
             failures = f"{int((mine['success'] == 0).sum())} of {len(mine)}"
             rows.append([line.label, env, success, mean_return, *as_published, paper, length, failures])
-    counted = ["as the paper counts"] if of else []
+    counted = ["as the paper counts"] if environments else []
     columns = ["method", "env", "success [95 %]", "return [95 %]", *counted, "paper", "length [95 %]", "failures"]
     how = _HOW_TO_READ
-    if of:
-        how += _AS_PUBLISHED.format(episodes=evaluation.episodes, environments=of)
+    if environments:
+        how += _AS_PUBLISHED.format(episodes=evaluation.episodes, environments=environments)
     notes = (how, *_contrasts(evaluation, means), *evaluation.notes)
     return Table(evaluation.title, columns, rows, notes)
 

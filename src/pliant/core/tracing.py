@@ -41,6 +41,9 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
     one group; units that the network pairs (the halves of a gated unit) are one unit. A single channel that is
     flattened into an image of one channel is no group.
 
+    A recurrent network is to be traced along two steps that are written out, what the first remembered going into the
+    second: in one step alone nothing shows which weights will read the memory, and they would be left out.
+
     Args:
         apply: `(params, *inputs) -> output`, any pytree. Close over what is no array, and over random keys or pass
             them as inputs.
@@ -51,7 +54,7 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
         The wiring; its `function` is set.
 
     Raises:
-        TracingError: if units pass through something that no rule follows: recurrent cells and other loops over
+        TracingError: if units pass through something that no rule follows: `scan` and other loops over
             parameters, grouped convolutions, attention, embedding lookups, sorting. What happens to the outputs of
             the network alone does not matter.
 
