@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pliant.core import registry
+from pliant.core.base import Edit, Topology, nothing_fresh
 from pliant.core.problem import Continuous
 from pliant.experiment import arena_loop, stream_loop
 from pliant.experiment.parts import Parts
@@ -69,3 +70,22 @@ def test_a_method_acts_under_an_agent(alone, method):
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
     assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, without)
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(without)))
+
+
+@pytest.mark.parametrize("name", registry.names("agents"))
+def test_an_agent_begins_with_the_network_that_a_method_prepares(name):
+    def empty(params):
+        return jax.tree.map(jnp.zeros_like, params)
+
+    nothing = Topology(
+        empty,
+        lambda params: (),
+        lambda grads, params, state, **signals: (grads, False, state),
+        lambda params, state, **signals: (Edit(params, nothing_fresh(params)), state),
+    )
+    agent = registry.find("agents", name)
+    fields = {field.name for field in dataclasses.fields(agent.Config)}
+    config = agent.Config(**{key: value for key, value in SMALL.items() if key in fields})
+    made = agent.make(config, problem_for(agent)[0], lambda wiring, network: (nothing,))
+    params = jax.jit(made.init)(jax.random.key(0)).params
+    assert jax.tree.leaves(params) and not any(leaf.any() for leaf in jax.tree.leaves(params))

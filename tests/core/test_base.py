@@ -7,7 +7,7 @@ import pytest
 
 from pliant.core import recreation
 from pliant.core.adam import adam
-from pliant.core.base import AnewState, Edit, EveryState, Surgery, anew, every, nothing_fresh, plastic, until
+from pliant.core.base import AnewState, Edit, EveryState, Surgery, Topology, anew, every, nothing_fresh, plastic, until
 
 
 def recreating(wiring, *, group="w0", unit=1, at=3):
@@ -146,6 +146,79 @@ def test_refuses_what_is_no_method(method):
         TypeError, match=r"which is no plasticity method; write an optax.GradientTransformation, a plia"
     ):
         plastic(optax.sgd(0.1), (adding(1.0), method))
+
+
+# Topologies
+
+
+def missing(entry, *, skip_at=0, recounted=False):
+    """A topology without one entry of a vector, which skips the optimizer at one step and remembers the gradients."""
+
+    def without(params):
+        return jnp.where(jnp.arange(3) == entry, 0, params)
+
+    def before(grads, params, state, *, random, **signals):
+        count, _ = state
+        return without(grads), count + 1 == skip_at, (count + 1, grads)
+
+    def after(params, state, *, random, **signals):
+        every_weight = jnp.ones(1, bool) if recounted else None
+        return Edit(without(params), nothing_fresh(params), every_weight), state
+
+    return Topology(without, lambda params: (jnp.int32(0), jnp.zeros_like(params)), before, after)
+
+
+def test_a_topology_has_the_last_word_on_both_sides():
+    # Wherever it stands: it sees the gradient of 1 doubled, the optimizer sees none of the missing weight, and what a
+    # surgery adds to that goes.
+    tx = plastic(optax.sgd(0.1, 0.9), missing(1), optax.scale(2.0), adding(5.0))
+    params = tx.prepare(jnp.ones(3))
+    assert params.tolist() == [1, 0, 1]
+    params, state = train(tx, params, jnp.ones(3), 1)
+    np.testing.assert_allclose(params, [1 - 0.2 + 5, 0, 1 - 0.2 + 5], rtol=1e-6)
+    np.testing.assert_array_equal(optax.tree.get(state.optimizer, "trace"), [2, 0, 2])
+    np.testing.assert_array_equal(state.after[1][1], [2, 2, 2])
+
+
+def test_without_topologies_nothing_is_prepared():
+    params = {"a": jnp.ones(3)}
+    assert plastic(optax.adam(0.1), adding(1.0)).prepare(params) is params
+
+
+def test_a_skipped_step_leaves_weights_and_memory_and_not_the_surgeries():
+    # Gradient 1 with momentum 0.5: steps of 0.1, none, 0.15. The surgery adds 10 at each of the three.
+    tx = plastic(optax.sgd(0.1, 0.5), adding(10.0), missing(1, skip_at=2), missing(2))
+    params, state = train(tx, tx.prepare(jnp.ones(3)), jnp.ones(3), 3)
+    np.testing.assert_allclose(params, [31 - 0.25, 0, 0], rtol=1e-6)
+    np.testing.assert_array_equal(optax.tree.get(state.optimizer, "trace"), [1.5, 0, 0])
+
+
+def test_counts_of_steps_can_begin_anew_alone():
+    tx = plastic(adam(0.1), missing(1, recounted=True), clear_memory=False)
+    _, state = train(tx, jnp.ones(3), jnp.ones(3), 2)
+    assert optax.tree.get(state.optimizer, "count").tolist() == [0, 0, 0]
+    np.testing.assert_allclose(optax.tree.get(state.optimizer, "mu"), [0.19, 0, 0.19], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"has one count for all; write pliant.adam \(per_weight_adam\), or leave"):
+        train(plastic(optax.adam(0.1), missing(1, recounted=True)), jnp.ones(3), jnp.ones(3), 1)
+
+
+def test_every_and_until_refuse_a_topology():
+    for combinator in (every, until):
+        with pytest.raises(ValueError, match=r"^every and until cannot hold a topology back, .*; write its own period"):
+            combinator(3, (adding(1.0), missing(1)))
+
+
+def test_a_topology_can_begin_anew():
+    # The first moment is over after 2 steps: then it counts from 0 again, and skips at its second step once more.
+    tx = plastic(optax.sgd(1.0), anew([2], missing(1, skip_at=2)))
+
+    def step(carry, before):
+        params, state = tx.step(jnp.ones(3), carry[1], carry[0], steps_before=before)
+        return (params, state), (params[0], state.after[0].inner[0])
+
+    params = tx.prepare(jnp.zeros(3))
+    _, (params, counts) = jax.jit(lambda: jax.lax.scan(step, (params, tx.init(params)), jnp.arange(5)))()
+    assert params.tolist() == [-1, -1, -2, -2, -3] and counts.tolist() == [1, 2, 1, 2, 3]
 
 
 # Where it goes

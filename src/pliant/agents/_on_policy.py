@@ -145,7 +145,7 @@ def make(
 
     def init(key: Key) -> State:
         params_key, methods_key = jax.random.split(key)
-        params = network.init(params_key)
+        params = tx.prepare(network.init(params_key))
         return State(params, transformation(methods_key).init(params))
 
     def act(policy: Params, memory: Any, observation: Array, begins: Array, key: Key, *, greedy: bool = False):

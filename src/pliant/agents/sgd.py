@@ -66,7 +66,7 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
     def init(key: Key) -> State:
         params_key, methods_key = jax.random.split(key)
-        params = network.init(params_key)
+        params = tx.prepare(network.init(params_key))
         return State(params, transformation(methods_key).init(params))
 
     def loss(params: Params, batch: Batch) -> tuple[Array, dict[str, Array]]:

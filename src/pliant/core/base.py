@@ -1,15 +1,16 @@
 """Contracts of the plasticity methods, and the combinator that makes one optax optimizer of them.
 
-A method is one of two things:
+A method is one of three things:
 
 * a gradient piece: an ordinary `optax.GradientTransformation`, which acts on the gradients before the optimizer;
-* a `Surgery`: two pure functions that edit the weights after the optimizer's step.
+* a `Surgery`: two pure functions that edit the weights after the optimizer's step;
+* a `Topology`: both at once with one state, for methods that decide which weights there are.
 
-A few are both, and come as a tuple of pieces. `plastic(optimizer, *methods)` composes any number of them.
+A few are several, and come as a tuple of pieces. `plastic(optimizer, *methods)` composes any number of them.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -27,6 +28,7 @@ class Edit(NamedTuple):
 
     params: Params
     fresh: Params  # like params, bool, each broadcastable to its leaf: True where the weight was made anew
+    recounted: Params | None = None  # likewise: True where only the count of the weight's steps begins anew
 
 
 def _keys(key: Key, params: Params, steps: int) -> Key:
@@ -51,26 +53,48 @@ class Surgery(NamedTuple):
     draw: Callable[[Key, Params, int], Any] = _keys
 
 
-Method: TypeAlias = optax.GradientTransformation | Surgery | tuple["Method", ...]
+class Topology(NamedTuple):
+    """Pure functions on both sides of the optimizer, with one state: a method that decides which weights there are.
+
+    Attributes:
+        prepare: `params -> params`, the network as it is before its first step, without the weights that are missing.
+        init: `params -> state`; of params that are prepared or not, which makes no difference.
+        before: `(grads, params, state, *, random, **signals) -> (grads, skip, state)`. It sees the gradients of all
+            weights, and gives the optimizer those that it shall see; where `skip` `()` is true the optimizer does not
+            step, and its memory stays as it is.
+        after: `(params, state, *, random, **signals) -> (Edit, state)`, after the optimizer and all surgeries.
+        draw: as of a `Surgery`; `before` and `after` get the same numbers.
+    """
+
+    prepare: Callable[[Params], Params]
+    init: Callable[[Params], Any]
+    before: Callable[..., tuple[Params, Array, Any]]
+    after: Callable[..., tuple[Edit, Any]]
+    draw: Callable[[Key, Params, int], Any] = _keys
+
+
+Method: TypeAlias = optax.GradientTransformation | Surgery | Topology | tuple["Method", ...]
 
 
 class PlasticState(NamedTuple):
-    key: Key  # () for the surgeries' draws
+    key: Key  # () for the draws of surgeries and topologies
     before: tuple[Any, ...]  # states of the gradient pieces
     optimizer: Any  # the optimizer's own state
-    after: tuple[Any, ...]  # states of the surgeries
+    after: tuple[Any, ...]  # states of the surgeries, then of the topologies
 
 
 class Plastic(optax.GradientTransformationExtraArgs):
-    """An optax transformation with two more functions, for loops that want speed and exact numbers.
+    """An optax transformation with three more functions: for topologies, and for loops that want speed.
 
     Attributes:
+        prepare: `params -> params`: the network as it is before its first step. Without a `Topology` nothing changes.
         step: `(grads, state, params, *, random=None, **signals) -> (params, state)`: what `optax.apply_updates` would
             make of `update`, without the detour through a difference, which copies weights and rounds them.
         draw: `(key, params, steps) -> random`, on a leading axis of steps: what `step` and `update` take, a step at a
             time, as `random` in place of drawing for themselves.
     """
 
+    prepare: Callable[[Params], Params]
     step: Callable[..., tuple[Params, PlasticState]]
     draw: Callable[[Key, Params, int], Any]
 
@@ -89,10 +113,14 @@ def plastic(
     weight anew, the optimizer's memory of the old one goes back to its initial value, for any optax optimizer whose
     memory has the shape of the weights (what is shared between weights, as in a factored second moment, stays).
 
+    A topology has the last word on both sides: it sees the gradients as the gradient pieces leave them, and after the
+    surgeries it removes the weights that shall be missing. Before the first step its network is not whole either:
+    write `params = tx.prepare(params)` before `state = tx.init(params)`.
+
     Args:
         optimizer: any optax optimizer.
-        methods: gradient transformations, surgeries, or tuples of them.
-        key: a seed or a PRNG key for the surgeries; it lives in the state and is consumed there.
+        methods: gradient transformations, surgeries, topologies, or tuples of them.
+        key: a seed or a PRNG key for surgeries and topologies; it lives in the state and is consumed there.
         clear_memory: `False` keeps the moments of the weights that went, as the Nature 2024 PPO runs did.
 
     Returns:
@@ -100,6 +128,7 @@ def plastic(
 
     Raises:
         TypeError: for something that is no method; or, at `update`, if a method's signal is missing.
+        ValueError: at `update`, if a method sets back counts of steps that the optimizer does not keep.
 
     Example:
         >>> import jax.numpy as jnp, optax, pliant
@@ -108,50 +137,71 @@ def plastic(
         >>> params = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 1))}
         >>> wiring = pliant.trace(apply, params, jnp.ones((8, 3)))
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring))
+        >>> params = tx.prepare(params)
         >>> state = tx.init(params)
     """
     pieces = _flatten(methods)
-    gradient_pieces = [optax.with_extra_args_support(p) for p in pieces if not isinstance(p, Surgery)]
+    gradient_pieces = [optax.with_extra_args_support(p) for p in pieces if not isinstance(p, Surgery | Topology)]
     surgeries = [p for p in pieces if isinstance(p, Surgery)]
+    topologies = [p for p in pieces if isinstance(p, Topology)]
+    editors = [*surgeries, *topologies]
     optimizer = optax.with_extra_args_support(optimizer)
+
+    def prepare(params: Params) -> Params:
+        for topology in topologies:
+            params = topology.prepare(params)
+        return params
 
     def init(params: Params) -> PlasticState:
         return PlasticState(
             key=jax.random.key(key) if isinstance(key, int) else key,
             before=tuple(piece.init(params) for piece in gradient_pieces),
             optimizer=optimizer.init(params),
-            after=tuple(surgery.init(params) for surgery in surgeries),
+            after=tuple(editor.init(params) for editor in editors),
         )
 
     def draw(key: Key, params: Params, steps: int) -> tuple[Any, ...]:
-        keys = jax.random.split(key, max(len(surgeries), 1))
-        return tuple(surgery.draw(k, params, steps) for surgery, k in zip(surgeries, keys))
+        keys = jax.random.split(key, max(len(editors), 1))
+        return tuple(editor.draw(k, params, steps) for editor, k in zip(editors, keys))
 
     def step(grads, state: PlasticState, params: Params, *, random=None, **signals) -> tuple[Params, PlasticState]:
         key = state.key
-        if random is None and surgeries:
+        if random is None and editors:
             key, step_key = jax.random.split(key)
             random = jax.tree.map(lambda drawn: drawn[0], draw(step_key, params, 1))
+        random, states = random or (), list(state.after)
 
         before = []
         for piece, piece_state in zip(gradient_pieces, state.before):
             grads, piece_state = piece.update(grads, piece_state, params, **signals)
             before.append(piece_state)
 
+        skips = []
+        for i, topology in enumerate(topologies, start=len(surgeries)):
+            grads, skip, states[i] = topology.before(grads, params, states[i], random=random[i], **signals)
+            skips.append(skip)
+
         updates, memory = optimizer.update(grads, state.optimizer, params, **signals)
-        params = optax.apply_updates(params, updates)
+        stepped = optax.apply_updates(params, updates), memory
+        if skips:
+            skip = functools.reduce(jnp.logical_or, skips)
+            stayed = params, state.optimizer
+            stepped = jax.tree.map(lambda new, old: jnp.where(skip, old, new), stepped, stayed)
+        params, memory = stepped
 
-        after, freshes = [], []
-        for surgery, surgery_state, drawn in zip(surgeries, state.after, random or ()):
-            edit, surgery_state = surgery.operate(params, surgery_state, random=drawn, **signals)
+        edits = []
+        for i, editor in enumerate(editors):
+            edit_weights = editor.after if isinstance(editor, Topology) else editor.operate
+            edit, states[i] = edit_weights(params, states[i], random=random[i], **signals)
             params = edit.params
-            after.append(surgery_state)
-            freshes.append(edit.fresh)
+            edits.append(edit)
 
-        if clear_memory and freshes:
-            fresh = jax.tree.map(lambda *masks: functools.reduce(jnp.logical_or, masks), *freshes)
-            memory = _clear(optimizer, memory, params, fresh)
-        return params, PlasticState(key, tuple(before), memory, tuple(after))
+        if clear_memory and edits:
+            memory = _clear(optimizer, memory, params, _any(edit.fresh for edit in edits))
+        recounted = [edit.recounted for edit in edits if edit.recounted is not None]
+        if recounted:
+            memory = _count_anew(optimizer, memory, params, _any(recounted))
+        return params, PlasticState(key, tuple(before), memory, tuple(states))
 
     def update(grads, state: PlasticState, params: Params | None = None, **signals) -> tuple[Params, PlasticState]:
         if params is None:
@@ -160,24 +210,30 @@ def plastic(
         return jax.tree.map(lambda new, old: new - old, new, params), state
 
     transformation = Plastic(init, update)
+    transformation.prepare = prepare
     transformation.step = step
     transformation.draw = draw
     return transformation
 
 
-def _flatten(methods: tuple[Method, ...]) -> list[optax.GradientTransformation | Surgery]:
-    pieces: list[optax.GradientTransformation | Surgery] = []
+def _flatten(methods: tuple[Method, ...]) -> list[optax.GradientTransformation | Surgery | Topology]:
+    pieces: list[optax.GradientTransformation | Surgery | Topology] = []
     for method in methods:
-        if isinstance(method, optax.GradientTransformation | Surgery):
+        if isinstance(method, optax.GradientTransformation | Surgery | Topology):
             pieces.append(method)
         elif isinstance(method, tuple):
             pieces.extend(_flatten(method))
         else:
             raise TypeError(
                 f"plastic got {method!r}, which is no plasticity method; "
-                "write an optax.GradientTransformation, a pliant.Surgery, or a tuple of them"
+                "write an optax.GradientTransformation, a pliant.Surgery, a pliant.Topology, or a tuple of them"
             )
     return pieces
+
+
+def _any(masks: Iterable[Params]) -> Params:
+    """True where any of the trees is."""
+    return jax.tree.map(lambda *of_leaf: functools.reduce(jnp.logical_or, of_leaf), *masks)
 
 
 def _clear(optimizer: optax.GradientTransformation, memory: Any, params: Params, fresh: Params) -> Any:
@@ -188,6 +244,26 @@ def _clear(optimizer: optax.GradientTransformation, memory: Any, params: Params,
         return mask if jnp.shape(leaf) == jnp.shape(param) else False
 
     masks = optax.tree.map_params(optimizer, mask_of, memory, params, fresh, transform_non_params=lambda _: False)
+    return _with_initial_values(optimizer, memory, params, masks)
+
+
+def _count_anew(optimizer: optax.GradientTransformation, memory: Any, params: Params, recounted: Params) -> Any:
+    """The optimizer's memory with the counts of each weight's steps, which are its whole numbers, set back."""
+
+    def mask_of(leaf, param, mask):
+        return mask if jnp.shape(leaf) == jnp.shape(param) and jnp.issubdtype(leaf.dtype, jnp.integer) else False
+
+    masks = optax.tree.map_params(optimizer, mask_of, memory, params, recounted, transform_non_params=lambda _: False)
+    if all(mask is False for mask in jax.tree.leaves(masks)):
+        raise ValueError(
+            "a method sets back the counts of some weights' steps, but this optimizer has one count for all; "
+            "write pliant.adam (per_weight_adam), or leave that setting out"
+        )
+    return _with_initial_values(optimizer, memory, params, masks)
+
+
+def _with_initial_values(optimizer: optax.GradientTransformation, memory: Any, params: Params, masks: Any) -> Any:
+    """The optimizer's memory, its initial value where the masks, `False` or like the memory's leaves, are true."""
     return jax.tree.map(
         lambda mask, initial, leaf: leaf if mask is False else jnp.where(mask, initial, leaf),
         masks,
@@ -206,14 +282,14 @@ def every(n: int | Array, method: Method) -> Method:
 
     Args:
         n: the period in steps, at least 1.
-        method: a surgery, a gradient transformation, or a tuple of them.
+        method: a surgery, a gradient transformation, or a tuple of them; no topology, which has a period of its own.
 
     Signals:
         step: `()`, the number of this step, counted from 1. Optional: without it the method counts for itself. Under
             `vmap` an unmapped `step` keeps the idle steps free: the choice is then made once for all members.
 
     Raises:
-        ValueError: if n is below 1.
+        ValueError: if n is below 1; for a topology.
     """
     if not isinstance(n, jax.Array) and n < 1:
         raise ValueError(f"every(n={n}, ...): n is a number of steps, at least 1")
@@ -225,13 +301,13 @@ def until(n: int | Array, method: Method) -> Method:
 
     Args:
         n: number of steps, at least 0.
-        method: a surgery, a gradient transformation, or a tuple of them.
+        method: as in `every`.
 
     Signals:
         step: as in `every`.
 
     Raises:
-        ValueError: if n is negative.
+        ValueError: if n is negative; for a topology.
     """
     if not isinstance(n, jax.Array) and n < 0:
         raise ValueError(f"until(n={n}, ...): n is a number of steps, at least 0")
@@ -248,7 +324,8 @@ def anew(at: Sequence[int], method: Method) -> Method:
 
     Args:
         at: the moments, in steps of the problem, in order.
-        method: a surgery, a gradient transformation, or a tuple of them.
+        method: a surgery, a gradient transformation, a topology, or a tuple of them. A topology keeps the largest of
+            the weights that there are at the moment, as it did of the first.
 
     Signals:
         steps_before: `()`, steps of the problem before those that are being learned from.
@@ -258,8 +335,8 @@ def anew(at: Sequence[int], method: Method) -> Method:
     def current(params: Params, state: AnewState, init: Callable[[Params], Any], steps_before: Array) -> AnewState:
         stage = (steps_before >= moments).sum(dtype=jnp.int32)
         begins = stage != state.stage
-        inner = jax.tree.map(lambda fresh, old: jnp.where(begins, fresh, old), init(params), state.inner)
-        return AnewState(stage, inner)
+        # A topology looks at all weights when it begins: not at every step.
+        return AnewState(stage, jax.lax.cond(begins, lambda: init(params), lambda: state.inner))
 
     if isinstance(method, Surgery):
 
@@ -280,6 +357,21 @@ def anew(at: Sequence[int], method: Method) -> Method:
         return optax.GradientTransformationExtraArgs(
             lambda params: AnewState(jnp.int32(0), transformation.init(params)), update
         )
+    if isinstance(method, Topology):
+
+        def before(grads, params: Params, state: AnewState, *, random: Any, steps_before: Array, **signals):
+            state = current(params, state, method.init, steps_before)
+            signals = {**signals, "steps_before": steps_before}
+            grads, skip, inner = method.before(grads, params, state.inner, random=random, **signals)
+            return grads, skip, state._replace(inner=inner)
+
+        def after(params: Params, state: AnewState, *, random: Any, **signals):
+            edit, inner = method.after(params, state.inner, random=random, **signals)
+            return edit, state._replace(inner=inner)
+
+        return Topology(
+            method.prepare, lambda params: AnewState(jnp.int32(0), method.init(params)), before, after, method.draw
+        )
     return tuple(anew(at, piece) for piece in method)
 
 
@@ -288,6 +380,11 @@ def _when(due: Callable[[Array], Array], method: Method) -> Method:
         return _surgery_when(due, method)
     if isinstance(method, optax.GradientTransformation):
         return _transformation_when(due, optax.with_extra_args_support(method))
+    if isinstance(method, Topology):
+        raise ValueError(
+            "every and until cannot hold a topology back, whose missing weights are missing at every step; "
+            "write its own period and end"
+        )
     return tuple(_when(due, piece) for piece in method)
 
 
