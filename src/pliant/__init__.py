@@ -3,6 +3,7 @@
 from .core.adam import adam as adam
 from .core.base import Edit as Edit
 from .core.base import Surgery as Surgery
+from .core.base import Topology as Topology
 from .core.base import every as every
 from .core.base import plastic as plastic
 from .core.base import until as until
@@ -19,5 +20,6 @@ from .methods import head_reset as head_reset
 from .methods import l2 as l2
 from .methods import l2_init as l2_init
 from .methods import layer_reset as layer_reset
+from .methods import neuroplastic_expansion as neuroplastic_expansion
 from .methods import redo as redo
 from .methods import shrink_and_perturb as shrink_and_perturb

@@ -43,6 +43,12 @@ class UnitState(NamedTuple):
     replaced: dict
 
 
+class Masks(NamedTuple):
+    mask: dict
+    previous_mask: dict
+    initial_mask: dict
+
+
 class Nested(NamedTuple):
     inner: object
 
@@ -80,6 +86,7 @@ def make_signals():
                         replaced={"conv": jax.random.randint(next(keys), (), 0, 9), "stream": jnp.array(3)},
                     )
                 ),
+                Masks(*({"stream/kernel": jax.random.bernoulli(next(keys), 0.5, (12, 2))} for _ in Masks._fields)),
             ),
             "loss": jax.random.uniform(next(keys)),
         }

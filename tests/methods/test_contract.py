@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import pliant.methods
-from pliant.core.base import Surgery, plastic
+from pliant.core.base import Surgery, Topology, plastic
 
 METHODS = {name: getattr(pliant.methods, name) for name in dir(pliant.methods) if not name.startswith("_")}
 CONTEXT = {"wiring", "initialize"}  # what a method may ask of the network; all else are settings
@@ -46,6 +46,7 @@ def train(tx, seed=0, steps=STEPS, dtype=jnp.float32, **extra):
         return tx.step(grads, state, params, features=features, step=number, **extra), None
 
     xs = (jax.random.normal(data_key, (steps, 8, SIZES[0]), dtype), 1 + jnp.arange(steps))
+    params = tx.prepare(params)
     return jax.lax.scan(step, (params, tx.init(params)), xs)[0]
 
 
@@ -171,8 +172,8 @@ def test_draws_ahead_equal_draws_inside(name):
 def test_draws_of_many_steps_have_a_leading_axis(name):
     params = hand_wired.initializer(*SIZES)(jax.random.key(0))
     method = build(name)
-    for piece in method if not isinstance(method, Surgery) and type(method) is tuple else (method,):
-        if isinstance(piece, Surgery):
+    for piece in method if type(method) is tuple else (method,):
+        if isinstance(piece, Surgery | Topology):
             drawn = jax.eval_shape(lambda piece=piece: piece.draw(jax.random.key(0), params, 7))
             assert all(leaf.shape[0] == 7 for leaf in jax.tree.leaves(drawn))
 
