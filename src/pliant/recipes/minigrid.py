@@ -21,6 +21,7 @@ _EPISODES = 100
 _ROUND = 2048
 _BIN = 10 * _ROUND  # frames
 _HEADS = ("policy/Dense_0", "value/Dense_0")
+_CONVOLUTIONS = tuple(f"image/Conv_{layer}" for layer in range(3))
 
 # Mean returns of 100 episodes of one seed, which the authors call success rates.
 _PUBLISHED = {
@@ -36,7 +37,10 @@ _NOTES = (
     "Continual backprop: in the units of the two heads, one step a round of learning, begun anew with each stage, as "
     "published. Everywhere: in all units, convolutions included, one step for each step of the optimizer, kept.",
 )
-_CURVES_NOTE = "Success and return: of the episodes that ended in a bin. Dormant, ages: of the 64 units of each head."
+_CURVES_NOTE = (
+    "Success and return: of the episodes that ended in a bin. Ages: of the 64 units of each head, which are tanh units and "
+    "hence never dormant; the channels that feed them can be."
+)
 
 
 def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
@@ -53,12 +57,16 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     bin = max(_ROUND, min(_BIN, steps // 20 // _ROUND * _ROUND))
     for config in configs.values():
         config["record_every"] = min(config["record_every"], bin)
-    dormant = Measure("dormant_fraction", "dormant units (%)", bin, _HEADS, factor=100, decimals=1)
+    dormant, of_image = (
+        Measure("dormant_fraction", f"dormant {what} (%)", bin, groups, factor=100, decimals=1)
+        for what, groups in (("units", _HEADS), ("channels", _CONVOLUTIONS))
+    )
     age = "mean age (rounds of learning)"
     panels = (
         Panel("Success", Measure("success", "episodes that succeed (%)", bin, factor=100), tuple(lines.values())),
         Panel("Return", Measure("return", "return of an episode", bin), tuple(lines.values())),
-        Panel("Dormant units of both heads", dormant, tuple(lines.values())),
+        Panel("Dormant units of both heads", dormant, tuple(lines.values()), y_limits=(0, 40)),
+        Panel("Dormant channels of the convolutions", of_image, tuple(lines.values()), y_limits=(0, 40)),
         *(
             Panel(
                 f"Age of the units, {head}", Measure("unit_age", age, bin, (group,), decimals=0), (lines["reference"],)
