@@ -38,8 +38,8 @@ _NOTES = (
     "published. Everywhere: in all units, convolutions included, one step for each step of the optimizer, kept.",
 )
 _CURVES_NOTE = (
-    "Success and return: of the episodes that ended in a bin. Ages: of the 64 units of each head, which are tanh units and "
-    "hence never dormant; the channels that feed them can be."
+    "Success and return: of the episodes that ended in a bin. Ages: of the 64 units of each head, which are tanh "
+    "units and so never dormant; the channels that feed them can be."
 )
 
 
