@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from pliant.problems import ant, hopper, slippery_ant
+from pliant.problems import ant, cyclic_mujoco, hopper, mujoco, slippery_ant
 from pliant.problems._film import choose_opengl
 
 ENTROPY = np.array([1, 2], np.uint32)
@@ -23,7 +23,7 @@ def opengl(monkeypatch):
     return True
 
 
-@pytest.mark.parametrize("module", [ant, hopper, slippery_ant])
+@pytest.mark.parametrize("module", [ant, hopper, slippery_ant, mujoco, cyclic_mujoco])
 def test_a_film_shows_the_environment_as_it_moves(module, opengl):
     arena = module.make(module.Config())
     if not opengl:

@@ -18,7 +18,7 @@ def frictions(entropy, count):
     values = []
     for step in range(1, count + 1):
         values.append(one.values.copy())
-        one.episode_ended(np.ones(len(entropy), bool), np.full(len(entropy), step))
+        one.episodes_ended(np.ones(len(entropy), bool), np.full(len(entropy), step))
     return np.array(values)
 
 
@@ -41,7 +41,7 @@ def test_a_value_depends_on_the_members_entropy_and_its_number_alone():
 
 def test_one_limit_is_no_change():
     one = FrictionSchedule(ENTROPY, low=0.5, high=0.5, change_time=0)
-    one.episode_ended(np.ones(3, bool), np.ones(3))
+    one.episodes_ended(np.ones(3, bool), np.ones(3))
     np.testing.assert_array_equal(one.values, [0.5, 0.5, 0.5])
 
 
@@ -59,7 +59,7 @@ def test_the_schedule_by_hand():
     expected = frictions(ENTROPY, 5)
     one = schedule()
     for step, ended, number in moments:
-        one.episode_ended(np.array(ended, bool), np.full(3, step))
+        one.episodes_ended(np.array(ended, bool), np.full(3, step))
         np.testing.assert_array_equal(one.values, expected[number, range(3)])
 
 
@@ -69,13 +69,13 @@ def test_a_restored_schedule_goes_on(saved_at):
     steps = [np.full(3, step) for step in (5, 11, 20, 22, 23, 40)]
     straight, before, after = schedule(), schedule(), schedule()
     for step in steps[:saved_at]:
-        before.episode_ended(ended, step)
+        before.episodes_ended(ended, step)
     after.restore(before.save())
     np.testing.assert_array_equal(after.values, before.values)
     for step in steps[:saved_at]:
-        straight.episode_ended(ended, step)
+        straight.episodes_ended(ended, step)
     for step in steps[saved_at:]:
-        straight.episode_ended(ended, step)
-        after.episode_ended(ended, step)
+        straight.episodes_ended(ended, step)
+        after.episodes_ended(ended, step)
         np.testing.assert_array_equal(after.values, straight.values)
     assert (straight.values != schedule().values).tolist() == [True, False, True]

@@ -16,6 +16,7 @@ class Told:
         self.counts = np.zeros(environments)
         self.tenfold = np.where(np.arange(environments) == 1, 10, 1)
         self.seeds = None if seed is None else [seed(number) for number in range(environments)]
+        self.facts = {}  # name -> what makes the values
         self.begun, self.friction, self.at_work, self.closed = [], [], False, False
 
     def restart(self, which, friction):
@@ -33,7 +34,8 @@ class Told:
         self.at_work = False
         self.counts += 1
         observation = (self.counts * self.tenfold)[:, None]
-        return observation, self.action.astype(np.float32), self.action > 100
+        told = {name: values(self) for name, values in self.facts.items()}
+        return observation, self.action.astype(np.float32), self.action > 100, told
 
     def close(self):
         self.closed = True
@@ -153,6 +155,21 @@ def test_restoring_in_place_makes_the_environments_anew():
     np.testing.assert_array_equal(one.save()["steps"], [51, 71])
 
 
+def test_facts_are_the_largest_of_the_episode():
+    one = host(time_limit=3)
+    one.reset()
+    one.simulator.facts["height"] = lambda told: told.action.copy()
+    # Environment 1 falls at step 2; environment 0 goes on until its time is up, at step 3.
+    for action, height in [((-2, 5), (-2, 5)), ((3, 200), (3, 200)), ((1, -7), (3, -7)), ((-9, -8), (-9, -7))]:
+        answer = step(one, np.array(action)[:, None])
+        np.testing.assert_array_equal(answer.info["height"][:, 0], height)
+        assert answer.info["height"].dtype == np.float32
+    before = answer.info["height"].copy()
+    one.reset()  # gives up what was
+    np.testing.assert_array_equal(answer.info["height"], before)
+    np.testing.assert_array_equal(step(one, [[-20], [-30]]).info["height"], [[-20], [-30]])
+
+
 def test_friction_changes_at_the_end_of_an_episode_for_each_environment_as_it_begins_its_next():
     # One member with two environments, so a step of the host is two of the member; change_time = 5. The time limit is
     # 3, but environment 0 falls at the first step: it ends at host steps 1, 4, 7, environment 1 at 3, 6.
@@ -161,7 +178,7 @@ def test_friction_changes_at_the_end_of_an_episode_for_each_environment_as_it_be
     look = FrictionSchedule(entropy, 0.02, 2.0, 0)
     for number in range(1, 4):
         values.append(float(look.values[0]))
-        look.episode_ended(np.ones(1, bool), np.array([number]))
+        look.episodes_ended(np.ones(1, bool), np.array([number]))
     first, second, third = values
     one = host(members=1, environments=2, friction=FrictionSchedule(entropy, 0.02, 2.0, 5))
     one.reset()

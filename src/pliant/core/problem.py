@@ -73,6 +73,7 @@ class Continuous(NamedTuple):
     """Actions are vectors of real numbers; what lies outside of an actuator's range is the environment's affair."""
 
     size: int
+    bound: float = 1.0  # each number acts from -bound to bound
 
 
 class Discrete(NamedTuple):

@@ -19,8 +19,11 @@ class FrictionSchedule:
         change_time: steps, those of all of a member's environments counted together.
 
     Attributes:
+        name: what `info` calls the values.
         values: `(members,)`, the friction coefficients now in force.
     """
+
+    name = "friction"
 
     def __init__(self, entropy: np.ndarray, low: float, high: float, change_time: int):
         self._entropy, self._low, self._high, self._change_time = entropy, low, high, change_time
@@ -29,20 +32,15 @@ class FrictionSchedule:
         self.values = np.zeros(len(entropy))
         self._look_up(range(len(entropy)))
 
-    def episode_ended(self, ended: np.ndarray, steps: np.ndarray) -> None:
-        """Lets those members go on to their next value for which it is time.
-
-        Args:
-            ended: `(members,)` bool, whether an episode of theirs ended at this step.
-            steps: `(members,)`, how many they have taken by now.
-        """
-        (due,) = np.nonzero(ended & (steps - self._changed > self._change_time))
+    def episodes_ended(self, count: np.ndarray, steps: np.ndarray) -> None:
+        """See `Schedule`."""
+        (due,) = np.nonzero((count > 0) & (steps - self._changed > self._change_time))
         self._number[due] += 1
         self._changed[due] = steps[due]
         self._look_up(due)
 
     def save(self) -> dict[str, np.ndarray]:
-        """What `restore` takes, `(members,)` each."""
+        """See `Schedule`."""
         return {
             "friction": self.values.copy(),
             "friction_number": self._number.copy(),

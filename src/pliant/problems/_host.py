@@ -7,7 +7,7 @@ import numpy as np
 
 from pliant.core.problem import Timestep
 
-from ._friction import FrictionSchedule
+from ._schedule import Schedule
 from ._simulator import Simulator
 
 Seed: TypeAlias = Callable[[int], int]  # the number of an environment -> a seed for it, from 0 to 2**31 - 1
@@ -20,6 +20,8 @@ class SimulatorHost:
     steps that the member had taken when the environment was made: it depends on no other member, and environments that
     are made anew after `restore` do not repeat the episodes of the start.
 
+    What a simulator tells beside the rewards goes into `info`, as the largest value that it had in the episode.
+
     An environment whose action is NaN gets a reward of NaN, and its actuators rest; the others do not notice.
 
     Args:
@@ -27,7 +29,7 @@ class SimulatorHost:
         environments: how many each member has.
         time_limit: steps after which an episode is cut short.
         simulate: makes the simulator of all members' environments; is given what makes their seeds.
-        friction: changes the physics; `None` if nothing does.
+        schedule: what changes from episode to episode; `None` if nothing does.
     """
 
     def __init__(
@@ -36,15 +38,16 @@ class SimulatorHost:
         environments: int,
         time_limit: int,
         simulate: Callable[[Seed], Simulator],
-        friction: FrictionSchedule | None = None,
+        schedule: Schedule | None = None,
     ):
         self._entropy, self._environments, self._time_limit = entropy, environments, time_limit
-        self._simulate, self._schedule = simulate, friction
+        self._simulate, self._schedule = simulate, schedule
         self._simulator: Simulator | None = None
         self._shape = (len(entropy), environments)
         self._steps = np.zeros(len(entropy), np.int64)  # of each member, those of its environments together
         self._elapsed = np.zeros(self._shape, np.int64)  # of the episodes in flight
-        self._friction = np.zeros(self._shape)  # of the episodes in flight
+        self._in_force = np.zeros(self._shape)  # of what the schedule says, in the episodes in flight
+        self._facts: dict[str, np.ndarray] = {}  # of the episodes in flight: the largest values so far
         self._is_nan: np.ndarray | None = None  # (members * environments,) bool: whose action was, of those in flight
 
     @property
@@ -71,7 +74,7 @@ class SimulatorHost:
 
     def receive(self) -> Timestep:
         """See `Host`."""
-        observation, reward, terminated = self.simulator.receive()
+        observation, reward, terminated, told = self.simulator.receive()
         reward[self._is_nan] = np.nan
         self._is_nan = None
         final_observation = observation = observation.astype(np.float32).reshape(*self._shape, -1)
@@ -79,11 +82,16 @@ class SimulatorHost:
         self._steps += self._environments
         self._elapsed += 1
         truncated = ~terminated & (self._elapsed >= self._time_limit)
-        info = {} if self._schedule is None else {"friction": self._friction.astype(np.float32)}
+        for name, values in told.items():
+            values = values.astype(np.float32).reshape(self._shape)
+            self._facts[name] = np.maximum(values, self._facts.get(name, values))
+        info = {name: values.copy() for name, values in self._facts.items()}
+        if self._schedule is not None:
+            info[self._schedule.name] = self._in_force.astype(np.float32)
         ended = terminated | truncated
         if ended.any():
             if self._schedule is not None:
-                self._schedule.episode_ended(ended.any(1), self._steps)
+                self._schedule.episodes_ended(ended.sum(1), self._steps)
             observation = final_observation.copy()
             observation[ended] = self._restart(np.flatnonzero(ended))
         return Timestep(observation, reward.reshape(self._shape), terminated, truncated, final_observation, info)
@@ -106,13 +114,15 @@ class SimulatorHost:
         self._simulator = self._is_nan = None
 
     def _restart(self, which: np.ndarray) -> np.ndarray:
-        """Begins an episode in the environments of these numbers, under the friction now in force."""
+        """Begins an episode in the environments of these numbers, under what is now in force."""
         self._elapsed.flat[which] = 0
-        friction = None
+        for values in self._facts.values():
+            values.flat[which] = -np.inf
+        in_force = None
         if self._schedule is not None:
-            friction = self._schedule.values[which // self._environments]
-            self._friction.flat[which] = friction
-        return self.simulator.restart(which, friction).astype(np.float32)
+            in_force = self._schedule.values[which // self._environments]
+            self._in_force.flat[which] = in_force
+        return self.simulator.restart(which, in_force).astype(np.float32)
 
     def _seed(self, number: int) -> int:
         member, environment = divmod(number, self._environments)

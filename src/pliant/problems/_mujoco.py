@@ -1,8 +1,8 @@
 """MuJoCo's tasks as arenas: what they are, and which package simulates them."""
 
-import importlib.util
+import functools
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -12,12 +12,10 @@ from pliant.core.settings import require_one_of
 
 from ._friction import FrictionSchedule
 from ._host import Seed, SimulatorHost
-from ._simulator import Simulator
+from ._packages import Backend, Package, choose
+from ._simulator import Description, Simulator
 
 Version: TypeAlias = Literal["v3", "v4", "v5"]
-Backend: TypeAlias = Literal["auto", "envpool", "gymnasium"]
-
-_PACKAGES = {"envpool": ("envpool",), "gymnasium": ("gymnasium", "mujoco")}
 
 
 class Task(NamedTuple):
@@ -66,29 +64,51 @@ def arena(
         ValueError: if no such version or backend exists, or the package is not installed.
     """
     require_one_of("version", version, tuple(task.observation))
-    require_one_of("backend", backend, get_args(Backend))
-    _choose(backend, environments)  # fails now rather than when the run begins
-    name, size = f"{task.name}-{version}", task.observation[version]
+    choose(backend, environments)  # fails now rather than when the run begins
+    name = f"{task.name}-{version}"
+    description = Description(task.observation[version], Continuous(task.action), task.time_limit)
+    return described(name, description, functools.partial(choose, backend), environments, steps, friction)
+
+
+def described(
+    name: str,
+    description: Description,
+    package: Callable[[int], Package],
+    environments: int,
+    steps: int,
+    friction: Callable[[np.ndarray], FrictionSchedule] | None = None,
+) -> HostArena:
+    """A task that is known by its description as an arena.
+
+    Args:
+        name: with the version, as in the packages.
+        description: what they say about it.
+        package: which simulates so many environments.
+        environments: how many each member has.
+        steps: of a run.
+        friction: as in `arena`.
+    """
+    size, action, time_limit, told = description
 
     def open(entropy: np.ndarray) -> Host:
         total = len(entropy) * environments
-        if _choose(backend, total) == "gymnasium":
+        if package(total) == "gymnasium":
             from ._gymnasium import GymnasiumSimulator
 
             def simulate(seed: Seed) -> Simulator:
-                return GymnasiumSimulator(name, total, size, seed)
+                return GymnasiumSimulator(name, total, size, seed, told)
         else:
             from ._envpool import EnvpoolSimulator, SlipperySimulator
 
             def simulate(seed: Seed) -> Simulator:
                 if friction is not None:
                     return SlipperySimulator(name, seed)
-                return EnvpoolSimulator(name, [seed(number) for number in range(total)])
+                return EnvpoolSimulator(name, [seed(number) for number in range(total)], told)
 
-        return SimulatorHost(entropy, environments, task.time_limit, simulate, friction and friction(entropy))
+        return SimulatorHost(entropy, environments, time_limit, simulate, friction and friction(entropy))
 
     def film(entropy: np.ndarray) -> Film:
-        _choose("gymnasium", 1)
+        choose("gymnasium", 1)
         from ._film import FilmHost, choose_opengl
         from ._gymnasium import GymnasiumSimulator
 
@@ -98,18 +118,7 @@ def arena(
         def simulate(seed: Seed) -> GymnasiumSimulator:
             return GymnasiumSimulator(name, 1, size, seed, render_mode="rgb_array")
 
-        return FilmHost(entropy, 1, task.time_limit, simulate, friction and friction(entropy))
+        return FilmHost(entropy, 1, time_limit, simulate, friction and friction(entropy))
 
-    spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), Continuous(task.action))
+    spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), action)
     return HostArena(spec, environments, steps, open, film)
-
-
-def _choose(backend: Backend, environments: int) -> Literal["envpool", "gymnasium"]:
-    """The package to take: for a single environment, to wake a thread of envpool costs more than gymnasium's Python."""
-    order = ("gymnasium", "envpool") if environments == 1 else ("envpool", "gymnasium")
-    allowed = order if backend == "auto" else (backend,)
-    for package in allowed:
-        if all(importlib.util.find_spec(name) for name in _PACKAGES[package]):
-            return package
-    needed = ", or ".join(" and ".join(_PACKAGES[package]) for package in sorted(allowed))
-    raise ValueError(f"backend={backend!r} needs {needed}: pip install 'pliant[envs]'")

@@ -1,19 +1,34 @@
 """What a physics engine does for a host."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+
+from pliant.core.problem import Continuous
+
+# Observations (environments, observation) float64, rewards float32, terminated bool, and facts, (environments,) each.
+Answer: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, Mapping[str, np.ndarray]]
+
+
+class Description(NamedTuple):
+    """What a package says about a task."""
+
+    observation: int  # how many numbers an observation has
+    action: Continuous
+    time_limit: int  # steps after which an episode is cut short
+    told: tuple[str, ...] = ()  # facts of a step worth recording
 
 
 class Simulator(Protocol):
     """Environments in a row, numbered from 0: physics, rewards and falls; no time limit, no restart by itself."""
 
-    def restart(self, which: np.ndarray, friction: np.ndarray | None) -> np.ndarray:
+    def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
         """Begins an episode in some environments; they must all be at rest.
 
         Args:
             which: their numbers; at the first call, all of them.
-            friction: `(len(which),)`, the friction coefficient for each; `None`: as the task has it.
+            in_force: `(len(which),)`, what a schedule says for each; `None`: all is as the task has it.
 
         Returns:
             The observations of these, `(len(which), observation)` float64.
@@ -24,8 +39,8 @@ class Simulator(Protocol):
         """Sets all environments going, with `(environments, action)` float64; nothing in it is NaN."""
         ...
 
-    def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Waits for them: `(environments, observation)` float64, and rewards float32, terminated bool."""
+    def receive(self) -> Answer:
+        """Waits for them."""
         ...
 
     def close(self) -> None:
