@@ -33,7 +33,7 @@ def tasks() -> list[str]:
 
 def others() -> list[str]:
     """Names of all that is no task of MuJoCo."""
-    return [name for name in envpool.list_all_envs() if name not in tasks()]
+    return sorted({*envpool.list_all_envs()} - {*tasks()})
 
 
 def describe(name: str) -> Description:

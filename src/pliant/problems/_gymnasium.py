@@ -25,7 +25,7 @@ def tasks() -> list[str]:
 
 def others() -> list[str]:
     """Names of all that is no task of MuJoCo."""
-    return [name for name in gymnasium.registry if name not in tasks()]
+    return sorted({*gymnasium.registry} - {*tasks()})
 
 
 def describe(name: str) -> Description:
