@@ -65,8 +65,8 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     panels = (
         Panel("Success", Measure("success", "episodes that succeed (%)", bin, factor=100), tuple(lines.values())),
         Panel("Return", Measure("return", "return of an episode", bin), tuple(lines.values())),
-        Panel("Dormant units of both heads", dormant, tuple(lines.values()), y_limits=(0, 40)),
-        Panel("Dormant channels of the convolutions", of_image, tuple(lines.values()), y_limits=(0, 40)),
+        Panel("Dormant units of both heads", dormant, tuple(lines.values()), y_limits=(0, 100)),
+        Panel("Dormant channels of the convolutions", of_image, tuple(lines.values()), y_limits=(0, 100)),
         *(
             Panel(
                 f"Age of the units, {head}", Measure("unit_age", age, bin, (group,), decimals=0), (lines["reference"],)
