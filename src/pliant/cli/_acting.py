@@ -37,7 +37,12 @@ def add_arguments(parser: Parser, env: str) -> None:
     parser.add_argument(
         "--backend", metavar="NAME", help="the problem's setting backend, for this time [default: the run's]"
     )
-    parser.add_argument("--step", metavar="N", help="which checkpoint [default: the newest good one]")
+    parser.add_argument(
+        "--step",
+        metavar="N",
+        help="which checkpoint, or best: the one with the best evaluations while it learned [default: the newest good "
+        "one]",
+    )
     parser.add_argument("--seeds", metavar="SEEDS", help="which of the run's seeds: 3 (0 to 2), 0-9,20 [default all]")
     parser.add_argument(
         "--where",
@@ -56,7 +61,7 @@ def check_folder(flag: str, file: Path | None) -> None:
 
 def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
     """The members that are asked for and can act, and what is to be said of the others."""
-    step = None if given.step is None else _STEP.read(given.step, "--step")
+    step = given.step if given.step in (None, "best") else _STEP.read(given.step, "--step")
     return _without_diverged(_chosen(load(given.run, step), given))
 
 

@@ -8,6 +8,10 @@ seeds: 0-99
 sweep: {agent.step_size: [0.01, 0.003, 0.001]}
 record_every: 10000
 seed_axis: auto
+evaluate_every: 0
+evaluate_episodes: 10
+
+What is left out has its default. For what is of the run as a whole a problem may have others: `RUN` in its module.
 """
 
 import dataclasses
@@ -80,6 +84,17 @@ RUN_SETTINGS = {
         "How members advance: at once (vmap), one after another with numbers that do not depend on the others (map), "
         "or as suits the network (auto: map for convolutions).",
     ),
+    "evaluate_every": Setting(
+        "evaluate_every",
+        int,
+        0,
+        "Steps between two evaluations: episodes in environments apart, from the same start states each time, greedily "
+        "unless the problem is one to be sampled; metrics have a row there, too; 0: never.",
+        AtLeast(0),
+    ),
+    "evaluate_episodes": Setting(
+        "evaluate_episodes", int, 10, "Episodes that each member plays in an evaluation.", AtLeast(1)
+    ),
 }
 
 
@@ -95,6 +110,8 @@ class RunConfig:
     sweep: Mapping[str, tuple[Any, ...]]
     record_every: int
     seed_axis: Literal["auto", "vmap", "map"]
+    evaluate_every: int
+    evaluate_episodes: int
 
     def parts(self) -> dict[str, Part]:
         """The parts by the names that flags, sweeps and columns use.
@@ -131,8 +148,7 @@ class RunConfig:
             "diagnostics": [plain(diagnostic) for diagnostic in self.diagnostics],
             "seeds": self.seeds,
             "sweep": {name: list(values) for name, values in self.sweep.items()},
-            "record_every": self.record_every,
-            "seed_axis": self.seed_axis,
+            **{name: getattr(self, name) for name in RUN_SETTINGS if name != "seeds"},
         }
 
     def to_yaml(self) -> str:
@@ -165,7 +181,8 @@ def from_mapping(given: Any) -> RunConfig:
         raise ConfigError("a configuration needs a problem: write problem: {name: ...}")
 
     problem = _part("problems", given["problem"])
-    agents = registry.find("problems", problem.name).AGENTS
+    module = registry.find("problems", problem.name)
+    agents, usual_run = module.AGENTS, getattr(module, "RUN", {})
     usual = next(iter(agents))
     wanted = {"name": usual, **_named("agent", given.get("agent", {}))}
     agent = _part("agents", {**agents.get(wanted["name"], {}), **wanted})
@@ -176,9 +193,17 @@ def from_mapping(given: Any) -> RunConfig:
         methods=_parts("methods", given.get("methods", ())),
         diagnostics=_parts("diagnostics", given.get("diagnostics", DEFAULT_DIAGNOSTICS)),
         sweep={},
-        **{name: setting.read(given.get(name, setting.default)) for name, setting in RUN_SETTINGS.items()},
+        **{
+            name: setting.read(given.get(name, usual_run.get(name, setting.default)))
+            for name, setting in RUN_SETTINGS.items()
+        },
     )
     read_seeds(config.seeds)
+    if config.evaluate_every and registry.find("agents", usual).LEARNS_FROM == "stream":
+        raise ConfigError(
+            f"evaluate_every={config.evaluate_every}: {problem.name} is a stream of examples, in which there are no "
+            "episodes; write 0, or leave it out"
+        )
     return dataclasses.replace(config, sweep=_sweep(config, given.get("sweep", {})))
 
 

@@ -1,6 +1,6 @@
 """Episodes of trained agents, as a table."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Literal, TypeAlias
 
@@ -11,7 +11,7 @@ from pliant.core.problem import Arena, HostArena
 
 from .build import problem_of
 from .errors import ConfigError
-from .playing import Step, on_device, on_host, open_host
+from .playing import Step, first_episodes, on_device, on_host, open_host
 from .run import Tell
 from .trained import Trained
 
@@ -60,7 +60,7 @@ def evaluate(
             tell(before + done, len(policies) * each)
 
         with closing(_steps(trained, arena, policy == "greedy", entropy)) as steps:
-            facts = _first(episodes, steps, (members, arena.environments), told)
+            facts = first_episodes(episodes, steps, (members, arena.environments), told)
         tables.append(_table(trained, policy, facts))
     return pd.concat(tables, ignore_index=True)
 
@@ -68,32 +68,9 @@ def evaluate(
 def _steps(trained: Trained, arena: Arena | HostArena, greedy: bool, entropy: int) -> Iterator[Step]:
     if isinstance(arena, HostArena):
         with closing(open_host(trained, arena.open, entropy)) as host:
-            yield from on_host(trained, host, host.reset(), greedy=greedy, entropy=entropy)
+            yield from on_host(trained, greedy=greedy, entropy=entropy)(trained.agents, host, host.reset())
     else:
-        yield from on_device(trained, greedy=greedy, entropy=entropy)
-
-
-def _first(
-    episodes: int, steps: Iterator[Step], shape: tuple[int, int], tell: Callable[[int], None]
-) -> dict[str, np.ndarray]:
-    """What is told of each member's first episodes, `(members, episodes)` each; `shape` is (members, environments)."""
-    members, environments = shape
-    facts: dict[str, np.ndarray] = {}
-    number = np.broadcast_to(np.arange(environments), shape)  # of the episodes in flight, from 0
-    done = 0
-    tell(done)
-    for step in steps:
-        member, environment = np.nonzero(step.ended & (number < episodes))
-        for name, values in step.episode.items():
-            of_all = facts.setdefault(name, np.zeros((members, episodes), values.dtype))
-            of_all[member, number[member, environment]] = values[member, environment]
-        number = number + environments * step.ended
-        if len(member):
-            done += len(member)
-            tell(done)
-        if done == members * episodes:
-            break
-    return facts
+        yield from on_device(trained, greedy=greedy, entropy=entropy)(trained.agents)
 
 
 def _table(trained: Trained, policy: Policy, facts: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -6,8 +6,8 @@ seed meet the same environments, whatever was swept, at whatever checkpoint, and
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,9 @@ class Step(NamedTuple):
     scene: Any = ()  # (members, ...) each: what was to be seen before the action
 
 
+Agents: TypeAlias = Sequence[np.ndarray]  # leaves of the states of all members, as in `Trained`
+
+
 def open_host(trained: Trained, make: Callable[[np.ndarray], AnyHost], entropy: int) -> AnyHost:
     """Environments outside of the device that take up what the run saved of its own, such as the friction in force.
 
@@ -51,20 +54,18 @@ def open_host(trained: Trained, make: Callable[[np.ndarray], AnyHost], entropy: 
     return host
 
 
-def on_host(trained: Trained, host: Host, observation: np.ndarray, *, greedy: bool, entropy: int) -> Iterator[Step]:
-    """Steps without end in environments outside of the device.
+def on_host(trained: Trained, *, greedy: bool, entropy: int) -> Callable[[Agents, Host, np.ndarray], Iterator[Step]]:
+    """Makes what lets agents act in environments outside of the device; it is compiled once, at its first use.
 
     Args:
-        trained: who acts.
-        host: their environments, which stay open.
-        observation: what these showed when they were reset.
+        trained: members as those who will act.
         greedy: whether the most probable actions are taken.
         entropy: what random actions come from.
-    """
-    shape = observation.shape[:2]
 
-    def policy(leaves: list[Array], values: Any) -> Any:
-        return _policy(_parts(trained, values).agent, leaves)
+    Returns:
+        `play(agents, host, observation)`: steps without end of the host, which stays open; `observation` is what it
+        showed when it was reset.
+    """
 
     def act(policy: Any, memory: Any, observation: Array, begins: Array, seed: Array, values: Any, t: Array) -> Any:
         key = jax.random.fold_in(_keys(seed, entropy)[1], t)
@@ -73,35 +74,46 @@ def on_host(trained: Trained, host: Host, observation: np.ndarray, *, greedy: bo
         return memory, action
 
     seeds, values = jax.tree.map(jnp.asarray, trained.members)
-    policies = jax.jit(jax.vmap(policy))(trained.agents, values)
     act = jax.jit(jax.vmap(act, (0, 0, 0, 0, 0, 0, None)))
-    memory = _parts(trained, {}).agent.remember(shape[1])
-    memory = jax.tree.map(lambda x: np.broadcast_to(x, (shape[0], *np.shape(x))), memory)
-    begins, returns, lengths = np.ones(shape, bool), np.zeros(shape), np.zeros(shape, np.int32)
-    for t in itertools.count():
-        memory, action = act(policies, memory, observation, begins, seeds, values, np.int32(t))
-        host.send(np.asarray(action))
-        answer = host.receive()
-        returns, lengths = returns + answer.reward, lengths + 1
-        observation, begins = answer.observation, answer.terminated | answer.truncated
-        yield Step(begins, _facts(returns, lengths, answer))
-        returns, lengths = np.where(begins, 0, returns), np.where(begins, 0, lengths)
+    policies_of = _policies_of(trained)
+
+    def play(agents: Agents, host: Host, observation: np.ndarray) -> Iterator[Step]:
+        shape = observation.shape[:2]
+        policies = policies_of(agents)
+        memory = _parts(trained, {}).agent.remember(shape[1])
+        memory = jax.tree.map(lambda x: np.broadcast_to(x, (shape[0], *np.shape(x))), memory)
+        begins, returns, lengths = np.ones(shape, bool), np.zeros(shape), np.zeros(shape, np.int32)
+        for t in itertools.count():
+            memory, action = act(policies, memory, observation, begins, seeds, values, np.int32(t))
+            action = np.asarray(action)
+            # Of a member that diverged: what it does matters no more.
+            host.send(np.where(np.isfinite(action), action, action.dtype.type(0)))
+            answer = host.receive()
+            returns, lengths = returns + answer.reward, lengths + 1
+            observation, begins = answer.observation, answer.terminated | answer.truncated
+            yield Step(begins, _facts(returns, lengths, answer))
+            returns, lengths = np.where(begins, 0, returns), np.where(begins, 0, lengths)
+
+    return play
 
 
 def on_device(
     trained: Trained, *, greedy: bool, entropy: int, scene: Callable[[Any], Any] = lambda state: ()
-) -> Iterator[Step]:
-    """Steps without end in an arena on the device.
+) -> Callable[[Agents], Iterator[Step]]:
+    """Makes what lets agents act in an arena on the device; it is compiled once, at its first use.
 
     Args:
-        trained: who acts.
+        trained: members as those who will act.
         greedy: whether the most probable actions are taken.
         entropy: what the environments, and random actions, come from.
         scene: what is to be seen of the arena's state before each action, a tree of arrays; by default nothing.
+
+    Returns:
+        `play(agents)`: steps without end of environments that begin anew.
     """
 
     def begin(member: Any, _: Any) -> Any:
-        leaves, (seed, values) = member
+        policy, (seed, values) = member
         parts = _parts(trained, values)
         arena = parts.problem
         problem_key, acting_key = _keys(seed, entropy)
@@ -109,7 +121,7 @@ def on_device(
         E = arena.environments
         memory = parts.agent.remember(E)
         here = (state, memory, observation, jnp.ones(E, bool), jnp.zeros(E), jnp.zeros(E, jnp.int32))
-        return _policy(parts.agent, leaves), acting_key, values, here
+        return policy, acting_key, values, here
 
     def advance(member: Any, chunk: Array) -> Any:
         policy, acting_key, values, here = member
@@ -132,13 +144,58 @@ def on_device(
 
     members = len(trained.members)
     spread = Spread(layout(members, seed_axis(trained.config), jax.local_device_count(), jax.default_backend()))
-    advance = spread.jit(advance, donate=True)
-    state = spread.jit(begin)(spread.place((trained.agents, tuple(trained.members))), 0)
-    for chunk in itertools.count():
-        state, steps = advance(state, jnp.int32(chunk))
-        steps = spread.gather(steps)  # (members, steps, ...) each
-        for t in range(_CHUNK):
-            yield jax.tree.map(operator.itemgetter((slice(None), t)), steps)
+    begin, advance = spread.jit(begin), spread.jit(advance, donate=True)
+    policies_of = _policies_of(trained)
+
+    def play(agents: Agents) -> Iterator[Step]:
+        state = begin(spread.place((policies_of(agents), tuple(trained.members))), 0)
+        for chunk in itertools.count():
+            state, steps = advance(state, jnp.int32(chunk))
+            steps = spread.gather(steps)  # (members, steps, ...) each
+            for t in range(_CHUNK):
+                yield jax.tree.map(operator.itemgetter((slice(None), t)), steps)
+
+    return play
+
+
+def first_episodes(
+    episodes: int,
+    steps: Iterator[Step],
+    shape: tuple[int, int],
+    tell: Callable[[int], None] = lambda done: None,
+    left_out: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """What is told of each member's first episodes.
+
+    Args:
+        episodes: how many of each member count, at least 1; see `evaluate`.
+        steps: what follows the members' actions.
+        shape: (members, environments).
+        tell: is told how many episodes are over.
+        left_out: `(members,)` bool: who is not waited for, being diverged; not all of them. `None`: nobody.
+
+    Returns:
+        `(members, episodes)` for each fact; zeros of whoever is left out.
+    """
+    members, environments = shape
+    facts: dict[str, np.ndarray] = {}
+    left_out = np.zeros(members, bool) if left_out is None else left_out
+    # Of the episodes in flight, from 0; of those who are left out all are over.
+    number = np.where(left_out[:, None], episodes, np.arange(environments))
+    done, all_of_them = 0, int((~left_out).sum()) * episodes
+    tell(done)
+    for step in steps:
+        member, environment = np.nonzero(step.ended & (number < episodes))
+        for name, values in step.episode.items():
+            of_all = facts.setdefault(name, np.zeros((members, episodes), values.dtype))
+            of_all[member, number[member, environment]] = values[member, environment]
+        number = number + environments * step.ended
+        if len(member):
+            done += len(member)
+            tell(done)
+        if done == all_of_them:
+            break
+    return facts
 
 
 def _keys(seed: Array, entropy: int) -> tuple[Key, Key]:
@@ -153,7 +210,17 @@ def _parts(trained: Trained, values: Any) -> Parts:
         return build(trained.config.with_values(values))
 
 
-def _policy(agent: Agent, leaves: list[Array]) -> Any:
+def _policies_of(trained: Trained) -> Callable[[Agents], Any]:
+    """Makes what picks out of the agents' states what acting needs; the rest, such as a replay, is left on the host."""
+
+    def policy(leaves: Sequence[Array], values: Any) -> Any:
+        return _policy(_parts(trained, values).agent, leaves)
+
+    policies, values = jax.jit(jax.vmap(policy)), trained.members.swept
+    return lambda agents: policies(list(agents), values)
+
+
+def _policy(agent: Agent, leaves: Sequence[Array]) -> Any:
     """What acting needs of a state that was saved."""
     # Made for its structure alone: nobody reads the numbers, and the compiler drops them.
     like, structure = jax.tree.flatten(agent.init(jax.random.key(0)))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +21,17 @@ from pliant.core.problem import Stream
 from .build import build, build_each, can_be_traced, problem_of, quietly
 from .config import RunConfig, expand
 from .errors import Interrupted
+from .evaluations import Evaluations
 from .programs import Population, Stretch, population, programs_of
-from .store import Store
+from .ranking import Ranking
+from .store import Store, checkpoints
 from .stream_loop import batch_size
 
 logger = logging.getLogger(__name__)
+
+_SAVING = 20  # times as long as a checkpoint takes there is none, unless it is the last
+_EVALUATION = "evaluation_"  # begins the names of metrics
+_RANKED_BY = f"{_EVALUATION}return"
 
 Tell = Callable[[int, int], None]  # (done, of the whole run), in units of `work_of`, all members together
 Saved = Callable[[Path], None]  # (the run's directory)
@@ -76,7 +82,9 @@ def run(
         force: run it anew even if there are results.
         tell: is told how far the run is, after every stretch.
         saved: is called whenever metrics were saved, and once if the run is finished already; nobody else works there.
-        checkpoint_every: seconds from one checkpoint to the next, at least; they come between two stretches.
+        checkpoint_every: seconds from one checkpoint to the next, at least; they come between two stretches. One that
+            takes long is followed by at least 20 times as long without; after that time one comes in any case that is
+            the best so far. 0: after each stretch.
 
     Returns:
         The run's directory.
@@ -112,32 +120,55 @@ def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoi
     at_once, stages = parts.steps_at_once, parts.stages
     ends = {stage.until for stage in stages}
     stretch = min(-(-(config.record_every or max(1, steps // 100)) // at_once) * at_once, steps)
+    evaluate_every = -(-config.evaluate_every // at_once) * at_once
     members = population(config)
     amount = work_of(config).amount
     rows = _Rows(members)
-    with contextlib.closing(programs_of(config, members)) as programs, _asked_to_stop() as asked:
+    with (
+        contextlib.closing(programs_of(config, members)) as programs,
+        contextlib.closing(Evaluations(config, members)) as evaluations,
+        _asked_to_stop() as asked,
+    ):
+
+        def evaluate(step: int, diverged: np.ndarray) -> None:
+            means = evaluations.means(step, programs.save(), diverged)
+            rows.add_means(step, means)
+            if means:
+                ranking.add(step, means["return"])
+
         programs.begin()
         resumed = store.resume(programs.shapes())
+        ranking = Ranking(*store.read(_RANKED_BY))
         step = 0
         if resumed is not None:
             step, arrays = resumed
             logger.info("going on from step %s of %s", f"{step:,}", f"{steps:,}")
             programs.restore(arrays, step)
+        elif evaluate_every:
+            evaluate(step, np.zeros(len(members), bool))
         seconds_before, started = store.status.get("seconds", 0.0), time.monotonic()
-        last_save, saved_at = step, started
+        last_save, saved_at, save_took = step, started, 0.0
         tell(amount * step // steps, amount)
         while step < steps:
-            length = min(stretch, *(end - step for end in (steps, *ends) if end > step))
-            rows.add(step, step + length, programs.advance(step, length))
+            evaluated_at = step - step % evaluate_every + evaluate_every if evaluate_every else steps
+            length = min(stretch, *(end - step for end in (steps, evaluated_at, *ends) if end > step))
+            told = programs.advance(step, length)
+            rows.add(step, step + length, told)
             step += length
             tell(amount * step // steps, amount)
-            stop, now = asked(), time.monotonic()
-            if stop or step == steps or step in ends or now - saved_at > checkpoint_every:
-                facts = {"members": len(members), "seconds": round(seconds_before + now - started, 3)}
+            if evaluate_every and step == evaluated_at:
+                evaluate(step, told.diverged >= 0)
+            best = ranking.best([*checkpoints(store.path), step])
+            stop, idle = asked(), time.monotonic() - saved_at
+            pause = _SAVING * save_took if best == step else max(checkpoint_every, _SAVING * save_took)
+            if stop or step == steps or step in ends or not checkpoint_every or idle > pause:
+                begun = time.monotonic()
+                facts = {"members": len(members), "seconds": round(seconds_before + begun - started, 3)}
                 facts["stages"] = [stage._asdict() for stage in stages]
-                store.save(last_save, step, rows.take(), programs.save(), **facts)
+                store.save(last_save, step, rows.take(), programs.save(), best, **facts)
                 saved(store.path)
                 last_save, saved_at = step, time.monotonic()
+                save_took = saved_at - begun
             if stop and step < steps:
                 raise Interrupted(step)
 
@@ -162,6 +193,12 @@ class _Rows:
         before = (diverged[ended.member] < 0) | (ended.step < diverged[ended.member])
         for metric, values in ended.values.items():
             self._append(ended.member[before], ended.step[before], metric, "", values[before])
+
+    def add_means(self, step: int, means: Mapping[str, np.ndarray]) -> None:
+        """Takes what evaluations at a step came to, `(members,)` each."""
+        everyone = np.arange(len(self._members))
+        for name, values in means.items():
+            self._append(everyone, np.full(len(everyone), step), _EVALUATION + name, "", values)
 
     def _append(self, member: np.ndarray, step: np.ndarray, metric: str, group: str, value: np.ndarray) -> None:
         if len(member):

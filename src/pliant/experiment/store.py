@@ -3,12 +3,14 @@
     config.yaml                              the configuration; `pliant run` takes the file
     environment.json                         versions, git revision, command, machine
     status.json                              how far the run is
-    metrics/<first>-<last>-<sha>.parquet     rows of the steps first < step <= last; sha begins the file's SHA-256
+    metrics/<first>-<last>-<sha>.parquet     rows of the steps first < step <= last; sha begins the file's SHA-256;
+                                             what was evaluated before the first step is in the first of them
     checkpoints/<step>/                      orbax checkpoint, and MANIFEST.json with the SHA-256 of its files
     lock                                     held by the process that is working here
 
-A part of the metrics is written first, then the checkpoint, then the status. So whatever a kill leaves behind, the
-newest checkpoint has all its metrics; parts beyond it are dropped when the run goes on, and made anew.
+A part of the metrics is written first, then the checkpoint, then the status; then old checkpoints go. So whatever a
+kill leaves behind, the newest checkpoint has all its metrics, and the one that the status calls the best is there;
+parts beyond the newest checkpoint are dropped when the run goes on, and made anew.
 """
 
 import contextlib
@@ -19,7 +21,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,15 @@ class Store:
                 shutil.rmtree(folder)
                 folder.mkdir()
 
-    def save(self, first: int, last: int, rows: pa.Table, state: Sequence[np.ndarray], **facts: Any) -> None:
+    def save(
+        self,
+        first: int,
+        last: int,
+        rows: pa.Table,
+        state: Sequence[np.ndarray],
+        best: int | None = None,
+        **facts: Any,
+    ) -> None:
         """Writes the metrics of the steps after `first` up to `last`, and the state after `last`.
 
         Args:
@@ -118,6 +128,7 @@ class Store:
             last: steps after it.
             rows: the metrics.
             state: all arrays of the population, in a fixed order.
+            best: the step of the best checkpoint so far, which stays, too; `None`: there is none.
             facts: more for `status.json`.
 
         Raises:
@@ -126,7 +137,8 @@ class Store:
         with self._writing():
             self._write_part(first, last, rows)
             self._write_checkpoint(last, state)
-            self._write_status(last, facts)
+            self._write_status(last, facts if best is None else {**facts, "best": best})
+            self._drop_old({*self._kept, best})
 
     def resume(self, like: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, list[np.ndarray]] | None:
         """Goes back to the newest good checkpoint with all its metrics; what lies beyond it is dropped.
@@ -168,6 +180,15 @@ class Store:
         data = buffer.getvalue().to_pybytes()
         digest = hashlib.sha256(data).hexdigest()[:16]
         _write_atomically(self.path / "metrics" / f"{first:012d}-{last:012d}-{digest}.parquet", data)
+
+    def read(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of a metric in all parts, `(rows,)` steps and values; after `resume` these are good."""
+        tables = [
+            pq.read_table(file, columns=["step", "value"], filters=[("metric", "==", metric)])
+            for *_, file in self._parts()
+        ]
+        rows = pa.concat_tables(tables) if tables else pa.table({"step": [], "value": []})
+        return rows["step"].to_numpy(), rows["value"].to_numpy()
 
     def _parts(self) -> list[tuple[int, int, str, Path]]:
         parts = []
@@ -221,8 +242,10 @@ class Store:
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
         _sync(folder.parent)
+
+    def _drop_old(self, kept: Container[int | None]) -> None:
         for old in checkpoints(self.path)[:-_KEEP]:
-            if old not in self._kept:
+            if old not in kept:
                 # For whoever reads it meanwhile it is there whole or not at all.
                 dropped = _folder(self.path, old).with_suffix(".unfinished")
                 _folder(self.path, old).rename(dropped)
@@ -245,6 +268,21 @@ def checkpoints(path: Path) -> list[int]:
     """The steps at which a run has checkpoints, in order; whether or not a process is working there."""
     folders = (path / "checkpoints").glob("*/")
     return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
+
+
+def best_checkpoint(path: Path) -> int:
+    """The step of the best checkpoint of a run that is evaluated while it learns.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    best, there = _read_json(path / "status.json").get("best"), checkpoints(path)
+    if best not in there:
+        raise ConfigError(
+            f"step=best: {path} has no best checkpoint, but only a run with evaluate_every, once it was evaluated; "
+            f"there are the steps: {', '.join(map(str, there)) or 'none yet'}"
+        )
+    return best
 
 
 def read_checkpoint(

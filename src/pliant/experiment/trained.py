@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from .config import RunConfig, from_yaml
 from .errors import ConfigError
 from .parts import Parts
 from .programs import Population, plain, population
-from .store import read_checkpoint
+from .store import best_checkpoint, read_checkpoint
 
 
 class Trained(NamedTuple):
@@ -41,15 +41,15 @@ class Trained(NamedTuple):
         )
 
 
-def load(path: Path, step: int | None = None) -> Trained:
+def load(path: Path, step: int | Literal["best"] | None = None) -> Trained:
     """Reads the agents of a run; changes nothing there, and does not mind a process that is at work.
 
     Args:
         path: the run's directory.
-        step: of the checkpoint; `None`: the newest good one.
+        step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest good one.
 
     Raises:
-        ConfigError: if this is no run, or no run of an arena, or there is no checkpoint at `step`.
+        ConfigError: if this is no run, or no run of an arena, or there is no checkpoint at `step`, or no best one.
         StoreError: if there is no good checkpoint, or another version of the program wrote it.
     """
     config = _config(path)
@@ -62,6 +62,8 @@ def load(path: Path, step: int | None = None) -> Trained:
                 f"its curves: pliant report {path}"
             )
         parts = build(config)
+        if step == "best":
+            step = best_checkpoint(path)
         if isinstance(problem, HostArena):
             return _from_host_run(path, step, config, members, parts)
         return _from_device_run(path, step, config, members, parts)

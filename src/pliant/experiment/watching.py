@@ -61,8 +61,8 @@ def watch(
         raise ConfigError(f"{name} cannot be shown: it draws nothing")
     else:
         show = arena.views.picture if form == "picture" else arena.views.text
-        on_it = on_device(trained, greedy=greedy, entropy=entropy, scene=arena.views.scene)
-        seen = ((show(_of_first_member(step.scene)), step) for step in on_it)
+        play = on_device(trained, greedy=greedy, entropy=entropy, scene=arena.views.scene)
+        seen = ((show(_of_first_member(step.scene)), step) for step in play(trained.agents))
     return _frames(seen, episodes, steps)
 
 
@@ -71,7 +71,7 @@ def _outside(trained: Trained, arena: HostArena, greedy: bool, entropy: int) -> 
     with closing(open_host(trained, lambda entropy: arena.film(entropy[0]), entropy)) as host:
         observation = host.reset()
         picture = host.draw()
-        for step in on_host(trained, host, observation, greedy=greedy, entropy=entropy):
+        for step in on_host(trained, greedy=greedy, entropy=entropy)(trained.agents, host, observation):
             yield picture, step
             picture = host.draw()
 

@@ -244,6 +244,7 @@ def _by_member(
     members = range(member.max() + 1)
     if bin is not None:
         in_blocks = _IN_BLOCKS[within]
+        steps = np.maximum(steps, 1)  # what was seen before the first step counts to the first block
         binned = [in_blocks(steps[member == m], values[member == m], bin, run.last_step) for m in members]
         return binned[0][0], np.stack([values for _, values in binned])
     x, at = np.unique(steps, return_inverse=True)

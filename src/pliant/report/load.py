@@ -4,7 +4,7 @@
       config.yaml        the whole configuration
       environment.json   versions, git revision, command, machine
       status.json        {"state": "running" | "finished", "step": int, "steps": int}
-      metrics/<first>-<last>-<sha>.parquet   the rows of steps first < step <= last
+      metrics/<first>-<last>-<sha>.parquet   the rows of steps first < step <= last; in the first one also of step 0
 
 The parts of `metrics/` are named after their range (12 digits each) and the first 16 hexadecimal digits of their
 SHA-256, so a part that was cut short, edited, renamed or lost is noticed.
@@ -53,7 +53,7 @@ class Run:
         environment: versions, git revision, command and machine.
         status: `state` (`"running"` or `"finished"`), `step` and `steps`.
         metrics: one row a measurement, or an episode at the step where it ended, in the columns `seed`, one for each
-            swept setting (`agent.step_size`), `step` (from 1), `metric`, `group` (`""`: the whole network; both are
+            swept setting (`agent.step_size`), `step` (0: before the first), `metric`, `group` (`""`: the whole network; both are
             categories) and `value`. A member that diverged has NaN values from then on, no episodes, and one row of
             the metric `diverged` whose value is the step.
         name: the name of the directory.
@@ -229,7 +229,8 @@ def read_part(part: Part) -> pa.Table:
     if missing:
         raise DamagedRunError(f"{file} has no column {missing[0]!r}; {_REPAIR}")
     steps = table["step"].to_numpy()
-    if steps.size and not (first < steps.min() and steps.max() <= last):
+    earliest = first + 1 if first else 0  # what was evaluated before the first step is in the first part
+    if steps.size and not (earliest <= steps.min() and steps.max() <= last):
         raise DamagedRunError(
             f"{file} holds steps {steps.min()} to {steps.max()}, which its name denies, it was renamed; {_REPAIR}"
         )

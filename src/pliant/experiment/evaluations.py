@@ -1,0 +1,105 @@
+"""Evaluations of agents while they learn."""
+
+import contextlib
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from pliant.core import registry
+from pliant.core.problem import HostArena
+
+from .build import build, problem_of, quietly
+from .config import RunConfig
+from .elsewhere import elsewhere
+from .parts import Parts
+from .playing import Agents, Step, first_episodes, on_device, on_host, open_host
+from .programs import Population
+from .trained import Trained
+
+_ENTROPY = 2**32 - 1  # larger than what `pliant evaluate` takes: it shall not judge by the episodes that chose the best
+
+_Play = Callable[[Agents], Iterator[Step]]
+
+
+class Evaluations:
+    """Episodes that the members of a run play between two stretches, in environments of their own.
+
+    The episodes begin the same way each time. Environments are as at the beginning of a run; but if they change from
+    stage to stage, and the problem has the setting `env`, they are of the stage in which the members learn. The agents
+    act greedily, unless the problem says that it is to be evaluated by sampled actions alone (`EVALUATE`).
+
+    Programs are compiled and environments opened when they are first needed, and kept for the next time.
+
+    Args:
+        config: of the run.
+        members: who they are.
+    """
+
+    def __init__(self, config: RunConfig, members: Population):
+        self._config, self._members = config, members
+        module = registry.find("problems", config.problem.name)
+        self._greedy = "greedy" in getattr(module, "EVALUATE", ("greedy",))
+        self._played_in: RunConfig | None = None
+        self._play: _Play | None = None
+        self._open = contextlib.ExitStack()
+
+    def means(self, step: int, saved: Sequence[np.ndarray], diverged: np.ndarray) -> dict[str, np.ndarray]:
+        """Evaluates all members.
+
+        Args:
+            step: how many steps they have learned.
+            saved: what `Programs.save` gave.
+            diverged: `(members,)` bool: who has diverged, and does not play.
+
+        Returns:
+            By the name of the fact, `(members,)` means over the episodes: NaN of those who do not play. Empty if nobody
+            does.
+        """
+        if diverged.all():
+            return {}
+        parts = self._parts
+        kind = Trained(self._config, step, self._members, np.full(len(self._members), -1), [], {})
+        if parts.stages and "env" in self._config.problem.schema:
+            kind = elsewhere(kind)
+        if self._play is None or kind.config != self._played_in:
+            self.close()
+            self._played_in, self._play = kind.config, self._player(kind)
+        leaves = jax.tree.leaves(jax.eval_shape(parts.agent.init, jax.random.key(0)))
+        with contextlib.closing(self._play(saved[: len(leaves)])) as steps:
+            shape = (len(self._members), parts.problem.environments)
+            facts = first_episodes(self._config.evaluate_episodes, steps, shape, left_out=diverged)
+        ends = ("terminated", "truncated")
+        return {
+            name: np.where(diverged, np.nan, values.mean(axis=1, dtype=float))
+            for name, values in facts.items()
+            if name not in ends
+        }
+
+    @functools.cached_property
+    def _parts(self) -> Parts:
+        with quietly():
+            return build(self._config)
+
+    def _player(self, kind: Trained) -> _Play:
+        """What lets agents of this kind play from the beginning, each time that it is called."""
+        how: dict[str, Any] = {"greedy": self._greedy, "entropy": _ENTROPY}
+        arena = problem_of(kind.config)
+        if not isinstance(arena, HostArena):
+            return on_device(kind, **how)
+        host = self._open.enter_context(contextlib.closing(open_host(kind, arena.open, _ENTROPY)))
+        fresh = copy.deepcopy(host.save())
+        play = on_host(kind, **how)
+
+        def from_the_beginning(agents: Agents) -> Iterator[Step]:
+            host.restore(copy.deepcopy(fresh))
+            return play(agents, host, host.reset())
+
+        return from_the_beginning
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self._open.close()
