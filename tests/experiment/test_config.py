@@ -37,6 +37,17 @@ def test_what_is_left_out_has_its_default():
     assert (config.seed_list, config.sweep, config.record_every, config.seed_axis) == ((0,), {}, 0, "auto")
 
 
+def test_a_problem_may_have_other_defaults_for_the_run():
+    with pytest.MonkeyPatch.context() as patch:
+        toys.add_all(patch)
+        assert (from_mapping({"problem": "drift"}).evaluate_every, from_mapping({"problem": "drift"}).seeds) == (0, "1")
+        patch.setattr(registry.find("problems", "drift"), "RUN", {"evaluate_every": 500, "seeds": "3"}, raising=False)
+        config = from_mapping({"problem": "drift", "seeds": "5"})
+        assert (config.evaluate_every, config.evaluate_episodes, config.seeds) == (500, 10, "5")
+        never = from_mapping({"problem": "drift", "evaluate_every": 0})
+        assert (never.evaluate_every, from_yaml(never.to_yaml()), never.name != config.name) == (0, never, True)
+
+
 def test_what_is_given_is_taken():
     config = from_mapping(FULL)
     assert config.problem.settings["examples"] == 20_000
@@ -113,6 +124,13 @@ def test_refuses_in_one_line(given, message):
         ({"diagnostics": {"rank": 1}}, "diagnostics is a list, not {'rank': 1}"),
         ({"diagnostics": ["rank", "rank"]}, "diagnostics: rank stands there 2 times; write it once"),
         ({"record_every": -1}, "record_every=-1: write a whole number, at least 0"),
+        ({"evaluate_every": -1}, "evaluate_every=-1: write a whole number, at least 0"),
+        ({"evaluate_episodes": 0}, "evaluate_episodes=0: write a whole number, at least 1"),
+        (
+            {"evaluate_every": 50},
+            "evaluate_every=50: slowly_changing_regression is a stream of examples, in which there are no episodes; "
+            "write 0, or leave it out",
+        ),
         ({"seed_axis": "scan"}, "seed_axis=scan: write auto or vmap or map"),
         ({"seeds": "9-3"}, "seeds=9-3: write a number of seeds (100), or ranges from low to high (0-9,20)"),
         ({"seeds": [1, 2]}, "seeds=[1, 2]: write a number of seeds"),

@@ -154,6 +154,7 @@ def test_a_checkpoint_that_is_dropped_while_it_is_read(tmp_path, monkeypatch, ca
         if len(looked_at) == 1:
             for step in (40, 60):
                 writer._write_checkpoint(step, [np.full(3, step, np.float32)])
+            writer._drop_old([])
         return look(folder)
 
     with writer.locked("a: 1\n", {}):

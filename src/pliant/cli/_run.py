@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,7 +48,7 @@ def command(arguments: list[str]) -> None:
     named = _words(Parser("pliant run", add_help=False)).parse_known_args(arguments)[0]
     base = _base(named, is_file)
     groups = [_group(part, where) for where, part in base.parts().items()]
-    given = _parser(groups).parse_args(arguments)
+    given = _parser(groups, vars(base)).parse_args(arguments)
     config = _with_flags(base, vars(given))
     saved = report.tensorboard() if given.tensorboard else lambda path: None
 
@@ -91,7 +92,7 @@ def _apart(config: RunConfig, one: RunConfig) -> str:
 
 def _without_target(arguments: list[str]) -> NoReturn:
     """Explains every flag there is, or asks for the target."""
-    parser = _parser([])
+    parser = _parser([], {})
     for kind in ("problems", "agents", "methods", "diagnostics"):
         for name in registry.names(kind):
             part = configs.Part(kind, name, {})
@@ -127,7 +128,8 @@ def _config(parser: Parser) -> Parser:
     return parser
 
 
-def _parser(groups: list[_Group]) -> Parser:
+def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
+    """The parser of all flags: of parts, and of the run as a whole, with the defaults that the target gives them."""
     parser = _config(_words(Parser("pliant run", _DESCRIPTION)))
     parser.add_argument(
         "--sweep",
@@ -146,7 +148,11 @@ def _parser(groups: list[_Group]) -> Parser:
         help="write TensorBoard's event files, too, to RUN/tensorboard; for a finished run all at once",
     )
     parser.add_argument("-s", "--seed", metavar="N", help="one seed, the same as --seeds N-N; -s for short")
-    parser.add_settings("run", [Flag((name,), name, setting) for name, setting in RUN_SETTINGS.items()])
+    now = {
+        name: dataclasses.replace(setting, default=of_run.get(name, setting.default))
+        for name, setting in RUN_SETTINGS.items()
+    }
+    parser.add_settings("run", [Flag((name,), name, setting) for name, setting in now.items()])
     for heading, flags in groups:
         parser.add_settings(heading, flags)
     return parser

@@ -22,7 +22,7 @@ from .build import build, build_each, can_be_traced, problem_of, quietly
 from .config import RunConfig, expand
 from .errors import Interrupted
 from .evaluations import Evaluations
-from .programs import Population, Stretch, population, programs_of
+from .programs import Population, Programs, Stretch, population, programs_of
 from .ranking import Ranking
 from .store import Store, checkpoints
 from .stream_loop import batch_size
@@ -136,27 +136,21 @@ def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoi
             if means:
                 ranking.add(step, means["return"])
 
-        programs.begin()
-        resumed = store.resume(programs.shapes())
+        step = _begin(programs, store)
         ranking = Ranking(*store.read(_RANKED_BY))
-        step = 0
-        if resumed is not None:
-            step, arrays = resumed
-            logger.info("going on from step %s of %s", f"{step:,}", f"{steps:,}")
-            programs.restore(arrays, step)
-        elif evaluate_every:
+        if evaluate_every and step == 0:
             evaluate(step, np.zeros(len(members), bool))
         seconds_before, started = store.status.get("seconds", 0.0), time.monotonic()
         last_save, saved_at, save_took = step, started, 0.0
         tell(amount * step // steps, amount)
         while step < steps:
-            evaluated_at = step - step % evaluate_every + evaluate_every if evaluate_every else steps
-            length = min(stretch, *(end - step for end in (steps, evaluated_at, *ends) if end > step))
+            next_evaluation = step - step % evaluate_every + evaluate_every if evaluate_every else None
+            length = min(stretch, *(end - step for end in (steps, next_evaluation or steps, *ends) if end > step))
             told = programs.advance(step, length)
             rows.add(step, step + length, told)
             step += length
             tell(amount * step // steps, amount)
-            if evaluate_every and step == evaluated_at:
+            if step == next_evaluation:
                 evaluate(step, told.diverged >= 0)
             best = ranking.best([*checkpoints(store.path), step])
             stop, idle = asked(), time.monotonic() - saved_at
@@ -171,6 +165,18 @@ def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoi
                 save_took = saved_at - begun
             if stop and step < steps:
                 raise Interrupted(step)
+
+
+def _begin(programs: Programs, store: Store) -> int:
+    """Puts the members before their first step, or where they were when they were saved; how many steps were before."""
+    programs.begin()
+    resumed = store.resume(programs.shapes())
+    if resumed is None:
+        return 0
+    step, arrays = resumed
+    logger.info("going on from step %s of %s", f"{step:,}", f"{store.steps:,}")
+    programs.restore(arrays, step)
+    return step
 
 
 class _Rows:

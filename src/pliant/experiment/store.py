@@ -227,7 +227,7 @@ class Store:
         unfinished = folder.with_suffix(".unfinished")
         arrays = {_array_name(i): array for i, array in enumerate(state) if array.size}  # orbax refuses empty arrays
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
+            with _writer() as checkpointer:
                 checkpointer.save(unfinished.resolve(), arrays, force=True)
             digests = _digests(unfinished)
             for name in digests:
@@ -350,6 +350,18 @@ def _say_damaged(checkpoint: Path, damage: str) -> None:
 def _digests(checkpoint: Path) -> dict[str, str]:
     files = (file for file in checkpoint.rglob("*") if file.is_file())
     return {str(file.relative_to(checkpoint)): _sha256(file) for file in files if file.name != _MANIFEST}
+
+
+def _writer() -> ocp.Checkpointer:
+    """Writes arrays from where they lie: neither copied before nor compressed, which would need as much memory again.
+
+    Of random numbers, as in weights and replays, compression saves little.
+    """
+    types = ocp.type_handlers
+    handlers = types.create_type_handler_registry(
+        (np.ndarray, types.NumpyHandler(deepcopy_host_arrays=False)), (jax.Array, types.ArrayHandler())
+    )
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=handlers))
 
 
 def _read_checkpoint(folder: Path, like: Sequence[jax.ShapeDtypeStruct]) -> list[np.ndarray]:

@@ -53,9 +53,9 @@ class Run:
         environment: versions, git revision, command and machine.
         status: `state` (`"running"` or `"finished"`), `step` and `steps`.
         metrics: one row a measurement, or an episode at the step where it ended, in the columns `seed`, one for each
-            swept setting (`agent.step_size`), `step` (0: before the first), `metric`, `group` (`""`: the whole network; both are
-            categories) and `value`. A member that diverged has NaN values from then on, no episodes, and one row of
-            the metric `diverged` whose value is the step.
+            swept setting (`agent.step_size`), `step` (from 1; 0 of what was evaluated before), `metric`, `group` (`""`:
+            the whole network; both are categories) and `value`. A member that diverged has NaN values from then on, no
+            episodes, and one row of the metric `diverged` whose value is the step.
         name: the name of the directory.
     """
 

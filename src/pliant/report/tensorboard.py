@@ -2,6 +2,8 @@
 
     RUN/tensorboard/
       seed=3,step_size=0.01/events.out.tfevents.<time>   every row of a member: scalar `metric/group` at its step
+      seed=3,step_size=0.01,tags=neuroplastic_expansion/events.out.tfevents.<time>   what the published program of
+                     Neuroplastic Expansion tells, too, under its tags (`_PUBLISHED_TAGS`), to be laid over its curves
       written.json   which parts of the metrics these files hold, and how long they are by that
       lock           held while they are written
 
@@ -25,6 +27,24 @@ import pandas as pd
 from .load import Run, parts_of, read_part
 
 Update = Callable[[Path], None]
+
+
+# tag -> (metric, pattern of groups): the mean over the groups, which for the fraction of active units (FAU) is the one
+# over units, since the layers of those networks are of one width. The published program counts evaluations for `reward`,
+# and updates for `critic_loss` and `current_nstep`; here all of them stand at steps of the environment. Our own
+# `reward` is that of a step of training, so that these have files of their own.
+_PUBLISHED_TAGS = {
+    "reward": ("evaluation_return", ""),
+    "success": ("evaluation_success", ""),
+    "actor_FAU": ("active_fraction", "actor/.+"),
+    "critic_FAU": ("active_fraction", r"critic\w*/.+"),
+    "actor_sparsity": ("sparsity", "actor"),
+    "critic_sparsity": ("sparsity", r"critic\w*"),
+    "buffer_distance": ("buffer_distance", ""),
+    "buffer_size": ("buffer_size", ""),
+    "critic_loss": ("critic_loss", ""),
+    "current_nstep": ("n_step", ""),
+}
 
 
 class _Written(NamedTuple):
@@ -107,12 +127,28 @@ def _written(folder: Path, parts: list[str]) -> _Written:
 
 
 def _members(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each member, under its name."""
+    """The rows of each member under its name; and if there are any, those that have published tags, too."""
     names = {setting: short.replace(" ", "_") for setting, short in Run({}, {}, {}, rows).short_names.items()}
     for key, its_rows in rows.groupby(["seed", *names], sort=False):
         seed, *values = tuple(key)
         words = [f"{name}={str(value).removesuffix('.0')}" for name, value in zip(names.values(), values, strict=True)]
-        yield ",".join([f"seed={seed}", *words]), its_rows
+        name = ",".join([f"seed={seed}", *words])
+        yield name, its_rows
+        published = _published(its_rows)
+        if len(published):
+            yield f"{name},tags=neuroplastic_expansion", published
+
+
+def _published(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one member that have published tags, under these."""
+    rows = rows[rows["metric"].isin({metric for metric, _ in _PUBLISHED_TAGS.values()})]
+    tagged = []
+    for tag, (metric, groups) in _PUBLISHED_TAGS.items():
+        its_rows = rows[(rows["metric"] == metric) & rows["group"].str.fullmatch(groups)]
+        if len(its_rows):
+            means = its_rows.groupby("step")["value"].mean().reset_index()
+            tagged.append(means.assign(metric=tag, group=""))
+    return pd.concat(tagged) if tagged else rows[:0]
 
 
 def _continue(file: Path, size: int, data: bytes) -> None:
