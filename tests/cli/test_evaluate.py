@@ -182,6 +182,19 @@ def test_a_checkpoint_is_chosen(pliant, runs, tmp_path):
     assert err == f"pliant: step=32: {path} has no such checkpoint; there are: 48, 64\n"
 
 
+def test_the_best_checkpoint(pliant, runs, tmp_path):
+    # The mean falls by 1 a round, so that the first evaluation of three is the best but for the one before the first.
+    falling = {"name": "riser", "step_size": -1.0}
+    run(from_mapping({**CONFIGS["device"], "agent": falling, "evaluate_every": 16}), tmp_path)
+    (path,) = tmp_path.iterdir()
+    code, out, _ = pliant("evaluate", path, "--episodes", 2, "--step", "best")
+    assert code == 0
+    assert f"{path.name} at step 16: each seed" in out
+    code, out, err = pliant("evaluate", runs["device"], "--step", "best")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"pliant: step=best: {runs['device']} has no best checkpoint, but only a run with evaluate")
+
+
 def test_stopped(pliant, runs, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

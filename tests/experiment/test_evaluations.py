@@ -1,5 +1,8 @@
 """Evaluations of agents while they learn: what they tell, that they change nothing, and what they cost."""
 
+import time
+from unittest import mock
+
 import jax
 import numpy as np
 import pandas as pd

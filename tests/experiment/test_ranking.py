@@ -16,8 +16,8 @@ def test_the_mean_of_all_evaluations_so_far():
 
 
 def test_no_more_than_the_latest_twenty():
-    # After 19 evaluations, one of which came to 100, the mean is 100 / 19; after 20 it is 5; after 21, the first of them
-    # being forgotten, 1 / 20.
+    # After 19 evaluations, one of which came to 100, the mean is 100 / 19; after 20 it is 5; after 21, the first being
+    # forgotten, 1 / 20.
     ranking = Ranking(np.arange(20), np.array([100.0] + [0] * 19))
     ranking.add(20, np.ones(1))
     assert ranking.best([18, 19, 20]) == 18

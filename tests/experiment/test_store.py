@@ -19,8 +19,8 @@ import pyarrow as pa
 import pytest
 
 from pliant import report
-from pliant.experiment.errors import StoreError
-from pliant.experiment.store import Store, read_checkpoint
+from pliant.experiment.errors import ConfigError, StoreError
+from pliant.experiment.store import Store, best_checkpoint, read_checkpoint
 
 STEPS = 100
 LIKE = [
@@ -141,6 +141,46 @@ def test_some_checkpoints_stay_among_later_ones(kept):
     assert read_checkpoint(kept, LIKE, 20)[0] == 20
     assert read_checkpoint(kept, LIKE)[0] == 80
     assert resumed(kept) == 80
+
+
+def test_the_best_stays_until_another_is_better(tmp_path):
+    path = tmp_path / "run"
+    with opened(path) as store:
+        for first, best in [(0, 20), (20, 20), (40, 20), (60, 20)]:
+            store.save(first, first + 20, rows(first + 20), state(first + 20), best)
+        assert (checkpoints(path), store.status["best"], best_checkpoint(path)) == ([20, 60, 80], 20, 20)
+        store.save(80, 90, rows(90), state(90), 90)
+        assert (checkpoints(path), best_checkpoint(path)) == ([80, 90], 90)
+    shutil.rmtree(path / "checkpoints" / "000000000090")
+    message = f"^step=best: {path} has no best checkpoint, but only a run with evaluate_every, .* the steps: 80$"
+    with pytest.raises(ConfigError, match=message):
+        best_checkpoint(path)
+
+
+def test_killed_before_it_could_say_which_is_the_best(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+
+    def kill(*args):
+        raise KeyboardInterrupt
+
+    with opened(path) as store:
+        for first in (0, 20, 40):
+            store.save(first, first + 20, rows(first + 20), state(first + 20), 20)
+        monkeypatch.setattr(store, "_write_status", kill)
+        with pytest.raises(KeyboardInterrupt):
+            store.save(60, 80, rows(80), state(80), 80)
+    assert best_checkpoint(path) == 20  # and it is still there
+    assert resumed(path) == 80
+    assert best_checkpoint(path) == 20
+
+
+def test_what_the_parts_say_of_a_metric(path):
+    with opened(path) as store:
+        steps, values = store.read("loss")
+        assert (steps.tolist(), values.tolist()) == ([20, 20, 40, 40, 60, 60], [20, 20.5, 40, 40.5, 60, 60.5])
+        assert [x.tolist() for x in store.read("return")] == [[], []]
+        store.clear()
+        assert [x.tolist() for x in store.read("loss")] == [[], []]
 
 
 def test_goes_back_to_one_that_stayed(kept):

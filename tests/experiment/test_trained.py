@@ -113,6 +113,11 @@ def test_an_unknown_step(path):
         load(path, 50)
 
 
+def test_a_run_without_evaluations_has_no_best(path):
+    with pytest.raises(ConfigError, match=r"^step=best: .* only a run with evaluate_every, .* the steps: 48, 64$"):
+        load(path, "best")
+
+
 @pytest.mark.parametrize("step", [None, 16])
 def test_no_checkpoint_yet(path, step):
     for left in (path / "checkpoints").iterdir():

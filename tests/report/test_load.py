@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pliant.report import DamagedRunError, load
+from pliant.report import DamagedRunError, curves_of, load
 
 
 def parts(directory):
@@ -103,6 +103,25 @@ def test_a_run_that_has_only_begun_has_no_rows(write_run, rows_of):
     run = load(directory)
     assert run.metrics.empty
     assert run.last_step == 0
+
+
+def test_what_was_evaluated_before_the_first_step(write_run, write_part, rows_of):
+    before = dict(seed=0, step=0, metric="error", group="", value=7.0)
+    rows = [*rows_of("error", {0: [1, 2, 4, 6]})]
+    directory = write_run(rows, ends=(2, 4))
+    first, second = parts(directory)
+    first.unlink()
+    write_part(directory / "metrics", 0, 2, pd.DataFrame([before, *rows[:2]]))
+    run = load(directory)
+    assert list(zip(run.metrics["step"], run.metrics["value"])) == [(0, 7), (1, 1), (2, 2), (3, 4), (4, 6)]
+    (curve,) = curves_of(run, "error")
+    assert (list(curve.x), list(curve.estimate)) == ([0, 1, 2, 3, 4], [7, 1, 2, 4, 6])
+    (curve,) = curves_of(run, "error", bin=2)  # (7 + 1 + 2) / 3 and (4 + 6) / 2
+    np.testing.assert_allclose(curve.estimate, [10 / 3, 5])
+    second.unlink()
+    write_part(directory / "metrics", 2, 4, pd.DataFrame([before, *rows[2:]]))
+    with pytest.raises(DamagedRunError, match="holds steps 0 to 4, which its name denies"):
+        load(directory)
 
 
 def test_a_part_may_be_ahead_of_the_status(write_run, rows_of):

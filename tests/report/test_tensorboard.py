@@ -39,6 +39,39 @@ def test_settings_of_one_name_and_values_in_full(write_run):
     assert list(scalars(run)) == ["seed=0,agent.rate=10,method.rate=0.30000000000000004"]
 
 
+def test_published_tags_stand_in_files_of_their_own(write_run):
+    def row(metric, value, group="", step=5):
+        return dict(seed=7, step=step, metric=metric, group=group, value=value)
+
+    rows = [
+        row("reward", 0.5),
+        *[row("evaluation_return", 10, step=2), row("evaluation_return", 30), row("evaluation_success", 0.25)],
+        *[row("active_fraction", 0.2, "actor/Dense_0"), row("active_fraction", 0.6, "actor/Dense_1")],
+        row("active_fraction", 0.3),
+        *[row("active_fraction", 0.125, "critic_0/Dense_0"), row("active_fraction", 0.375, "critic_1/Dense_0")],
+        *[row("sparsity", 0.75, "actor"), row("sparsity", 0.5, "critic_0"), row("sparsity", 0.25, "critic_1")],
+        *[row("sparsity", 0.9, "actor/Dense_0/kernel"), row("buffer_size", 100), row("critic_loss", 2)],
+    ]
+    run = write_run(rows)
+    report.tensorboard()(run)
+    found = scalars(run)
+    assert found.keys() == {"seed=7", "seed=7,tags=neuroplastic_expansion"}
+    assert len(found["seed=7"]) == len(rows)
+    (first, *others) = found["seed=7,tags=neuroplastic_expansion"]
+    assert first == (2, "reward", 10)
+    assert {step for step, *_ in others} == {5}
+    assert {tag: round(value, 6) for _, tag, value in others} == {
+        "reward": 30,
+        "success": 0.25,
+        "actor_FAU": 0.4,  # (0.2 + 0.6) / 2
+        "critic_FAU": 0.25,
+        "actor_sparsity": 0.75,
+        "critic_sparsity": 0.375,
+        "buffer_size": 100,
+        "critic_loss": 2,
+    }
+
+
 @pytest.fixture
 def half(sweep):
     """The run after its first part, with event files; and the part that comes then, as it is called."""

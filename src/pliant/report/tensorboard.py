@@ -30,9 +30,9 @@ Update = Callable[[Path], None]
 
 
 # tag -> (metric, pattern of groups): the mean over the groups, which for the fraction of active units (FAU) is the one
-# over units, since the layers of those networks are of one width. The published program counts evaluations for `reward`,
-# and updates for `critic_loss` and `current_nstep`; here all of them stand at steps of the environment. Our own
-# `reward` is that of a step of training, so that these have files of their own.
+# over units, since the layers of those networks are of one width. The published program counts evaluations at `reward`
+# and updates at `critic_loss` and `current_nstep`; here all of them stand at steps of the environment. Our own `reward`
+# is that of a step of training, so that these have files of their own.
 _PUBLISHED_TAGS = {
     "reward": ("evaluation_return", ""),
     "success": ("evaluation_success", ""),
