@@ -83,7 +83,9 @@ def test_help_of_a_target_shows_what_can_be_said_of_its_methods(pliant):
 
 def test_help_of_a_target_shows_its_own_defaults(pliant, monkeypatch):
     agents = {"a2c": {"horizon": 5}, "ppo": {"horizon": 6}}
-    toys.add(monkeypatch, "problems", "toy", AGENTS=agents, Config=toys.Drift, make=toys.drift)
+    own = {"AGENTS": agents, "RUN": {"evaluate_every": 500}}
+    toys.add(monkeypatch, "problems", "toy", Config=toys.Drift, make=toys.drift, **own)
+    assert "0: never. [whole number, at least 0; default 500]" in " ".join(pliant("run", "toy", "--help")[1].split())
     for words, agent, horizon in ((), "a2c", 5), (("--agent", "ppo"), "ppo", 6):
         _, out, _ = pliant("run", "toy", *words, "--help")
         _, _, flags = out.partition(f"\nagent {agent}:\n")
