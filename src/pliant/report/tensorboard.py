@@ -40,8 +40,8 @@ _PUBLISHED_TAGS = {
     "critic_FAU": ("active_fraction", r"critic\w*/.+"),
     "actor_sparsity": ("sparsity", "actor"),
     "critic_sparsity": ("sparsity", r"critic\w*"),
-    "buffer_distance": ("buffer_distance", ""),
-    "buffer_size": ("buffer_size", ""),
+    "buffer_distance": ("replay_distance", ""),
+    "buffer_size": ("replay_size", ""),
     "critic_loss": ("critic_loss", ""),
     "current_nstep": ("n_step", ""),
 }
