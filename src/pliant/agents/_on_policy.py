@@ -289,14 +289,14 @@ def make(
             metrics["action_magnitude"] = jnp.abs(transitions.action).mean()
         return carry[0], metrics
 
-    def signals(previous: State, state: State, transitions: Transitions) -> dict[str, Any]:
+    def signals(previous: Params, state: State, transitions: Transitions) -> dict[str, Any]:
         first = _starts(T, E, r, False)[-max(1, _PROBE // r) :]
-        batch = jax.tree.map(lambda x: x[along(first)], prepare(previous.params, transitions))
+        batch = jax.tree.map(lambda x: x[along(first)], prepare(previous, transitions))
         memory = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:])[first], transitions.said.memory)
-        grads, (features, _, _) = jax.grad(loss, has_aux=True)(previous.params, batch, memory)
+        grads, (features, _, _) = jax.grad(loss, has_aux=True)(previous, batch, memory)
         return {
             "params": state.params,
-            "previous_params": previous.params,
+            "previous_params": previous,
             "features": features,
             "grads": grads,
             "method_state": state.optimizer,

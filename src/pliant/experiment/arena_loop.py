@@ -72,21 +72,27 @@ def advance(parts: Parts, member: Member, step: Array, steps: int) -> tuple[Memb
         The member after it, and the metrics and the episodes of the stretch.
     """
     rounds, done = steps // parts.steps_at_once, step // parts.steps_at_once
-    last = jax.eval_shape(lambda: _collect(parts, member, done))[1]
-    nothing_yet = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last)
+
+    def watched(policy: Any, transitions: Transitions) -> Any:
+        """What diagnostics need of a round."""
+        return (policy, transitions) if parts.diagnostics else ()
 
     def one_round(carry: Any, number: Array) -> tuple[Any, Any]:
         member, transitions, episodes = _collect(parts, carry[0], number)
-        previous = member.agent
-        state, metrics, diverged = learn(parts, previous, transitions, number)
+        policy = parts.agent.policy(member.agent)
+        state, metrics, diverged = learn(parts, member.agent, transitions, number)
         diverged = jnp.where(member.diverged >= 0, member.diverged, diverged)
-        return (member._replace(agent=state, diverged=diverged), previous, transitions), (metrics, episodes)
+        member = member._replace(agent=state, diverged=diverged)
+        return (member, watched(policy, transitions)), (metrics, episodes)
 
-    carry = (member, member.agent, nothing_yet)
-    (member, previous, transitions), (metrics, episodes) = jax.lax.scan(one_round, carry, done + jnp.arange(rounds))
+    last = jax.eval_shape(lambda: _collect(parts, member, done))[1]
+    nothing_yet = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last)
+    carry = (member, watched(parts.agent.policy(member.agent), nothing_yet))
+    (member, seen), (metrics, episodes) = jax.lax.scan(one_round, carry, done + jnp.arange(rounds))
     averaged = {(name, ""): values.mean() for name, values in metrics.items()}
     if parts.diagnostics:
-        averaged |= parts.measure(parts.agent.signals(previous, member.agent, transitions))
+        policy, transitions = seen
+        averaged |= parts.measure(parts.agent.signals(policy, member.agent, transitions))
     return member, averaged, {name: x.reshape(-1, *x.shape[2:]) for name, x in episodes.items()}
 
 

@@ -1,0 +1,28 @@
+"""Dense layers as functions of their parameters, with PyTorch's initial values."""
+
+import itertools
+
+import jax
+
+from pliant.core.base import Array, Key, Params
+from pliant.core.initializers import uniform_bound
+
+
+def dense(params: Params, x: Array) -> Array:
+    """Maps `(batch, inputs)` to `(batch, units)`."""
+    return x @ params["kernel"] + params["bias"][None]
+
+
+def dense_layers(key: Key, sizes: tuple[int, ...]) -> dict[str, Params]:
+    r"""Parameters of layers `Dense_0`, `Dense_1`, ...: weights and biases uniform within $\pm 1/\sqrt{\text{inputs}}$.
+
+    Args:
+        key: consumed.
+        sizes: numbers of inputs, of units of each layer in between, and of outputs.
+    """
+    params, keys = {}, jax.random.split(key, len(sizes) - 1)
+    for layer, (inputs, units) in enumerate(itertools.pairwise(sizes)):
+        bound = uniform_bound("default", "relu", inputs, units)
+        rows = jax.random.uniform(keys[layer], (inputs + 1, units), minval=-bound, maxval=bound)
+        params[f"Dense_{layer}"] = {"kernel": rows[:-1], "bias": rows[-1]}
+    return params

@@ -1,0 +1,36 @@
+"""A policy that takes one action for what it sees, and no other."""
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.base import Array, Key, Params
+from pliant.core.problem import Network
+
+from ._dense import dense, dense_layers
+
+
+def deterministic_actor(observation: int, action: int, hidden: tuple[int, ...], bound: float = 1.0) -> Network:
+    r"""A multilayer perceptron with rectifiers, whose outputs $b \tanh(\cdot)$ are actions.
+
+    Its parameters are those of the layers `Dense_0`, `Dense_1`, ... of `actor`, initialized as in PyTorch.
+
+    Args:
+        observation: numbers of an observation, which are the network's input `(batch, observation)`.
+        action: numbers of an action.
+        hidden: units of the hidden layers.
+        bound: $b$, the largest magnitude of each part of an action.
+
+    References:
+        Fujimoto et al., `Addressing function approximation error in actor-critic methods
+        <https://arxiv.org/abs/1802.09477>`_, ICML 2018.
+    """
+
+    def init(key: Key) -> Params:
+        return {"actor": dense_layers(key, (observation, *hidden, action))}
+
+    def apply(params: Params, x: Array) -> Array:
+        for layer in range(len(hidden)):
+            x = jax.nn.relu(dense(params["actor"][f"Dense_{layer}"], x))
+        return bound * jnp.tanh(dense(params["actor"][f"Dense_{len(hidden)}"], x))
+
+    return Network(init, apply)

@@ -1,0 +1,58 @@
+"""Two networks that judge the same action, of which the smaller judgement is believed."""
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.base import Array, Key, Params
+from pliant.core.problem import Network
+
+from ._dense import dense, dense_layers
+
+_EPSILON = 1e-5  # PyTorch's, of the variance
+
+
+def twin_critics(inputs: int, hidden: tuple[int, ...], layer_norm: bool = True) -> Network:
+    """Two multilayer perceptrons with rectifiers and weights of their own, which map `(batch, inputs)` to `(batch, 2)`.
+
+    Their parameters are those of the layers `Dense_0`, `Dense_1`, ... and `LayerNorm` of `critic_0` and `critic_1`,
+    initialized as in PyTorch.
+
+    Args:
+        inputs: numbers of an observation and of an action, which stand side by side.
+        hidden: units of the hidden layers.
+        layer_norm: whether the last hidden layer is normalized before its rectifier.
+
+    References:
+        Fujimoto et al., `Addressing function approximation error in actor-critic methods
+        <https://arxiv.org/abs/1802.09477>`_, ICML 2018. With a normalized layer as in Liu et al., `Neuroplastic
+        expansion in deep reinforcement learning <https://arxiv.org/abs/2410.07994>`_, ICLR 2025.
+    """
+    names = ("critic_0", "critic_1")
+
+    def init(key: Key) -> Params:
+        return {name: one(key) for name, key in zip(names, jax.random.split(key))}
+
+    def one(key: Key) -> Params:
+        params = dense_layers(key, (inputs, *hidden, 1))
+        if layer_norm:
+            params["LayerNorm"] = {"scale": jnp.ones(hidden[-1]), "bias": jnp.zeros(hidden[-1])}
+        return params
+
+    def value(params: Params, x: Array) -> Array:
+        for layer in range(len(hidden)):
+            x = dense(params[f"Dense_{layer}"], x)
+            if layer_norm and layer == len(hidden) - 1:
+                x = _normalized(params["LayerNorm"], x)
+            x = jax.nn.relu(x)
+        return dense(params[f"Dense_{len(hidden)}"], x)
+
+    def apply(params: Params, x: Array) -> Array:
+        return jnp.concatenate([value(params[name], x) for name in names], axis=1)
+
+    return Network(init, apply)
+
+
+def _normalized(params: Params, x: Array) -> Array:
+    centred = x - x.mean(axis=1, keepdims=True)
+    variance = (centred**2).mean(axis=1, keepdims=True)
+    return centred * jax.lax.rsqrt(variance + _EPSILON) * params["scale"][None] + params["bias"][None]
