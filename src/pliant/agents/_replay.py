@@ -23,6 +23,7 @@ class Stored(NamedTuple):
     rows: Array  # (environments, length, numbers): observation, action, noted, reward, kind
     head: Array  # (environments,) where the next step goes; what followed the newest one is there already
     size: Array  # (environments,) rows before the head that count
+    goes_on: Array  # (environments,) bool: the newest step's episode had not ended
 
 
 class Steps(NamedTuple):
@@ -100,7 +101,7 @@ class Replay:
         """Nothing has happened."""
         numbers = self.observation + self.action + self.noted + 2
         none = jnp.zeros(self.environments, jnp.int32)
-        return Stored(jnp.zeros((self.environments, self.length, numbers)), none, none)
+        return Stored(jnp.zeros((self.environments, self.length, numbers)), none, none, none > 0)
 
     def add(self, stored: Stored, steps: Steps, begins: Array, next_observation: Array) -> Stored:
         """Writes what happened over what is oldest.
@@ -112,18 +113,18 @@ class Replay:
             next_observation: `(T, environments, observation)`, what followed, of the same episode.
         """
         T, L, ring = steps.reward.shape[0], self.length, jnp.arange(self.environments)[None]
-        newest = stored.rows[ring[0], (stored.head - 1) % L, -1]
-        goes_on = jnp.concatenate([(newest == _STEP)[None], ~steps.terminated[:-1]])
-        left = jnp.cumsum(begins & goes_on, axis=0, dtype=jnp.int32)  # rows without a step that stay
+        goes_on = jnp.concatenate([stored.goes_on[None], ~steps.terminated])
+        left = jnp.cumsum(begins & goes_on[:-1], axis=0, dtype=jnp.int32)  # rows without a step that stay
         at = stored.head[None] + jnp.arange(T)[:, None] + left
         kind = jnp.where(steps.terminated, _LAST, _STEP).astype(jnp.float32)
         numbers = [steps.observation, steps.action, steps.noted, steps.reward[..., None], kind[..., None]]
         step = jnp.concatenate(numbers, axis=-1)
         behind = jnp.concatenate([next_observation, jnp.zeros_like(step[..., self.observation :])], axis=-1)
-        # In this order: a step takes the place of what followed the one before it.
+        # In this order: a step takes the place of what followed the one before it. The rows are not read before, since
+        # then they would be copied.
         rows = stored.rows.at[ring, (at + 1) % L].set(behind).at[ring, at % L].set(step)
         added = T + left[-1]
-        return Stored(rows, (stored.head + added) % L, jnp.minimum(stored.size + added, L - 1))
+        return Stored(rows, (stored.head + added) % L, jnp.minimum(stored.size + added, L - 1), goes_on[-1])
 
     def sample(
         self,

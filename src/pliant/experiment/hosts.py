@@ -15,7 +15,7 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +104,7 @@ class _Compiled:
         self.begin = self.spread.jit(self._begin)
         self.act = jax.jit(jax.vmap(self._act, (0, 0, 0, 0, 0, 0, None)))
         self.policy = self.spread.jit(lambda member, _: self._parts(member[1]).agent.policy(member[0]))
-        self.learn = self.spread.jit(self._learn)
+        self.learn = self.spread.jit(self._learn, donate=True)
         self.measure = self.spread.jit(self._measure)
 
     def _parts(self, values: Mapping[str, Any]) -> Parts:
@@ -120,16 +120,32 @@ class _Compiled:
     def _act(self, policy, memory, observation, begins, acting_key, values, t) -> Any:
         return self._parts(values).agent.act(policy, memory, observation, begins, jax.random.fold_in(acting_key, t))
 
-    def _learn(self, member: Any, number: jax.Array) -> Any:
-        state, values, transitions = member
+    def _learn(self, kept: Any, given: Any, shared: Any) -> Any:
+        state, told = kept
+        values, transitions = given
+        number, rounds = shared
         parts = self._parts(values)
         state, metrics, diverged = arena_loop.learn(parts, state, transitions, number)
-        return state, parts.agent.policy(state), metrics, diverged
+        averages = jax.tree.map(lambda average, x: average + (x - average) / (rounds + 1), told.averages, metrics)
+        diverged = jnp.where(told.diverged >= 0, told.diverged, diverged)
+        return (state, _Told(averages, diverged)), parts.agent.policy(state)
 
     def _measure(self, member: Any, _: Any) -> Any:
         previous, state, values, transitions = member
         parts = self._parts(values)
         return parts.measure(parts.agent.signals(previous, state, transitions))
+
+
+def _some_metrics(parts: Parts) -> dict[str, jax.Array]:
+    state = parts.agent.init(jax.random.key(0))
+    return arena_loop.learn(parts, state, some_transitions(parts), jnp.int32(0))[1]
+
+
+class _Told(NamedTuple):
+    """What learning has told; it stays on the device until it is asked for."""
+
+    averages: dict[str, Any]  # (members,) each: of the rounds of a stretch so far
+    diverged: Any  # (members,) the step at which each member diverged; -1: not
 
 
 class _Crew:
@@ -157,6 +173,7 @@ class _Crew:
         memory = parts.agent.remember(parts.problem.environments)
         self._no_memory = jax.tree.map(lambda x: np.broadcast_to(x, (len(members), *np.shape(x))), memory)
         self._like_transitions = jax.eval_shape(functools.partial(some_transitions, parts))
+        self._metrics = tuple(jax.eval_shape(functools.partial(_some_metrics, parts)))
         self._values = compiled.spread.place(members.swept)
         self._acting_values = jax.tree.map(lambda x: jnp.asarray(x), members.swept)
         self.rounds_left = 0
@@ -169,11 +186,11 @@ class _Crew:
     def begin(self) -> Host:
         """Puts its members before their first step; returns their environments, to be closed."""
         seeds = self._spread.place(self._members.seeds)
-        self._state, policy, acting_key, entropy = self._programs.begin((seeds, self._values), 0)
-        self._policy = self._for_acting(policy)
+        self._state, self._policy, acting_key, entropy = self._programs.begin((seeds, self._values), 0)
+        self._acts_by = self._for_acting(self._policy)
         self._acting_key = self._for_acting(acting_key)
         self._host: Host = self._arena.open(self._spread.gather(entropy))
-        self._diverged = np.full(self.size, -1, np.int32)
+        self._diverged = self._spread.place(np.full(self.size, -1, np.int32))
         self._begin_episodes()
         return self._host
 
@@ -186,15 +203,18 @@ class _Crew:
 
     def _for_acting(self, tree: Any) -> Any:
         """Acting is one small program for the whole crew, on one device."""
-        device = jax.devices()[0]
-        return jax.tree.map(lambda x: jax.device_put(x, device)[: self.size], tree)
+        tree = jax.device_put(tree, jax.devices()[0])
+        padded = self._spread.layout.padded != self.size
+        return jax.tree.map(lambda x: x[: self.size], tree) if padded else tree
 
     # -- moves
 
     def start(self, number: int, rounds: int) -> None:
         """Begins a stretch of some rounds, `number` rounds having been before."""
         self._number, self.rounds_left = number, rounds
-        self._metrics: list[Any] = []
+        averages = {name: np.zeros(self.size, np.float32) for name in self._metrics}
+        self._told = _Told(self._spread.place(averages), self._diverged)
+        self._rounds = 0
         self._measured: Any = {}
         self._ended: list[tuple[int, int, dict[str, float]]] = []
         self._begin_round()
@@ -227,7 +247,7 @@ class _Crew:
     def _act(self) -> None:
         t = self._t
         self._memory, action, said = self._programs.act(
-            self._policy,
+            self._acts_by,
             self._memory,
             self._observation,
             self._begins,
@@ -269,21 +289,22 @@ class _Crew:
 
     def _learn(self) -> None:
         """Runs in a thread of its own, while the crew passes."""
-        previous, transitions = self._state, self._spread.place(self._seen)
-        self._state, policy, *told = self._programs.learn((previous, self._values, transitions), np.int32(self._number))
+        previous, transitions = self._policy, self._spread.place(self._seen)
+        (self._state, self._told), self._policy = self._programs.learn(
+            (self._state, self._told), (self._values, transitions), (np.int32(self._number), np.int32(self._rounds))
+        )
+        self._rounds += 1
         if self._measures and self.rounds_left == 1:
             measured = self._programs.measure((previous, self._state, self._values, transitions), 0)
             self._measured = self._spread.gather(measured)
-        self._policy = self._for_acting(policy)
-        metrics, diverged = self._spread.gather(told)
-        self._metrics.append(metrics)
-        self._diverged = np.where(self._diverged >= 0, self._diverged, diverged)
+        self._acts_by = self._for_acting(self._policy)
 
     # -- what came out
 
     def results(self) -> Stretch:
         """Of the stretch that `start` began."""
-        averaged = {(name, ""): np.mean([m[name] for m in self._metrics], axis=0) for name in self._metrics[0]}
+        averages, diverged = self._spread.gather(self._told)
+        self._diverged = self._told.diverged
         members, steps, values = zip(*self._ended) if self._ended else ((), (), ())
         names = values[0] if values else ()
         ended = Ended(
@@ -291,19 +312,22 @@ class _Crew:
             np.asarray(steps, int),
             {name: np.asarray([v[name] for v in values]) for name in names},
         )
-        return Stretch({**averaged, **self._measured}, self._diverged, ended)
+        averaged = {(name, ""): average for name, average in averages.items()}
+        return Stretch({**averaged, **self._measured}, diverged, ended)
 
     def save(self) -> list[np.ndarray]:
         device = [self._spread.gather(plain(leaf)) for leaf in jax.tree.leaves(self._state)]
         host = self._host.save()
-        return [*device, self._diverged, *(host[name] for name in sorted(host))]
+        return [*device, self._spread.gather(self._diverged), *(host[name] for name in sorted(host))]
 
     def restore(self, arrays: Sequence[np.ndarray]) -> None:
         leaves, structure = jax.tree.flatten(self._state)
         self._state = structure.unflatten(
             like_key(self._spread.place(array), leaf) for array, leaf in zip(arrays, leaves)
         )
-        self._diverged, *host = arrays[len(leaves) :]
-        self._policy = self._for_acting(self._programs.policy((self._state, self._values), 0))
+        diverged, *host = arrays[len(leaves) :]
+        self._diverged = self._spread.place(diverged)
+        self._policy = self._programs.policy((self._state, self._values), 0)
+        self._acts_by = self._for_acting(self._policy)
         self._host.restore(dict(zip(sorted(self._host.save()), host, strict=True)))
         self._begin_episodes()

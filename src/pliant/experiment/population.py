@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -69,23 +68,20 @@ class Spread:
     def place(self, tree: Any) -> Any:
         """Puts arrays with a leading axis of `members` onto the devices, padded."""
         missing = self.layout.padded - self.layout.members
-
-        def pad(x: Any) -> Any:
-            x = jnp.asarray(x)
-            return jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)]) if missing else x
-
-        return jax.tree.map(lambda x: jax.device_put(pad(x), self.sharding), tree)
+        if missing:
+            tree = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]), tree)
+        return jax.device_put(tree, self.sharding)
 
     def gather(self, tree: Any) -> Any:
         """Takes arrays of the population to the host, without the padding."""
         return jax.tree.map(lambda x: np.asarray(x)[: self.layout.members], tree)
 
     def jit(self, f: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:
-        """Compiles `f(member, shared) -> result` for all members: `g(members, shared) -> results`.
+        """Compiles `f(*member, shared) -> result` for all members: `g(*members, shared) -> results`.
 
         Args:
-            f: function of one member (a tree) and of what all members share (a tree).
-            donate: whether the members' memory may be reused for the results.
+            f: function of one member (a tree, or several of them) and of what all members share (a tree).
+            donate: whether the memory of the members' first tree may be reused for the results.
         """
         blocks = (self.layout.blocks, self.layout.block)
 
@@ -93,9 +89,9 @@ class Spread:
             stacked = jax.tree.map(lambda x: x.reshape(*blocks, *x.shape[1:]), members)
             # A block of one is the plain function: vmap would make other, slower convolutions of a network's.
             one_block = (
-                (lambda b: jax.tree.map(lambda x: x[None], f(jax.tree.map(lambda x: x[0], b), shared)))
+                (lambda b: jax.tree.map(lambda x: x[None], f(*jax.tree.map(lambda x: x[0], b), shared)))
                 if self.layout.block == 1
-                else (lambda b: jax.vmap(f, (0, None))(b, shared))
+                else (lambda b: jax.vmap(lambda member: f(*member, shared))(b))
             )
             if self.layout.blocks == 1:
                 return one_block(members)
@@ -109,4 +105,8 @@ class Spread:
             out_specs=self._sharded,
             check_vma=False,
         )
-        return jax.jit(on_all, donate_argnums=(0,) if donate else ())
+        def on_members(*arguments: Any) -> Any:
+            *members, shared = arguments
+            return on_all(tuple(members), shared)
+
+        return jax.jit(on_members, donate_argnums=(0,) if donate else ())
