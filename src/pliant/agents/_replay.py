@@ -114,15 +114,18 @@ class Replay:
         """
         T, L, ring = steps.reward.shape[0], self.length, jnp.arange(self.environments)[None]
         goes_on = jnp.concatenate([stored.goes_on[None], ~steps.terminated])
-        left = jnp.cumsum(begins & goes_on[:-1], axis=0, dtype=jnp.int32)  # rows without a step that stay
+        broken_off = begins & goes_on[:-1]  # the episode before
+        left = jnp.cumsum(broken_off, axis=0, dtype=jnp.int32)  # rows without a step that stay
         at = stored.head[None] + jnp.arange(T)[:, None] + left
         kind = jnp.where(steps.terminated, _LAST, _STEP).astype(jnp.float32)
         numbers = [steps.observation, steps.action, steps.noted, steps.reward[..., None], kind[..., None]]
         step = jnp.concatenate(numbers, axis=-1)
         behind = jnp.concatenate([next_observation, jnp.zeros_like(step[..., self.observation :])], axis=-1)
-        # In this order: a step takes the place of what followed the one before it. The rows are not read before, since
-        # then they would be copied.
-        rows = stored.rows.at[ring, (at + 1) % L].set(behind).at[ring, at % L].set(step)
+        # What followed stands behind the newest step, and where an episode was broken off; else the next step does.
+        stays = jnp.concatenate([broken_off[1:], jnp.ones((1, self.environments), bool)])
+        where = jnp.concatenate([at % L, jnp.where(stays, (at + 1) % L, L)])
+        # All at once and without reading the rows before, or else XLA would copy them; what goes to row L is dropped.
+        rows = stored.rows.at[ring, where].set(jnp.concatenate([step, behind]), mode="drop", unique_indices=True)
         added = T + left[-1]
         return Stored(rows, (stored.head + added) % L, jnp.minimum(stored.size + added, L - 1), goes_on[-1])
 

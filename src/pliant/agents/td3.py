@@ -132,6 +132,14 @@ class State(NamedTuple):
     replay: Stored
 
 
+class Drawn(NamedTuple):
+    """What is drawn from the replay for an update."""
+
+    sample: Sample
+    old: Sample | None  # of its oldest part, if there is recall
+    probe: Sample | None  # by which activity is measured, if that is needed
+
+
 class Said(NamedTuple):
     """What acting tells learning; leading axes `(horizon, environments)` there."""
 
@@ -226,9 +234,18 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         explores = policy.steps < config.exploration_steps
         return memory, jnp.where(explores, at_random, jnp.clip(meant + noise, -bound, bound)), said
 
-    def returns(stored: Stored, key: Key, number: Array, share: float | Array = 1.0) -> Sample:
+    def draw(stored: Stored, key: Key, number: Array) -> Drawn:
         n = config.n_step if config.n_step_after == 0 else jnp.where(number >= config.n_step_after, config.n_step, 1)
-        return replay.sample(stored, key, batch, config.discount, n, share)
+        key, old_key, probe_key = jax.random.split(key, 3)
+
+        def sample(key: Key, share: float = 1.0) -> Sample:
+            return replay.sample(stored, key, batch, config.discount, n, share)
+
+        return Drawn(
+            sample(key),
+            sample(old_key, _OLD) if config.recall else None,
+            sample(probe_key) if config.recall or config.auto_batch else None,
+        )
 
     def critics_loss(Q: Params, sample: Sample, y: Array) -> tuple[Array, tuple[Features, Array]]:
         values, features = critics_wiring.apply(Q, jnp.concatenate([sample.observation, sample.action], axis=1))
@@ -248,32 +265,29 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         values = critics.apply(_critics_of(target), jnp.concatenate([sample.next_observation, action], axis=1))
         return sample.reward + sample.discount * values.min(1)
 
-    def drawn(state: State, stored: Stored, key: Key, number: Array) -> tuple[Sample, dict[str, Array]]:
-        """A batch, and what was decided about it."""
-        if not (config.recall or config.auto_batch):
-            return returns(stored, key, number), {}
-        key, probe_key, recall_key = jax.random.split(key, 3)
-        probe = returns(stored, probe_key, number)
-        _, features = critics_wiring.apply(
-            _critics_of(state.params), jnp.concatenate([probe.observation, probe.action], axis=1)
-        )
-        active, share = activity(features=features)[""], jnp.float32(1)
+    def choose(Q: Params, drawn: Drawn, key: Key) -> tuple[Sample, dict[str, Array]]:
+        """The batch to learn from, by how many of the critics' units are active; and what was decided."""
+        sample, old, probe = drawn
+        if probe is None:
+            return sample, {}
+        _, features = critics_wiring.apply(Q, jnp.concatenate([probe.observation, probe.action], axis=1))
+        active = activity(features=features)[""]
         metrics = {"critics_active_fraction": active}
-        if config.recall:
+        if old is not None:
             stay = 1 / (1 + config.recall_slope * jnp.exp(config.awaken - active))
             stay = jnp.where(stay >= _MOST_CERTAIN, _CERTAIN, stay)
-            recalls = (active < config.awaken) & (jax.random.uniform(recall_key) >= stay)
-            share, metrics["recalled"] = jnp.where(recalls, _OLD, share), recalls.astype(jnp.float32)
-        sample = returns(stored, key, number, share)
+            recalls = (active < config.awaken) & (jax.random.uniform(key) >= stay)
+            sample = jax.tree.map(lambda x, y: jnp.where(recalls, x, y), old, sample)
+            metrics["recalled"] = recalls.astype(jnp.float32)
         if config.auto_batch:
             size = jnp.where(active < 0.9 * config.awaken, batch // 2, batch)
             sample = sample._replace(weight=sample.weight * (jnp.arange(batch) < size))
             metrics["batch"] = size.astype(jnp.float32)
         return sample, metrics
 
-    def update(state: State, stored: Stored, number: Array, steps_before: Array) -> tuple[State, dict[str, Array]]:
-        key, sample_key, noise_key = jax.random.split(state.key, 3)
-        sample, metrics = drawn(state, stored, sample_key, number)
+    def update(state: State, drawn: Drawn, number: Array, steps_before: Array) -> tuple[State, dict[str, Array]]:
+        key, recall_key, noise_key = jax.random.split(state.key, 3)
+        sample, metrics = choose(_critics_of(state.params), drawn, recall_key)
         y = targets(state.target, sample, noise_key)
         (loss, (features, value)), grads = jax.value_and_grad(critics_loss, has_aux=True)(
             _critics_of(state.params), sample, y
@@ -307,14 +321,16 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, dict[str, Array]]:
         steps_before = calls * T * E
         stored, distance = remember(state, transitions, steps_before)
-        # Without the replay: what goes through a branch is copied.
-        rest = state._replace(replay=(), distance=distance, steps=steps_before + T * E)
+        numbers = (calls - first) * U + 1 + jnp.arange(U)
+        key, *keys = jax.random.split(state.key, 1 + U)
+        # The replay goes through no branch and no loop, in which it might be copied.
+        drawn = jax.vmap(draw, (None, 0, 0))(stored, jnp.stack(keys), numbers)
+        rest = state._replace(replay=(), key=key, distance=distance, steps=steps_before + T * E)
 
         def updates() -> tuple[State, dict[str, Array]]:
-            numbers = (calls - first) * U + 1 + jnp.arange(U)
             if U == 1:  # a loop would take longer
-                return update(rest, stored, numbers[0], steps_before)
-            after, metrics = jax.lax.scan(lambda s, number: update(s, stored, number, steps_before), rest, numbers)
+                return update(rest, jax.tree.map(lambda x: x[0], drawn), numbers[0], steps_before)
+            after, metrics = jax.lax.scan(lambda s, now: update(s, *now, steps_before), rest, (drawn, numbers))
             return after, jax.tree.map(lambda x: x.mean(0), metrics)
 
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates)[1])
