@@ -17,7 +17,10 @@ from pliant.experiment.parts import Parts
 from pliant.problems import slowly_changing_regression
 
 STEPS = 64
-SMALL = {"horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6}  # of an agent, where it has the setting
+# Of an agent, where it has the setting.
+SMALL = {
+    "horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6, "exploration_steps": 8, "batch": 8, "capacity": 50
+}  # fmt: skip
 BUSY = {"period": 2, "maturity": 0, "replacement_rate": 0.15, "threshold": 0.5}  # of a method: it acts within few steps
 
 

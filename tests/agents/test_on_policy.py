@@ -127,7 +127,7 @@ def test_diagnostics_get_what_was_remembered():
     agent = ppo.make(CONFIG, arena_of(Discrete(3), network=RECALLING), no_methods)
     state = agent.init(jax.random.key(0))
     transitions, _ = on_policy.remembered(state.params, some_transitions(Discrete(3), 0), np.ones((E, UNITS)))
-    features = compiled(agent.signals)(state, state, transitions)["features"]
+    features = compiled(agent.signals)(state.params, state, transitions)["features"]
     x, h = transitions.observation[::2].reshape(-1, INPUTS), transitions.said.memory[::2].reshape(-1, UNITS)
     _, h = on_policy.recall(*in_float64((state.params, x, h)))
     np.testing.assert_allclose(features["see@act"], h, rtol=1e-5, atol=1e-6)

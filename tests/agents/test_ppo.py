@@ -103,7 +103,7 @@ def test_what_follows_the_end_of_an_episode(truncation, ends, expected):
     _, metrics = learn(state, transitions, jnp.int32(0))
     np.testing.assert_allclose(metrics["value_loss"], np.mean(np.square(expected)), rtol=1e-6)
     after = state._replace(params=jax.tree.map(jnp.ones_like, state.params))  # does not matter to the gradients
-    gradient = signals(state, after, transitions)["grads"]["value"]["Dense_0"]["kernel"]
+    gradient = signals(state.params, after, transitions)["grads"]["value"]["Dense_0"]["kernel"]
     np.testing.assert_allclose(gradient[:, 0], [-2 / 3 * A for A in expected] + [0], rtol=1e-6, atol=1e-6)
 
 
@@ -197,7 +197,7 @@ def test_a_long_horizon_is_measured_by_its_last_thousand_samples():
     state = jax.jit(agent.init)(jax.random.key(0))
     after = state._replace(params=jax.tree.map(jnp.ones_like, state.params))
     transitions = some_transitions(Continuous(2), 0, horizon=600, environments=2)
-    signals = jax.jit(agent.signals)(state, after, transitions)
+    signals = jax.jit(agent.signals)(agent.policy(state), after, transitions)
     assert set(signals) == {"params", "previous_params", "features", "grads", "method_state"}
     jax.tree.map(np.testing.assert_array_equal, signals["params"], after.params)
     jax.tree.map(np.testing.assert_array_equal, signals["previous_params"], state.params)

@@ -69,14 +69,14 @@ def test_stretches_may_be_cut_between_any_rounds(cut):
         np.testing.assert_allclose(value, (first[0][name] + second[0][name]) / 2, rtol=1e-5)
 
 
-def test_diagnostics_see_the_last_round_and_the_agent_before_and_after_it(cut):
+def test_diagnostics_see_the_last_round_the_policy_of_it_and_the_agent_after_it(cut):
     def diagnostic(*, previous, now, transitions):
         return {"": {"previous": previous, "now": now, "transitions": transitions}}
 
     [(_, metrics, _)] = run(parts_of(diagnostics={"it": diagnostic, "none": lambda **signals: {}}), 24)
     assert set(metrics) == {("it", ""), ("reward", ""), ("rewards", ""), ("calls", "")}
     before, after = (member.agent for member, *_ in cut)
-    assert_same(metrics["it", ""], {"previous": before, "now": after, "transitions": after.last})
+    assert_same(metrics["it", ""], {"previous": before.rewards, "now": after, "transitions": after.last})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pliant.core.agent import Transitions
 from pliant.core.base import Method, anew
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.problem import Arena, HostArena, Network, Stream
-from pliant.core.units import Wiring
+from pliant.core.units import Group, Wiring
 
 from . import arena_loop, stream_loop
 from .config import Part, RunConfig
@@ -35,15 +35,19 @@ def build(config: RunConfig) -> Parts:
     try:
         problem = problem_of(config)
         agent = registry.find("agents", config.agent.name)
-        diagnostics: dict[str, Diagnostic] = {}
+        groups: dict[str, Group] = {}  # of all networks of the agent
 
         def methods_for(wiring: Wiring, network: Network) -> tuple[Method, ...]:
+            groups.update(wiring)
             context = {"wiring": wiring, "initialize": network.init, "activation": network.activation}
-            for part in config.diagnostics:
-                diagnostics[part.name] = _call(part, context)
-            return tuple(_method(part, wiring, context, config.problem.name, problem) for part in config.methods)
+            methods = (_method(part, context, config.problem.name, problem) for part in config.methods)
+            return tuple(method for method in methods if method is not None)
 
         made = agent.make(agent.Config(**config.agent.settings), problem, methods_for)
+        whole = Wiring(groups)
+        for part in config.methods:
+            whole.only(*_groups_named(part))  # refuses names that none of the networks has
+        diagnostics: dict[str, Diagnostic] = {part.name: _call(part, {"wiring": whole}) for part in config.diagnostics}
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return Parts(problem, made, diagnostics)
@@ -55,14 +59,29 @@ def problem_of(config: RunConfig) -> Stream | Arena | HostArena:
     return problem.make(problem.Config(**config.problem.settings))
 
 
-def _method(
-    part: Part, wiring: Wiring, context: dict[str, Any], name: str, problem: Stream | Arena | HostArena
-) -> Method:
-    """A method of a run, with what can be said of any method; `name` is that of the problem."""
-    settings = dict(part.settings)
-    only, at_stage = settings.pop("only", ""), settings.pop("at_stage")
-    if only:
-        context = {**context, "wiring": wiring.only(*(group.strip() for group in only.split(",")))}
+def _groups_named(part: Part) -> list[str]:
+    """The groups that a method is to work on; none stands for all."""
+    only = part.settings.get("only", "")
+    return [group.strip() for group in only.split(",")] if only else []
+
+
+def _method(part: Part, context: dict[str, Any], name: str, problem: Stream | Arena | HostArena) -> Method | None:
+    """A method of a run for one network, with what can be said of any method; `None` if it works on another network.
+
+    Args:
+        part: the method.
+        context: what the network tells it.
+        name: of the problem.
+        problem: which may have stages.
+    """
+    settings, wiring = dict(part.settings), context["wiring"]
+    settings.pop("only", "")
+    at_stage = settings.pop("at_stage")
+    if named := _groups_named(part):
+        here = [group for group in named if group in wiring]
+        if not here:
+            return None
+        context = {**context, "wiring": wiring.only(*here)}
     method = _call(dataclasses.replace(part, settings=settings), context)
     if at_stage == "keep":
         return method
@@ -123,15 +142,17 @@ def can_be_traced(config: RunConfig, dotted: str) -> bool:
 def suits_map(config: RunConfig) -> bool:
     """Whether a CPU computes many members faster one after another than at once.
 
-    So it is with convolutions, and where a member alone fills the cache.
+    So it is with convolutions, and where a member alone fills the cache; but not where it is so large, because of what
+    it keeps to learn from, that copying it in and out of a loop takes longer than what it computes.
     """
     program, after = jax.make_jaxpr(lambda seed: _in_short(config, seed), return_shape=True)(_SEED)
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(after.agent))
-    return "conv_general_dilated" in str(program) or size > _CACHE_BYTES
+    return "conv_general_dilated" in str(program) or _CACHE_BYTES < size < _LARGE_BYTES
 
 
 _SEED = jax.ShapeDtypeStruct((), jnp.uint32)
 _CACHE_BYTES = 512 * 1024
+_LARGE_BYTES = 64 * 1024 * 1024
 
 
 def _in_short(config: RunConfig, seed: jax.Array) -> Any:

@@ -1,6 +1,7 @@
 """The compiled programs of one run: all members begin; all members advance by a stretch."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -8,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pliant.core.memory import GIB, memory
 from pliant.core.problem import HostArena, Stream
 
 from . import arena_loop, stream_loop
-from .build import build, problem_of, suits_map
+from .build import build, problem_of, quietly, suits_map
 from .config import RunConfig
+from .errors import ConfigError
 from .parts import Episodes
 from .population import Spread, layout
 
@@ -84,12 +87,31 @@ class Programs(Protocol):
 
 
 def programs_of(config: RunConfig, members: Population) -> Programs:
-    """The programs of a run whose sweep is one program, for its population."""
+    """The programs of a run whose sweep is one program, for its population.
+
+    Raises:
+        ConfigError: if what the agents keep does not fit into memory.
+    """
+    _check_memory(config, members)
     if isinstance(problem_of(config), HostArena):
         from .hosts import HostPrograms  # which builds upon this file
 
         return HostPrograms(config, members)
     return DevicePrograms(config, members)
+
+
+def _check_memory(config: RunConfig, members: Population) -> None:
+    """Refuses a population whose agents are larger than memory; nothing is allocated."""
+    with quietly():
+        agent = build(config).agent
+    state = jax.eval_shape(lambda: jax.tree.map(plain, agent.init(jax.random.key(0))))
+    size = len(members) * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    there_is = memory()
+    if there_is is not None and size > there_is:
+        raise ConfigError(
+            f"the agents of {len(members)} members take {size / GIB:,.1f} GiB of memory, but there are "
+            f"{there_is / GIB:,.1f} GiB; write fewer seeds, or an agent that keeps less"
+        )
 
 
 class DevicePrograms:
