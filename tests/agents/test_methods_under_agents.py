@@ -19,7 +19,8 @@ from pliant.problems import slowly_changing_regression
 STEPS = 64
 # Of an agent, where it has the setting.
 SMALL = {
-    "horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6, "exploration_steps": 8, "batch": 8, "capacity": 50
+    "horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6,
+    "exploration_steps": 8, "batch": 8, "capacity": 50, "update_to_data": 0.5, "actor_layers": 1, "critic_layers": 2,
 }  # fmt: skip
 BUSY = {"period": 2, "maturity": 0, "replacement_rate": 0.15, "threshold": 0.5}  # of a method: it acts within few steps
 

@@ -1,0 +1,333 @@
+"""TD3 once more, in NumPy and float64, with numerical gradients; and what is particular to it."""
+
+import dataclasses
+
+import arenas
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from on_policy import QUICK, arena_of, assert_close, in_float64, no_methods, numerical_gradient
+
+from pliant.agents import _replay, td3
+from pliant.agents._replay import Replay
+from pliant.core.agent import Transitions
+from pliant.core.problem import Continuous, Discrete
+from pliant.experiment import arena_loop
+from pliant.experiment.parts import Parts
+
+INPUTS, ACTIONS, E = 2, 2, 2
+ARENA = arena_of(Continuous(ACTIONS), E, inputs=INPUTS)
+CONFIG = td3.Config(
+    exploration_steps=4, capacity=40, batch=6, update_to_data=0.5, step_size=0.02, b1=0.8, b2=0.95, epsilon=1e-5,
+    discount=0.9, target_rate=0.1, hidden_units=3, actor_layers=1, critic_layers=2,
+)  # fmt: skip
+
+
+def compiled(function):
+    return jax.jit(function, compiler_options=QUICK)
+
+
+def some_transitions(seed, T=1, meant=0):
+    """Random ones of two environments, in which episodes end in both ways."""
+    random = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return jnp.asarray(random.normal(size=(T, E, *shape)), jnp.float32)
+
+    kind = random.choice(3, (T, E), p=[0.6, 0.2, 0.2])
+    said = td3.Said(jnp.asarray(random.random((T, E)) < 0.4), jnp.tanh(normal(meant)))
+    action, terminated, truncated = jnp.tanh(normal(ACTIONS)), jnp.asarray(kind == 1), jnp.asarray(kind == 2)
+    return Transitions(normal(INPUTS), action, said, normal(), terminated, truncated, normal(INPUTS))
+
+
+# The independent implementation
+
+
+def layers_of(params):
+    return [params[f"Dense_{i}"] for i in range(sum(name.startswith("Dense") for name in params))]
+
+
+def actor(params, x):
+    *hidden, last = layers_of(params["actor"])
+    for layer in hidden:
+        x = np.maximum(x @ layer["kernel"] + layer["bias"], 0)
+    return np.tanh(x @ last["kernel"] + last["bias"])
+
+
+def critic(params, x, activities=None):
+    *hidden, last = layers_of(params)
+    for i, layer in enumerate(hidden):
+        x = x @ layer["kernel"] + layer["bias"]
+        if "LayerNorm" in params and i == len(hidden) - 1:
+            x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+            x = x * params["LayerNorm"]["scale"] + params["LayerNorm"]["bias"]
+        x = np.maximum(x, 0)
+        if activities is not None:
+            activities.append(x > 0)
+    return (x @ last["kernel"] + last["bias"])[:, 0]
+
+
+class Reference:
+    """Makes the same updates, of the same samples and noise."""
+
+    def __init__(self, state, config):
+        self.params, self.target = in_float64(state.params), in_float64(state.target)
+        self.elastic, self._config, self._updates = in_float64(state.params), config, 0
+        self._optimizers = {name: [0.0, 0.0, 0] for name in ("actor", "critics")}
+
+    def update(self, sample, noise, weight):
+        config = self._config
+        self._updates += 1
+        noise = np.clip(config.target_noise * noise, -config.target_noise_clip, config.target_noise_clip)
+        following = np.clip(actor(self.target, sample.next_observation) + noise, -1, 1)
+        inputs = np.concatenate([sample.next_observation, following], 1)
+        value = np.minimum(critic(self.target["critic_0"], inputs), critic(self.target["critic_1"], inputs))
+        y = sample.reward + sample.discount * value
+
+        def critics_loss(critics):
+            inputs = np.concatenate([sample.observation, sample.action], 1)
+            errors = sum((critic(critics[name], inputs) - y) ** 2 for name in ("critic_0", "critic_1"))
+            return (errors * weight).sum() / weight.sum()
+
+        critics = {name: self.params[name] for name in ("critic_0", "critic_1")}
+        loss = critics_loss(critics)
+        self.params = self.params | self._step("critics", critics_loss, critics)
+        if self._updates % config.policy_period == 0:
+
+            def actor_loss(mu):
+                inputs = np.concatenate([sample.observation, actor(mu, sample.observation)], 1)
+                return -(critic(self.params["critic_0"], inputs) * weight).sum() / weight.sum()
+
+            mu = {"actor": self.params["actor"]}
+            self.params = self.params | self._step("actor", actor_loss, mu)
+            self.target = self._nearer(self.target, config.target_rate)
+            self.elastic = self._nearer(self.elastic, config.elastic_rate)
+        return loss
+
+    def _nearer(self, average, rate):
+        return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, average, self.params)
+
+    def _step(self, name, loss, params):
+        """Adam, with a numerical gradient."""
+        leaves, structure = jax.tree.flatten(params)
+        ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+        w = np.concatenate([leaf.ravel() for leaf in leaves])
+
+        def tree(w):
+            return structure.unflatten([x.reshape(leaf.shape) for x, leaf in zip(np.split(w, ends), leaves)])
+
+        g, (m, v, t), config = numerical_gradient(lambda w: loss(tree(w)), w), self._optimizers[name], self._config
+        m, v, t = config.b1 * m + (1 - config.b1) * g, config.b2 * v + (1 - config.b2) * g**2, t + 1
+        self._optimizers[name] = [m, v, t]
+        root = np.sqrt(v / (1 - config.b2**t)) + config.epsilon
+        return tree(w - config.step_size * m / (1 - config.b1**t) / root)
+
+
+SWITCHES = {"recall": True, "auto_batch": True, "awaken": 0.7, "recall_slope": 3.0}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"n_step": 3, "layer_norm": False, "policy_period": 1, "truncation": "terminal", "evaluate_with": "elastic"},
+        {"n_step": 2, "n_step_after": 3, "update_to_data": 1.0, "elastic_rate": 0.0, "target_noise": 1.0},
+        SWITCHES,
+    ],
+    ids=["published", "original", "two updates at once", "recall and smaller batches"],
+)
+def test_equals_an_independent_implementation_with_numerical_gradients(settings):
+    # Two environments take a step each before one update (or two) are made; the first two calls explore. Which
+    # samples and which noise an update gets follows from the state's key.
+    config = dataclasses.replace(CONFIG, **settings)
+    agent = td3.make(config, ARENA, no_methods)
+    replay = Replay(E, config.capacity, INPUTS, ACTIONS, n=config.n_step)
+    U, first = round(E * config.update_to_data), max(2, config.n_step - 1)
+    sample = compiled(lambda stored, key, n, share: replay.sample(stored, key, config.batch, config.discount, n, share))
+    normal = jax.jit(lambda key: jax.random.normal(key, (config.batch, ACTIONS)))
+    state, learn, add = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn), jax.jit(replay.add)
+    reference, stored, number, chosen = Reference(state, config), state.replay, 0, []
+    for call in range(first + 6):
+        before, transitions = state, some_transitions(call)
+        state, metrics = learn(state, transitions, jnp.int32(call))
+        ends = transitions.terminated | (transitions.truncated & (config.truncation == "terminal"))
+        steps = _replay.Steps(transitions.observation, transitions.action, transitions.said.meant,
+                              transitions.reward, ends)  # fmt: skip
+        stored = add(stored, steps, transitions.said.begins, transitions.next_observation)
+        assert_close(state.replay, stored)
+        assert state.steps == (call + 1) * E
+        if call < first:
+            assert_close(state.params, before.params, 0, 0)
+            assert metrics["critic_loss"] == 0
+            continue
+        key, *keys = jax.random.split(before.key, 1 + U)
+        losses = []
+        for sample_key in keys:
+            number += 1
+            sample_key, old_key, probe_key = jax.random.split(sample_key, 3)
+            n = config.n_step if number >= config.n_step_after else 1
+            drawn, weight = sample(stored, sample_key, n, 1.0), np.ones(config.batch)
+            key, recall_key, noise_key = jax.random.split(key, 3)
+            if config.recall:
+                probe, activities = in_float64(sample(stored, probe_key, n, 1.0)), []
+                for name in ("critic_0", "critic_1"):
+                    inputs = np.concatenate([probe.observation, probe.action], 1)
+                    critic(reference.params[name], inputs, activities)
+                active = np.mean(activities)
+                gate = 1 / (1 + config.recall_slope * np.exp(config.awaken - active))
+                gate = 0.4 if gate >= 0.6 else gate
+                recalls = bool(active < config.awaken and jax.random.uniform(recall_key) >= gate)
+                drawn = sample(stored, old_key, n, 0.3) if recalls else drawn
+                weight[3:] *= not active < 0.9 * config.awaken
+                chosen.append((recalls, weight.sum()))
+                assert metrics["critics_active_fraction"] == pytest.approx(active)
+                assert metrics["recalled"] == recalls and metrics["batch"] == weight.sum()
+            drawn = in_float64(drawn)
+            losses.append(reference.update(drawn, np.asarray(normal(noise_key), float), weight * drawn.weight))
+        assert metrics["critic_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert_close(state.params, reference.params, atol=2e-5)
+        assert_close(state.target, reference.target, atol=2e-5)
+        if config.evaluate_with == "elastic":
+            assert_close(state.elastic, {"actor": reference.elastic["actor"]}, atol=2e-5)
+    assert settings is not SWITCHES or {(True, 6), (False, 6), (True, 3)} <= set(chosen)
+
+
+def test_what_the_actor_would_do_otherwise_by_now_is_dropped():
+    # Every 20 steps the 16 oldest of them are looked at, and any distance is enough.
+    config = dataclasses.replace(
+        CONFIG, dynamic_capacity=True, capacity_period=20, capacity_threshold=0.0, least_capacity=20, batch=2
+    )
+    agent = td3.make(config, ARENA, no_methods)
+    state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
+    sizes, distances = [], []
+    for call in range(21):
+        transitions = some_transitions(call, meant=ACTIONS)
+        whole = transitions._replace(said=transitions.said._replace(begins=jnp.zeros((1, E), bool)))
+        after, metrics = learn(state, whole, jnp.int32(call))
+        sizes.append(after.replay.size.tolist())
+        distances.append(metrics["replay_distance"])
+        if call == 9:
+            meant = actor(in_float64(state.params), np.asarray(state.replay.rows[:, :9, :INPUTS], float))
+            newest = actor(in_float64(state.params), np.asarray(transitions.observation[0], float))
+            kept = state.replay.rows[:, :9, INPUTS + ACTIONS : INPUTS + 2 * ACTIONS]
+            of_old, of_new = (meant - kept) ** 2, (newest - transitions.said.meant[0]) ** 2
+            assert len(of_new) == E  # not among the 16 oldest, which are 8 of each environment
+            np.testing.assert_allclose(metrics["replay_distance"], 0.5 * np.mean(of_old[:, :8]), rtol=1e-5)
+        state = after
+    # Steps 20 and 40 are reached with calls 9 and 19. At first 20 are stored, which all may stay; then 40 are, of which
+    # 2 of 20 go in each ring.
+    assert sizes[8:11] == [[9, 9], [10, 10], [11, 11]] and sizes[18:] == [[19, 19], [18, 18], [19, 19]]
+    assert distances[8] == 0 and distances[9] == distances[18] > 0 and distances[19] != distances[18]
+
+
+def test_acts_at_random_at_first_then_with_noise_and_greedily_without():
+    many = 2000
+    config = dataclasses.replace(
+        CONFIG, exploration_noise=0.5, evaluate_with="elastic", dynamic_capacity=True, capacity=10 * many
+    )
+    agent = td3.make(config, arena_of(Continuous(ACTIONS), many), no_methods)
+    policy = jax.jit(lambda key: agent.policy(agent.init(key)))(jax.random.key(0))
+    policy = policy._replace(elastic=jax.tree.map(lambda x: 3 * x, policy.elastic))
+    act = jax.jit(agent.act, static_argnames="greedy")
+    x, begins = jax.random.normal(jax.random.key(1), (many, INPUTS)), jnp.arange(many) % 2 == 0
+
+    def taken(steps, **how):
+        memory, action, said = act(policy._replace(steps=jnp.int32(steps)), (), x, begins, jax.random.key(2), **how)
+        assert memory == () and action.shape == (many, 2)
+        np.testing.assert_array_equal(said.begins, begins)
+        return np.asarray(action), np.asarray(said.meant)
+
+    meant = actor(in_float64(policy.params), np.asarray(x, float))
+    action, said = taken(steps=3)
+    np.testing.assert_allclose(np.quantile(action, [0, 0.25, 0.5, 0.75, 1]), [-1, -0.5, 0, 0.5, 1], atol=0.06)
+    np.testing.assert_allclose(said, meant, rtol=1e-4, atol=1e-6)
+    action, said = taken(steps=4)
+    assert np.abs(action).max() == 1
+    inside = np.abs(action) < 1
+    np.testing.assert_allclose(np.std((action - meant)[np.abs(meant) < 0.1]), 0.5, rtol=0.2)
+    assert 0.5 < inside.mean() < 1
+    for steps in (0, 4):
+        action, _ = taken(steps, greedy=True)
+        np.testing.assert_allclose(action, actor(in_float64(policy.elastic), np.asarray(x, float)), rtol=1e-4, atol=1e-6)
+
+
+def test_actor_and_critics_have_methods_with_clocks_of_their_own():
+    given = []
+
+    def recorder(wiring, network):
+        given.append((tuple(wiring), tuple(jax.eval_shape(network.init, jax.random.key(0)))))
+
+        def update(grads, state, params=None, *, step, steps_before, features, **signals):
+            assert set(features) == set(wiring)
+            return grads, jnp.concatenate([state[1:], jnp.array([[step, steps_before]])])
+
+        return (optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((3, 2), int), update),)
+
+    agent = td3.make(dataclasses.replace(CONFIG, policy_period=3, update_to_data=1.0), ARENA, recorder)
+    actors, critics = ("actor/Dense_0",), tuple(f"critic_{i}/Dense_{j}" for i in (0, 1) for j in (0, 1))
+    assert set(given) == {(actors, ("actor",)), (critics, ("critic_0", "critic_1"))}
+    state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
+    for call in range(6):
+        state, _ = learn(state, some_transitions(call), jnp.int32(call))
+    # Four calls of two updates, after the steps 4, 6, 8 and 10; the third and the sixth are the actor's.
+    assert state.optimizer["critics"].before[0].tolist() == [[6, 8], [7, 10], [8, 10]]
+    assert state.optimizer["actor"].before[0].tolist() == [[0, 0], [1, 6], [2, 8]]
+    assert learn._cache_size() == 1
+    signals = compiled(agent.signals)(agent.policy(state), state, some_transitions(0))
+    assert set(signals["features"]) == {*actors, *critics}
+    for name in ("params", "previous_params", "grads"):
+        assert jax.tree.structure(signals[name]) == jax.tree.structure(state.params)
+
+
+@pytest.mark.parametrize(
+    ("settings", "arena", "message"),
+    [
+        ({}, arena_of(Discrete(3)), "TD3 takes actions of real numbers, and here there are 3 to choose from"),
+        ({}, ARENA._replace(network=object()), "this problem brings its own network"),
+        ({"n_step": 30}, ARENA, "capacity=40 is too small for returns of 30 steps"),
+        ({"capacity": 2**40}, ARENA, "GiB of memory for each seed, but there are"),
+    ],
+)
+def test_refuses_in_one_line(settings, arena, message):
+    with pytest.raises(ValueError) as error:
+        td3.make(dataclasses.replace(CONFIG, **settings), arena, no_methods)
+    assert message in str(error.value) and "; write " in str(error.value) and "\n" not in str(error.value)
+
+
+def train(environment, config, *seen, steps, time_limit=2**30):
+    """Of three seeds: what the actor does where a number is seen, and what the first critic says of it."""
+    arena = arenas.auto_reset(environment, steps, environments=4, time_limit=time_limit)
+    parts = Parts(arena, td3.make(config, arena, no_methods), {})
+
+    def run(seed):
+        return arena_loop.advance(parts, arena_loop.begin(parts, seed), jnp.int32(0), steps)[0]
+
+    members = compiled(lambda seeds: jax.lax.map(run, seeds))(jnp.arange(3))
+    assert (members.diverged == -1).all()
+    x, answers = np.array(seen, float)[:, None], []
+    for seed in range(3):
+        params = in_float64(jax.tree.map(lambda leaf, seed=seed: leaf[seed], members.agent.params))
+        action = actor(params, x)
+        answers.append((action, critic(params["critic_0"], np.concatenate([x, action], 1))[:, None]))
+    return np.moveaxis(answers, 0, 1)[..., 0]
+
+
+PROBE = dataclasses.replace(
+    CONFIG, exploration_steps=200, capacity=4000, batch=64, update_to_data=0.25, step_size=3e-3, b1=0.9, b2=0.999,
+    target_rate=0.05, hidden_units=32,
+)  # fmt: skip
+
+
+def test_the_actor_finds_where_the_reward_is():
+    action, value = train(arenas.aiming(), PROBE, 1, -1, steps=2400)
+    np.testing.assert_allclose(action, np.tile([arenas.target(1), arenas.target(-1)], (3, 1)), atol=0.1)
+    np.testing.assert_allclose(value, 0, atol=0.05)
+
+
+def test_a_time_limit_is_no_end():
+    # Each step is worth 1, and all that are to come 1 / (1 - 0.5) = 2, though episodes are cut short after two steps.
+    always = arenas.always_rewarded()._replace(action=Continuous(1))
+    _, value = train(always, dataclasses.replace(PROBE, discount=0.5, n_step=2), 1, steps=2400, time_limit=2)
+    np.testing.assert_allclose(value, 2, atol=0.1)
