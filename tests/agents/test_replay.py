@@ -153,8 +153,14 @@ def test_it_takes_little_memory():
 @pytest.mark.parametrize(
     ("replay", "message"),
     [
-        (Replay(2, 9, 1, 1, n=5), "capacity=9 is too small for returns of 5 steps, and for 1 steps at once, of 2 envir"),
-        (Replay(1, 2_000, 17, 6), "capacity=2000 takes 0.0 GiB of memory for each seed, but there are 0.0 GiB; write at"),
+        (
+            Replay(2, 9, 1, 1, n=5),
+            "capacity=9 is too small for returns of 5 steps, and for 1 steps at once, of 2 envir",
+        ),
+        (
+            Replay(1, 2_000, 17, 6),
+            "capacity=2000 takes 0.0 GiB of memory for each seed, but there are 0.0 GiB; write at",
+        ),
     ],
 )
 def test_refuses_in_one_line(replay, message, monkeypatch):

@@ -250,7 +250,9 @@ def test_acts_at_random_at_first_then_with_noise_and_greedily_without():
     assert 0.5 < inside.mean() < 1
     for steps in (0, 4):
         action, _ = taken(steps, greedy=True)
-        np.testing.assert_allclose(action, actor(in_float64(policy.elastic), np.asarray(x, float)), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            action, actor(in_float64(policy.elastic), np.asarray(x, float)), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_actor_and_critics_have_methods_with_clocks_of_their_own():

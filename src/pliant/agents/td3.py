@@ -194,7 +194,10 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
     critics = twin_critics(
         observations + space.size, (config.hidden_units,) * config.critic_layers, config.layer_norm
     )  # fmt: skip
-    actor_wiring, critics_wiring = _wiring(actor, batch, observations), _wiring(critics, batch, observations + space.size)
+    actor_wiring, critics_wiring = (
+        _wiring(actor, batch, observations),
+        _wiring(critics, batch, observations + space.size),
+    )
     activity = active_fraction(critics_wiring)
 
     def optimizer() -> optax.GradientTransformation:

@@ -105,6 +105,7 @@ class Spread:
             out_specs=self._sharded,
             check_vma=False,
         )
+
         def on_members(*arguments: Any) -> Any:
             *members, shared = arguments
             return on_all(tuple(members), shared)

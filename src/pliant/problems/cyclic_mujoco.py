@@ -15,7 +15,7 @@ from ._host import Seed, SimulatorHost
 from ._packages import choose, describe, tasks
 from ._simulator import Simulator
 
-AGENTS = {"ppo": {}}
+AGENTS = {"td3": {}, "ppo": {}}
 
 _ROBOTS = ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Humanoid", "Swimmer")  # they are paid for their velocity
 

@@ -11,7 +11,7 @@ from pliant.core.settings import AtLeast
 from ._mujoco import described
 from ._packages import Backend, Package, choose, describe, tasks
 
-AGENTS = {"ppo": {}}
+AGENTS = {"td3": {}, "ppo": {}}
 
 
 @dataclasses.dataclass(frozen=True)
