@@ -15,7 +15,7 @@ DISCOUNT = 0.5
 
 
 class History:
-    """What happens to environments, as lists of all rows: `(number, terminated)` of a step, `None` where one was cut short.
+    """What happens to environments, as lists of all rows: `(number, terminated)` of a step, `None` where one was cut.
 
     A step is seen as its number; what was seen when it was cut short is minus its number.
     """
@@ -25,7 +25,7 @@ class History:
         self._random, self._count = np.random.default_rng(seed), 0
 
     def more(self, times):
-        """Random steps: number, terminated, begins, what follows if the episode goes on; `(times, environments)` each."""
+        """Random steps: number, terminated, begins, what follows within the episode; `(times, environments)` each."""
         shape = times, len(self.rows)
         numbers = np.arange(self._count + 1, self._count + times * shape[1] + 1).reshape(shape)
         self._count += times * shape[1]
@@ -97,7 +97,7 @@ class Jitted:
         self.stored = jax.jit(self.replay.init)()
 
     def add(self, times, cut=()):
-        """Steps that are seen as ten times their time plus their environment's number, after the same cut short at some."""
+        """Steps that are seen as ten times their time plus their environment's number, some of them after a cut."""
         x = np.float32(10 * np.array(times)[:, None, None] + np.arange(self._environments)[None, :, None])
         begins = np.isin(x[..., 0], cut)
         self.stored = self._add(self.stored, Steps(x, x, -x, x[..., 0], np.zeros_like(begins)), begins, x + 10)

@@ -86,8 +86,8 @@ class Agent(NamedTuple):
         act: chooses actions.
         learn: `(state, transitions, calls) -> (state, metrics)`; `calls` `()` is the number of calls before, the same
             for all members; metrics are `{name: ()}`.
-        signals: `(previous_policy, state, transitions) -> signals` for the diagnostics, as in `Learner`, after the call of
-            `learn` that took these transitions; the policy is what the agent acted with, and the features are its own.
+        signals: `(previous_policy, state, transitions) -> signals` for the diagnostics, as in `Learner`, after the call
+            of `learn` that took these transitions; the policy is what the agent acted with, and the features are its.
     """
 
     horizon: int

@@ -16,7 +16,8 @@ def memory() -> int | None:
     if devices[0].platform == "cpu":
         return _of_host()
     limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
-    return None if None in limits else sum(limits)
+    known = [limit for limit in limits if limit is not None]
+    return sum(known) if len(known) == len(limits) else None
 
 
 def _of_host() -> int | None:
