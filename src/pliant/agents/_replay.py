@@ -2,8 +2,9 @@
 
 Each environment has a ring of rows. A row is an observation and what was done there: the action, the reward, and
 whether the episode ended so. What followed is the observation of the next row, so that nothing is stored twice. Where
-an episode was broken off, by a time limit or because the process stopped, a row without an action stands in between: the last
-observation. There is always one such row behind the newest step, and the next step of the same episode takes its place.
+an episode was broken off, by a time limit or because the process stopped, a row without an action stands in between:
+the last observation. There is always one such row behind the newest step, and the next step of the same episode takes
+its place.
 """
 
 import dataclasses
