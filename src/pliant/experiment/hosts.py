@@ -170,6 +170,8 @@ class _Crew:
         self._members = members
         self._first = first
         self._shape = (len(members), parts.problem.environments)
+        # Where all that an agent needs is there already: to say so takes as long as a small update.
+        self._on_one_device = compiled.spread.layout.devices == 1 and compiled.spread.layout.padded == len(members)
         memory = parts.agent.remember(parts.problem.environments)
         self._no_memory = jax.tree.map(lambda x: np.broadcast_to(x, (len(members), *np.shape(x))), memory)
         self._like_transitions = jax.eval_shape(functools.partial(some_transitions, parts))
@@ -203,9 +205,9 @@ class _Crew:
 
     def _for_acting(self, tree: Any) -> Any:
         """Acting is one small program for the whole crew, on one device."""
-        tree = jax.device_put(tree, jax.devices()[0])
-        padded = self._spread.layout.padded != self.size
-        return jax.tree.map(lambda x: x[: self.size], tree) if padded else tree
+        if self._on_one_device:
+            return tree
+        return jax.tree.map(lambda x: jax.device_put(x, jax.devices()[0])[: self.size], tree)
 
     # -- moves
 
@@ -289,7 +291,9 @@ class _Crew:
 
     def _learn(self) -> None:
         """Runs in a thread of its own, while the crew passes."""
-        previous, transitions = self._policy, self._spread.place(self._seen)
+        previous, transitions = self._policy, self._seen
+        if not self._on_one_device:
+            transitions = self._spread.place(transitions)
         (self._state, self._told), self._policy = self._programs.learn(
             (self._state, self._told), (self._values, transitions), (np.int32(self._number), np.int32(self._rounds))
         )
