@@ -1,0 +1,149 @@
+"""TD3 with Neuroplastic Expansion on two robots, beside dense and sparse networks and other methods.
+
+The one number of the published program that others have published is of HalfCheetah after a million steps; so long are
+these runs.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from pliant.core.recipe import Line, Measure, Panel, Recipe
+from pliant.experiment.config import read_seeds
+from pliant.presets.mujoco import PRESETS
+
+_LABELS = {
+    "td3": "TD3",
+    "static": "static, 80 % sparse",
+    "code": "Neuroplastic Expansion (code)",
+    "paper": "Neuroplastic Expansion (paper)",
+    "redo": "ReDo",
+    "continual_backprop": "continual backprop",
+    "layer_reset": "layer reset",
+}
+_SPARSE = ("static", "code", "paper")
+_GROWING = ("code", "paper")
+_ENVS = {"halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}  # of one size: programs are compiled alike
+
+_STEPS = 1_000_000
+_SEEDS = {False: "3", True: "7"}
+_SCALE = 0.015
+_BIN = 20_000  # steps
+_FEWEST_BINS = 10
+_SHORTEST = 1000  # steps
+_EPISODE = 1000  # steps, at most
+# Updates of the critics until the actor has grown, in topology periods: 187 of its own, which has half as many.
+_GROWTH = 2 * 190
+_RENEWALS = 20  # of dormant units, in a run, at least
+
+_PUBLISHED = {"halfcheetah": {"code": {1_000_000: 7800}}}
+
+_ACTOR = ("actor/Dense_0", "actor/Dense_1")
+_CRITICS = tuple(f"critic_{twin}/Dense_{layer}" for twin in range(2) for layer in range(3))
+
+_NOTES = (
+    "Paper: no numbers of its own could be found. That of HalfCheetah is what others got from the published program "
+    "after a million steps, read off a figure (github.com/nothingbutbut/ICML-NE_compare); with which of its flags and "
+    "how many seeds is not known.",
+    "Return: mean of the evaluations in a bin, of 10 episodes each, acting without noise; the first bin has that "
+    "before training, too. Active units: pairs of a sample and a unit that are not zero. Dormant: units of actor and "
+    "critics below a tenth of their layer's mean. Sparsity: weights of actor and critics that are zero. Overlap: "
+    "of the weights that were there at first, those that are there now.",
+    "Code: what the published program does by default. Paper: as described; its rate and period are not published. "
+    "ReDo, continual backprop and layer reset have the numbers of the papers that introduced them.",
+)
+
+
+def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
+    """Returns, active and dormant units, sparsity and mask overlap of seven configurations on two robots.
+
+    Args:
+        full: seven seeds and a million steps.
+        seeds: other seeds; 3 by default.
+        scale: fraction of a million steps; 0.015 by default, or 1 with `full`. What else has a length is shortened so
+            that as much happens in a run.
+    """
+    seeds = seeds or _SEEDS[full]
+    scale = scale or (1.0 if full else _SCALE)
+    steps = max(_SHORTEST, round(_STEPS * scale))
+    bin = _bin_width(steps)
+    configs = {name: _scaled(preset, steps, bin, seeds) for name, preset in PRESETS.items()}
+    note = (
+        f"{steps:,} steps, {len(read_seeds(seeds))} seeds; the published program has 6 million by default, the paper 7."
+    )
+    if steps < _STEPS:
+        note = f"Scaled down: {note} This is a check, and no reproduction."
+    figures = {
+        f"neuroplastic_{name}": _panels(configs, env, bin, _PUBLISHED.get(name, {})) for name, env in _ENVS.items()
+    }
+    return Recipe("TD3 with Neuroplastic Expansion", "steps", figures, (note, *_NOTES), edge="right")
+
+
+def _panels(
+    configs: Mapping[str, Mapping[str, Any]], env: str, bin: int, published: Mapping[str, Mapping[int, float]]
+) -> tuple[Panel, ...]:
+    """The figure of one robot."""
+    there = {name: {**config, "problem": {**config["problem"], "env": env}} for name, config in configs.items()}
+    last = next(iter(there.values()))["problem"]["steps"]
+
+    def lines(names: tuple[str, ...], points: Mapping[str, Mapping[int, float]] | None = None) -> tuple[Line, ...]:
+        within = {name: {x: y for x, y in of.items() if x <= last} for name, of in (points or {}).items()}
+        return tuple(Line(_LABELS[name], there[name], published=within.get(name, {})) for name in names)
+
+    def percent(metric: str, what: str, groups: tuple[str, ...] = ("",)) -> Measure:
+        return Measure(metric, f"{what} (%)", bin, groups, factor=100, decimals=1)
+
+    everyone = lines(tuple(_LABELS))
+    returns = Measure("evaluation_return", "return of an episode", bin, decimals=0)
+    return (
+        Panel(f"Return, {env}", returns, lines(tuple(_LABELS), published)),
+        Panel("Dormant units", percent("dormant_fraction", "dormant units"), everyone),
+        Panel("Active units, actor", percent("active_fraction", "active units", _ACTOR), everyone),
+        Panel("Active units, critics", percent("active_fraction", "active units", _CRITICS), everyone),
+        Panel("Sparsity", percent("sparsity", "weights that are zero"), lines(_SPARSE), (0, 100)),
+        Panel("Overlap with the first mask", percent("mask_overlap", "weights still there"), lines(_GROWING), (0, 100)),
+    )
+
+
+def _bin_width(steps: int) -> int:
+    """The usual one, or in a short run, that shall have ten, 1, 2 or 5 times a power of ten."""
+    widest = min(steps // _FEWEST_BINS, _BIN)
+    return next(width for power in range(4, 1, -1) for factor in (5, 2, 1) if (width := factor * 10**power) <= widest)
+
+
+def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict[str, Any]:
+    """A preset of so many steps, in which as much happens."""
+    config = copy.deepcopy(dict(preset))
+    share = steps / _STEPS
+    exploration = max(round(config["agent"]["exploration_steps"] * share), min(_EPISODE, steps // 10))
+    updates = steps - exploration
+    config |= {"seeds": seeds, **{each: min(config[each], bin) for each in ("record_every", "evaluate_every")}}
+    config["problem"]["steps"] = steps
+    # All steps, and what is kept of the ends of episodes: no more than that is ever in a replay.
+    config["agent"] |= {
+        "exploration_steps": exploration,
+        "capacity": min(1_000_000, steps + 2 * -(-steps // _EPISODE)),
+    }
+    for method in config["methods"]:
+        match method:
+            case {"name": "neuroplastic_expansion"}:
+                if "period" in method:
+                    method["period"] = _period(method, updates)
+                method["end"] = updates
+            case {"name": "redo", "period": period}:
+                method["period"] = max(1, min(period, updates // _RENEWALS))
+            case {"name": "continual_backprop", "maturity": maturity}:
+                method["maturity"] = round(maturity * share)
+            case {"name": "layer_reset", "period": period}:
+                method["period"] = max(1, round(period * share))
+    return config
+
+
+def _period(method: Mapping[str, Any], updates: int) -> int:
+    """Updates between topology steps: for `paper` as many of them as in its run, for `code` as published.
+
+    But in a short run that one, too, is more often, so that its networks have grown by half of the run.
+    """
+    if method["preset"] == "paper":
+        return max(2, round(method["period"] * updates / method["end"]))
+    return max(2, min(method["period"], updates // (2 * _GROWTH)))
