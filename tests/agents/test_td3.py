@@ -125,7 +125,7 @@ class Reference:
         return tree(w - config.step_size * m / (1 - config.b1**t) / root)
 
 
-SWITCHES = {"recall": True, "auto_batch": True, "awaken": 0.7, "recall_slope": 3.0}
+SWITCHES = {"recall": True, "auto_batch": True, "awaken": 0.52, "recall_slope": 3.0}
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
         assert_close(state.target, reference.target, atol=2e-5)
         if config.evaluate_with == "elastic":
             assert_close(state.elastic, {"actor": reference.elastic["actor"]}, atol=2e-5)
-    assert settings is not SWITCHES or {(True, 6), (False, 6), (True, 3)} <= set(chosen)
+    assert settings is not SWITCHES or {(True, 6), (False, 6), (True, 3)} <= set(chosen), set(chosen)
 
 
 def test_what_the_actor_would_do_otherwise_by_now_is_dropped():

@@ -252,7 +252,7 @@ def test_help(pliant, columns, monkeypatch):
         ("staged --env short,", "--env=short,: write one name or several, such as --env A,B"),
         (
             "staged --env wide",
-            "env=wide: the agents were built for observations float32[1] and actions Continuous(size=1)",
+            "env=wide: the agents were built for observations float32[1] and actions Continuous(size=1, bound=1.0)",
         ),
         ("staged --backend hots", "backend=hots: write device or host"),
         ("staged --film f.gif", "unknown argument --film"),

@@ -11,7 +11,10 @@ from pliant.experiment.config import from_mapping
 from pliant.experiment.run import run
 from pliant.report import Estimate
 
-LINES = (Line("plain", {"problem": "staged", "seeds": "3"}), Line("fast", {"problem": "staged", "seeds": "3-5"}))
+LINES = (
+    Line("plain", {"problem": "staged", "seeds": "3", "diagnostics": []}),
+    Line("fast", {"problem": "staged", "seeds": "3-5", "diagnostics": []}),
+)
 
 
 def evaluation(**settings):

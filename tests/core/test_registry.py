@@ -34,7 +34,7 @@ def test_what_there_is():
     assert "slowly_changing_regression" in registry.names("problems")
     assert {"continual_backprop", "redo", "l2", "shrink_and_perturb"} <= set(registry.names("methods"))
     assert {"dormant_fraction", "rank"} <= set(registry.names("diagnostics"))
-    assert registry.names("agents") == ["a2c", "ppo", "sgd"]  # and nothing of what they share
+    assert registry.names("agents") == ["a2c", "ppo", "sgd", "td3"]  # and nothing of what they share
     assert registry.summaries("agents")["sgd"].startswith("Online supervised learning")
 
 
@@ -42,9 +42,13 @@ def test_what_there_is():
     ("kind", "name", "message"),
     [
         ("methods", "continual_backprob", "unknown method 'continual_backprob'; did you mean continual_backprop?"),
-        ("problems", "mujoco", f"unknown problem 'mujoco'; there are: {', '.join(registry.names('problems'))}"),
+        (
+            "problems",
+            "classification",
+            f"unknown problem 'classification'; there are: {', '.join(registry.names('problems'))}",
+        ),
         ("diagnostics", "dormant", "unknown diagnostic 'dormant'; did you mean dormant_fraction?"),
-        ("agents", 5, "unknown agent 5; there are: a2c, ppo, sgd"),
+        ("agents", 5, "unknown agent 5; there are: a2c, ppo, sgd, td3"),
         ("methods", "__init__", "unknown method '__init__'; did you mean"),
     ],
 )

@@ -81,8 +81,8 @@ def test_from_outside_onto_the_device(runs):
         (
             "device",
             {"env": "wide", "backend": "host"},
-            "env=wide backend=host: the agents were built for observations float32[1] and actions Continuous(size=1), "
-            "got observations float32[2] and actions Continuous(size=1); write another kind",
+            "env=wide backend=host: the agents were built for observations float32[1] and actions Continuous(size=1, "
+            "bound=1.0), got observations float32[2] and actions Continuous(size=1, bound=1.0); write another kind",
         ),
     ],
 )

@@ -43,7 +43,7 @@ _MOST_CERTAIN, _CERTAIN = 0.6, 0.4  # from where on the probability not to recal
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of TD3; the defaults are those of Neuroplastic Expansion's dense network, without its switches."""
+    """Settings of TD3; the defaults are those of Liu et al. (2025), without their switches."""
 
     exploration_steps: Annotated[int, AtLeast(0)] = 25_000
     """Steps of a member with random actions, before anything is learned."""
@@ -177,8 +177,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
 
     References:
         Fujimoto et al., `Addressing function approximation error in actor-critic methods
-        <https://arxiv.org/abs/1802.09477>`_, ICML 2018. Liu et al., `Neuroplastic expansion in deep reinforcement
-        learning <https://arxiv.org/abs/2410.07994>`_, ICLR 2025.
+        <https://arxiv.org/abs/1802.09477>`_, ICML 2018. `Liu et al. <https://arxiv.org/abs/2410.07994>`_, ICLR 2025.
     """
     space, bound = _checked(arena)
     E, observations, batch = arena.environments, arena.spec.observation.size, config.batch
@@ -216,8 +215,8 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
 
     def init(key: Key) -> State:
         actor_key, critics_key, methods_key, key = jax.random.split(key, 4)
-        mu, Q = actor.init(actor_key), critics.init(critics_key)
         made = transformations(methods_key)
+        mu, Q = made["actor"].prepare(actor.init(actor_key)), made["critics"].prepare(critics.init(critics_key))
         memory = {"actor": made["actor"].init(mu), "critics": made["critics"].init(Q)}
         params, elastic = mu | Q, mu if config.evaluate_with == "elastic" else {}
         return State(params, params, elastic, memory, key, jnp.int32(0), jnp.float32(0), replay.init())

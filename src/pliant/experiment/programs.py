@@ -104,7 +104,7 @@ def _check_memory(config: RunConfig, members: Population) -> None:
     """Refuses a population whose agents are larger than memory; nothing is allocated."""
     with quietly():
         agent = build(config).agent
-    state = jax.eval_shape(lambda: jax.tree.map(plain, agent.init(jax.random.key(0))))
+        state = jax.eval_shape(lambda: jax.tree.map(plain, agent.init(jax.random.key(0))))
     size = len(members) * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     there_is = memory()
     if there_is is not None and size > there_is:
