@@ -45,7 +45,7 @@ def numbered(wiring_sizes, bias=True):
 
 def test_recreate_on_an_mlp():
     # 3-4-2: unit 2 of the hidden layer. Fresh incoming weights are at the Kaiming bound sqrt(2) sqrt(3 / 3).
-    new, fresh = recreate(numbered((3, 4, 2)), hand_wired.mlp(3, 4, 2), {"w0": [2]})
+    new, fresh, _ = recreate(numbered((3, 4, 2)), hand_wired.mlp(3, 4, 2), {"w0": [2]})
     r = np.sqrt(2)
     np.testing.assert_allclose(new["w0"], [[1, 2, r, 4], [5, 6, r, 8], [9, 10, r, 12]])
     np.testing.assert_allclose(new["b0"], [1, 2, 0, 4])
@@ -61,7 +61,7 @@ def test_recreate_on_an_mlp():
 @pytest.mark.parametrize("chosen", [[4], [4, 4], [4, 4, 4, 4]])
 def test_recreate_of_no_unit_changes_nothing(chosen):
     params = numbered((3, 4, 2))
-    new, fresh = recreate(params, hand_wired.mlp(3, 4, 2), {"w0": chosen})
+    new, fresh, _ = recreate(params, hand_wired.mlp(3, 4, 2), {"w0": chosen})
     jax.tree.map(np.testing.assert_array_equal, new, params)
     assert not any(mask.any() for mask in jax.tree.leaves(fresh))
 
@@ -72,7 +72,7 @@ def test_recreate_with_indices_and_norms(chosen):
     # norm goes to scale 1 and shift 0, its incoming column to the bound sqrt(2) sqrt(3 / 2), for its fan-in of 2.
     wiring, initialize = hand_wired.normed_convnet()
     params = initialize(jax.random.key(1))
-    new, fresh = recreate(params, wiring, {"conv": chosen})
+    new, fresh, _ = recreate(params, wiring, {"conv": chosen})
     gone = sorted({c for c in chosen if c < 3})
     rows = [c + 3 * position for c in gone for position in range(4)]
     expected = jax.tree.map(np.array, params)
@@ -96,7 +96,7 @@ def test_an_incoming_weight_with_indices_takes_its_own_rows():
     params = {"in": jnp.zeros((1, 4)), "out": jnp.ones((2, 1))}
     rows = {"g": (jnp.array([[0.1, 0.2, 0.3, 0.4]]),)}  # position 0 of both chosen units, then position 1
     # "default" with a fan-in of 1 has the bound 1. Chosen in reverse: unit 1 takes 0.1 and 0.3.
-    new, _ = recreate(params, wiring, {"g": [1, 0]}, rows, initializer="default")
+    new, *_ = recreate(params, wiring, {"g": [1, 0]}, rows, initializer="default")
     np.testing.assert_allclose(new["in"], [[0.2, 0.1, 0.4, 0.3]])
 
 
@@ -105,7 +105,7 @@ def test_a_unit_without_outgoing_weights_does_not_change_the_output(key):
     params["w1"] = params["w1"].at[1].set(0)
     params["w2"] = params["w2"].at[3].set(0)
     rows = one(recreation.draw_rows(key, params, wiring, 1))
-    new, _ = recreate(params, wiring, {"w0": [1], "w1": [3]}, rows)
+    new, *_ = recreate(params, wiring, {"w0": [1], "w1": [3]}, rows)
     x = jax.random.normal(key, (8, 3))
     assert (new["w0"] != params["w0"]).any() and (new["w1"] != params["w1"]).any()
     np.testing.assert_allclose(wiring.apply(new, x)[0], wiring.apply(params, x)[0], rtol=1e-6)
@@ -115,14 +115,14 @@ def test_convnet_unit_without_outgoing_weights_does_not_change_the_output(key):
     wiring, initialize = hand_wired.normed_convnet()
     params = initialize(key)
     params["out"]["kernel"] = params["out"]["kernel"].at[2::3].set(0)
-    new, _ = recreate(params, wiring, {"conv": [2]}, one(recreation.draw_rows(key, params, wiring, 1)))
+    new, *_ = recreate(params, wiring, {"conv": [2]}, one(recreation.draw_rows(key, params, wiring, 1)))
     x = jax.random.normal(key, (8, 2, 2, 2))
     np.testing.assert_allclose(wiring.apply(new, x)[0], wiring.apply(params, x)[0], rtol=1e-6)
 
 
 def test_a_fresh_unit_reads_nothing_from_another():
     # Both units at once: w1 between them is zero, the rest of unit 0's row too, the rest of unit 1's column fresh.
-    new, fresh = recreate(numbered((3, 2, 2, 1)), hand_wired.mlp(3, 2, 2, 1), {"w0": [0], "w1": [1]})
+    new, fresh, _ = recreate(numbered((3, 2, 2, 1)), hand_wired.mlp(3, 2, 2, 1), {"w0": [0], "w1": [1]})
     r = np.sqrt(2) * np.sqrt(3 / 2)
     np.testing.assert_allclose(new["w1"], [[0, 0], [3, r]], rtol=1e-6)
     np.testing.assert_array_equal(np.broadcast_to(fresh["w1"], (2, 2)), [[True, True], [False, True]])
@@ -137,7 +137,7 @@ def test_two_groups_that_share_leaves():
         }
     )
     params = {"a": jnp.full((1, 2), 9.0), "b": jnp.full((1, 2), 9.0), "out": jnp.full((4, 1), 9.0)}
-    new, fresh = recreate(params, wiring, {"a": [1], "b": [0]}, initializer="default")
+    new, fresh, _ = recreate(params, wiring, {"a": [1], "b": [0]}, initializer="default")
     np.testing.assert_allclose(new["a"], [[9, 1]])
     np.testing.assert_allclose(new["b"], [[1, 9]])
     np.testing.assert_allclose(new["out"][:, 0], [9, 0, 0, 9])
@@ -149,19 +149,19 @@ def test_fan_in_may_be_given():
         {"g": Group("g", 2, (Incoming("in", 1, fan_in=12, fan_out=7),), (), (Outgoing("out", 0, feature="g"),))}
     )
     params = {"in": jnp.zeros((3, 2)), "out": jnp.ones((2, 1))}
-    new, _ = recreate(params, wiring, {"g": [0]}, initializer="lecun")
+    new, *_ = recreate(params, wiring, {"g": [0]}, initializer="lecun")
     np.testing.assert_allclose(new["in"], [[0.5, 0]] * 3)  # sqrt(3 / 12)
 
 
 def test_nan_in_a_unit_does_not_survive():
     params = jax.tree.map(lambda w: jnp.full_like(w, jnp.nan), numbered((3, 4, 2)))
-    new, _ = recreate(params, hand_wired.mlp(3, 4, 2), {"w0": [0, 1, 2, 3]})
+    new, *_ = recreate(params, hand_wired.mlp(3, 4, 2), {"w0": [0, 1, 2, 3]})
     assert all(jnp.isfinite(new[name]).all() for name in ("w0", "b0", "w1"))
 
 
 def test_only_the_chosen_groups_are_touched():
     params = numbered((3, 4, 5, 2))
-    new, _ = recreate(params, hand_wired.mlp(3, 4, 5, 2), {"w1": [0]})
+    new, *_ = recreate(params, hand_wired.mlp(3, 4, 5, 2), {"w1": [0]})
     for name in ("w0", "b0", "b2"):
         np.testing.assert_array_equal(new[name], params[name])
 
@@ -175,7 +175,7 @@ def test_rows_are_uniform_and_dtypes_kept(key, dtype):
     assert abs(rows.mean()) < 0.033 and rows.var() == pytest.approx(1 / 3, abs=0.02)
     assert recreation.draw_rows(key, params, wiring, 3)["w0"][0].shape == (1, 100, 3)
     assert recreation.draw_rows(key, params, wiring, 99, steps=2)["w0"][0].shape == (2, 100, 50)
-    new, _ = recreate(params, wiring, {"w0": jnp.arange(50)}, {"w0": (rows,)})
+    new, *_ = recreate(params, wiring, {"w0": jnp.arange(50)}, {"w0": (rows,)})
     assert {w.dtype for w in jax.tree.leaves(new)} == {jnp.dtype(dtype)}
 
 

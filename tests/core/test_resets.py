@@ -54,12 +54,12 @@ def test_no_head():
 def test_set_back_takes_the_chosen_leaves_and_marks_them():
     params = {"a": jnp.zeros((2, 3), jnp.bfloat16), "b": {"c": jnp.zeros(2)}}
     source = jax.tree.map(lambda w: jnp.ones(w.shape), params)
-    new, fresh = jax.jit(lambda p, s: set_back(p, s, {"a"}))(params, source)
+    new, fresh, _ = jax.jit(lambda p, s: set_back(p, s, {"a"}))(params, source)
     np.testing.assert_array_equal(new["a"].astype(float), np.ones((2, 3)))
     np.testing.assert_array_equal(new["b"]["c"], [0, 0])
     assert new["a"].dtype == jnp.bfloat16
     assert fresh["a"].shape == (1, 1) and fresh["a"].all() and not fresh["b"]["c"].any()
-    new, fresh = set_back(params, source)
+    new, fresh, _ = set_back(params, source)
     assert all(leaf.all() for leaf in (*jax.tree.leaves(new), *jax.tree.leaves(fresh)))
 
 

@@ -1,6 +1,7 @@
 """Runs from beginning to end, and however they are stopped in between."""
 
 import itertools
+import json
 import os
 import random
 import re
@@ -211,10 +212,15 @@ from pliant.experiment.run import run
 run(from_yaml({config.to_yaml()!r}), Path({str(tmp_path)!r}), checkpoint_every=0.0)
 """
     path, killed_at = tmp_path / config.name, []
+
+    def saved():
+        status = path / "status.json"  # which is there whole or not at all
+        return json.loads(status.read_text())["step"] if status.exists() else 0
+
     for _ in range(3):
-        parts = len(list(path.glob("metrics/*.parquet")))
+        before = saved()
         child = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "JAX_NUM_CPU_DEVICES": "2"})
-        while child.poll() is None and len(list(path.glob("metrics/*.parquet"))) <= parts:
+        while child.poll() is None and saved() <= before:
             time.sleep(0.01)
         time.sleep(random.uniform(0, 1))
         child.kill()
