@@ -23,7 +23,7 @@ def test_what_all_have_in_common(name):
     problem, agent = config["problem"], config["agent"]
     assert (problem["name"], problem["env"], problem["steps"]) == ("mujoco", "HalfCheetah-v4", 6_000_000)
     assert problem["environments"] == 1
-    assert (config["seeds"], config["sweep"]) == ("7", {})
+    assert (config["seeds"], config["sweep"], config["seed_axis"]) == ("7", {}, "vmap")
     assert (config["record_every"], config["evaluate_every"], config["evaluate_episodes"]) == (5000, 5000, 10)
     measured = [diagnostic["name"] for diagnostic in config["diagnostics"]]
     grows = name in ("code", "paper")

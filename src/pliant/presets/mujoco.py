@@ -51,6 +51,7 @@ def _run(
         "record_every": _EVERY,
         "evaluate_every": _EVERY,
         "evaluate_episodes": _EPISODES,
+        "seed_axis": "vmap",  # a loop over members would copy their replays in and out
     }
 
 
