@@ -394,7 +394,7 @@ def _checked(arena: Arena | HostArena) -> tuple[Continuous, float]:
         )
     if arena.network is not None:
         raise ValueError("this problem brings its own network, and TD3 has one of its own; write agent ppo or a2c")
-    return space, getattr(space, "bound", 1.0)
+    return space, space.bound
 
 
 def _wiring(network: Network, batch: int, inputs: int) -> Wiring:
