@@ -4,9 +4,10 @@ from .core.adam import adam as adam
 from .core.base import Edit as Edit
 from .core.base import Surgery as Surgery
 from .core.base import Topology as Topology
-from .core.base import every as every
 from .core.base import plastic as plastic
-from .core.base import until as until
+from .core.timing import anew as anew
+from .core.timing import every as every
+from .core.timing import until as until
 from .core.tracing import TracingError as TracingError
 from .core.tracing import trace as trace
 from .core.units import Group as Group

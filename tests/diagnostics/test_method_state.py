@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from pliant.core.base import Edit, Surgery, every, nothing_fresh, plastic
+from pliant.core.base import Edit, Surgery, nothing_fresh, plastic
+from pliant.core.timing import every
 from pliant.diagnostics import replacements, unit_age, unit_utility
 
 

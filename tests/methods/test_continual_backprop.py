@@ -5,7 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core.base import anew, plastic
+from pliant.core.base import plastic
+from pliant.core.timing import anew
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
 from pliant.methods import continual_backprop
 

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 
 from pliant.core import registry
 from pliant.core.agent import Transitions
-from pliant.core.base import Method, anew
+from pliant.core.base import Method
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.problem import Arena, HostArena, Network, Stream
+from pliant.core.timing import anew
 from pliant.core.units import Group, Wiring
 
 from . import arena_loop, stream_loop

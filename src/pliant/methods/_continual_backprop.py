@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core import recreation, units
-from pliant.core.base import Array, Features, Key, Params, Surgery, every
+from pliant.core.base import Array, Features, Key, Params, Surgery
 from pliant.core.initializers import Activation, Initializer
 from pliant.core.recreation import Rows
 from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_one_of
+from pliant.core.timing import every
 from pliant.core.units import Group, Outgoing, Wiring
 
 logger = logging.getLogger(__name__)

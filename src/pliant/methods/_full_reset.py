@@ -2,9 +2,10 @@
 
 import optax
 
-from pliant.core.base import Key, Params, Surgery, every
+from pliant.core.base import Key, Params, Surgery
 from pliant.core.resets import Initialize, set_back
 from pliant.core.settings import AtLeast, require
+from pliant.core.timing import every
 
 
 def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:

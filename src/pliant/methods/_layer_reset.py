@@ -2,9 +2,10 @@
 
 import optax
 
-from pliant.core.base import Key, Params, Surgery, every
+from pliant.core.base import Key, Params, Surgery
 from pliant.core.resets import Initialize, head, last_layers, layer, set_back
 from pliant.core.settings import AtLeast, require
+from pliant.core.timing import every
 from pliant.core.units import Wiring
 
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from pliant.core import recreation, units
-from pliant.core.base import Array, Features, Key, Params, Surgery, every
+from pliant.core.base import Array, Features, Key, Params, Surgery
 from pliant.core.initializers import Activation, Initializer
 from pliant.core.recreation import Rows
 from pliant.core.settings import AtLeast, require
+from pliant.core.timing import every
 from pliant.core.units import Group, Wiring
 
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pliant.core.base import Edit, Key, Method, Params, Surgery, every, nothing_fresh
+from pliant.core.base import Edit, Key, Method, Params, Surgery, nothing_fresh
 from pliant.core.settings import AtLeast, Between, require
+from pliant.core.timing import every
 
 
 def shrink_and_perturb(
