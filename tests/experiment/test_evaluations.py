@@ -14,10 +14,10 @@ from pliant import report
 from pliant.core import registry
 from pliant.experiment import evaluations
 from pliant.experiment import run as runs
+from pliant.experiment.checkpoints import checkpoints
 from pliant.experiment.config import from_mapping
 from pliant.experiment.evaluate import evaluate
 from pliant.experiment.run import run
-from pliant.experiment.store import checkpoints
 from pliant.experiment.trained import load
 
 FORMS = pytest.mark.parametrize("form", ["uneven", "uneven_host"])

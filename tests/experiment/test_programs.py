@@ -10,11 +10,12 @@ import toys
 
 from pliant import report
 from pliant.experiment.build import build
+from pliant.experiment.checkpoints import checkpoints, read_checkpoint
 from pliant.experiment.config import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.programs import population, programs_of
 from pliant.experiment.run import run, split, work_of
-from pliant.experiment.store import Store, checkpoints, read_checkpoint
+from pliant.experiment.store import Store
 
 pytestmark = pytest.mark.usefixtures("toy_parts")
 

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pytest
 
 from pliant import report
+from pliant.experiment.checkpoints import best_checkpoint, read_checkpoint
 from pliant.experiment.errors import ConfigError, StoreError
-from pliant.experiment.store import Store, best_checkpoint, read_checkpoint
+from pliant.experiment.store import Store
 
 STEPS = 100
 LIKE = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import uneven
 
-from pliant.experiment import store
+from pliant.experiment import checkpoints
 from pliant.experiment.config import from_mapping
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.evaluate import evaluate
@@ -152,25 +152,25 @@ def test_a_checkpoint_that_is_dropped_while_it_is_read(tmp_path, monkeypatch, ca
     """Two newer ones come between the look at the directory and the reading."""
     path, like = tmp_path / "run", [jax.ShapeDtypeStruct((3,), np.float32)]
     writer = Store(path, 100)
-    look, looked_at = store._damage, []
+    look, looked_at = checkpoints._damage, []
 
     def slowly(folder):
         looked_at.append(int(folder.name))
         if len(looked_at) == 1:
             for step in (40, 60):
-                writer._write_checkpoint(step, [np.full(3, step, np.float32)])
-            writer._drop_old([])
+                checkpoints.write_checkpoint(writer.path, step, [np.full(3, step, np.float32)])
+            checkpoints.drop_checkpoints(path, [])
         return look(folder)
 
     with writer.locked("a: 1\n", {}):
-        writer._write_checkpoint(20, [np.full(3, 20, np.float32)])
-        monkeypatch.setattr(store, "_damage", slowly)
+        checkpoints.write_checkpoint(writer.path, 20, [np.full(3, 20, np.float32)])
+        monkeypatch.setattr(checkpoints, "_damage", slowly)
         if asked is None:
-            step, (array,) = store.read_checkpoint(path, like)
+            step, (array,) = checkpoints.read_checkpoint(path, like)
             assert (step, list(array), looked_at) == (60, [60, 60, 60], [20, 60])
         else:
             with pytest.raises(ConfigError, match=r"^step=20: .* there are: 40, 60$"):
-                store.read_checkpoint(path, like, asked)
+                checkpoints.read_checkpoint(path, like, asked)
     assert caplog.text == ""
 
 

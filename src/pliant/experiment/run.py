@@ -19,12 +19,13 @@ import pyarrow as pa
 from pliant.core.problem import Stream
 
 from .build import build, build_each, can_be_traced, problem_of, quietly
+from .checkpoints import checkpoints
 from .config import RunConfig, expand
 from .errors import Interrupted
 from .evaluations import Evaluations
 from .programs import Population, Programs, Stretch, population, programs_of
 from .ranking import Ranking
-from .store import Store, checkpoints
+from .store import Store
 from .stream_loop import batch_size
 
 logger = logging.getLogger(__name__)

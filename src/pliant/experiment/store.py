@@ -21,29 +21,28 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import ConfigError, StoreError
+from .checkpoints import drop_checkpoints, is_whole, load_checkpoint, write_checkpoint
+from .errors import StoreError
+from .files import read_json, sha256, write_atomically
 
 logger = logging.getLogger(__name__)
 
-_KEEP = 2  # checkpoints
-_MANIFEST = "MANIFEST.json"
 _PART = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
 
 
 class Store:
     """One run's directory, as its one writer sees it: everything but `locked` is for whoever holds the lock.
 
-    For others there are `checkpoints` and `read_checkpoint`.
+    For others there is `read_checkpoint`.
 
     Args:
         path: the directory.
@@ -84,11 +83,11 @@ class Store:
             yield
 
     def _describe(self, config: str, environment: Mapping[str, Any]) -> None:
-        if not _read_json(self.path / "environment.json"):
-            _write_atomically(self.path / "environment.json", json.dumps(environment, indent=2).encode())
+        if not read_json(self.path / "environment.json"):
+            write_atomically(self.path / "environment.json", json.dumps(environment, indent=2).encode())
         file = self.path / "config.yaml"
         if not file.exists():
-            _write_atomically(file, config.encode())
+            write_atomically(file, config.encode())
         elif file.read_bytes() != config.encode():
             raise StoreError(
                 f"{file} was edited or cut short: it is not the configuration that its directory is named after; "
@@ -98,7 +97,7 @@ class Store:
     @property
     def status(self) -> dict[str, Any]:
         """What `status.json` says; empty before the first checkpoint, or if it is damaged."""
-        return _read_json(self.path / "status.json")
+        return read_json(self.path / "status.json")
 
     def is_finished(self) -> bool:
         """Whether the run is complete, all its metrics being there as they were written."""
@@ -136,9 +135,9 @@ class Store:
         """
         with self._writing():
             self._write_part(first, last, rows)
-            self._write_checkpoint(last, state)
+            write_checkpoint(self.path, last, state)
             self._write_status(last, facts if best is None else {**facts, "best": best})
-            self._drop_old({*self._kept, best})
+            drop_checkpoints(self.path, {*self._kept, best})
 
     def resume(self, like: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, list[np.ndarray]] | None:
         """Goes back to the newest good checkpoint with all its metrics; what lies beyond it is dropped.
@@ -158,8 +157,8 @@ class Store:
                 step = int(folder.name) if folder.name.isdigit() else None  # None: a kill left it unfinished
                 if step is not None and step > good:
                     logger.warning("checkpoint %s lacks metrics before it: going back", folder)
-                elif step is not None and _is_whole(folder):
-                    state = _read_checkpoint(folder, like)
+                elif step is not None and is_whole(folder):
+                    state = load_checkpoint(folder, like)
                     self._drop_beyond(step)
                     self._write_status(step, self.status)
                     return step, state
@@ -170,7 +169,7 @@ class Store:
     def _write_status(self, step: int, facts: Mapping[str, Any]) -> None:
         state = "finished" if step >= self.steps else "running"
         facts = {**facts, "state": state, "step": step, "steps": self.steps}
-        _write_atomically(self.path / "status.json", json.dumps(facts, indent=2).encode())
+        write_atomically(self.path / "status.json", json.dumps(facts, indent=2).encode())
 
     # -- metrics
 
@@ -179,7 +178,7 @@ class Store:
         pq.write_table(rows, buffer, compression="zstd")
         data = buffer.getvalue().to_pybytes()
         digest = hashlib.sha256(data).hexdigest()[:16]
-        _write_atomically(self.path / "metrics" / f"{first:012d}-{last:012d}-{digest}.parquet", data)
+        write_atomically(self.path / "metrics" / f"{first:012d}-{last:012d}-{digest}.parquet", data)
 
     def read(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """The rows of a metric in all parts, `(rows,)` steps and values; after `resume` these are good."""
@@ -204,7 +203,7 @@ class Store:
         for first, last, digest, file in self._parts():
             if first != end:
                 continue
-            if _sha256(file)[:16] != digest:
+            if sha256(file)[:16] != digest:
                 logger.warning("%s is damaged: its steps will be run again", file)
                 continue
             end = last
@@ -213,43 +212,12 @@ class Store:
     def _drop_beyond(self, step: int) -> None:
         end = 0
         for first, last, digest, file in self._parts():
-            if first == end and last <= step and _sha256(file)[:16] == digest:
+            if first == end and last <= step and sha256(file)[:16] == digest:
                 end = last
             else:
                 file.unlink()
         for left in (self.path / "metrics").glob("*.unfinished"):
             left.unlink()
-
-    # -- checkpoints
-
-    def _write_checkpoint(self, step: int, state: Sequence[np.ndarray]) -> None:
-        folder = _folder(self.path, step)
-        unfinished = folder.with_suffix(".unfinished")
-        arrays = {_array_name(i): array for i, array in enumerate(state) if array.size}  # orbax refuses empty arrays
-        try:
-            with _writer() as checkpointer:
-                checkpointer.save(unfinished.resolve(), arrays, force=True)
-            digests = _digests(unfinished)
-            for name in digests:
-                _sync(unfinished / name)
-            _write_atomically(unfinished / _MANIFEST, json.dumps(digests, indent=2).encode())
-        except (OSError, ValueError) as error:
-            for left in folder.parent.glob(f"{unfinished.name}*"):
-                shutil.rmtree(left, ignore_errors=True)
-            # Orbax's storage layer reports a full disk as a ValueError with the system's number in its text.
-            number = re.search(r"os_error_code='(\d+)'", str(error))
-            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from error
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-        _sync(folder.parent)
-
-    def _drop_old(self, kept: Container[int | None]) -> None:
-        for old in checkpoints(self.path)[:-_KEEP]:
-            if old not in kept:
-                # For whoever reads it meanwhile it is there whole or not at all.
-                dropped = _folder(self.path, old).with_suffix(".unfinished")
-                _folder(self.path, old).rename(dropped)
-                shutil.rmtree(dropped)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -258,161 +226,3 @@ class Store:
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(f"cannot write {self.path}: {reason}; what was saved before can still be read") from error
-
-
-def _folder(path: Path, step: int) -> Path:
-    return path / "checkpoints" / f"{step:012d}"
-
-
-def checkpoints(path: Path) -> list[int]:
-    """The steps at which a run has checkpoints, in order; whether or not a process is working there."""
-    folders = (path / "checkpoints").glob("*/")
-    return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
-
-
-def best_checkpoint(path: Path) -> int:
-    """The step of the best checkpoint of a run that is evaluated while it learns.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    best, there = _read_json(path / "status.json").get("best"), checkpoints(path)
-    if best not in there:
-        raise ConfigError(
-            f"step=best: {path} has no best checkpoint, but only a run with evaluate_every, once it was evaluated; "
-            f"there are the steps: {', '.join(map(str, there)) or 'none yet'}"
-        )
-    return best
-
-
-def read_checkpoint(
-    path: Path, like: Sequence[jax.ShapeDtypeStruct], step: int | None = None
-) -> tuple[int, list[np.ndarray]]:
-    """Reads a checkpoint and changes nothing; another process may be working on the run.
-
-    Args:
-        path: the run's directory.
-        like: shapes and types that the state must have.
-        step: which; `None`: the newest good one.
-
-    Returns:
-        The steps before it, and the state.
-
-    Raises:
-        ConfigError: if there is none at `step`.
-        StoreError: if there is no good one, or it holds another kind of state.
-    """
-    damaged: set[int] = set()
-    while True:
-        there = checkpoints(path)
-        if not there:
-            raise StoreError(f"{path} has no checkpoint yet; wait for its first, or go on with pliant run {path}")
-        if step is not None and step not in there:
-            raise ConfigError(f"step={step}: {path} has no such checkpoint; there are: {', '.join(map(str, there))}")
-        left = [other for other in there if other not in damaged and step in (None, other)]
-        if not left:
-            raise StoreError(f"{path} has no good checkpoint; pliant run {path} makes it anew")
-        newest, folder = left[-1], _folder(path, left[-1])
-        try:
-            damage = _damage(folder)
-            if damage is None:
-                return newest, _read_checkpoint(folder, like)
-        except (OSError, ValueError) as error:
-            damage = str(error)
-        if newest not in checkpoints(path):
-            continue  # it is not damaged: the run has gone on, and dropped it
-        if step is not None:
-            raise StoreError(f"checkpoint {folder} is damaged ({damage}); without a step the newest good one is taken")
-        _say_damaged(folder, damage)
-        damaged.add(newest)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether the files of a checkpoint are those that were written; says so if not."""
-    damage = _damage(checkpoint)
-    if damage is not None:
-        _say_damaged(checkpoint, damage)
-    return damage is None
-
-
-def _damage(checkpoint: Path) -> str | None:
-    """The first file of a checkpoint that is not as it was written; `None` if all are."""
-    digests, manifest = _digests(checkpoint), _read_json(checkpoint / _MANIFEST)
-    if not manifest:
-        return _MANIFEST
-    return next((name for name in sorted({*digests, *manifest}) if digests.get(name) != manifest.get(name)), None)
-
-
-def _say_damaged(checkpoint: Path, damage: str) -> None:
-    logger.warning("checkpoint %s is damaged (%s): falling back to the one before", checkpoint, damage)
-
-
-def _digests(checkpoint: Path) -> dict[str, str]:
-    files = (file for file in checkpoint.rglob("*") if file.is_file())
-    return {str(file.relative_to(checkpoint)): _sha256(file) for file in files if file.name != _MANIFEST}
-
-
-def _writer() -> ocp.Checkpointer:
-    """Writes arrays from where they lie: neither copied before nor compressed, which would need as much memory again.
-
-    Of random numbers, as in weights and replays, compression saves little.
-    """
-    types = ocp.type_handlers
-    handlers = types.create_type_handler_registry(
-        (np.ndarray, types.NumpyHandler(deepcopy_host_arrays=False)), (jax.Array, types.ArrayHandler())
-    )
-    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=handlers))
-
-
-def _read_checkpoint(folder: Path, like: Sequence[jax.ShapeDtypeStruct]) -> list[np.ndarray]:
-    with ocp.StandardCheckpointer() as checkpointer:
-        found = checkpointer.restore(folder.resolve())
-    names = [_array_name(i) for i in range(len(like))]
-    arrays = [found.get(name, np.empty(x.shape, x.dtype)) for name, x in zip(names, like)]
-    # Orbax would cut or fill up an array of another shape.
-    fits = all(array.shape == x.shape and array.dtype == x.dtype for array, x in zip(arrays, like))
-    if not fits or set(found) != {name for name, x in zip(names, like) if x.size}:
-        raise StoreError(f"checkpoint {folder} was written by another version of the program; run anew with --force")
-    return arrays
-
-
-def _array_name(index: int) -> str:
-    return f"{index:06d}"
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """What a file of ours holds; empty if it is missing or damaged."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _write_atomically(file: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, also after a loss of power."""
-    unfinished = file.with_name(file.name + ".unfinished")
-    try:
-        with open(unfinished, "wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        unfinished.rename(file)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlast a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

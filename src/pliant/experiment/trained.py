@@ -13,11 +13,11 @@ from pliant.core.problem import HostArena, Stream
 
 from . import arena_loop
 from .build import build, problem_of, quietly
+from .checkpoints import best_checkpoint, read_checkpoint
 from .config import RunConfig, from_yaml
 from .errors import ConfigError
 from .parts import Parts
 from .programs import Population, plain, population
-from .store import best_checkpoint, read_checkpoint
 
 
 class Trained(NamedTuple):
