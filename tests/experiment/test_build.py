@@ -4,7 +4,7 @@ import jax
 import optax
 import pytest
 
-from pliant.core.base import AnewState
+from pliant.core.timing import AnewState
 from pliant.experiment.build import build
 from pliant.experiment.config import from_mapping
 from pliant.experiment.errors import ConfigError

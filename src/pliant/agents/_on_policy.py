@@ -13,8 +13,9 @@ for each call of `learn`, after `horizon` steps of all environments:
 The gradient of the loss runs back through the memory to the beginning of the sequence and no further.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,9 @@ import optax
 
 from pliant.core.agent import Agent, MethodsFor, Transitions
 from pliant.core.base import Array, Features, Key, Params, plastic
+from pliant.core.initializers import Activation, Initializer
 from pliant.core.problem import ActorCritic, Arena, Continuous, HostArena
+from pliant.core.settings import AtLeast, Between
 from pliant.core.tracing import trace
 from pliant.networks import actor_critic
 
@@ -39,23 +42,42 @@ Metrics: TypeAlias = dict[str, Array]
 PolicyLoss: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Metrics]]
 
 
-class Settings(NamedTuple):
-    """What the agents' configurations say of it; see there."""
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of all of these agents; the defaults are those of torch-ac."""
 
-    horizon: int
-    epochs: int
-    minibatches: int
-    recurrence: int
-    alternate: bool
-    clear_memory: bool
-    discount: float
-    trace_decay: float
-    value_clip: float
-    value_coefficient: float
-    entropy_coefficient: float
-    max_gradient_norm: float
-    normalize_advantages: Literal["round", "minibatch", "none"]
-    truncation: Literal["terminal", "bootstrap"]
+    horizon: Annotated[int, AtLeast(1)] = 128
+    """Steps that each environment takes between two rounds of learning."""
+    recurrence: Annotated[int, AtLeast(1)] = 1
+    """Length of the sequences along which a network with a memory learns (steps); 1 for a network without."""
+    step_size: Annotated[float, AtLeast(0)] = 1e-3
+    """Step size of the optimizer."""
+    epsilon: Annotated[float, AtLeast(0)] = 1e-8
+    """What the optimizer adds to the root of the mean of squared gradients."""
+    clear_memory: bool = False
+    """Whether the optimizer forgets its moments of weights that a method made anew."""
+    discount: Annotated[float, Between(0, 1)] = 0.99
+    """Discount per step."""
+    trace_decay: Annotated[float, Between(0, 1)] = 0.95
+    """Lambda of generalized advantage estimation."""
+    value_coefficient: Annotated[float, AtLeast(0)] = 0.5
+    """Weight of the mean squared error of the values."""
+    entropy_coefficient: Annotated[float, AtLeast(0)] = 0.01
+    """Weight of the policy's entropy, which is to be high."""
+    max_gradient_norm: Annotated[float, AtLeast(0)] = 0.5
+    """Norm to which longer gradients are scaled down, before any method acts on them; 0: none."""
+    normalize_advantages: Literal["round", "minibatch", "none"] = "none"
+    """Over what advantages are shifted and scaled to mean 0 and (unbiased) standard deviation 1."""
+    truncation: Literal["terminal", "bootstrap"] = "terminal"
+    """Whether nothing comes after a time limit, as published, or the value of the observation there."""
+    hidden_units: Annotated[int, AtLeast(1)] = 64
+    """Units of each hidden layer, of policy and value network; not where the problem brings a network."""
+    hidden_layers: Annotated[int, AtLeast(0)] = 2
+    """Hidden layers of each network."""
+    activation: Activation = "tanh"
+    """Nonlinearity."""
+    initializer: Initializer = "lecun"
+    """Initializer of all weights, those of the output layers included."""
 
 
 class State(NamedTuple):
@@ -84,36 +106,44 @@ class Samples(NamedTuple):
 
 
 def make(
-    settings: Settings,
-    network: ActorCritic,
+    config: Config,
     arena: Arena | HostArena,
     optimizer: Callable[[int], optax.GradientTransformation],
     policy_loss: PolicyLoss,
     methods_for: MethodsFor,
+    *,
+    epochs: int = 1,
+    minibatches: int = 1,
+    alternate: bool = False,
+    value_clip: float = 0.0,
 ) -> Agent:
     r"""Makes an agent whose loss is, with its policy loss $L_\pi$,
 
     $$L = \overline{L_\pi} + c_v \overline{(R - V)^2} - c_e \overline{H}.$$
 
     Args:
-        settings: numbers may be traced.
-        network: what acts and judges.
-        arena: where.
+        config: numbers may be traced.
+        arena: where to act.
         optimizer: made for the number of updates of a whole run.
         policy_loss: what is to be small, sample by sample.
         methods_for: makes the plasticity methods.
+        epochs, minibatches: passes over a round, and pieces of a pass.
+        alternate: whether every second pass cuts sequences elsewhere, leaving out one of each environment.
+        value_clip: how far a value may move from the old one before its error counts in full; 0: any distance.
 
     Raises:
-        ValueError: if the pieces of a round do not come out even, the run is shorter than a round, or the network
-            remembers and sequences are single steps, or the other way round.
+        ValueError: if the pieces of a round do not come out even, the run is shorter than a round, the network
+            remembers and sequences are single steps, or the other way round, or the configuration describes a network
+            where the arena brings one.
     """
-    T, E, r = settings.horizon, arena.environments, settings.recurrence
-    _check(settings, network, arena)
+    T, E, r = config.horizon, arena.environments, config.recurrence
+    network = _network_for(arena, config)
+    _check(config, minibatches, alternate, network, arena)
     samples = T * E
-    sequences = samples // settings.minibatches // r  # of a minibatch
-    cycle = (False, True) if settings.alternate else (False,)  # which of the epochs leave out and shift
+    sequences = samples // minibatches // r  # of a minibatch
+    cycle = (False, True) if alternate else (False,)  # which of the epochs leave out and shift
     of_cycle = [-(-_starts(T, E, r, shifted).size // sequences) for shifted in cycle]
-    shifts = [cycle[epoch % len(cycle)] for epoch in range(settings.epochs)]
+    shifts = [cycle[epoch % len(cycle)] for epoch in range(epochs)]
     updates = sum(of_cycle[shifted] for shifted in shifts)
     rounds = -(-arena.steps // samples)
 
@@ -139,7 +169,7 @@ def make(
 
     def transformation(key: Key):
         methods = methods_for(wiring, network)
-        return plastic(optimizer(rounds * updates), *methods, key=key, clear_memory=settings.clear_memory)
+        return plastic(optimizer(rounds * updates), *methods, key=key, clear_memory=config.clear_memory)
 
     tx = transformation(some_key)
 
@@ -161,8 +191,8 @@ def make(
         pi = distribution(arena.spec.action, outputs)
         losses, metrics = policy_loss(pi.log_prob(batch.action), batch.log_prob, batch.advantage)
         of_policy, H = losses.mean(), pi.entropy().mean()
-        of_value = _squared_errors(V, batch, settings.value_clip).mean()
-        total = of_policy + settings.value_coefficient * of_value - settings.entropy_coefficient * H
+        of_value = _squared_errors(V, batch, value_clip).mean()
+        total = of_policy + config.value_coefficient * of_value - config.entropy_coefficient * H
         return total, {"policy_loss": of_policy, "value_loss": of_value, "entropy": H, **metrics}
 
     def loss(params: Params, batch: Samples, memory: Any) -> tuple[Array, tuple[Features, Metrics, Any]]:
@@ -172,7 +202,7 @@ def make(
             The loss, and the features of the steps that were traced, the metrics, and what was remembered after each
             step but the last, `(recurrence - 1, sequences, ...)`.
         """
-        if settings.normalize_advantages == "minibatch":
+        if config.normalize_advantages == "minibatch":
             batch = batch._replace(advantage=_normalized(batch.advantage))
         of_step = [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(followed)]
         observations, begins = [one.observation for one in of_step], [one.begins for one in of_step[1:]]
@@ -204,16 +234,16 @@ def make(
                 _, memory = network.apply(params, observation, memory)
             return network.apply(params, following, memory)[0][1].reshape(-1, E)
 
-        if settings.truncation == "bootstrap":
+        if config.truncation == "bootstrap":
             next_V, terminated = next_values(transitions), transitions.terminated
         else:  # within an episode what followed is what was acted upon next: only the last is new
             last = jax.tree.map(lambda x: x[-1:], transitions)
             next_V, terminated = jnp.concatenate([V[1:], next_values(last)]), ended
         A = generalized_advantages(
-            transitions.reward, V, next_V, terminated, ended, settings.discount, settings.trace_decay
+            transitions.reward, V, next_V, terminated, ended, config.discount, config.trace_decay
         )
         returns = A + V
-        if settings.normalize_advantages == "round":
+        if config.normalize_advantages == "round":
             A = _normalized(A)
         # Whether the first is one does not matter: the memory at the beginning of a sequence knows it.
         begins = jnp.concatenate([ended[:1], ended[:-1]])
@@ -228,7 +258,7 @@ def make(
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         batch = prepare(state.params, transitions)
         memory = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:]), transitions.said.memory)
-        key, *keys = jax.random.split(state.optimizer.key, 1 + settings.epochs)
+        key, *keys = jax.random.split(state.optimizer.key, 1 + epochs)
         state = state._replace(optimizer=state.optimizer._replace(key=key))
 
         def update(carry: tuple[State, Any], this: tuple[Array, Any, Array]) -> tuple[tuple[State, Any], Metrics]:
@@ -236,9 +266,9 @@ def make(
             rows = along(first)
             minibatch, before = jax.tree.map(lambda x: x[rows], batch), jax.tree.map(lambda x: x[first], memory)
             grads, (features, metrics, after) = jax.grad(loss, has_aux=True)(state.params, minibatch, before)
-            if settings.max_gradient_norm > 0:
+            if config.max_gradient_norm > 0:
                 norm = optax.tree.norm(grads)
-                grads = jax.tree.map(lambda g: g * jnp.minimum(1, settings.max_gradient_norm / norm), grads)
+                grads = jax.tree.map(lambda g: g * jnp.minimum(1, config.max_gradient_norm / norm), grads)
                 metrics["gradient_norm"] = norm
             new = tx.step(
                 grads, state.optimizer, state.params,
@@ -249,7 +279,7 @@ def make(
                 memory = jax.tree.map(lambda x, now: x.at[rows[1:]].set(now), memory, after)
             return (State(*new), memory), metrics
 
-        def epochs(carry: Any, keys: Key, number: Array, shifts: tuple[bool, ...]) -> tuple[Any, Metrics]:
+        def passes(carry: Any, keys: Key, number: Array, shifts: tuple[bool, ...]) -> tuple[Any, Metrics]:
             """As many epochs as there are shifts; the last minibatch of all may be smaller than the others."""
             firsts, draws, rest = [], [], None
             for key, shifted in zip(keys, shifts):
@@ -272,17 +302,17 @@ def make(
             return carry, metrics
 
         keys, each, number = jnp.stack(keys), len(cycle), calls * updates
-        cycles = settings.epochs // each
+        cycles = epochs // each
         of_cycles = jax.tree.map(lambda x: x[: cycles * each].reshape(cycles, each), keys)
         carry, metrics = jax.lax.scan(
-            lambda carry, this: epochs(carry, *this, shifts=cycle),
+            lambda carry, this: passes(carry, *this, shifts=cycle),
             (state, memory),
             (of_cycles, number + sum(of_cycle) * jnp.arange(cycles)),
         )
         metrics = jax.tree.map(jnp.ravel, metrics)
-        if settings.epochs % each:
+        if epochs % each:
             number = number + sum(of_cycle) * cycles
-            carry, others = epochs(carry, keys[cycles * each :], number, tuple(shifts[cycles * each :]))
+            carry, others = passes(carry, keys[cycles * each :], number, tuple(shifts[cycles * each :]))
             metrics = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), metrics, others)
         metrics = jax.tree.map(jnp.mean, metrics) | {"value": transitions.said.value.mean()}
         if isinstance(arena.spec.action, Continuous):
@@ -313,14 +343,14 @@ def make(
     )
 
 
-def _check(settings: Settings, network: ActorCritic, arena: Arena | HostArena) -> None:
+def _check(config: Config, minibatches: int, alternate: bool, network: ActorCritic, arena: Arena | HostArena) -> None:
     """Refuses what does not come out even, where sizes are concerned."""
-    T, E, r = settings.horizon, arena.environments, settings.recurrence
+    T, E, r = config.horizon, arena.environments, config.recurrence
     samples = T * E
     of_round = f"(horizon={T} x environments={E})"
-    if samples % settings.minibatches:
+    if samples % minibatches:
         raise ValueError(
-            f"minibatches={settings.minibatches} do not divide the {samples} samples of a round {of_round}; "
+            f"minibatches={minibatches} do not divide the {samples} samples of a round {of_round}; "
             f"write a divisor of {samples}"
         )
     if arena.steps < samples:
@@ -332,12 +362,12 @@ def _check(settings: Settings, network: ActorCritic, arena: Arena | HostArena) -
     if remembers != (r > 1):
         what = "remembers, which it learns along 2 steps or more" if remembers else "remembers nothing"
         raise ValueError(f"recurrence={r}: this network {what}; write recurrence={4 if remembers else 1}")
-    if T % r or samples // settings.minibatches % r:
+    if T % r or samples // minibatches % r:
         raise ValueError(
-            f"recurrence={r} divides not both horizon={T} and the {samples // settings.minibatches} samples of a "
+            f"recurrence={r} divides not both horizon={T} and the {samples // minibatches} samples of a "
             f"minibatch; write a common divisor"
         )
-    if settings.alternate and 2 * r > T:
+    if alternate and 2 * r > T:
         raise ValueError(f"alternate=true leaves out a sequence: write a horizon of at least {2 * r}, not {T}")
 
 
@@ -367,12 +397,8 @@ def _squared_errors(V: Array, batch: Samples, clip: float | Array) -> Array:
     return errors
 
 
-def network_for(arena: Arena | HostArena, config: Any) -> ActorCritic:
-    """The arena's own network, or two perceptrons as the agent's configuration has them.
-
-    Args:
-        arena: where it is to act.
-        config: with `hidden_units`, `hidden_layers`, `activation` and `initializer`.
+def _network_for(arena: Arena | HostArena, config: Config) -> ActorCritic:
+    """The arena's own network, or two perceptrons as the configuration has them.
 
     Raises:
         ValueError: if the configuration wants another network than the arena's.

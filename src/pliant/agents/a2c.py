@@ -7,15 +7,14 @@ for each call of `learn`, after `horizon` steps of all environments:
 """
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated
 
 import optax
 
 from pliant.core.agent import Agent, MethodsFor
 from pliant.core.base import Array
-from pliant.core.initializers import Activation, Initializer
 from pliant.core.problem import Arena, HostArena
-from pliant.core.settings import AtLeast, Between, FromUpTo
+from pliant.core.settings import AtLeast, FromUpTo
 
 from . import _on_policy
 
@@ -23,43 +22,12 @@ LEARNS_FROM = "arena"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_on_policy.Config):
     """Settings of A2C; the defaults are those of torch-ac and its starter files."""
 
     horizon: Annotated[int, AtLeast(1)] = 8
-    """Steps that each environment takes between two steps of the optimizer."""
-    recurrence: Annotated[int, AtLeast(1)] = 1
-    """Length of the sequences along which a network with a memory learns (steps); 1 for a network without."""
-    step_size: Annotated[float, AtLeast(0)] = 1e-3
-    """Step size of RMSprop."""
     decay: Annotated[float, FromUpTo(0, 1)] = 0.99
     """Decay of RMSprop's mean of squared gradients."""
-    epsilon: Annotated[float, AtLeast(0)] = 1e-8
-    """What RMSprop adds to the root of that mean."""
-    clear_memory: bool = False
-    """Whether RMSprop forgets its mean of weights that a method made anew."""
-    discount: Annotated[float, Between(0, 1)] = 0.99
-    """Discount per step."""
-    trace_decay: Annotated[float, Between(0, 1)] = 0.95
-    """Lambda of generalized advantage estimation."""
-    value_coefficient: Annotated[float, AtLeast(0)] = 0.5
-    """Weight of the mean squared error of the values."""
-    entropy_coefficient: Annotated[float, AtLeast(0)] = 0.01
-    """Weight of the policy's entropy, which is to be high."""
-    max_gradient_norm: Annotated[float, AtLeast(0)] = 0.5
-    """Norm to which longer gradients are scaled down, before any method acts on them; 0: none."""
-    normalize_advantages: Literal["round", "none"] = "none"
-    """Whether advantages are shifted and scaled to mean 0 and (unbiased) standard deviation 1."""
-    truncation: Literal["terminal", "bootstrap"] = "terminal"
-    """Whether nothing comes after a time limit, or the value of the observation there."""
-    hidden_units: Annotated[int, AtLeast(1)] = 64
-    """Units of each hidden layer, of the policy and of the value network; not where the problem brings a network."""
-    hidden_layers: Annotated[int, AtLeast(0)] = 2
-    """Hidden layers of each network."""
-    activation: Activation = "tanh"
-    """Nonlinearity."""
-    initializer: Initializer = "lecun"
-    """Initializer of all weights, those of the output layers included."""
 
 
 def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> Agent:
@@ -91,21 +59,4 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         del old_log_prob  # nothing was learned meanwhile
         return -log_prob * A, {}
 
-    settings = _on_policy.Settings(
-        horizon=config.horizon,
-        epochs=1,
-        minibatches=1,
-        recurrence=config.recurrence,
-        alternate=False,
-        clear_memory=config.clear_memory,
-        discount=config.discount,
-        trace_decay=config.trace_decay,
-        value_clip=0.0,
-        value_coefficient=config.value_coefficient,
-        entropy_coefficient=config.entropy_coefficient,
-        max_gradient_norm=config.max_gradient_norm,
-        normalize_advantages=config.normalize_advantages,
-        truncation=config.truncation,
-    )
-    network = _on_policy.network_for(arena, config)
-    return _on_policy.make(settings, network, arena, optimizer, policy_loss, methods_for)
+    return _on_policy.make(config, arena, optimizer, policy_loss, methods_for)

@@ -16,9 +16,9 @@ import optax
 
 from pliant.core.agent import Agent, MethodsFor
 from pliant.core.base import Array
-from pliant.core.initializers import Activation, Initializer
+from pliant.core.initializers import Activation
 from pliant.core.problem import Arena, HostArena
-from pliant.core.settings import AtLeast, Between, FromUpTo
+from pliant.core.settings import AtLeast, FromUpTo
 
 from . import _on_policy
 
@@ -26,57 +26,33 @@ LEARNS_FROM = "arena"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_on_policy.Config):
     """Settings of PPO; the defaults are those of the Nature experiments with plain Adam."""
 
     horizon: Annotated[int, AtLeast(1)] = 2048
-    """Steps that each environment takes between two rounds of learning."""
     epochs: Annotated[int, AtLeast(1)] = 10
     """Passes over these steps in a round."""
     minibatches: Annotated[int, AtLeast(1)] = 16
     """Pieces of a pass, one optimizer step each; horizon × environments must be a multiple."""
-    recurrence: Annotated[int, AtLeast(1)] = 1
-    """Length of the sequences along which a network with a memory learns (steps); 1 for a network without."""
     alternate: bool = False
     """Whether every second epoch of a round cuts sequences elsewhere, leaving out one of each environment."""
     step_size: Annotated[float, AtLeast(0)] = 1e-4
-    """Step size of Adam."""
     schedule: Literal["constant", "linear"] = "constant"
     """Whether the step size stays, or falls linearly to 0 at the end of the run."""
     b1: Annotated[float, FromUpTo(0, 1)] = 0.9
     """Decay of Adam's first moment."""
     b2: Annotated[float, FromUpTo(0, 1)] = 0.999
     """Decay of Adam's second moment; published as proper Adam: 0.99, with b1 = 0.99."""
-    epsilon: Annotated[float, AtLeast(0)] = 1e-8
-    """What Adam adds to the root of the second moment."""
-    clear_memory: bool = False
-    """Whether Adam forgets its moments of weights that a method made anew."""
-    discount: Annotated[float, Between(0, 1)] = 0.99
-    """Discount per step."""
-    trace_decay: Annotated[float, Between(0, 1)] = 0.95
-    """Lambda of generalized advantage estimation."""
     clip: Annotated[float, AtLeast(0)] = 0.2
     """How far the ratio of new to old probability counts, from 1."""
     value_clip: Annotated[float, AtLeast(0)] = 0.0
     """How far a value may move from the old one before its error counts in full; 0: any distance."""
     value_coefficient: Annotated[float, AtLeast(0)] = 1.0
-    """Weight of the mean squared error of the values."""
     entropy_coefficient: Annotated[float, AtLeast(0)] = 0.0
-    """Weight of the policy's entropy, which is to be high."""
     max_gradient_norm: Annotated[float, AtLeast(0)] = 0.0
-    """Norm to which longer gradients are scaled down, before any method acts on them; 0: none."""
     normalize_advantages: Literal["round", "minibatch", "none"] = "round"
-    """Over what advantages are shifted and scaled to mean 0 and (unbiased) standard deviation 1."""
-    truncation: Literal["terminal", "bootstrap"] = "terminal"
-    """Whether nothing comes after a time limit, as published, or the value of the observation there."""
     hidden_units: Annotated[int, AtLeast(1)] = 256
-    """Units of each hidden layer, of the policy and of the value network; not where the problem brings a network."""
-    hidden_layers: Annotated[int, AtLeast(0)] = 2
-    """Hidden layers of each network."""
     activation: Activation = "relu"
-    """Nonlinearity."""
-    initializer: Initializer = "lecun"
-    """Initializer of all weights, those of the output layers included."""
 
 
 def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> Agent:
@@ -116,21 +92,14 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         clipped = jnp.clip(rho, 1 - config.clip, 1 + config.clip)
         return jnp.maximum(-rho * A, -clipped * A), {"clipped_fraction": jnp.mean(jnp.abs(rho - 1) > config.clip)}
 
-    settings = _on_policy.Settings(
-        horizon=config.horizon,
+    return _on_policy.make(
+        config,
+        arena,
+        optimizer,
+        policy_loss,
+        methods_for,
         epochs=config.epochs,
         minibatches=config.minibatches,
-        recurrence=config.recurrence,
         alternate=config.alternate,
-        clear_memory=config.clear_memory,
-        discount=config.discount,
-        trace_decay=config.trace_decay,
         value_clip=config.value_clip,
-        value_coefficient=config.value_coefficient,
-        entropy_coefficient=config.entropy_coefficient,
-        max_gradient_norm=config.max_gradient_norm,
-        normalize_advantages=config.normalize_advantages,
-        truncation=config.truncation,
     )
-    network = _on_policy.network_for(arena, config)
-    return _on_policy.make(settings, network, arena, optimizer, policy_loss, methods_for)

@@ -111,13 +111,16 @@ def _setting(name: str, annotation: Any, default: Any, help: str) -> Setting:
 
 
 def _field_docstrings(dataclass: Any) -> dict[str, str]:
-    """The docstring under each field."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(dataclass))).body
-    return {
-        field.target.id: doc.value.value
-        for field, doc in itertools.pairwise(definition.body)
-        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
-    }
+    """The docstring under each field, or under the field of that name in a class that it inherits from."""
+    helps: dict[str, str] = {}
+    for ancestor in reversed([kind for kind in dataclass.__mro__ if dataclasses.is_dataclass(kind)]):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(ancestor))).body
+        helps |= {
+            field.target.id: doc.value.value
+            for field, doc in itertools.pairwise(definition.body)
+            if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
+        }
+    return helps
 
 
 def _argument_docstrings(function: Any) -> dict[str, str]:
