@@ -1,6 +1,7 @@
 """From a configuration to parts: what can be said of any method of any problem."""
 
 import jax
+import jax.numpy as jnp
 import optax
 import pytest
 
@@ -43,6 +44,25 @@ def test_a_method_works_on_the_groups_that_are_named(only, groups):
 def test_the_other_methods_keep_all_groups():
     both = drift({"name": "redo", "only": "value/Dense_0"}, "continual_backprop")
     assert groups_of(both) == GROUPS
+
+
+def test_of_several_networks_a_method_works_on_those_that_are_named():
+    def td3(only):
+        agent = {"name": "td3", "hidden_units": 4, "capacity": 10}
+        return from_mapping({"problem": "drift", "agent": agent, "methods": [{"name": "redo", "only": only}]})
+
+    parts = build(td3("critic_0/Dense_2,critic_1/Dense_0"))
+    state = jax.eval_shape(parts.agent.init, jax.random.key(0))
+    assert state.optimizer["actor"].after == ()
+    (method,) = state.optimizer["critics"].after
+    assert tuple(optax.tree.get(method, "replaced")) == ("critic_0/Dense_2", "critic_1/Dense_0")
+    features = {name: jnp.ones((2, 4)) for name in ("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_2")}
+    with pytest.raises(ValueError, match=r"features has no 'actor/Dense_1'; it has: actor/Dense_0, critic_0/Dense_0"):
+        parts.diagnostics["dormant_fraction"](features=features)
+    with pytest.raises(
+        ConfigError, match=r"no group 'value' in this wiring; it has: actor/Dense_0, .*critic_1/Dense_2$"
+    ):
+        build(td3("actor/Dense_0,value"))
 
 
 def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():
