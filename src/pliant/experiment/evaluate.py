@@ -11,7 +11,7 @@ from pliant.core.problem import Arena, HostArena
 
 from .build import problem_of
 from .errors import ConfigError
-from .playing import Step, first_episodes, on_device, on_host, open_host
+from .playing import Step, first_episodes, on_device, on_host, open_host, policies_of
 from .run import Tell
 from .trained import Trained
 
@@ -68,9 +68,9 @@ def evaluate(
 def _steps(trained: Trained, arena: Arena | HostArena, greedy: bool, entropy: int) -> Iterator[Step]:
     if isinstance(arena, HostArena):
         with closing(open_host(trained, arena.open, entropy)) as host:
-            yield from on_host(trained, greedy=greedy, entropy=entropy)(trained.agents, host, host.reset())
+            yield from on_host(trained, greedy=greedy, entropy=entropy)(policies_of(trained), host, host.reset())
     else:
-        yield from on_device(trained, greedy=greedy, entropy=entropy)(trained.agents)
+        yield from on_device(trained, greedy=greedy, entropy=entropy)(policies_of(trained))
 
 
 def _table(trained: Trained, policy: Policy, facts: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -3,10 +3,9 @@
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
 from pliant.core import registry
@@ -16,13 +15,13 @@ from .build import build, problem_of, quietly
 from .config import RunConfig
 from .elsewhere import elsewhere
 from .parts import Parts
-from .playing import Agents, Step, first_episodes, on_device, on_host, open_host
+from .playing import Policies, Step, first_episodes, on_device, on_host, open_host
 from .programs import Population
 from .trained import Trained
 
 _ENTROPY = 2**32 - 1  # larger than what `pliant evaluate` takes: it shall not judge by the episodes that chose the best
 
-_Play = Callable[[Agents], Iterator[Step]]
+_Play = Callable[[Policies], Iterator[Step]]
 
 
 class Evaluations:
@@ -47,12 +46,12 @@ class Evaluations:
         self._play: _Play | None = None
         self._open = contextlib.ExitStack()
 
-    def means(self, step: int, saved: Sequence[np.ndarray], diverged: np.ndarray) -> dict[str, np.ndarray]:
+    def means(self, step: int, policies: Policies, diverged: np.ndarray) -> dict[str, np.ndarray]:
         """Evaluates all members.
 
         Args:
             step: how many steps they have learned.
-            saved: what `Programs.save` gave.
+            policies: of all members, as `Programs.policies` gives them.
             diverged: `(members,)` bool: who has diverged, and does not play.
 
         Returns:
@@ -68,8 +67,7 @@ class Evaluations:
         if self._play is None or kind.config != self._played_in:
             self.close()
             self._played_in, self._play = kind.config, self._player(kind)
-        leaves = jax.tree.leaves(jax.eval_shape(parts.agent.init, jax.random.key(0)))
-        with contextlib.closing(self._play(saved[: len(leaves)])) as steps:
+        with contextlib.closing(self._play(policies)) as steps:
             shape = (len(self._members), parts.problem.environments)
             facts = first_episodes(self._config.evaluate_episodes, steps, shape, left_out=diverged)
         ends = ("terminated", "truncated")
@@ -94,9 +92,9 @@ class Evaluations:
         fresh = copy.deepcopy(host.save())
         play = on_host(kind, **how)
 
-        def from_the_beginning(agents: Agents) -> Iterator[Step]:
+        def from_the_beginning(policies: Policies) -> Iterator[Step]:
             host.restore(copy.deepcopy(fresh))
-            return play(agents, host, host.reset())
+            return play(policies, host, host.reset())
 
         return from_the_beginning
 

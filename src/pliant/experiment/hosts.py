@@ -71,13 +71,18 @@ class HostPrograms:
             _joined([s.ended for s in stretches if s.ended.values] or [stretches[0].ended]),
         )
 
+    def policies(self) -> Any:
+        """See `Programs`."""
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *[crew.policies() for crew in self._crews])
+
     def save(self) -> list[np.ndarray]:
         """See `Programs`; episodes in flight are not saved."""
         return [np.concatenate(arrays) for arrays in zip(*[crew.save() for crew in self._crews], strict=True)]
 
     def shapes(self) -> list[jax.ShapeDtypeStruct]:
         """See `Programs`."""
-        return [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in self.save()]
+        members = sum(crew.size for crew in self._crews)
+        return [jax.ShapeDtypeStruct((members, *like.shape[1:]), like.dtype) for like in self._crews[0].saved()]
 
     def restore(self, arrays: Sequence[np.ndarray], step: int) -> None:
         """See `Programs`."""
@@ -319,10 +324,16 @@ class _Crew:
         averaged = {(name, ""): average for name, average in averages.items()}
         return Stretch({**averaged, **self._measured}, diverged, ended)
 
-    def save(self) -> list[np.ndarray]:
-        device = [self._spread.gather(plain(leaf)) for leaf in jax.tree.leaves(self._state)]
+    def policies(self) -> Any:
+        return self._spread.gather(self._policy)
+
+    def saved(self) -> list[jax.Array | np.ndarray]:
+        """What is to be saved, where it is: on the devices with the padding."""
         host = self._host.save()
-        return [*device, self._spread.gather(self._diverged), *(host[name] for name in sorted(host))]
+        return [*map(plain, jax.tree.leaves(self._state)), self._diverged, *(host[name] for name in sorted(host))]
+
+    def save(self) -> list[np.ndarray]:
+        return [self._spread.gather(x) for x in self.saved()]
 
     def restore(self, arrays: Sequence[np.ndarray]) -> None:
         leaves, structure = jax.tree.flatten(self._state)

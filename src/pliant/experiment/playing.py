@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pliant.core.agent import Agent
 from pliant.core.base import Array, Key
 from pliant.core.problem import Host
 
@@ -39,7 +38,19 @@ class Step(NamedTuple):
     scene: Any = ()  # (members, ...) each: what was to be seen before the action
 
 
-Agents: TypeAlias = Sequence[np.ndarray]  # leaves of the states of all members, as in `Trained`
+Policies: TypeAlias = Any  # `(members, ...)` arrays: of all members, what acting needs of the agent's state
+
+
+def policies_of(trained: Trained) -> Policies:
+    """What acting needs of states that were saved; the rest of them, such as a replay, is left on the host."""
+
+    def policy(leaves: Sequence[Array], values: Any) -> Any:
+        agent = _parts(trained, values).agent
+        # Made for its structure alone: nobody reads the numbers, and the compiler drops them.
+        like, structure = jax.tree.flatten(agent.init(jax.random.key(0)))
+        return agent.policy(structure.unflatten(map(like_key, leaves, like)))
+
+    return jax.jit(jax.vmap(policy))(trained.agents, trained.members.swept)
 
 
 def open_host(trained: Trained, make: Callable[[np.ndarray], AnyHost], entropy: int) -> AnyHost:
@@ -54,7 +65,7 @@ def open_host(trained: Trained, make: Callable[[np.ndarray], AnyHost], entropy: 
     return host
 
 
-def on_host(trained: Trained, *, greedy: bool, entropy: int) -> Callable[[Agents, Host, np.ndarray], Iterator[Step]]:
+def on_host(trained: Trained, *, greedy: bool, entropy: int) -> Callable[[Policies, Host, np.ndarray], Iterator[Step]]:
     """Makes what lets agents act in environments outside of the device; it is compiled once, at its first use.
 
     Args:
@@ -63,7 +74,7 @@ def on_host(trained: Trained, *, greedy: bool, entropy: int) -> Callable[[Agents
         entropy: what random actions come from.
 
     Returns:
-        `play(agents, host, observation)`: steps without end of the host, which stays open; `observation` is what it
+        `play(policies, host, observation)`: steps without end of the host, which stays open; `observation` is what it
         showed when it was reset.
     """
 
@@ -75,11 +86,9 @@ def on_host(trained: Trained, *, greedy: bool, entropy: int) -> Callable[[Agents
 
     seeds, values = jax.tree.map(jnp.asarray, trained.members)
     act = jax.jit(jax.vmap(act, (0, 0, 0, 0, 0, 0, None)))
-    policies_of = _policies_of(trained)
 
-    def play(agents: Agents, host: Host, observation: np.ndarray) -> Iterator[Step]:
+    def play(policies: Policies, host: Host, observation: np.ndarray) -> Iterator[Step]:
         shape = observation.shape[:2]
-        policies = policies_of(agents)
         memory = _parts(trained, {}).agent.remember(shape[1])
         memory = jax.tree.map(lambda x: np.broadcast_to(x, (shape[0], *np.shape(x))), memory)
         begins, returns, lengths = np.ones(shape, bool), np.zeros(shape), np.zeros(shape, np.int32)
@@ -99,7 +108,7 @@ def on_host(trained: Trained, *, greedy: bool, entropy: int) -> Callable[[Agents
 
 def on_device(
     trained: Trained, *, greedy: bool, entropy: int, scene: Callable[[Any], Any] = lambda state: ()
-) -> Callable[[Agents], Iterator[Step]]:
+) -> Callable[[Policies], Iterator[Step]]:
     """Makes what lets agents act in an arena on the device; it is compiled once, at its first use.
 
     Args:
@@ -109,7 +118,7 @@ def on_device(
         scene: what is to be seen of the arena's state before each action, a tree of arrays; by default nothing.
 
     Returns:
-        `play(agents)`: steps without end of environments that begin anew.
+        `play(policies)`: steps without end of environments that begin anew.
     """
 
     def begin(member: Any, _: Any) -> Any:
@@ -145,10 +154,9 @@ def on_device(
     members = len(trained.members)
     spread = Spread(layout(members, seed_axis(trained.config), jax.local_device_count(), jax.default_backend()))
     begin, advance = spread.jit(begin), spread.jit(advance, donate=True)
-    policies_of = _policies_of(trained)
 
-    def play(agents: Agents) -> Iterator[Step]:
-        state = begin(spread.place((policies_of(agents), tuple(trained.members))), 0)
+    def play(policies: Policies) -> Iterator[Step]:
+        state = begin(spread.place((policies, tuple(trained.members))), 0)
         for chunk in itertools.count():
             state, steps = advance(state, jnp.int32(chunk))
             steps = spread.gather(steps)  # (members, steps, ...) each
@@ -208,23 +216,6 @@ def _keys(seed: Array, entropy: int) -> tuple[Key, Key]:
 def _parts(trained: Trained, values: Any) -> Parts:
     with quietly():
         return build(trained.config.with_values(values))
-
-
-def _policies_of(trained: Trained) -> Callable[[Agents], Any]:
-    """Makes what picks out of the agents' states what acting needs; the rest, such as a replay, is left on the host."""
-
-    def policy(leaves: Sequence[Array], values: Any) -> Any:
-        return _policy(_parts(trained, values).agent, leaves)
-
-    policies, values = jax.jit(jax.vmap(policy)), trained.members.swept
-    return lambda agents: policies(list(agents), values)
-
-
-def _policy(agent: Agent, leaves: Sequence[Array]) -> Any:
-    """What acting needs of a state that was saved."""
-    # Made for its structure alone: nobody reads the numbers, and the compiler drops them.
-    like, structure = jax.tree.flatten(agent.init(jax.random.key(0)))
-    return agent.policy(structure.unflatten(map(like_key, leaves, like)))
 
 
 def _facts(returns: Any, lengths: Any, answer: Any) -> dict[str, Any]:

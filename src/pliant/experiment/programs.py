@@ -69,6 +69,10 @@ class Programs(Protocol):
         """Advances all members by `length` steps, `step` steps having been before."""
         ...
 
+    def policies(self) -> Any:
+        """What acting needs of the agents' states: a tree of `(members, ...)` arrays."""
+        ...
+
     def save(self) -> list[np.ndarray]:
         """The state as plain arrays in a fixed order, `(members, ...)` each, for a checkpoint; agents first."""
         ...
@@ -125,6 +129,7 @@ class DevicePrograms:
         self._environments = 1 if isinstance(problem, Stream) else problem.environments
         self._spread = Spread(layout(len(members), seed_axis(config), jax.local_device_count(), jax.default_backend()))
         self._advance: dict[int, Any] = {}
+        self._policy = self._spread.jit(self._policy_of)
         self._state: Any = None  # arrays of the population, padded
 
     def begin(self) -> None:
@@ -158,6 +163,15 @@ class DevicePrograms:
         member, t, environment = np.nonzero(episodes.pop("ended"))
         step = before + t * self._environments + environment + 1
         return Ended(member, step, {name: x[member, t, environment] for name, x in episodes.items()})
+
+    def _policy_of(self, member: Any, _: Any) -> Any:
+        state, values = member
+        with quietly():
+            return build(self._config.with_values(values)).agent.policy(state.agent)
+
+    def policies(self) -> Any:
+        """See `Programs`."""
+        return self._spread.gather(self._policy(self._state, 0))
 
     def save(self) -> list[np.ndarray]:
         """See `Programs`."""

@@ -132,7 +132,7 @@ def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoi
     ):
 
         def evaluate(step: int, diverged: np.ndarray) -> None:
-            means = evaluations.means(step, programs.save(), diverged)
+            means = evaluations.means(step, programs.policies(), diverged)
             rows.add_means(step, means)
             if means:
                 ranking.add(step, means["return"])

@@ -12,7 +12,7 @@ from pliant.core.problem import HostArena
 
 from .build import problem_of
 from .errors import ConfigError
-from .playing import Step, on_device, on_host, open_host
+from .playing import Step, on_device, on_host, open_host, policies_of
 from .trained import Trained
 
 Form: TypeAlias = Literal["picture", "text"]
@@ -62,7 +62,7 @@ def watch(
     else:
         show = arena.views.picture if form == "picture" else arena.views.text
         play = on_device(trained, greedy=greedy, entropy=entropy, scene=arena.views.scene)
-        seen = ((show(_of_first_member(step.scene)), step) for step in play(trained.agents))
+        seen = ((show(_of_first_member(step.scene)), step) for step in play(policies_of(trained)))
     return _frames(seen, episodes, steps)
 
 
@@ -71,7 +71,7 @@ def _outside(trained: Trained, arena: HostArena, greedy: bool, entropy: int) -> 
     with closing(open_host(trained, lambda entropy: arena.film(entropy[0]), entropy)) as host:
         observation = host.reset()
         picture = host.draw()
-        for step in on_host(trained, greedy=greedy, entropy=entropy)(trained.agents, host, observation):
+        for step in on_host(trained, greedy=greedy, entropy=entropy)(policies_of(trained), host, observation):
             yield picture, step
             picture = host.draw()
 
