@@ -5,6 +5,9 @@ import pathlib
 
 # Environment variables, so that the programs that a test starts have them too. JAX reads them when it is imported.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests do little else than compile: what is compiled is not made fast, which takes half as long.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
@@ -23,14 +26,9 @@ def key() -> jax.Array:
 
 @pytest.fixture(scope="module")
 def toy_parts():
-    """Lets configurations find the problems `drift`, on the device, and `drift_host`, outside of it, and an agent.
-
-    What is compiled meanwhile is not made fast: tests of loops do little else than compile.
-    """
+    """Lets configurations find the problems `drift`, on the device, and `drift_host`, outside of it, and an agent."""
     import toys  # after the environment variables
 
     with pytest.MonkeyPatch.context() as patch:
         toys.add_all(patch)
-        jax.config.update("jax_disable_most_optimizations", True)
         yield
-        jax.config.update("jax_disable_most_optimizations", False)

@@ -61,6 +61,7 @@ def drawn(seed: int, **shapes: tuple[int, ...]) -> dict[str, jax.Array]:
     return {name: jax.random.normal(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)}
 
 
+@jax.jit
 def shaken(params: Any) -> Any:
     """Parameters without zeros, so that each of them matters; running variances stay positive."""
     leaves, structure = jax.tree.flatten(params)
@@ -82,7 +83,7 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def linen(module: nn.Module, *inputs: jax.Array, groups: Mapping[str, Expected]) -> Network:
-    params = shaken(module.init(jax.random.key(0), *inputs))
+    params = shaken(jax.jit(module.init)(jax.random.key(0), *inputs))
     return Network(module.apply, params, inputs, groups)
 
 
@@ -547,7 +548,7 @@ def rms_norm_before() -> Network:
 
 def _dropout(deterministic: bool) -> Network:
     module = Mlp(after=lambda: nn.Dropout(0.5, deterministic=deterministic))
-    params = shaken(Mlp().init(jax.random.key(0), vectors_of()))
+    params = shaken(jax.jit(Mlp().init)(jax.random.key(0), vectors_of()))
 
     def apply(params, x):
         return module.apply(params, x, rngs={"dropout": jax.random.key(5)})
@@ -770,7 +771,7 @@ def resnet_groups(side: int) -> dict[str, Expected]:
 
 def _resnet(training: bool) -> Network:
     module, x = ResNet18(training), images()
-    params = shaken(module.init(jax.random.key(0), x))
+    params = shaken(jax.jit(module.init)(jax.random.key(0), x))
 
     def apply(params, x):
         return module.apply(params, x, mutable=["batch_stats"])

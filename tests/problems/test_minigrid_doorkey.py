@@ -30,14 +30,6 @@ def _play(state, actions):
 play, begin = jax.jit(_play), jax.jit(make(STAGES).init)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """What is compiled here is not made fast: the tests do little else than compile."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def random_actions(*shape):
     """Actions that get somewhere now and then."""
     likely = [0.1, 0.15, 0.35, 0.15, 0.05, 0.15, 0.05]
