@@ -194,6 +194,29 @@ def test_a_preset_with_other_parts(pliant):
     assert report.load(path).config["sweep"] == {"method.weight_decay": [0.1, 0.2]}
 
 
+def test_a_method_twice(pliant):
+    twice = ("--method", "redo@Often", "--method", "redo@seldom", "--method.redo@seldom.period", 100)
+    _, out, _ = pliant("run", P, *twice, "--help")
+    assert re.findall(r"(?m)^method (\S+):$|--method\.(\S+)\.at-stage ", out) == [
+        ("redo@Often", ""), ("", "redo@Often"), ("redo@seldom", ""), ("", "redo@seldom"),
+    ]  # fmt: skip
+    sweep = ("--sweep", "method.redo@Often.period=10,20", "--method.redo@Often.at-stage", "keep")
+    code, out, err = pliant("run", P, *SMALL, *twice, *sweep)
+    assert code == 0, err
+    (path,) = directory(out)
+    assert path.startswith(f"runs/{P}-redo@Often+redo@seldom-")
+    run = report.load(path)
+    assert [(method["name"], method["period"]) for method in run.config["methods"]] == [
+        ("redo@Often", 1000), ("redo@seldom", 100),
+    ]  # fmt: skip
+    assert run.settings == ("method.redo@Often.period",) and set(run.metrics["method.redo@Often.period"]) == {10, 20}
+    # From the run's file, with one of them left out.
+    _, out, _ = pliant("run", path, "--method", "redo@seldom", "--method.redo@seldom.threshold", 0.5)
+    (other,) = directory(out)
+    ((method,), sweep) = (report.load(other).config[key] for key in ("methods", "sweep"))
+    assert (method["name"], method["period"], method["threshold"], sweep) == ("redo@seldom", 100, 0.5, {})
+
+
 @pytest.mark.parametrize("method", registry.names("methods"))
 def test_every_method_runs_with_its_defaults(pliant, method):
     code, out, _ = pliant("run", P, *SMALL, "--method", method)

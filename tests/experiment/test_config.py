@@ -117,6 +117,23 @@ def test_refuses_in_one_line(given, message):
         ({"methods": [3]}, "method is a mapping of names to values, not 3"),
         ({"methods": ["red"]}, "unknown method 'red'; did you mean redo?"),
         ({"methods": ["redo", "l2", {"name": "redo"}]}, "methods: redo stands there 2 times; write it once"),
+        (
+            {"methods": ["redo", "redo"]},
+            "methods: redo stands there 2 times; write it once, or each with a label: redo@first, redo@second",
+        ),
+        ({"methods": ["redo@a", "l2", "redo@a"]}, "methods: redo@a stands there 2 times; write it once"),
+        (
+            {"methods": ["redo@"]},
+            "method redo@: a label is of letters, digits and _; write a name such as redo@first",
+        ),
+        ({"methods": ["redo@a-b"]}, "method redo@a-b: a label is of letters, digits and _; write"),
+        ({"methods": ["redo@a@b"]}, "method redo@a@b: a label is of letters, digits and _; write"),
+        ({"methods": ["redo@é"]}, "method redo@é: a label is of letters, digits and _; write"),
+        ({"methods": ["red@a"]}, "unknown method 'red'; did you mean redo?"),
+        ({"methods": [{"name": "redo@a", "periods": 3}]}, "unknown setting of redo@a 'periods'; did you mean period"),
+        ({"methods": [{"name": "redo@a", "period": 0.5}]}, "redo@a.period=0.5: write a whole number"),
+        ({"agent": "sgd@a"}, "unknown agent 'sgd@a'; did you mean sgd?"),
+        ({"diagnostics": ["rank@a"]}, "unknown diagnostic 'rank@a'; did you mean rank?"),
         ({"methods": [{"name": "l2", "only": "Dense_0"}]}, "unknown setting of l2 'only'; there are: weight_decay"),
         ({"methods": [{"name": "redo", "onli": "Dense_0"}]}, "unknown setting of redo 'onli'; did you mean only?"),
         ({"methods": [{"name": "l2", "at_stage": "lose"}]}, "l2.at_stage=lose: write keep or forget"),
@@ -268,6 +285,32 @@ def test_resolve_with_one_method():
     assert resolve(config, "period")[0] == "method.period"
     assert resolve(config, "method.redo.period")[0] == "method.period"
     assert resolve(config, "threshold")[0] == "method.threshold"  # a diagnostic's is not swept
+
+
+TWICE = {"problem": PROBLEM, "methods": ["redo", {"name": "redo@last_2", "period": 50}, "l2"]}
+
+
+def test_a_method_may_be_there_twice_under_a_label():
+    config = from_mapping(TWICE)
+    assert list(config.parts())[2:5] == ["method.redo", "method.redo@last_2", "method.l2"]
+    first, second, _ = config.methods
+    assert (first.source, first.schema) == (second.source, second.schema)
+    assert (first.settings["period"], second.settings["period"]) == (first.schema["period"].default, 50)
+    assert from_yaml(config.to_yaml()) == config
+    assert re.fullmatch(rf"{PROBLEM}-redo\+redo@last_2\+l2-[0-9a-f]{{8}}", config.name)
+    other = config.with_values({"method.redo@last_2.period": 7})
+    assert [part.settings.get("period") for part in other.methods] == [first.settings["period"], 7, None]
+
+
+def test_resolve_a_label():
+    config = from_mapping({**TWICE, "sweep": {"redo@last_2.period": [3, 4], "method.redo.period": [5]}})
+    assert config.sweep == {"method.redo@last_2.period": (3, 4), "method.redo.period": (5,)}
+    with pytest.raises(
+        ConfigError, match=r"^period can mean method\.redo\.period or method\.redo@last_2\.period; write"
+    ):
+        resolve(config, "period")
+    alone = from_mapping({"problem": PROBLEM, "methods": ["redo@a"]})
+    assert resolve(alone, "period")[0] == resolve(alone, "method.redo@a.period")[0] == "method.period"
 
 
 def test_resolve_what_can_mean_two():

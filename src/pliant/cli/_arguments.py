@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 
 def _add(group: Any, flags: Sequence[Flag]) -> None:
     for names, dest, setting in flags:
-        spellings = [f"--{spelling}" for name in names for spelling in (name.replace("_", "-"), name)]
+        spellings = [f"--{spelling}" for name in names for spelling in _spellings(name)]
         group.add_argument(
             *dict.fromkeys(spellings),
             action=_Read,
@@ -63,6 +63,12 @@ def _add(group: Any, flags: Sequence[Flag]) -> None:
             metavar=setting.name.rpartition("_")[2].upper(),
             help=f"{setting.help} [{setting.kind}]".replace("%", "%%"),
         )
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """With dashes, as it is, and with dashes in its last word alone: `method.layer_reset.at-stage`."""
+    part, dot, key = name.rpartition(".")
+    return name.replace("_", "-"), name, part + dot + key.replace("_", "-")
 
 
 class _Read(argparse.Action):

@@ -50,9 +50,10 @@ def _in_words(preset: dict[str, Any]) -> str:
     """What a preset sets, without the names of problem and agent."""
     methods = preset.get("methods", [])
     swept = {name.rpartition(".")[2]: values for name, values in preset.get("sweep", {}).items()}
+    owners = ["", "", *(f"{method['name']}." if len(methods) > 1 else "" for method in methods)]
     fixed = {
-        name: value
-        for part in (preset["problem"], preset["agent"], *methods)
+        owner + name: value
+        for owner, part in zip(owners, (preset["problem"], preset["agent"], *methods))
         for name, value in part.items()
         if name != "name" and name not in swept
     }

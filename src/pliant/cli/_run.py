@@ -113,7 +113,8 @@ def _words(parser: Parser) -> Parser:
         "--method",
         metavar="NAME",
         action="append",
-        help=f"a plasticity method; may stand several times [{methods} | none; default none]",
+        help="a plasticity method; may stand several times, of one kind as NAME@LABEL, whose flags are "
+        f"--method.NAME@LABEL.SETTING [{methods} | none; default none]",
     )
     parser.add_argument(
         "--diagnostics", metavar="NAME,...", help=f"what is measured [{diagnostics} | none; default {default}]"

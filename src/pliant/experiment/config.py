@@ -2,7 +2,7 @@
 
 problem: {name: slowly_changing_regression, activation: relu}
 agent: {name: sgd, step_size: 0.01}
-methods: [{name: continual_backprop, replacement_rate: 0.0001}]
+methods: [{name: continual_backprop, replacement_rate: 0.0001}]  # a second one of a kind: continual_backprop@LABEL
 diagnostics: [{name: dormant_fraction}]
 seeds: 0-99
 sweep: {agent.step_size: [0.01, 0.003, 0.001]}
@@ -38,7 +38,13 @@ _MOST_SEEDS = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A problem, an agent, a method or a diagnostic with its settings."""
+    """A problem, an agent, a method or a diagnostic with its settings.
+
+    Args:
+        kind: which of these.
+        name: what it is; of a method also `NAME@LABEL`, so that a run may have it several times.
+        settings: by name.
+    """
 
     kind: registry.Kind
     name: str
@@ -47,7 +53,7 @@ class Part:
     @property
     def source(self) -> Any:
         """The `Config` dataclass or the factory that the settings belong to."""
-        found = registry.find(self.kind, self.name)
+        found = registry.find(self.kind, _without_label(self.name) if self.kind == "methods" else self.name)
         return found.Config if self.kind in ("problems", "agents") else found
 
     @property
@@ -116,7 +122,8 @@ class RunConfig:
     def parts(self) -> dict[str, Part]:
         """The parts by the names that flags, sweeps and columns use.
 
-        These are `problem`, `agent`, `method`, or `method.redo` if there are several, and `diagnostic.rank`.
+        These are `problem`, `agent`, `method`, or `method.redo` (`method.redo@often`) if there are several, and
+        `diagnostic.rank`.
         """
         one = len(self.methods) == 1
         methods = {"method" if one else f"method.{method.name}": method for method in self.methods}
@@ -252,6 +259,16 @@ def _part(kind: registry.Kind, given: Any) -> Part:
     return dataclasses.replace(part, settings=values)
 
 
+def _without_label(name: Any) -> Any:
+    """What a method is, of `NAME` or `NAME@LABEL`."""
+    source, at, label = str(name).partition("@")
+    if not at:
+        return name
+    if not re.fullmatch(r"\w+", label, re.ASCII):
+        raise ConfigError(f"method {name}: a label is of letters, digits and _; write a name such as {source}@first")
+    return source
+
+
 def _check_kind(problem: Part, usual: str, agent: Part) -> None:
     """Refuses an agent for streams in an arena, and the other way round; `usual` is the problem's own agent."""
     kinds = {name: registry.find("agents", name).LEARNS_FROM for name in (*registry.names("agents"), usual, agent.name)}
@@ -268,7 +285,10 @@ def _parts(kind: registry.Kind, given: Any) -> tuple[Part, ...]:
     names = [part.name for part in parts]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"{kind}: {name} stands there {names.count(name)} times; write it once")
+            labels = (
+                f", or each with a label: {name}@first, {name}@second" if kind == "methods" and "@" not in name else ""
+            )
+            raise ConfigError(f"{kind}: {name} stands there {names.count(name)} times; write it once{labels}")
     return parts
 
 
