@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
+from pliant.core import units
 from pliant.core.timing import AnewState
 from pliant.experiment.build import build
 from pliant.experiment.config import from_mapping
@@ -35,6 +36,9 @@ def groups_of(config):
         ("", GROUPS),
         ("value/Dense_1", ("value/Dense_1",)),
         (" policy/Dense_1 ,value/Dense_1", ("policy/Dense_1", "value/Dense_1")),
+        ("value/*", ("value/Dense_0", "value/Dense_1")),
+        ("*/Dense_1, policy/*", ("policy/Dense_0", "policy/Dense_1", "value/Dense_1")),
+        ("v*_[01],value/Dense_1", ("value/Dense_0", "value/Dense_1")),
     ],
 )
 def test_a_method_works_on_the_groups_that_are_named(only, groups):
@@ -46,10 +50,52 @@ def test_the_other_methods_keep_all_groups():
     assert groups_of(both) == GROUPS
 
 
+def drift_td3(*methods):
+    agent = {"name": "td3", "hidden_units": 4, "capacity": 10}
+    return from_mapping({"problem": "drift", "agent": agent, "methods": methods})
+
+
+GROWING = {"name": "neuroplastic_expansion", "initial_sparsity": 0.4, "final_sparsity": 0.2}
+
+
+def test_each_network_has_a_method_of_its_own():
+    actor = {**GROWING, "name": f"{GROWING['name']}@actor", "only": "actor/*", "static": True}
+    critics = {**GROWING, "name": f"{GROWING['name']}@critics", "only": "critic_*/*", "initial_sparsity": 0.3}
+    state = jax.eval_shape(build(drift_td3(actor, critics)).agent.init, jax.random.key(0))
+    for network, layers in ("actor", 3), ("critic", 8):
+        (topology,) = state.optimizer["actor" if network == "actor" else "critics"].after
+        assert len(topology.mask) == layers and all(path.startswith(network) for path in topology.mask)
+
+
+def test_two_topologies_in_one_network_have_layers_of_their_own():
+    def both(policy, value):
+        names = [f"{GROWING['name']}@{label}" for label in ("policy", "value")]
+        growing = {**GROWING, "period": 2, "rate": 0.5}
+        return drift({**growing, "name": names[0], "only": policy}, {**growing, "name": names[1], "only": value})
+
+    agent = build(both("policy/*", "value/*")).agent
+    state = jax.jit(agent.init)(jax.random.key(0))
+    masks = [topology.mask for topology in state.optimizer.after]
+    layers = [[f"{network}/Dense_{i}/kernel" for i in range(3)] for network in ("policy", "value")]
+    assert [sorted(mask) for mask in masks] == layers
+    for mask in masks:  # each has 40 % missing, of 4 * 4 and some more weights, and what is missing is 0
+        missing = sum(int((~there).sum()) for there in mask.values()) / sum(there.size for there in mask.values())
+        assert missing == pytest.approx(0.4, abs=0.05)
+    by_path = units.leaves(state.params)
+    assert all(not by_path[path][~there].any() for mask in masks for path, there in mask.items())
+    with pytest.raises(ConfigError) as error:
+        build(both("*/Dense_0", "value/Dense_1"))
+    assert str(error.value) == (
+        "neuroplastic_expansion@policy and neuroplastic_expansion@value both decide which weights of "
+        "value/Dense_1/kernel there are; write groups (only) that have no layer in common"
+    )
+    # Methods that are no topologies may share what they like.
+    build(drift("redo", {"name": "redo@seldom", "period": 5000}))
+
+
 def test_of_several_networks_a_method_works_on_those_that_are_named():
     def td3(only):
-        agent = {"name": "td3", "hidden_units": 4, "capacity": 10}
-        return from_mapping({"problem": "drift", "agent": agent, "methods": [{"name": "redo", "only": only}]})
+        return drift_td3({"name": "redo", "only": only})
 
     parts = build(td3("critic_0/Dense_2,critic_1/Dense_0"))
     state = jax.eval_shape(parts.agent.init, jax.random.key(0))
@@ -63,6 +109,8 @@ def test_of_several_networks_a_method_works_on_those_that_are_named():
         ConfigError, match=r"no group 'value' in this wiring; it has: actor/Dense_0, .*critic_1/Dense_2$"
     ):
         build(td3("actor/Dense_0,value"))
+    with pytest.raises(ConfigError, match=r"no group 'critic/\*' in this wiring; it has: actor/Dense_0, .*"):
+        build(td3("actor/*,critic/*"))
 
 
 def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():

@@ -113,6 +113,10 @@ def plastic(
     weight anew, the optimizer's memory of the old one goes back to its initial value, for any optax optimizer whose
     memory has the shape of the weights (what is shared between weights, as in a factored second moment, stays).
 
+    Of several topologies each has a mask of its own, and a weight is there where all of them let it be; the optimizer
+    stays still whenever one of them wants it to, for the whole network. In a run, two that decide about the same leaf
+    are refused.
+
     A topology has the last word on both sides: it sees the gradients as the gradient pieces leave them, and after the
     surgeries it removes the weights that shall be missing. Before the first step its network is not whole either:
     write `params = tx.prepare(params)` before `state = tx.init(params)`.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fnmatch
 import inspect
 import itertools
 import logging
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 from pliant.core import registry
 from pliant.core.agent import Transitions
-from pliant.core.base import Method
+from pliant.core.base import Method, Topology
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.problem import Arena, HostArena, Network, Stream
 from pliant.core.timing import anew
@@ -40,14 +41,24 @@ def build(config: RunConfig) -> Parts:
 
         def methods_for(wiring: Wiring, network: Network) -> tuple[Method, ...]:
             groups.update(wiring)
-            context = {"wiring": wiring, "initialize": network.init, "activation": network.activation}
-            methods = (_method(part, context, config.problem.name, problem) for part in config.methods)
-            return tuple(method for method in methods if method is not None)
+            methods, decides = [], {}  # who decides which weights there are, by path
+            for part in config.methods:
+                patterns = _patterns(part)
+                names = [name for pattern in patterns for name in _matching(pattern, wiring)]
+                if patterns and not names:
+                    continue  # it works on another network
+                here = wiring.only(*names) if patterns else wiring
+                context = {"wiring": here, "initialize": network.init, "activation": network.activation}
+                method = _method(part, context, config.problem.name, problem)
+                if isinstance(method, Topology):
+                    _decide(part, here, decides)
+                methods.append(method)
+            return tuple(methods)
 
         made = agent.make(agent.Config(**config.agent.settings), problem, methods_for)
         whole = Wiring(groups)
-        for part in config.methods:
-            whole.only(*_groups_named(part))  # refuses names that none of the networks has
+        for pattern in (pattern for part in config.methods for pattern in _patterns(part)):
+            whole.only(*(_matching(pattern, whole) or [pattern]))  # refuses what none of the networks has
         diagnostics: dict[str, Diagnostic] = {part.name: _call(part, {"wiring": whole}) for part in config.diagnostics}
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -60,14 +71,30 @@ def problem_of(config: RunConfig) -> Stream | Arena | HostArena:
     return problem.make(problem.Config(**config.problem.settings))
 
 
-def _groups_named(part: Part) -> list[str]:
-    """The groups that a method is to work on; none stands for all."""
+def _patterns(part: Part) -> list[str]:
+    """The groups that a method is to work on, by name or pattern; none stands for all."""
     only = part.settings.get("only", "")
-    return [group.strip() for group in only.split(",")] if only else []
+    return [pattern.strip() for pattern in only.split(",")] if only else []
 
 
-def _method(part: Part, context: dict[str, Any], name: str, problem: Stream | Arena | HostArena) -> Method | None:
-    """A method of a run for one network, with what can be said of any method; `None` if it works on another network.
+def _matching(pattern: str, wiring: Wiring) -> list[str]:
+    return [name for name in wiring if name == pattern or fnmatch.fnmatchcase(name, pattern)]
+
+
+def _decide(part: Part, wiring: Wiring, decides: dict[str, str]) -> None:
+    """Notes for which weights a topology decides whether they are there, and refuses those for which another does."""
+    slots = (slot for group in wiring.values() for slot in (*group.incoming, *group.outgoing))
+    for path in dict.fromkeys(slot.path for slot in slots):
+        other = decides.setdefault(path, part.name)
+        if other != part.name:
+            raise ValueError(
+                f"{other} and {part.name} both decide which weights of {path} there are; write groups (only) that "
+                "have no layer in common"
+            )
+
+
+def _method(part: Part, context: dict[str, Any], name: str, problem: Stream | Arena | HostArena) -> Method:
+    """A method of a run for one network, with what can be said of any method.
 
     Args:
         part: the method.
@@ -75,14 +102,9 @@ def _method(part: Part, context: dict[str, Any], name: str, problem: Stream | Ar
         name: of the problem.
         problem: which may have stages.
     """
-    settings, wiring = dict(part.settings), context["wiring"]
+    settings = dict(part.settings)
     settings.pop("only", "")
     at_stage = settings.pop("at_stage")
-    if named := _groups_named(part):
-        here = [group for group in named if group in wiring]
-        if not here:
-            return None
-        context = {**context, "wiring": wiring.only(*here)}
     method = _call(dataclasses.replace(part, settings=settings), context)
     if at_stage == "keep":
         return method

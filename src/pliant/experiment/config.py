@@ -68,7 +68,12 @@ class Part:
 
 
 OF_ANY_METHOD = {
-    "only": Setting("only", str, "", "Groups of units that it works on, with commas between; empty: all."),
+    "only": Setting(
+        "only",
+        str,
+        "",
+        "Groups of units that it works on: names or shell patterns (critic_*/*), with commas between; empty: all.",
+    ),
     "at_stage": Setting(
         "at_stage",
         Literal["keep", "forget"],
