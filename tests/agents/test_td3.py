@@ -160,14 +160,15 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
         assert state.steps == (call + 1) * E
         if call < first:
             assert_close(state.params, before.params, 0, 0)
-            assert metrics["critic_loss"] == 0
+            assert metrics["critic_loss"] == metrics["n_step"] == 0
             continue
         key, *keys = jax.random.split(before.key, 1 + U)
-        losses = []
+        losses, ahead = [], []
         for sample_key in keys:
             number += 1
             sample_key, old_key, probe_key = jax.random.split(sample_key, 3)
             n = config.n_step if number >= config.n_step_after else 1
+            ahead.append(n)
             drawn, weight = sample(stored, sample_key, n, 1.0), np.ones(config.batch)
             key, recall_key, noise_key = jax.random.split(key, 3)
             if config.recall:
@@ -187,6 +188,7 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
             drawn = in_float64(drawn)
             losses.append(reference.update(drawn, np.asarray(normal(noise_key), float), weight * drawn.weight))
         assert metrics["critic_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert metrics["n_step"] == np.mean(ahead)  # 1.5 in the call where the second of two updates is the first of 2
         assert_close(state.params, reference.params, atol=2e-5)
         assert_close(state.target, reference.target, atol=2e-5)
         if config.evaluate_with == "elastic":

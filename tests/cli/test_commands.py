@@ -250,7 +250,7 @@ def test_every_diagnostic_at_once(pliant):
     assert code == 0
     loaded = report.load(*directory(out))
     # Of a mask there is nothing to tell where no weight is missing.
-    assert set(loaded.metrics["metric"]) == {"loss", *names} - {"mask_overlap"}
+    assert set(loaded.metrics["metric"]) == {"loss", *names} - {"mask_overlap", "topology_steps"}
     assert loaded.config["diagnostics"][names.index("dormant_fraction")]["threshold"] == 0.1
 
 

@@ -47,6 +47,7 @@ class Masks(NamedTuple):
     mask: dict
     previous_mask: dict
     initial_mask: dict
+    topology_steps: jax.Array
 
 
 class Nested(NamedTuple):
@@ -86,7 +87,10 @@ def make_signals():
                         replaced={"conv": jax.random.randint(next(keys), (), 0, 9), "stream": jnp.array(3)},
                     )
                 ),
-                Masks(*({"stream/kernel": jax.random.bernoulli(next(keys), 0.5, (12, 2))} for _ in Masks._fields)),
+                Masks(
+                    *({"stream/kernel": jax.random.bernoulli(next(keys), 0.5, (12, 2))} for _ in range(3)),
+                    topology_steps=jax.random.randint(next(keys), (), 0, 9),
+                ),
             ),
             "loss": jax.random.uniform(next(keys)),
         }

@@ -6,7 +6,8 @@ import optax
 import pytest
 
 from pliant.core.base import plastic
-from pliant.diagnostics import mask_overlap, sparsity
+from pliant.core.units import Group, Incoming, Outgoing, Wiring
+from pliant.diagnostics import mask_overlap, sparsity, topology_steps
 
 
 class Masks(NamedTuple):
@@ -21,6 +22,29 @@ def test_sparsity_by_hand(wiring):
     assert jax.jit(sparsity(wiring))(params=params) == pytest.approx({"a": 0.75, "b": 0.5, "": 4 / 6})
     rows = jax.jit(sparsity(wiring, leaves="all"))(params=params)
     assert rows == pytest.approx({"a": 0.75, "b": 0.5, "bias": 1.0, "": 5 / 7})
+
+
+def test_sparsity_of_each_network_by_hand(wiring):
+    # actor: 1 zero of 2 and 2 of 2; critic: 1 of 4; together 4 of 8. A bias counts with `all`: 1 more of 1.
+    params = {
+        "actor": {
+            "in": {"kernel": jnp.array([[0.0, 1.0]])},
+            "out": {"kernel": jnp.zeros((2, 1)), "bias": jnp.zeros(1)},
+        },
+        "critic": {"in": {"kernel": jnp.array([[1.0, 2.0], [0.0, 3.0]])}},
+        "log_std": jnp.zeros(3),
+    }
+    kernels = {"actor/in/kernel": 0.5, "actor/out/kernel": 1, "critic/in/kernel": 0.25}
+    rows = jax.jit(sparsity(wiring))(params=params)
+    assert rows == pytest.approx({**kernels, "": 4 / 8, "actor": 3 / 4, "critic": 1 / 4})
+    rows = jax.jit(sparsity(wiring, leaves="all"))(params=params)
+    others = {"actor/out/bias": 1, "log_std": 1, "": 8 / 12, "actor": 4 / 5, "critic": 1 / 4}
+    assert rows == pytest.approx({**kernels, **others})
+    # One network has none of its own, nor have what flax keeps beside the weights, and layers.
+    one = {"params": params["actor"], "batch_stats": {"in": {"mean": jnp.ones(2)}}}
+    assert set(sparsity(wiring, leaves="all")(params=one)) == {
+        "params/in/kernel", "params/out/kernel", "params/out/bias", "batch_stats/in/mean", "",
+    }  # fmt: skip
 
 
 def mask(*rows):
@@ -49,6 +73,31 @@ def test_of_two_masks_both_must_let_a_weight_be(wiring):
 def test_without_masks_there_are_no_rows(wiring):
     state = plastic(optax.adam(1e-3)).init({"mask": {"left/kernel": jnp.ones((2, 1))}})
     assert mask_overlap(wiring)(method_state=state) == {}
+
+
+class Topology(NamedTuple):
+    mask: dict
+    topology_steps: jax.Array
+
+
+def test_topology_steps_by_hand():
+    def state(steps, *paths):
+        return (Topology(dict.fromkeys(paths, jnp.ones((1, 1), bool)), jnp.int32(steps)),)
+
+    def rows(*states):
+        layers = ("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_0", "Dense_0")
+        groups = {f: Group(f, 1, (Incoming(f"{f}/kernel", 1),), (), (Outgoing(f"{f}/out", 0),)) for f in layers}
+        return jax.jit(topology_steps(Wiring(groups)))(method_state=states)
+
+    twins = "critic_0/Dense_0/kernel", "critic_1/Dense_0/kernel"
+    both = {"actor": 3, "critic_0": 5, "critic_1": 5, "": 8}
+    assert rows(state(3, "actor/Dense_0/kernel"), {"critics": state(5, *twins)}) == both
+    # Two methods on one network add up; one network has no row of its own; of another wiring's there are none.
+    twice = {"critic_0": 7, "critic_1": 5, "": 7}
+    assert rows(state(5, *twins), state(2, "critic_0/Dense_0/out")) == twice
+    assert rows(state(4, "actor/Dense_0/kernel")) == {"": 4}
+    assert rows(state(4, "Dense_0/kernel")) == {"": 4}
+    assert rows(state(4, "Dense_7/kernel")) == rows(Masks({"Dense_0/kernel": mask("x")}, {}, {})) == {}
 
 
 def test_refuses_another_time(wiring):

@@ -37,10 +37,13 @@ def after(form, **fields):
 
 def test_learners_cannot_tell_where_their_environments_are(toy_parts):
     method = {"name": "continual_backprop", "replacement_rate": 0.2, "maturity": 2, "max_per_step": 2}
-    fields = {"methods": [method], "diagnostics": ["unit_age", "weight_change"]}
+    fields = {"methods": [method], "diagnostics": ["unit_age", "weight_change", "sparsity"]}
     (there, saved_there), (here, saved_here) = after("device", **fields), after("host", **fields)
     for a, b in zip(there, here, strict=True):
-        assert a.metrics.keys() == b.metrics.keys() >= {("unit_age", "actor/Dense_0"), ("unit_age", "critic_1/Dense_0")}
+        assert a.metrics.keys() == b.metrics.keys() >= {
+            ("unit_age", "actor/Dense_0"), ("unit_age", "critic_1/Dense_0"),
+            ("sparsity", "actor"), ("sparsity", "critic_1"), ("n_step", ""),
+        }  # fmt: skip
         for key, values in a.metrics.items():
             np.testing.assert_allclose(values, b.metrics[key], rtol=1e-3, atol=1e-5, err_msg=str(key))
     agent = build(drift("host", **fields)).agent

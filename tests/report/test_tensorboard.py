@@ -50,7 +50,12 @@ def test_published_tags_stand_in_files_of_their_own(write_run):
         row("active_fraction", 0.3),
         *[row("active_fraction", 0.125, "critic_0/Dense_0"), row("active_fraction", 0.375, "critic_1/Dense_0")],
         *[row("sparsity", 0.75, "actor"), row("sparsity", 0.5, "critic_0"), row("sparsity", 0.25, "critic_1")],
-        *[row("sparsity", 0.9, "actor/Dense_0/kernel"), row("replay_size", 100), row("critic_loss", 2)],
+        *[
+            row("sparsity", 0.9, "actor/Dense_0/kernel"),
+            row("replay_size", 100),
+            row("critic_loss", 2),
+            row("n_step", 3),
+        ],
     ]
     run = write_run(rows)
     report.tensorboard()(run)
@@ -69,6 +74,7 @@ def test_published_tags_stand_in_files_of_their_own(write_run):
         "critic_sparsity": 0.375,
         "buffer_size": 100,
         "critic_loss": 2,
+        "current_nstep": 3,
     }
 
 

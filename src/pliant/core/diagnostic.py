@@ -9,11 +9,12 @@ A diagnostic is made from a wiring, `dormant_fraction(wiring, threshold=0.1)`, a
 * `grads`: gradients of the loss, a tree like the parameters;
 * `method_state`: the state of the optimizer that `plastic` made, in which the methods' states are found by field.
 
-A row is named after a group of units, an activation, the path of a parameter leaf, or `""`: the network as a whole. It
-is measured for one member of a population; the caller maps. Each diagnostic can be jitted and vmapped.
+A row is named after a group of units, an activation, the path of a parameter leaf, one of an agent's networks, or `""`:
+all of it together. It is measured for one member of a population; the caller maps. Each diagnostic can be jitted and
+vmapped.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -77,6 +78,19 @@ def weights(tree: Params, which: Leaves) -> dict[str, Array]:
         for path, leaf in by_path.items()
         if jnp.issubdtype(leaf.dtype, jnp.floating) and (which == "all" or leaf.ndim > 1)
     }
+
+
+def networks(paths: Iterable[str], least: int = 2) -> list[str]:
+    """The networks that leaves belong to, by the first words of their paths: `actor` of `actor/Dense_0/kernel`.
+
+    An agent with several networks keeps the layers of each under its name. What lies less deep is a layer.
+
+    Args:
+        paths: of leaves.
+        least: where there are fewer networks than that, they are none.
+    """
+    found = list(dict.fromkeys(path.partition("/")[0] for path in paths if path.count("/") > 1))
+    return found if len(found) >= least else []
 
 
 def with_average(values: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from ._replacements import replacements as replacements
 from ._saturated_fraction import saturated_fraction as saturated_fraction
 from ._sparsity import sparsity as sparsity
 from ._stable_rank import stable_rank as stable_rank
+from ._topology_steps import topology_steps as topology_steps
 from ._unit_age import unit_age as unit_age
 from ._unit_utility import unit_utility as unit_utility
 from ._weight_change import weight_change as weight_change
