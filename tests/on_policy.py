@@ -26,8 +26,8 @@ ACTIONS = {"continuous": Continuous(2), "discrete": Discrete(3)}
 QUICK = {"xla_backend_optimization_level": 0}
 
 
-def no_methods(wiring, network):
-    del wiring, network
+def no_methods(wiring, network, updates):
+    del wiring, network, updates
     return ()
 
 

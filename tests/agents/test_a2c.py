@@ -31,7 +31,7 @@ def test_equals_an_independent_implementation_with_numerical_gradients(action, s
     network, action = (on_policy.recalling(), "discrete") if action == "recalling" else (None, action)
     if network is not None:  # which comes with units of its own
         config = dataclasses.replace(config, hidden_units=64, hidden_layers=2)
-    agent = a2c.make(config, arena_of(ACTIONS[action], network=network), lambda wiring, network: (l2(weight_decay),))
+    agent = a2c.make(config, arena_of(ACTIONS[action], network=network), lambda *network: (l2(weight_decay),))
     init, learn = (jax.jit(function, compiler_options=QUICK) for function in (agent.init, agent.learn))
     for seed in range(2):
         state, before = init(jax.random.key(seed)), np.zeros((E, 3))

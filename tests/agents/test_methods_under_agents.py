@@ -2,11 +2,13 @@
 
 import dataclasses
 import inspect
+from typing import NamedTuple
 
 import arenas
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from pliant.core import registry
@@ -27,16 +29,17 @@ BUSY = {"period": 2, "maturity": 0, "replacement_rate": 0.15, "threshold": 0.5} 
 
 def problem_for(agent):
     if agent.LEARNS_FROM == "stream":
-        return slowly_changing_regression.make(slowly_changing_regression.Config(flip_every=20)), stream_loop
+        config = slowly_changing_regression.Config(flip_every=20, examples=STEPS)
+        return slowly_changing_regression.make(config), stream_loop
     return arenas.auto_reset(arenas.drifting(Continuous(2)), STEPS, environments=2, time_limit=5), arena_loop
 
 
 def method_for(name):
     """Makes a method of what the network has to tell it, as the runner does."""
 
-    def methods_for(wiring, network):
+    def methods_for(wiring, network, updates):
         method = registry.find("methods", name)
-        context = {"wiring": wiring, "initialize": network.init, "activation": network.activation}
+        context = {"wiring": wiring, "initialize": network.init, "activation": network.activation, "updates": updates}
         given = {**BUSY, **context}
         return (method(**{key: given[key] for key in inspect.signature(method).parameters if key in given}),)
 
@@ -59,10 +62,37 @@ def learned(agent_name, methods_for):
     return jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})(jnp.uint32(0))
 
 
+class Seen(NamedTuple):
+    last_step: jax.Array  # () the number of the update
+
+
 @pytest.fixture(scope="module", params=registry.names("agents"))
-def alone(request):
+def plain(request):
+    """An agent's name, its state when it has learned without any method, and how many updates it had announced."""
+    announced = []
+
+    def recorder(wiring, network, updates):
+        announced.append(updates)
+
+        def update(grads, state, params=None, *, step, **signals):
+            return grads, Seen(step)
+
+        return (optax.GradientTransformationExtraArgs(lambda params: Seen(jnp.int32(0)), update),)
+
+    return request.param, learned(request.param, recorder)[0], set(announced)
+
+
+@pytest.fixture
+def alone(plain):
     """An agent's name, and its params when it has learned without any method."""
-    return request.param, learned(request.param, lambda wiring, network: ())[0].params
+    agent, state, _ = plain
+    return agent, state.params
+
+
+def test_an_agent_makes_as_many_updates_as_it_announces(plain):
+    _, state, announced = plain
+    made = [int(last) for _, last in optax.tree.get_all_with_path(state.optimizer, "last_step")]
+    assert {max(made)} == announced
 
 
 @pytest.mark.parametrize("method", registry.names("methods"))
@@ -90,6 +120,6 @@ def test_an_agent_begins_with_the_network_that_a_method_prepares(name):
     agent = registry.find("agents", name)
     fields = {field.name for field in dataclasses.fields(agent.Config)}
     config = agent.Config(**{key: value for key, value in SMALL.items() if key in fields})
-    made = agent.make(config, problem_for(agent)[0], lambda wiring, network: (nothing,))
+    made = agent.make(config, problem_for(agent)[0], lambda *network: (nothing,))
     params = jax.jit(made.init)(jax.random.key(0)).params
     assert jax.tree.leaves(params) and not any(leaf.any() for leaf in jax.tree.leaves(params))

@@ -165,7 +165,7 @@ def test_every_second_epoch_leaves_out_the_last_step_of_each_environment():
     ids=["half a minibatch is left", "one minibatch less"],
 )
 def test_methods_are_told_of_each_update_once(settings, sizes):
-    def recorder(wiring, network):
+    def recorder(wiring, network, updates):
         def update(grads, state, params=None, *, step, steps_before, features, **signals):
             samples = len(features["policy/Dense_0"])
             return grads, jnp.concatenate([state[1:], jnp.array([[step, steps_before, samples]])])
@@ -189,7 +189,7 @@ def test_methods_find_the_units_that_remember():
     # nothing reads it: neither the policy, nor the value, nor what will be remembered.
     wirings = []
 
-    def renewing(wiring, network):
+    def renewing(wiring, network, updates):
         wirings.append(wiring)
         return (continual_backprop(wiring, 1 / 3, maturity=0, activation=network.activation),)
 

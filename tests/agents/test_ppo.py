@@ -37,7 +37,7 @@ CONFIG = ppo.Config(
 def test_equals_an_independent_implementation_with_numerical_gradients(action, settings):
     config, weight_decay, rounds, seeds = dataclasses.replace(CONFIG, **settings), 0.01, 2, 3
     arena = arena_of(action, steps=rounds * T * E)
-    agent = ppo.make(config, arena, lambda wiring, network: (l2(weight_decay),))
+    agent = ppo.make(config, arena, lambda *network: (l2(weight_decay),))
     init, learn = jax.jit(agent.init), jax.jit(agent.learn)
     for seed in range(seeds):
         state = init(jax.random.key(seed))
@@ -221,7 +221,7 @@ def test_orders_and_draws_are_new_in_each_call_and_for_each_seed():
 
 def test_methods_get_the_network_and_its_wiring():
     given = []
-    ppo.make(CONFIG, arena_of(Continuous(2)), lambda wiring, network: given.append((wiring, network)) or ())
+    ppo.make(CONFIG, arena_of(Continuous(2)), lambda *network: given.append(network[:2]) or ())
     (wiring, network), *_ = given
     assert {name: group.units for name, group in wiring.items()} == {
         "policy/Dense_0": 3, "policy/Dense_1": 3, "value/Dense_0": 3, "value/Dense_1": 3,
@@ -231,7 +231,7 @@ def test_methods_get_the_network_and_its_wiring():
 
 def test_the_step_that_methods_are_told_goes_on_from_call_to_call():
     # A round has 2 epochs of 2 minibatches: four updates.
-    def recorder(wiring, network):
+    def recorder(wiring, network, updates):
         def update(grads, state, params=None, *, step, features, **signals):
             return grads, jnp.append(state[1:], step)
 
@@ -247,7 +247,7 @@ def test_the_step_that_methods_are_told_goes_on_from_call_to_call():
 @pytest.mark.parametrize("clear_memory", [False, True])
 def test_moments_of_fresh_weights_are_cleared_where_it_says_so(clear_memory):
     # Each unit of the three is mature at once, and a third of them goes at each step.
-    def renewing(wiring, network):
+    def renewing(wiring, network, updates):
         return (continual_backprop(wiring, 1 / 3, maturity=0, activation=network.activation),)
 
     config = dataclasses.replace(CONFIG, clear_memory=clear_memory)
@@ -264,7 +264,7 @@ def test_moments_of_fresh_weights_are_cleared_where_it_says_so(clear_memory):
 
 
 def test_compiles_once():
-    agent = ppo.make(CONFIG, arena_of(Continuous(2)), lambda wiring, network: (continual_backprop(wiring, 0.1),))
+    agent = ppo.make(CONFIG, arena_of(Continuous(2)), lambda wiring, *network: (continual_backprop(wiring, 0.1),))
     state, learn = jax.jit(agent.init)(jax.random.key(0)), jax.jit(agent.learn)
     for call in range(3):
         state, _ = learn(state, some_transitions(Continuous(2), call), jnp.int32(call))

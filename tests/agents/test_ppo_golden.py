@@ -64,7 +64,7 @@ def recorded_transitions(data, values):
 def methods_of(settings):
     """Makes the methods of a recording. Of 16 units 1.6 are due, of which the fraction is dropped."""
 
-    def methods_for(wiring, network):
+    def methods_for(wiring, network, updates):
         methods = (l2(settings["weight_decay"]),) if settings["weight_decay"] else ()
         if settings["replacement_rate"]:
             methods += (

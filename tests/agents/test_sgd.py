@@ -16,8 +16,8 @@ from pliant.problems import slowly_changing_regression
 STEPS = 500
 
 
-def no_methods(wiring, network):
-    del wiring, network
+def no_methods(wiring, network, updates):
+    del wiring, network, updates
     return ()
 
 
@@ -143,7 +143,7 @@ def test_cross_entropy_is_softmax_regression_written_out():
 def test_methods_get_the_wiring_and_the_network():
     stream, given = regression(hidden_units=7), []
 
-    def methods_for(wiring, network):
+    def methods_for(wiring, network, updates):
         given.append((wiring, network))
         return ()
 
@@ -154,7 +154,7 @@ def test_methods_get_the_wiring_and_the_network():
         assert network is stream.network
 
 
-def renewing(wiring, network):
+def renewing(wiring, network, updates):
     del network
     return (continual_backprop(wiring, replacement_rate=0.02, maturity=0), l2_init(1e-3))
 
@@ -173,9 +173,9 @@ def test_methods_on_both_sides_of_the_optimizer(optimizer):
 
     # The same, a step at a time, in a loop of optax, with the random numbers that the learner drew.
     wirings = []
-    sgd.make(config, stream, lambda wiring, _: wirings.append(wiring) or ())
+    sgd.make(config, stream, lambda wiring, *_: wirings.append(wiring) or ())
     [wiring, *_] = wirings
-    tx = plastic(sgd._optimizer(config), *renewing(wiring, None))
+    tx = plastic(sgd._optimizer(config), *renewing(wiring, None, 0))
     _, draw_key = jax.random.split(start.optimizer.key)
     draws = tx.draw(draw_key, start.params, STEPS)
 
@@ -201,7 +201,7 @@ def test_methods_on_both_sides_of_the_optimizer(optimizer):
 def test_the_step_that_methods_are_told_goes_on_from_call_to_call():
     told = []
 
-    def recorder(wiring, network):
+    def recorder(wiring, network, updates):
         del wiring, network
 
         def update(grads, state, params=None, *, step, **signals):

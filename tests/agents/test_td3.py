@@ -260,7 +260,7 @@ def test_acts_at_random_at_first_then_with_noise_and_greedily_without():
 def test_actor_and_critics_have_methods_with_clocks_of_their_own():
     given = []
 
-    def recorder(wiring, network):
+    def recorder(wiring, network, updates):
         given.append((tuple(wiring), tuple(jax.eval_shape(network.init, jax.random.key(0)))))
 
         def update(grads, state, params=None, *, step, steps_before, features, **signals):

@@ -94,7 +94,7 @@ def trained(seeds, seed_axis, devices):
     config = slowly_changing_regression.Config(flip_every=100, activation="tanh")
     stream = slowly_changing_regression.make(config)
 
-    def methods_for(wiring, network):
+    def methods_for(wiring, network, updates):
         del network
         return (continual_backprop(wiring, replacement_rate=0.01, maturity=20, activation="tanh"),)
 

@@ -107,7 +107,7 @@ def learners(config=None, rate=0.0, diagnostics=(), **settings):
     wirings = []
     stream = slowly_changing_regression.make(slowly_changing_regression.Config(flip_every=100, **settings))
 
-    def methods_for(wiring, network):
+    def methods_for(wiring, network, updates):
         del network
         wirings.append(wiring)
         return (continual_backprop(wiring, replacement_rate=rate, maturity=10),) if rate else ()

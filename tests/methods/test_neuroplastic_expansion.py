@@ -278,12 +278,74 @@ def test_how_the_published_networks_grow(network, topology_steps, active):
         ({"final_sparsity": 0.9}, r"^final_sparsity=0.9 is above initial_sparsity=0.8: .*; write at most 0.8$"),
         ({"period": 1}, r"^period=1: write a number at least 2$"),
         ({"gradient_passes": 101}, r"^gradient_passes=101 are more than .*; write at most 100, the period$"),
+        (
+            {"end": 101, "updates": 100},
+            r"^end=101: growth would last longer than training, which has 100 updates; write at most 100, or 0 for all",
+        ),
         ({"stop": "late"}, r"^stop='late': write one of 'preset', 'zeros', 'mask', 'never'$"),
     ],
 )
 def test_refuses_settings_out_of_range(settings, error):
     with pytest.raises(ValueError, match=error):
         neuroplastic_expansion(WIRING, **settings)
+
+
+# From 80 % to 25 % sparsity in steps of 0.6 * 0.008 * (2 * 0.8 - 1) = 0.00288: 190.97. Without pruning of 0.0048:
+# 114.6. At half the rate of growth on the average, as with a cosine, twice as many.
+LONG = {"period": 1000, "updates": 190_000}
+
+
+@pytest.mark.parametrize(
+    "settings, steps, longest",
+    [
+        ({}, "about 191 topology steps", 994),
+        ({"updates": 500}, "about 191 topology steps", 2),
+        ({"updates": 350}, "about 191 topology steps", None),
+        ({"amount": "cosine"}, "about 382 topology steps", 497),
+        ({"prune": "none", "updates": 114_000}, "about 115 topology steps", 994),
+        ({"prune": "dormant", "updates": 114_000}, "about 115 topology steps", 994),
+        ({"final_sparsity": 0.8, "updates": 999}, "a topology step", 999),
+        ({"preset": "paper", "updates": 999}, "a topology step", 999),
+        ({"rate": 0.0, "updates": 999}, "a topology step", 999),
+        ({"initial_sparsity": 0.5, "updates": 999}, "a topology step", 999),
+    ],
+)
+def test_refuses_growth_that_takes_longer_than_training(settings, steps, longest, caplog):
+    settings = {**LONG, **settings}
+    with pytest.raises(ValueError) as error:
+        neuroplastic_expansion(WIRING, **settings)
+    instead = f"a period of at most {longest}, " if longest else ""
+    assert str(error.value) == (
+        f"period=1000: growth takes longer than training, which has {settings['updates']:,} updates: {steps}, one "
+        f"every 1,000 of them; write {instead}more updates, or a larger rate"
+    )
+    if longest:
+        neuroplastic_expansion(WIRING, **{**settings, "period": longest})
+    # With the published period it is said, and no more, as a run may be shorter than the published one.
+    short = {**settings, "updates": min(99, settings["updates"] // 10)}
+    neuroplastic_expansion(WIRING, **{**short, "period": 100})
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and record.getMessage().startswith("period=100: growth takes longer than")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"updates": 191_000}, {"static": True}, {"end": 2}, {"updates": 0}, {"preset": "paper"}]
+)
+def test_growth_that_ends_in_time_or_is_not_to_end(settings, caplog):
+    neuroplastic_expansion(WIRING, **{**LONG, **settings})
+    assert not caplog.records
+
+
+def test_without_an_end_growth_and_churn_are_planned_for_all_updates():
+    # At t = 2 of 4 the cosine is 0: 0.5 * 3.2 is 1, and 0.4 is 0. An end of 0 may be swept beside others.
+    grads, settings = gradients((3, 3), (2, 0), (1, 4)), {"amount": "cosine", "stop": "never", "updates": 4}
+    _, state = change(grads, **settings, end=0)
+    assert state.after[0].mask["w0"].sum() == 7
+
+    def active(end):
+        return change(grads, **settings, end=end)[1].after[0].mask["w0"].sum()
+
+    assert jax.vmap(active)(jnp.array([0, 4, 1000])).tolist() == [7, 7, 8]
 
 
 def test_refuses_a_network_without_units():

@@ -168,7 +168,7 @@ def make(
     wiring = trace(follow, params_shape, (seen,) * followed, (begin,) * (followed - 1), remembered)
 
     def transformation(key: Key):
-        methods = methods_for(wiring, network)
+        methods = methods_for(wiring, network, rounds * updates)
         return plastic(optimizer(rounds * updates), *methods, key=key, clear_memory=config.clear_memory)
 
     tx = transformation(some_key)

@@ -60,7 +60,7 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
     wiring = trace(network.apply, params_shape, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
     def transformation(key: Key):
-        return plastic(_optimizer(config), *methods_for(wiring, network), key=key)
+        return plastic(_optimizer(config), *methods_for(wiring, network, stream.steps), key=key)
 
     tx = transformation(some_key)
 

@@ -189,6 +189,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
     replay.check(T)
     # The first call that learns: there is enough for a return, and exploration is over.
     first = max(-(-config.exploration_steps // (T * E)), -(-config.n_step // T) - 1)
+    updates_in_all = max(0, -(-arena.steps // (T * E)) - first) * U
 
     actor = deterministic_actor(observations, space.size, (config.hidden_units,) * config.actor_layers, bound)
     critics = twin_critics(
@@ -208,7 +209,9 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         parts = {"actor": (actor_wiring, actor), "critics": (critics_wiring, critics)}
         keys = jax.random.split(key, len(parts))
         return {
-            name: plastic(optimizer(), *methods_for(*parts[name]), key=key, clear_memory=config.clear_memory)
+            name: plastic(
+                optimizer(), *methods_for(*parts[name], updates_in_all), key=key, clear_memory=config.clear_memory
+            )
             for name, key in zip(parts, keys)
         }
 

@@ -11,12 +11,13 @@ from .units import Wiring
 class MethodsFor(Protocol):
     """Makes the plasticity methods of a run for one network; an agent does not know which they are."""
 
-    def __call__(self, wiring: Wiring, network: Network | ActorCritic) -> tuple[Method, ...]:
+    def __call__(self, wiring: Wiring, network: Network | ActorCritic, updates: int) -> tuple[Method, ...]:
         """The methods, in the order in which they act.
 
         Args:
             wiring: the network's groups.
             network: whose initializer and activation the methods draw fresh weights by.
+            updates: how many updates the agent makes in the whole run; some of its networks may be left out at times.
         """
         ...
 

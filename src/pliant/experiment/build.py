@@ -39,7 +39,7 @@ def build(config: RunConfig) -> Parts:
         agent = registry.find("agents", config.agent.name)
         groups: dict[str, Group] = {}  # of all networks of the agent
 
-        def methods_for(wiring: Wiring, network: Network) -> tuple[Method, ...]:
+        def methods_for(wiring: Wiring, network: Network, updates: int) -> tuple[Method, ...]:
             groups.update(wiring)
             methods, decides = [], {}  # who decides which weights there are, by path
             for part in config.methods:
@@ -48,7 +48,12 @@ def build(config: RunConfig) -> Parts:
                 if patterns and not names:
                     continue  # it works on another network
                 here = wiring.only(*names) if patterns else wiring
-                context = {"wiring": here, "initialize": network.init, "activation": network.activation}
+                context = {
+                    "wiring": here,
+                    "initialize": network.init,
+                    "activation": network.activation,
+                    "updates": updates,
+                }
                 method = _method(part, context, config.problem.name, problem)
                 if isinstance(method, Topology):
                     _decide(part, here, decides)

@@ -21,7 +21,7 @@ from pliant.core.settings import Range
 
 from .errors import ConfigError
 
-CONTEXT = ("wiring", "initialize", "activation")  # arguments of a factory that the run fills in
+CONTEXT = ("wiring", "initialize", "activation", "updates")  # arguments of a factory that the run fills in
 
 _LARGEST = 2**31 - 1  # whole numbers go to the device in 32 bits
 

@@ -1,7 +1,8 @@
 """Neuroplastic Expansion: a network begins sparse, and grows while it learns."""
 
+import logging
 import math
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,9 @@ from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_on
 from pliant.core.sparsity import erdos_renyi, largest, ordered
 from pliant.core.units import Wiring
 
+logger = logging.getLogger(__name__)
+
+_PERIOD = 100  # that of the published program
 _ROUNDING = 1e-4  # 0.4 times 5 is 2, whatever float32 makes of it
 _TRUNCATED = 0.87962566  # standard deviation of a standard normal distribution cut off at -2 and 2
 
@@ -52,8 +56,8 @@ def neuroplastic_expansion(
     preset: Preset = "code",
     initial_sparsity: float = 0.8,
     final_sparsity: float = 0.25,
-    period: int = 100,
-    end: int = 5_975_000,
+    period: int = _PERIOD,
+    end: int = 0,
     growth: Growth = "gradient",
     amount: Amount = "preset",
     rate: float = 0.008,
@@ -68,6 +72,7 @@ def neuroplastic_expansion(
     clear_grown: bool = False,
     counter_reset: bool = False,
     static: bool = False,
+    updates: int = 5_975_000,
 ) -> Topology:
     r"""Neuroplastic Expansion: begins with few of the weights, and adds those that the gradient asks for.
 
@@ -102,8 +107,8 @@ def neuroplastic_expansion(
         final_sparsity: in [0, 1), at most the initial one: growth stops once no more are missing.
         period: $\Delta$, steps from one topology step to the next, at least 2. Published: 100 by default, and 10000 in
             the instructions; growth takes the same number of topology steps, about 190.
-        end: $T$, at least 1, steps after which the topology stays; it is counted from the end of growth once that is
-            seen. Published: the updates of the whole run.
+        end: $T$, at least 0, steps after which the topology stays; it is counted from the end of growth once that is
+            seen. 0: the updates of the whole run, as published.
         growth: whether weights grow by the largest `gradient` or at `random`.
         amount: how many weights grow, see above.
         rate: $\rho$ in [0, 1].
@@ -123,6 +128,7 @@ def neuroplastic_expansion(
         counter_reset: whether topology steps set back the step counts of the sparse layers, as a side effect in the
             published program does, which makes its steps there about 4 times shorter; for `per_weight_adam`.
         static: whether the topology stays as it is at first, and each step is an optimizer's.
+        updates: at least 0, how many there will be in all, of the network of the agent that has most of them.
 
     Signals:
         step: optional; see `every`.
@@ -131,7 +137,9 @@ def neuroplastic_expansion(
 
     Raises:
         ValueError: for a value outside its range; for a wiring without units; if the norms alone have more weights than
-            the initial sparsity leaves.
+            the initial sparsity leaves; if the end comes after the last update; if, without an end, growth takes longer
+            than all updates. With the published period that is but a warning, so that a run can be the beginning of
+            a published one.
 
     Differs from the authors' code: layers are found by what they are connected to. Equal weights are ranked by chance,
     but one that is there comes before one that is missing. Where a layer keeps more than $S_0 n$ weights at first $k$
@@ -157,7 +165,7 @@ def neuroplastic_expansion(
     require("initial_sparsity", initial_sparsity, FromUpTo(0, 1))
     require("final_sparsity", final_sparsity, FromUpTo(0, 1))
     require("period", period, AtLeast(2))
-    require("end", end, AtLeast(1))
+    require("end", end, AtLeast(0))
     require("rate", rate, Between(0, 1))
     require("prune_fraction", prune_fraction, Between(0, 1))
     require("threshold", threshold, AtLeast(0))
@@ -179,6 +187,12 @@ def neuroplastic_expansion(
         rules[name] if given == "preset" else given
         for name, given in (("amount", amount), ("prune", prune), ("stop", stop), ("churn", churn))
     )
+    if not static and not _traced(initial_sparsity, final_sparsity, period, end, rate, prune_fraction):
+        pruned = prune_fraction if prune in ("magnitude", "redo") else 0.0
+        mean_rate = rate / 2 if amount == "cosine" else rate
+        gain = (1 - pruned) * mean_rate * (2 * initial_sparsity - 1) if stop != "never" else 0.0
+        _check_length(initial_sparsity - final_sparsity, gain, period, end, updates)
+    end = jnp.where(end == 0, updates, end) if isinstance(end, jax.Array) else end or updates
 
     def at_first(weights: dict[str, Array]) -> dict[str, Array]:
         """The mask that keeps the largest weights of each layer."""
@@ -335,17 +349,55 @@ def _check(
         raise ValueError(
             "this wiring has no groups of units: no layer can be sparse; trace a network with hidden units"
         )
-    traced = any(isinstance(value, jax.core.Tracer) for value in (initial_sparsity, final_sparsity))
-    if not traced and final_sparsity > initial_sparsity:
+    if not _traced(initial_sparsity, final_sparsity) and final_sparsity > initial_sparsity:
         raise ValueError(
             f"final_sparsity={final_sparsity} is above initial_sparsity={initial_sparsity}: a network that grows is "
             f"less sparse in the end; write at most {initial_sparsity}"
         )
-    if not isinstance(period, jax.core.Tracer) and gradient_passes > period:
+    if not _traced(period) and gradient_passes > period:
         raise ValueError(
             f"gradient_passes={gradient_passes} are more than there are from one topology step to the next; "
             f"write at most {period}, the period"
         )
+
+
+def _check_length(lacking: float, gain: float, period: int, end: int, updates: int) -> None:
+    r"""Refuses growth that takes longer than training.
+
+    Of $N$ weights $\sum (S_0 n - a_0) = (2 S_0 - 1) N$, if no layer is whole, so that the sparsity falls by the same
+    amount at each topology step. Where layers are whole or small it takes a little less or more of them.
+
+    Args:
+        lacking: the sparsity that growth is to take away.
+        gain: what a topology step takes away, on the average; 0: growth has no end, and one topology step is enough.
+        period, end, updates: see `neuroplastic_expansion`.
+    """
+    if not updates:
+        return  # nothing is learned at all
+    if end:  # growth may well be cut short by it
+        if end > updates:
+            raise ValueError(
+                f"end={end}: growth would last longer than training, which has {updates:,} updates; "
+                f"write at most {updates}, or 0 for all of them"
+            )
+        return
+    steps = max(1.0, lacking / gain if gain > 0 else 1.0)
+    if steps * period <= updates:
+        return
+    longest = math.floor(updates / steps)
+    instead = f"a period of at most {longest}, " if longest > 1 else ""
+    how_many = f"about {math.ceil(steps)} topology steps" if steps > 1 else "a topology step"
+    line = (
+        f"period={period}: growth takes longer than training, which has {updates:,} updates: {how_many}, one every "
+        f"{period:,} of them; write {instead}more updates, or a larger rate"
+    )
+    if period != _PERIOD:
+        raise ValueError(line)
+    logger.warning(line)
+
+
+def _traced(*values: Any) -> bool:
+    return any(isinstance(value, jax.core.Tracer) for value in values)
 
 
 def _layers(wiring: Wiring, weights: dict[str, Array]) -> list[str]:
