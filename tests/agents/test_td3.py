@@ -13,6 +13,7 @@ from on_policy import QUICK, arena_of, assert_close, in_float64, no_methods, num
 from pliant.agents import _replay, td3
 from pliant.agents._replay import Replay
 from pliant.core.agent import Transitions
+from pliant.core.base import Edit, Topology, nothing_fresh
 from pliant.core.problem import Continuous, Discrete
 from pliant.experiment import arena_loop
 from pliant.experiment.parts import Parts
@@ -283,6 +284,31 @@ def test_actor_and_critics_have_methods_with_clocks_of_their_own():
     assert set(signals["features"]) == {*actors, *critics}
     for name in ("params", "previous_params", "grads"):
         assert jax.tree.structure(signals[name]) == jax.tree.structure(state.params)
+
+
+def test_targets_begin_as_sparse_as_what_learns_and_what_is_pruned_fades_from_them():
+    def nothing(params):
+        return jax.tree.map(lambda leaf: 0 * leaf if leaf.ndim > 1 else leaf, params)
+
+    pruned = Topology(
+        lambda params: {**params, "critic_0": nothing(params["critic_0"])} if "critic_0" in params else params,
+        lambda params: (),
+        lambda grads, params, state, **signals: (grads, True, state),
+        lambda params, state, **signals: (Edit(nothing(params), nothing_fresh(params)), state),
+    )
+    agent = td3.make(dataclasses.replace(CONFIG, policy_period=1), ARENA, lambda *network: (pruned,))
+    before = compiled(agent.init)(jax.random.key(0))
+    assert_close(before.target, before.params, 0, 0)
+    assert (
+        not before.target["critic_0"]["Dense_0"]["kernel"].any()
+        and before.target["critic_1"]["Dense_0"]["kernel"].all()
+    )
+    learn, state = compiled(agent.learn), before
+    for call in range(4):  # the last two of which learn, with a target rate of 0.1
+        state, _ = learn(state, some_transitions(call), jnp.int32(call))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(state.params) if leaf.ndim > 1)
+    weights = [before.target["critic_1"]["Dense_0"]["kernel"], state.target["critic_1"]["Dense_0"]["kernel"]]
+    np.testing.assert_allclose(weights[1], 0.81 * weights[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

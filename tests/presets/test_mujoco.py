@@ -1,12 +1,14 @@
 """The configurations of Neuroplastic Expansion and its comparisons, number by number."""
 
+import jax
 import pytest
 
+from pliant.agents import td3
 from pliant.core import registry
-from pliant.experiment.build import build, quietly
+from pliant.experiment.build import build, problem_of, quietly
 from pliant.experiment.config import from_mapping
 
-NAMES = ["td3", "static", "code", "paper", "redo", "continual_backprop", "layer_reset"]
+NAMES = ["td3", "static", "code", "static_actor", "paper", "redo", "continual_backprop", "layer_reset"]
 
 
 def config_of(name):
@@ -26,9 +28,10 @@ def test_what_all_have_in_common(name):
     assert (config["seeds"], config["sweep"], config["seed_axis"]) == ("7", {}, "vmap")
     assert (config["record_every"], config["evaluate_every"], config["evaluate_episodes"]) == (5000, 5000, 10)
     measured = [diagnostic["name"] for diagnostic in config["diagnostics"]]
-    grows = name in ("code", "paper")
-    assert measured == ["active_fraction", "dormant_fraction", "sparsity", *["mask_overlap"] * grows]
+    of_growth = ["mask_overlap", "topology_steps"] if name in ("code", "static_actor", "paper") else []
+    assert measured == ["active_fraction", "dormant_fraction", "sparsity", *of_growth]
     assert config["diagnostics"][1]["threshold"] == 0.1
+    program = name in ("code", "static_actor")
     published = {
         "name": "td3",
         "exploration_steps": 25_000,
@@ -37,7 +40,7 @@ def test_what_all_have_in_common(name):
         "batch": 256,
         "update_to_data": 1.0,
         "step_size": 3e-4,
-        "optimizer": "per_weight_adam" if name == "code" else "adam",
+        "optimizer": "per_weight_adam" if program else "adam",
         "discount": 0.99,
         "n_step": 1,
         "target_rate": 0.005,
@@ -50,7 +53,7 @@ def test_what_all_have_in_common(name):
         "critic_layers": 3,
         "layer_norm": True,
         "recall": name == "paper",
-        "auto_batch": name == "code",
+        "auto_batch": program,
         "dynamic_capacity": False,
     }
     assert {key: agent[key] for key in published} == published
@@ -60,7 +63,7 @@ EXPANSION = {
     "name": "neuroplastic_expansion",
     "initial_sparsity": 0.8,
     "final_sparsity": 0.25,
-    "end": 5_975_000,  # 6,000,000 steps less 25,000 of exploration
+    "end": 0,
     "rate": 0.008,
     "prune_fraction": 0.4,
     "churn_fraction": 0.2,
@@ -91,6 +94,29 @@ def test_methods(name):
     (method,) = config_of(name)["methods"]
     assert {key: method[key] for key in METHODS[name]} == METHODS[name]
     assert method["only"] == ""
+
+
+def test_an_actor_that_stays_and_critics_that_grow():
+    actor, critics = config_of("static_actor")["methods"]
+    expansion = {**EXPANSION, "preset": "code"}
+    wanted = {**expansion, "name": "neuroplastic_expansion@actor", "only": "actor/*", "static": True}
+    assert {key: actor[key] for key in wanted} == wanted
+    wanted = {**expansion, "name": "neuroplastic_expansion@critics", "only": "critic_*/*", "static": False}
+    wanted |= {"period": 100, "counter_reset": True}
+    assert {key: critics[key] for key in wanted} == wanted
+    with quietly():
+        state = jax.eval_shape(
+            build(from_mapping(registry.presets("mujoco")["static_actor"])).agent.init, jax.random.key(0)
+        )
+    (actor,), (critics,) = state.optimizer["actor"].after, state.optimizer["critics"].after
+    assert (len(actor.mask), len(critics.mask)) == (3, 8)
+
+
+def test_growth_has_all_updates_of_the_run():
+    # 6,000,000 steps less 25,000 of exploration; the actor's, which are half as many, are taken for the same.
+    config, told = from_mapping(registry.presets("mujoco")["td3"]), []
+    td3.make(td3.Config(**config.agent.settings), problem_of(config), lambda *network: told.append(network[-1]) or ())
+    assert told == [5_975_000] * 2
 
 
 def test_td3_has_no_method():

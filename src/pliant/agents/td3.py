@@ -171,7 +171,9 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
             returns or too large for the machine.
 
     Differs from the authors' code: the running average of the actor, which is kept there and never used, is what acts
-    where `evaluate_with` says so; with the rate of the targets it is the target actor, but for its beginning. A
+    where `evaluate_with` says so; with the rate of the targets it is the target actor, but for its beginning. Of a
+    network that a method makes sparse, the targets are copied before there, and multiplied by its masks whenever they
+    move; here they are copied after, since no agent knows of masks, and what is pruned fades from them. A
     replay's row that only says how an episode was cut short counts as a step of it, and if it is drawn, the batch is
     the smaller for it. Activity is measured on a batch of its own, as there, but only if a switch needs it. With
     `dynamic_capacity`, what the actor would have done is kept of random steps, too.

@@ -5,6 +5,7 @@
 | `td3` | all weights from the beginning |
 | `static` | 80 % of the weights are missing, always the same |
 | `code` | Neuroplastic Expansion as the published program does it by default |
+| `static_actor` | Neuroplastic Expansion as the published program does it by the command of its instructions |
 | `paper` | Neuroplastic Expansion as the paper describes it |
 | `redo` | `td3` with ReDo |
 | `continual_backprop` | `td3` with continual backprop |
@@ -15,8 +16,9 @@ All have three hidden layers in each critic, of which the last is normalized: so
 `code` is what `train.py` does without any flag: actor and critics grow from 20 % of their weights to 75 % within 190
 topology steps, one every 100 updates, by the largest gradients; 40 % as many of the smallest weights go. From then on a
 fifth of all weights changes place every 100 updates. Each topology step sets back Adam's step counts in the sparse
-layers, and batches are halved while few units are active. The command of its instructions is another thing: an actor
-that stays as it was made, 80 % sparse, and critics that grow.
+layers, and batches are halved while few units are active. The command of its instructions, `static_actor`, is another
+thing: an actor that stays as it was made, 80 % sparse, and critics that grow. It does not say how often, so that this
+is every 100 updates, too; the text around it names 10,000 (`--method.neuroplastic_expansion@critics.period`).
 
 `paper` has a rate of growth that is not published; with the program's, and the period of its instructions, the critics
 are full after a third of the run and the actor, whose updates are half as many, after more than half of it. Review of
@@ -36,7 +38,8 @@ _EVERY = 5_000  # steps between two evaluations
 _SEEDS = "7"
 _EPISODES = 10
 _MEASURED = ("active_fraction", {"name": "dormant_fraction", "threshold": 0.1}, "sparsity")
-_UPDATES = _STEPS - _EXPLORATION  # which the program takes for those of the actor as well
+_OF_GROWTH = ("mask_overlap", "topology_steps")
+_PROGRAM = {"optimizer": "per_weight_adam", "auto_batch": True}  # what agents of the published program have
 
 
 def _run(
@@ -55,13 +58,12 @@ def _run(
     }
 
 
-def _expansion(preset: str, **settings: Any) -> dict[str, Any]:
+def _expansion(preset: str, label: str = "", **settings: Any) -> dict[str, Any]:
     return {
-        "name": "neuroplastic_expansion",
+        "name": f"neuroplastic_expansion{label}",
         "preset": preset,
         "initial_sparsity": 0.8,
         "final_sparsity": 0.25,
-        "end": _UPDATES,
         **settings,
     }
 
@@ -71,10 +73,16 @@ PRESETS = {
     "static": _run(_expansion("code", static=True)),
     "code": _run(
         _expansion("code", period=100, counter_reset=True),
-        agent={"optimizer": "per_weight_adam", "auto_batch": True},
-        measured=("mask_overlap",),
+        agent=_PROGRAM,
+        measured=_OF_GROWTH,
     ),
-    "paper": _run(_expansion("paper", period=10_000, rate=0.008), agent={"recall": True}, measured=("mask_overlap",)),
+    "static_actor": _run(
+        _expansion("code", "@actor", only="actor/*", static=True),
+        _expansion("code", "@critics", only="critic_*/*", period=100, counter_reset=True),
+        agent=_PROGRAM,
+        measured=_OF_GROWTH,
+    ),
+    "paper": _run(_expansion("paper", period=10_000, rate=0.008), agent={"recall": True}, measured=_OF_GROWTH),
     "redo": _run({"name": "redo", "threshold": 0.1, "period": 1000, "initializer": "default"}),
     "continual_backprop": _run(
         {

@@ -67,7 +67,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     scale = scale or (1.0 if full else _SCALE)
     steps = max(_SHORTEST, round(_STEPS * scale))
     bin = _bin_width(steps)
-    configs = {name: _scaled(preset, steps, bin, seeds) for name, preset in PRESETS.items()}
+    configs = {name: _scaled(PRESETS[name], steps, bin, seeds) for name in _LABELS}
     note = (
         f"{steps:,} steps, {len(read_seeds(seeds))} seeds; the published program has 6 million by default, the paper 7."
     )
@@ -128,8 +128,8 @@ def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict
         match method:
             case {"name": "neuroplastic_expansion"}:
                 if "period" in method:
-                    method["period"] = _period(method, updates)
-                method["end"] = updates
+                    published = preset["problem"]["steps"] - preset["agent"]["exploration_steps"]
+                    method["period"] = _period(method, updates, published)
             case {"name": "redo", "period": period}:
                 method["period"] = max(1, min(period, updates // _RENEWALS))
             case {"name": "continual_backprop", "maturity": maturity}:
@@ -139,11 +139,11 @@ def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict
     return config
 
 
-def _period(method: Mapping[str, Any], updates: int) -> int:
+def _period(method: Mapping[str, Any], updates: int, published: int) -> int:
     """Updates between topology steps: for `paper` as many of them as in its run, for `code` as published.
 
     But in a short run that one, too, is more often, so that its networks have grown by half of the run.
     """
     if method["preset"] == "paper":
-        return max(2, round(method["period"] * updates / method["end"]))
+        return max(2, round(method["period"] * updates / published))
     return max(2, min(method["period"], updates // (2 * _GROWTH)))
