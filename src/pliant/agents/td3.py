@@ -158,8 +158,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
     without the value where the episode terminated. Actor and critics have methods and optimizers of their own, whose
     steps are their own updates. Their groups are `actor/Dense_0`, `critic_0/Dense_0`, and so on.
 
-    Diagnostics are measured on a batch from the replay. While nothing is learned, losses, values and
-    `n_step`, the n of the returns, are told as 0.
+    Diagnostics are measured on a batch from the replay. While nothing is learned, losses and values are told as 0.
 
     Args:
         config: the settings; numbers may be traced.
@@ -243,7 +242,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         return memory, jnp.where(explores, at_random, jnp.clip(meant + noise, -bound, bound)), said
 
     def steps_ahead(number: Array) -> Array | int:
-        """The n of an update."""
+        """The n of the returns in an update, or several."""
         return config.n_step if config.n_step_after == 0 else jnp.where(number >= config.n_step_after, config.n_step, 1)
 
     def draw(stored: Stored, key: Key, number: Array) -> Drawn:
@@ -328,7 +327,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         )
         optimizers = {"actor": actor_memory, "critics": critics_memory}
         state = state._replace(params=mu | Q, target=target, elastic=elastic, optimizer=optimizers)
-        return state, metrics | {"critic_loss": loss, "value": value, "n_step": jnp.float32(steps_ahead(number))}
+        return state, metrics | {"critic_loss": loss, "value": value}
 
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, dict[str, Array]]:
         steps_before = calls * T * E
@@ -347,6 +346,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
 
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates)[1])
         after, metrics = jax.lax.cond(calls >= first, updates, lambda: (rest, nothing))
+        metrics["n_step"] = jnp.float32(steps_ahead(numbers)).mean()
         metrics["replay_size"] = stored.size.sum().astype(jnp.float32)
         if config.dynamic_capacity:
             metrics["replay_distance"] = distance
