@@ -7,6 +7,7 @@ from pliant.core import registry
 P = "slowly_changing_regression"
 RUN = f"run {P} "
 CBP = f"{RUN}--method continual_backprop "
+GROWING = "run mujoco --agent td3 --method neuroplastic_expansion "
 FILES = {
     "text.yaml": "problem: {",
     "list.yaml": "[1, 2]",
@@ -76,6 +77,24 @@ FILES = {
             "agent=sgd learns from a problem of another kind: ant is an arena; write agent a2c or ppo",
         ),
         (f"{RUN}--diagnostic.dormant-fraction.threshold -1", "threshold=-1"),
+        (f"{GROWING}--method.initial-sparsity 1", "initial_sparsity=1.0: write a number from 0 up to, but not, 1"),
+        (f"{GROWING}--method.final-sparsity 0.9", "final_sparsity=0.9 is above initial_sparsity=0.8"),
+        (
+            f"{GROWING}--method.initial-sparsity 0.999",
+            "sparsity=0.999: of 274944 weights 512 belong to norms, of which",
+        ),
+        (f"{GROWING}--sweep initial_sparsity=0.8,0.999", "sparsity=0.999: of 274944 weights 512 belong to norms, of"),
+        (
+            f"{GROWING}--method.end 10M",
+            "end=10000000: growth would last longer than training, which has 5,975,000 updates",
+        ),
+        (
+            f"{GROWING}--steps 100k --method.period 10k",
+            "longer than training, which has 75,000 updates; write a period of at most 392",
+        ),
+        (f"{GROWING}--n-step 2M", "capacity=1000000 is too small for returns of 2000000 steps"),
+        (f"{GROWING}--env HalfCheeta-v4", "unknown env 'HalfCheeta-v4'; did you mean HalfCheetah-v4"),
+        (f"{GROWING}--method.only critic/*", "no group 'critic/*' in this wiring; it has: actor/Dense_0, "),
         (f"{RUN}--sweep step_size", "--sweep step_size: write --sweep NAME=V1,V2,..."),
         (f"{RUN}--sweep step_size=", "--sweep step_size=: write --sweep NAME=V1,V2,..."),
         (f"{RUN}--sweep stepsize=1", "unknown setting 'stepsize'; did you mean step_size?"),

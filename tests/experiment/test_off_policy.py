@@ -13,6 +13,7 @@ from pliant.experiment.config import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.population import Spread, layout
 from pliant.experiment.programs import population, programs_of
+from pliant.experiment.run import split
 
 SMALL = {
     "name": "td3", "exploration_steps": 12, "capacity": 60, "batch": 8, "update_to_data": 0.5, "hidden_units": 4,
@@ -97,8 +98,10 @@ def test_members_advance_at_once_where_copying_them_would_take_long(capacity, on
 def test_a_population_larger_than_memory_is_refused_before_it_is_made(toy_parts, monkeypatch):
     monkeypatch.setattr(programs, "memory", lambda: 100_000)
     programs_of(drift("device", seeds="10"), population(drift("device", seeds="10")))
-    with pytest.raises(
-        ConfigError, match=r"^the agents of 99 members take 0.0 GiB of memory, .* write fewer seeds"
-    ) as e:
-        programs_of(drift("device", seeds="99"), population(drift("device", seeds="99")))
-    assert "\n" not in str(e.value)
+    many = drift("device", seeds="99")
+    for begin in (split, lambda config: programs_of(config, population(config))):
+        with pytest.raises(
+            ConfigError, match=r"^the agents of 99 members take 0.0 GiB of memory, .* write fewer seeds"
+        ) as e:
+            begin(many)
+        assert "\n" not in str(e.value)

@@ -128,10 +128,14 @@ def build_each(config: RunConfig) -> None:
     """Makes the parts with each combination of swept values, which checks them, and lets methods say what they will do.
 
     Raises:
-        ConfigError: if a part refuses a value.
+        ConfigError: if a part refuses a value, or what the agent begins with cannot be made of it.
     """
     for values in itertools.product(*config.sweep.values()):
-        build(config.with_values(dict(zip(config.sweep, values))))
+        parts = build(config.with_values(dict(zip(config.sweep, values))))
+        try:
+            jax.eval_shape(parts.agent.init, jax.random.key(0))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def programs_of(config: RunConfig, members: Population) -> Programs:
     Raises:
         ConfigError: if what the agents keep does not fit into memory.
     """
-    _check_memory(config, members)
+    check_memory(config, members)
     if isinstance(problem_of(config), HostArena):
         from .hosts import HostPrograms  # which builds upon this file
 
@@ -104,8 +104,12 @@ def programs_of(config: RunConfig, members: Population) -> Programs:
     return DevicePrograms(config, members)
 
 
-def _check_memory(config: RunConfig, members: Population) -> None:
-    """Refuses a population whose agents are larger than memory; nothing is allocated."""
+def check_memory(config: RunConfig, members: Population) -> None:
+    """Refuses a population whose agents are larger than memory; nothing is allocated.
+
+    Raises:
+        ConfigError: if it is.
+    """
     with quietly():
         agent = build(config).agent
         state = jax.eval_shape(lambda: jax.tree.map(plain, agent.init(jax.random.key(0))))

@@ -23,7 +23,7 @@ from .checkpoints import checkpoints
 from .config import RunConfig, expand
 from .errors import Interrupted
 from .evaluations import Evaluations
-from .programs import Population, Programs, Stretch, population, programs_of
+from .programs import Population, Programs, Stretch, check_memory, population, programs_of
 from .ranking import Ranking
 from .store import Store
 from .stream_loop import batch_size
@@ -57,12 +57,13 @@ def split(config: RunConfig) -> list[RunConfig]:
     """One run for each program that a configuration needs; checked, value by value, before any of them starts.
 
     Raises:
-        ConfigError: if a part refuses a value.
+        ConfigError: if a part refuses a value, or the agents of a run do not fit into memory.
     """
     runs = expand(config, can_be_traced)
     with quietly():
         for run in runs:
             build_each(run)
+            check_memory(run, population(run))
     return runs
 
 

@@ -385,11 +385,10 @@ def _check_length(lacking: float, gain: float, period: int, end: int, updates: i
     if steps * period <= updates:
         return
     longest = math.floor(updates / steps)
-    instead = f"a period of at most {longest}, " if longest > 1 else ""
-    how_many = f"about {math.ceil(steps)} topology steps" if steps > 1 else "a topology step"
+    takes = f"takes about {math.ceil(steps)} topology steps, longer than" if steps > 1 else "would begin after"
     line = (
-        f"period={period}: growth takes longer than training, which has {updates:,} updates: {how_many}, one every "
-        f"{period:,} of them; write {instead}more updates, or a larger rate"
+        f"period={period}: growth {takes} training, which has {updates:,} updates; "
+        f"write {f'a period of at most {longest}, or ' if longest > 1 else ''}more steps"
     )
     if period != _PERIOD:
         raise ValueError(line)
