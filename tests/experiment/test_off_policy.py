@@ -70,6 +70,18 @@ def test_all_that_was_learned_and_kept_is_restored(form, toy_parts):
             jax.tree.map(np.testing.assert_array_equal, result, results[0])
 
 
+def test_who_learns_after_each_step_acts_in_the_same_call(toy_parts):
+    config, acted_alone = drift("host"), []
+    with contextlib.closing(programs_of(config, population(config))) as made:
+        made.begin()
+        compiled = made._crews[0]._programs
+        act = compiled.act
+        compiled.act = lambda *given: acted_alone.append(given[-1]) or act(*given)
+        for step in (0, 24):
+            made.advance(step, 24)
+    assert acted_alone == [0]  # before anything was learned
+
+
 @pytest.mark.parametrize(("form", "members"), [("host", 1), ("device", 2)])
 def test_what_is_kept_is_not_copied(form, members, toy_parts):
     # A million rows of 5 numbers, 20 MB, are written to in place.

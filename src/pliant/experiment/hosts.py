@@ -5,9 +5,10 @@ learns, so that neither what computes nor what simulates has to wait. Each crew 
 
     act     <- on what its environments show; sets them going
     receive <- waits for their answer; once the horizon is full:
-    learn   <- sets learning going, and then diagnostics; acts again when it is done
+    learn   <- sets learning going, and then diagnostics; sends what was chosen by the same program when it is done
 
-and makes a move when its turn comes, or passes while it is learning.
+and makes a move when its turn comes, or passes while it is learning. An agent that learns after each step thus takes
+one call of a program for it, and what it learned is not brought to where one acts.
 """
 
 import contextlib
@@ -42,15 +43,16 @@ class HostPrograms:
         parts = build(config)
         self._steps_at_once = parts.steps_at_once
         self._open = contextlib.ExitStack()
-        self._learners = self._open.enter_context(ThreadPoolExecutor(2, "learning"))  # one for each crew
+        crews = np.array_split(np.arange(len(members)), 2 if len(members) >= _TWO_CREWS_FROM else 1)
+        learners = self._open.enter_context(ThreadPoolExecutor(2, "learning")) if len(crews) == 2 else None
         compiled: dict[int, _Compiled] = {}
         self._crews = []
-        for crew in np.array_split(np.arange(len(members)), 2 if len(members) >= _TWO_CREWS_FROM else 1):
+        for crew in crews:
             if len(crew) not in compiled:
                 compiled[len(crew)] = _Compiled(config, len(crew))
             swept = {name: values[crew] for name, values in members.swept.items()}
             population = Population(members.seeds[crew], swept)
-            self._crews.append(_Crew(parts, compiled[len(crew)], population, crew[0], self._learners))
+            self._crews.append(_Crew(parts, compiled[len(crew)], population, crew[0], learners))
 
     def begin(self) -> None:
         """See `Programs`."""
@@ -107,9 +109,9 @@ class _Compiled:
         self._config = config
         self.spread = Spread(layout(size, seed_axis(config), jax.local_device_count(), jax.default_backend()))
         self.begin = self.spread.jit(self._begin)
-        self.act = jax.jit(jax.vmap(self._act, (0, 0, 0, 0, 0, 0, None)))
+        self.act = jax.jit(jax.vmap(self._act, (0, 0, 0, None)))
         self.policy = self.spread.jit(lambda member, _: self._parts(member[1]).agent.policy(member[0]))
-        self.learn = self.spread.jit(self._learn, donate=True)
+        self.learn = self.spread.jit(self._learn, donate=True)  # and acts upon what is seen then
         self.measure = self.spread.jit(self._measure)
 
     def _parts(self, values: Mapping[str, Any]) -> Parts:
@@ -119,21 +121,22 @@ class _Compiled:
         seed, values = member
         agent = self._parts(values).agent
         problem_key, init_key, acting_key = arena_loop.keys_of(seed)
-        state = agent.init(init_key)
-        return state, agent.policy(state), acting_key, jax.random.key_data(problem_key)
+        return agent.init(init_key), acting_key, jax.random.key_data(problem_key)
 
-    def _act(self, policy, memory, observation, begins, acting_key, values, t) -> Any:
-        return self._parts(values).agent.act(policy, memory, observation, begins, jax.random.fold_in(acting_key, t))
+    def _act(self, policy: Any, seen: "_Seen", values: Any, t: Any) -> Any:
+        key = jax.random.fold_in(seen.acting_key, t)
+        return self._parts(values).agent.act(policy, seen.memory, seen.observation, seen.begins, key)
 
     def _learn(self, kept: Any, given: Any, shared: Any) -> Any:
         state, told = kept
-        values, transitions = given
+        values, transitions, seen = given
         number, rounds = shared
         parts = self._parts(values)
         state, metrics, diverged = arena_loop.learn(parts, state, transitions, number)
         averages = jax.tree.map(lambda average, x: average + (x - average) / (rounds + 1), told.averages, metrics)
         diverged = jnp.where(told.diverged >= 0, told.diverged, diverged)
-        return (state, _Told(averages, diverged)), parts.agent.policy(state)
+        acted = self._act(parts.agent.policy(state), seen, values, (number + 1) * parts.agent.horizon)
+        return (state, _Told(averages, diverged)), acted
 
     def _measure(self, member: Any, _: Any) -> Any:
         previous, state, values, transitions = member
@@ -153,6 +156,15 @@ class _Told(NamedTuple):
     diverged: Any  # (members,) the step at which each member diverged; -1: not
 
 
+class _Seen(NamedTuple):
+    """What is acted upon."""
+
+    memory: Any  # a tree, (members, environments, ...) each
+    observation: Any  # (members, environments, *observation)
+    begins: Any  # (members, environments) bool
+    acting_key: Any  # (members,) of which each step's is made
+
+
 class _Crew:
     """Some of the members, with their environments.
 
@@ -161,10 +173,10 @@ class _Crew:
         compiled: its programs.
         members: who they are.
         first: index of the first of them in the population.
-        learners: where it learns, while other crews go on.
+        learners: where it learns, while other crews go on; `None` if there are none.
     """
 
-    def __init__(self, parts: Parts, compiled: _Compiled, members: Population, first: int, learners: Executor):
+    def __init__(self, parts: Parts, compiled: _Compiled, members: Population, first: int, learners: Executor | None):
         self._learners = learners
         self._arena = parts.problem
         self._horizon = parts.agent.horizon
@@ -193,9 +205,7 @@ class _Crew:
     def begin(self) -> Host:
         """Puts its members before their first step; returns their environments, to be closed."""
         seeds = self._spread.place(self._members.seeds)
-        self._state, self._policy, acting_key, entropy = self._programs.begin((seeds, self._values), 0)
-        self._acts_by = self._for_acting(self._policy)
-        self._acting_key = self._for_acting(acting_key)
+        self._state, self._acting_key, entropy = self._programs.begin((seeds, self._values), 0)
         self._host: Host = self._arena.open(self._spread.gather(entropy))
         self._diverged = self._spread.place(np.full(self.size, -1, np.int32))
         self._begin_episodes()
@@ -205,14 +215,22 @@ class _Crew:
         self._observation = self._host.reset()
         self._begins = np.ones(self._shape, bool)
         self._memory = self._no_memory
+        self._acts_by: Any = None  # what acting needs, where it acts; not before it is asked for
+        self._acted: Any = None  # what is done next, if that is known already
         self._returns = np.zeros(self._shape)
         self._lengths = np.zeros(self._shape, np.int32)
 
     def _for_acting(self, tree: Any) -> Any:
-        """Acting is one small program for the whole crew, on one device."""
+        """Acting alone is one small program for the whole crew, on one device."""
         if self._on_one_device:
             return tree
         return jax.tree.map(lambda x: jax.device_put(x, jax.devices()[0])[: self.size], tree)
+
+    def _for_learning(self, tree: Any) -> Any:
+        return tree if self._on_one_device else self._spread.place(tree)
+
+    def _policy(self) -> Any:
+        return self._programs.policy((self._state, self._values), 0)
 
     # -- moves
 
@@ -237,14 +255,17 @@ class _Crew:
         """Does what is due, and returns true; unless it is learning, and not to be waited for."""
         if self._learning is None:
             self._receive()
-            if self._t == self._horizon:
-                self._learning = self._learners.submit(self._learn)
-            else:
+            if self._t < self._horizon:
                 self._act()
-            return True
-        if not wait and not self._learning.done():
+                return True
+            if self._learners is not None:
+                self._learning = self._learners.submit(self._learn)
+                return True
+            self._learn()
+        elif not wait and not self._learning.done():
             return False
-        self._learning.result()
+        else:
+            self._learning.result()
         self._number += 1
         self.rounds_left -= 1
         if self.rounds_left:
@@ -253,15 +274,8 @@ class _Crew:
 
     def _act(self) -> None:
         t = self._t
-        self._memory, action, said = self._programs.act(
-            self._acts_by,
-            self._memory,
-            self._observation,
-            self._begins,
-            self._acting_key,
-            self._acting_values,
-            np.int32(self._number * self._horizon + t),
-        )
+        self._memory, action, said = self._act_alone() if self._acted is None else self._spread.gather(self._acted)
+        self._acted = None
         action = np.asarray(action)
         # Of a member that diverges in this round, or did before: what it does matters no more.
         action = np.where(np.isfinite(action), action, action.dtype.type(0))
@@ -269,6 +283,14 @@ class _Crew:
         self._seen.observation[:, t] = self._observation
         self._seen.action[:, t] = action
         jax.tree.map(lambda seen, x: seen.__setitem__((slice(None), t), x), self._seen.said, said)
+
+    def _act_alone(self) -> Any:
+        if self._acts_by is None:
+            self._acts_by, self._key_here = self._for_acting((self._policy(), self._acting_key))
+        seen = _Seen(self._memory, self._observation, self._begins, self._key_here)
+        return self._programs.act(
+            self._acts_by, seen, self._acting_values, np.int32(self._number * self._horizon + self._t)
+        )
 
     def _receive(self) -> None:
         t, seen = self._t, self._seen
@@ -295,18 +317,23 @@ class _Crew:
         self._lengths[ended] = 0
 
     def _learn(self) -> None:
-        """Runs in a thread of its own, while the crew passes."""
-        previous, transitions = self._policy, self._seen
-        if not self._on_one_device:
-            transitions = self._spread.place(transitions)
-        (self._state, self._told), self._policy = self._programs.learn(
-            (self._state, self._told), (self._values, transitions), (np.int32(self._number), np.int32(self._rounds))
+        """Runs in a thread of its own if there are other crews, while this one passes."""
+        measures = self._measures and self.rounds_left == 1
+        previous = self._policy() if measures else None  # learning takes the memory of the state
+        transitions, memory, observation, begins = self._for_learning(
+            (self._seen, self._memory, self._observation, self._begins)
         )
+        seen = _Seen(memory, observation, begins, self._acting_key)
+        (self._state, self._told), self._acted = self._programs.learn(
+            (self._state, self._told),
+            (self._values, transitions, seen),
+            (np.int32(self._number), np.int32(self._rounds)),
+        )
+        self._acts_by = None
         self._rounds += 1
-        if self._measures and self.rounds_left == 1:
+        if measures:
             measured = self._programs.measure((previous, self._state, self._values, transitions), 0)
             self._measured = self._spread.gather(measured)
-        self._acts_by = self._for_acting(self._policy)
 
     # -- what came out
 
@@ -325,7 +352,7 @@ class _Crew:
         return Stretch({**averaged, **self._measured}, diverged, ended)
 
     def policies(self) -> Any:
-        return self._spread.gather(self._policy)
+        return self._spread.gather(self._policy())
 
     def saved(self) -> list[jax.Array | np.ndarray]:
         """What is to be saved, where it is: on the devices with the padding."""
@@ -342,7 +369,5 @@ class _Crew:
         )
         diverged, *host = arrays[len(leaves) :]
         self._diverged = self._spread.place(diverged)
-        self._policy = self._programs.policy((self._state, self._values), 0)
-        self._acts_by = self._for_acting(self._policy)
         self._host.restore(dict(zip(sorted(self._host.save()), host, strict=True)))
         self._begin_episodes()
