@@ -68,13 +68,13 @@ def largest(keys: Array, count: Array | int, seed: Array | int) -> Array:
         Bool, like the keys.
     """
     count = jnp.minimum(count, (keys > 0).sum(dtype=jnp.int32))
-    last = _last(keys, count)
-    above, equal = keys > last, keys == last
+    above, equal = _split(keys, count)
     missing = count - above.sum(dtype=jnp.int32)
     ties = _shuffled(keys.shape, seed)
     # Where all of them are in there is nothing to find out.
     bits = jnp.where(missing == equal.sum(dtype=jnp.int32), 0, 32)
-    return above | (equal & (ties >= _last(jnp.where(equal, ties, 0), missing, bits)) & (missing > 0))
+    first, last = _split(jnp.where(equal, ties, 0), missing, bits)
+    return above | (equal & (first | last) & (missing > 0))
 
 
 def ordered(values: Array) -> Array:
@@ -82,14 +82,21 @@ def ordered(values: Array) -> Array:
     return jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
 
 
-def _last(keys: Array, count: Array, bits: Array | int = 32) -> Array:
-    """The largest number that at least `count` keys reach, as far as its first bits; the others are 0."""
+def _split(keys: Array, count: Array, bits: Array | int = 32) -> tuple[Array, Array]:
+    """Which keys are above the largest number that at least `count` of them reach, and which are that number.
 
-    def with_bit(i: Array, number: Array) -> Array:
+    Of the number itself as many bits are found as are asked for; the others are 0.
+    """
+
+    # Compared within the loop: the compiler may compute keys anew for whoever reads them after it, rounded otherwise,
+    # and then none would be the number that was found.
+    def with_bit(i: Array, found: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, _, _ = found
         larger = number | (jnp.uint32(1) << (31 - i).astype(jnp.uint32))
-        return jnp.where((keys >= larger).sum(dtype=jnp.int32) >= count, larger, number)
+        number = jnp.where((keys >= larger).sum(dtype=jnp.int32) >= count, larger, number)
+        return number, keys > number, keys == number
 
-    return jax.lax.fori_loop(0, bits, with_bit, jnp.uint32(0))
+    return jax.lax.fori_loop(0, bits, with_bit, (jnp.uint32(0), keys > 0, keys == 0))[1:]
 
 
 def _shuffled(shape: tuple[int, ...], seed: Array | int) -> Array:
