@@ -1,0 +1,180 @@
+"""How fast TD3 on HalfCheetah-v4 trains: steps/s of all seeds together, an update at each step, in the steady state.
+
+    python benchmarks/td3.py [--seconds 20]
+
+Each row is a preset as `pliant run` compiles it, environments and masks included, without diagnostics and evaluations,
+timed after exploration: one seed in a process that has one core (so this needs Linux), and four seeds in one that has
+two. It is held against
+
+* the usual program, if PyTorch is installed (`_torch_td3.py`), which trains one seed on one core: a process on each
+  core, in this run. So is the same with what the published program of Neuroplastic Expansion does in addition;
+* the update alone: the same function, compiled into a loop without environments and actions, with as many seeds;
+* the floor, below the table: what the matrix products of the updates take at the rate of one product in a loop.
+
+`static` is `td3` with masks and no more. `code` changes the masks every hundred updates and, as the published program
+does, looks at another batch at each update to choose the size of the next.
+"""
+
+import argparse
+import importlib.util
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.registry import presets
+from pliant.experiment.build import build, some_transitions
+from pliant.experiment.config import RunConfig, from_mapping
+from pliant.experiment.devices import prepare
+from pliant.experiment.population import Spread, layout
+from pliant.experiment.programs import population, programs_of, seed_axis
+from pliant.report import Table
+
+ROWS = ("td3", "static", "code")  # presets; what the others take is held against the first
+SIZES = ((1, 1), (4, 2))  # seeds, cores
+EXPLORATION = 1_000
+STRETCH = 100  # steps of a seed in one call
+
+
+def config_of(preset: str, seeds: int) -> RunConfig:
+    given = presets("mujoco")[preset]
+    agent = {**given["agent"], "exploration_steps": EXPLORATION}
+    return from_mapping({**given, "agent": agent, "diagnostics": [], "evaluate_every": 0, "seeds": str(seeds)})
+
+
+def rate(advance: Callable[[int], Any], seeds: int, seconds: float) -> float:
+    """Steps per second of `advance`, which is told how many were before and makes `STRETCH` of each seed."""
+    step = EXPLORATION
+    advance(step)
+    first = step = step + STRETCH
+    started = time.perf_counter()
+    while (taken := time.perf_counter() - started) < seconds:
+        advance(step)
+        step += STRETCH
+    return (step - first) * seeds / taken
+
+
+def training(preset: str, seeds: int, seconds: float) -> float:
+    """Steps per second, all seeds together."""
+    config = config_of(preset, seeds)
+    programs = programs_of(config, population(config))
+    programs.begin()
+    programs.advance(0, EXPLORATION)
+    measured = rate(lambda step: programs.advance(step, STRETCH), seeds, seconds)
+    programs.close()
+    return measured
+
+
+def updating(preset: str, seeds: int, seconds: float) -> float:
+    """Steps per second if a program does nothing but update, from made-up transitions, all seeds together."""
+    config = config_of(preset, seeds)
+    parts, members = build(config), population(config)
+    agent = parts.agent
+    spread = Spread(layout(len(members), seed_axis(config), jax.local_device_count(), jax.default_backend()))
+
+    def made_up(key: jax.Array) -> Any:
+        like = some_transitions(parts)
+        seen_key, next_key, reward_key = jax.random.split(key, 3)
+        return like._replace(
+            observation=jax.random.normal(seen_key, like.observation.shape),
+            next_observation=jax.random.normal(next_key, like.observation.shape),
+            reward=jax.random.normal(reward_key, like.reward.shape),
+        )
+
+    def learn(state: Any, key: jax.Array, before: jax.Array, steps: int) -> Any:
+        def one(state: Any, now: Any) -> tuple[Any, None]:
+            call, key = now
+            return agent.learn(state, made_up(key), call)[0], None
+
+        return jax.lax.scan(one, state, (before + jnp.arange(steps), jax.random.split(key, steps)))[0]
+
+    def begin(seed: jax.Array, _: Any) -> Any:
+        init_key, key = jax.random.split(jax.random.key(seed))
+        return learn(agent.init(init_key), key, jnp.int32(0), EXPLORATION)
+
+    state = spread.jit(begin)(spread.place(members.seeds), 0)
+    program = spread.jit(lambda state, step: learn(state, jax.random.key(step), step, STRETCH), donate=True)
+
+    def advance(step: int) -> None:
+        nonlocal state
+        state = jax.block_until_ready(program(state, jnp.int32(step)))
+
+    return rate(advance, seeds, seconds)
+
+
+def arithmetic() -> float:
+    """Updates per second that their matrix products allow, at the rate of one that is repeated."""
+    actor, critic = 17 * 256 + 256 * 256 + 256 * 6, (17 + 6) * 256 + 2 * 256 * 256 + 256
+    # Target actions and values; values, their way back to the weights and to the inputs of all layers but the first.
+    each = actor + 2 * critic + 2 * (2 * critic + critic - 23 * 256)
+    # Actions and one critic's values, their way back through the critic, to the actor's weights and to its layers.
+    every_second = 2 * critic + 2 * actor + actor - 17 * 256
+    x = jnp.full((256, 256), 1 / 256)
+    products = jax.jit(lambda x: jax.lax.fori_loop(0, 200, lambda _, y: y @ x, x))
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        jax.block_until_ready(products(x))
+        times.append(time.perf_counter() - started)
+    return 200 * 256**2 / min(times) / (each + every_second / 2)
+
+
+def on_cores(cores: int, measure: Callable[..., float], *arguments: Any) -> float:
+    """What is measured in a process of its own that has so many cores."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, _take_cores, (cores,)) as process:
+        return process.submit(measure, *arguments).result()
+
+
+def _take_cores(cores: int) -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    prepare()
+
+
+def torch(cores: int, published: bool, seconds: float) -> float | None:
+    """Steps per second of the PyTorch program, a process on each core; `None` without PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    command = [sys.executable, str(Path(__file__).with_name("_torch_td3.py")), str(seconds)]
+    command += ["--published"] * published
+    processes = [
+        subprocess.Popen([*command, "--core", str(core)], stdout=subprocess.PIPE, text=True)
+        for core in sorted(os.sched_getaffinity(0))[:cores]
+    ]
+    return sum(float(process.communicate()[0]) for process in processes)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=20.0, help="per measurement")
+    seconds = parser.parse_args().seconds
+    floor = on_cores(1, arithmetic)
+    rows, notes = [], [f"The floor: matrix products alone allow {floor:.0f} updates/s on one core."]
+    for seeds, cores in SIZES:
+        usual, published = (torch(cores, published, seconds) for published in (False, True))
+        if usual and published:
+            notes.append(f"PyTorch, cores {cores}: {usual:.0f} steps/s, as published {published:.0f}.")
+        rates: dict[str, float] = {}
+        for preset in ROWS:
+            rates[preset] = ours = on_cores(cores, training, preset, seeds, seconds)
+            alone = on_cores(cores, updating, preset, seeds, seconds)
+            times = [f"{ours / theirs:.1f}x" if theirs else None for theirs in (usual, published)]
+            counts = [f"mujoco/{preset}", str(seeds), str(cores), f"{ours:.0f}"]
+            rows.append([*counts, *times, f"{ours / alone:.0%}", f"{ours / rates[ROWS[0]]:.0%}"])
+    kind = jax.devices()[0].device_kind
+    title = f"Steps/s of TD3 on HalfCheetah-v4, {kind} ({os.uname().machine}), jax {jax.__version__}"
+    columns = ["preset", "seeds", "cores", "steps/s", "times PyTorch", "times as published"]
+    Table(title, [*columns, "of the update alone", f"of {ROWS[0]}"], rows, notes).to_terminal()
+
+
+if __name__ == "__main__":
+    main()
