@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import sys
+import types
 
 # Environment variables, so that the programs that a test starts have them too. JAX reads them when it is imported.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -32,3 +34,17 @@ def toy_parts():
     with pytest.MonkeyPatch.context() as patch:
         toys.add_all(patch)
         yield
+
+
+@pytest.fixture
+def mp4_written(monkeypatch):
+    """What the writer of MP4 files is given: how it is opened, and then the frames; no file is written."""
+    written = []
+
+    def write_frames(file, size, fps):
+        written.append((file, size, fps))
+        while True:
+            written.append((yield))
+
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", types.SimpleNamespace(write_frames=write_frames))
+    return written

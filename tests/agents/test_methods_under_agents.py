@@ -24,7 +24,7 @@ SMALL = {
     "horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6,
     "exploration_steps": 8, "batch": 8, "capacity": 50, "update_to_data": 0.5, "actor_layers": 1, "critic_layers": 2,
 }  # fmt: skip
-BUSY = {"period": 2, "maturity": 0, "replacement_rate": 0.15, "threshold": 0.5}  # of a method: it acts within few steps
+BUSY = {"period": 2, "end": 4, "maturity": 0, "replacement_rate": 0.15, "threshold": 0.5}  # it acts within few steps
 
 
 def problem_for(agent):

@@ -29,3 +29,19 @@ def pliant(capsys):
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def refuses(pliant, tmp_path):
+    """`refuses(message, *words)`: a command says one line that has the message in it, and leaves all files alone."""
+
+    def run(message, *words):
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = pliant(*words)
+        assert (code, out) == (2, "")
+        assert err.startswith("pliant: ")
+        assert message in err
+        assert err.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before
+
+    return run

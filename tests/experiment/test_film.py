@@ -1,7 +1,6 @@
 """Pictures as a film in a file."""
 
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -33,17 +32,9 @@ def test_a_gif_is_not_too_wide(tmp_path):
         assert (film.size, film.info["duration"]) == ((640, 200), 40)
 
 
-def test_an_mp4(tmp_path, monkeypatch):
-    written = []
-
-    def write_frames(file, size, fps):
-        written.append((file, size, fps))
-        while True:
-            written.append((yield))
-
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", types.SimpleNamespace(write_frames=write_frames))
+def test_an_mp4(tmp_path, mp4_written):
     assert write_mp4(tmp_path / "f.mp4", pictures(), 0.04) == 3
-    opening, *frames = written
+    opening, *frames = mp4_written
     assert opening == (str(tmp_path / "f.mp4"), (16, 8), 25)
     np.testing.assert_array_equal(frames, list(pictures()))
 
