@@ -58,4 +58,7 @@ def missing(entry, *, skip_at=0, recounted=False):
         every_weight = jnp.ones(1, bool) if recounted else None
         return Edit(without(params), nothing_fresh(params), every_weight), state
 
-    return Topology(without, lambda params: (jnp.int32(0), jnp.zeros_like(params)), before, after)
+    def init(params):
+        return jnp.int32(0), jnp.zeros_like(params)
+
+    return Topology(init, lambda params, state: without(params), before, after)

@@ -108,12 +108,9 @@ def test_a_method_acts_under_an_agent(alone, method):
 
 @pytest.mark.parametrize("name", registry.names("agents"))
 def test_an_agent_begins_with_the_network_that_a_method_prepares(name):
-    def empty(params):
-        return jax.tree.map(jnp.zeros_like, params)
-
     nothing = Topology(
-        empty,
         lambda params: (),
+        lambda params, state: jax.tree.map(jnp.zeros_like, params),
         lambda grads, params, state, **signals: (grads, False, state),
         lambda params, state, **signals: (Edit(params, nothing_fresh(params)), state),
     )

@@ -125,11 +125,14 @@ def test_a_topology_has_the_last_word_on_both_sides():
     np.testing.assert_allclose(params, [1 - 0.2 + 5, 0, 1 - 0.2 + 5], rtol=1e-6)
     np.testing.assert_array_equal(optax.tree.get(state.optimizer, "trace"), [2, 0, 2])
     np.testing.assert_array_equal(state.after[1][1], [2, 2, 2])
+    assert tx.mask(jnp.full(3, 7.0), state).tolist() == [7, 0, 7]
 
 
 def test_without_topologies_nothing_is_prepared():
     params = {"a": jnp.ones(3)}
-    assert plastic(optax.adam(0.1), adding(1.0)).prepare(params) is params
+    tx = plastic(optax.adam(0.1), adding(1.0))
+    assert tx.prepare(params) is params
+    assert tx.mask(params, tx.init(params)) is params
 
 
 def test_a_skipped_step_leaves_weights_and_memory_and_not_the_surgeries():
@@ -138,6 +141,7 @@ def test_a_skipped_step_leaves_weights_and_memory_and_not_the_surgeries():
     params, state = train(tx, tx.prepare(jnp.ones(3)), jnp.ones(3), 3)
     np.testing.assert_allclose(params, [31 - 0.25, 0, 0], rtol=1e-6)
     np.testing.assert_array_equal(optax.tree.get(state.optimizer, "trace"), [1.5, 0, 0])
+    assert tx.mask(jnp.full(3, 7.0), state).tolist() == [7, 0, 0]
 
 
 def test_counts_of_steps_can_begin_anew_alone():

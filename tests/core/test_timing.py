@@ -177,5 +177,6 @@ def test_a_topology_can_begin_anew():
         return (params, state), (params[0], state.after[0].inner[0])
 
     params = tx.prepare(jnp.zeros(3))
-    _, (params, counts) = jax.jit(lambda: jax.lax.scan(step, (params, tx.init(params)), jnp.arange(5)))()
+    (_, state), (params, counts) = jax.jit(lambda: jax.lax.scan(step, (params, tx.init(params)), jnp.arange(5)))()
     assert params.tolist() == [-1, -1, -2, -2, -3] and counts.tolist() == [1, 2, 1, 2, 3]
+    assert tx.mask(jnp.ones(3), state).tolist() == [1, 0, 1]

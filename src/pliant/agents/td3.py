@@ -10,7 +10,7 @@ for each step of the environments:
         every second time:
             loss, features <- - value of the actor's actions by the first critic
             actor          <- its own methods and optimizer (gradients, features)
-            targets        <- move a little towards actor and critics
+            targets        <- move a little towards actor and critics, and have the weights that these have
 """
 
 import dataclasses
@@ -170,9 +170,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
             returns or too large for the machine.
 
     Differs from the authors' code: the running average of the actor, which is kept there and never used, is what acts
-    where `evaluate_with` says so; with the rate of the targets it is the target actor, but for its beginning. Of a
-    network that a method makes sparse, the targets are copied before there, and multiplied by its masks whenever they
-    move; here they are copied after, since no agent knows of masks, and what is pruned fades from them. A
+    where `evaluate_with` says so; with the rate of the targets it is the target actor, but for its beginning. A
     replay's row that only says how an episode was cut short counts as a step of it, and if it is drawn, the batch is
     the smaller for it. Activity is measured on a batch of its own, as there, but only if a switch needs it. With
     `dynamic_capacity`, what the actor would have done is kept of random steps, too.
@@ -221,10 +219,11 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
     def init(key: Key) -> State:
         actor_key, critics_key, methods_key, key = jax.random.split(key, 4)
         made = transformations(methods_key)
-        mu, Q = made["actor"].prepare(actor.init(actor_key)), made["critics"].prepare(critics.init(critics_key))
+        whole = actor.init(actor_key) | critics.init(critics_key)
+        mu, Q = made["actor"].prepare(_actor_of(whole)), made["critics"].prepare(_critics_of(whole))
         memory = {"actor": made["actor"].init(mu), "critics": made["critics"].init(Q)}
         params, elastic = mu | Q, mu if config.evaluate_with == "elastic" else {}
-        return State(params, params, elastic, memory, key, jnp.int32(0), jnp.float32(0), replay.init())
+        return State(params, whole, elastic, memory, key, jnp.int32(0), jnp.float32(0), replay.init())
 
     def policy(state: State) -> Policy:
         return Policy(state.params, state.elastic, state.steps)
@@ -317,6 +316,8 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
                 step=number // config.policy_period, steps_before=steps_before, features=features,
             )  # fmt: skip
             target = optax.incremental_update(mu | Q, state.target, config.target_rate)
+            target_mu = tx["actor"].mask(_actor_of(target), memory)
+            target = target_mu | tx["critics"].mask(_critics_of(target), critics_memory)
             elastic = optax.incremental_update(mu, state.elastic, config.elastic_rate) if state.elastic else {}
             return mu, target, elastic, memory
 

@@ -57,8 +57,8 @@ class Topology(NamedTuple):
     """Pure functions on both sides of the optimizer, with one state: a method that decides which weights there are.
 
     Attributes:
-        prepare: `params -> params`, the network as it is before its first step, without the weights that are missing.
-        init: `params -> state`; of params that are prepared or not, which makes no difference.
+        init: `params -> state`; of params that are masked already or not, which makes no difference.
+        mask: `(params, state) -> params`: the network, or a copy that follows it, without the weights that are missing.
         before: `(grads, params, state, *, random, **signals) -> (grads, skip, state)`. It sees the gradients of all
             weights, and gives the optimizer those that it shall see; where `skip` `()` is true the optimizer does not
             step, and its memory stays as it is.
@@ -66,8 +66,8 @@ class Topology(NamedTuple):
         draw: as of a `Surgery`; `before` and `after` get the same numbers.
     """
 
-    prepare: Callable[[Params], Params]
     init: Callable[[Params], Any]
+    mask: Callable[[Params, Any], Params]
     before: Callable[..., tuple[Params, Array, Any]]
     after: Callable[..., tuple[Edit, Any]]
     draw: Callable[[Key, Params, int], Any] = _keys
@@ -84,10 +84,12 @@ class PlasticState(NamedTuple):
 
 
 class Plastic(optax.GradientTransformationExtraArgs):
-    """An optax transformation with three more functions: for topologies, and for loops that want speed.
+    """An optax transformation with four more functions: for topologies, and for loops that want speed.
 
     Attributes:
         prepare: `params -> params`: the network as it is before its first step. Without a `Topology` nothing changes.
+        mask: `(params, state) -> params`: of a copy that follows the network, such as a target, the weights that the
+            network has now; the others are 0. Without a `Topology` nothing changes.
         step: `(grads, state, params, *, random=None, **signals) -> (params, state)`: what `optax.apply_updates` would
             make of `update`, without the detour through a difference, which copies weights and rounds them.
         draw: `(key, params, steps) -> random`, on a leading axis of steps: what `step` and `update` take, a step at a
@@ -95,6 +97,7 @@ class Plastic(optax.GradientTransformationExtraArgs):
     """
 
     prepare: Callable[[Params], Params]
+    mask: Callable[[Params, PlasticState], Params]
     step: Callable[..., tuple[Params, PlasticState]]
     draw: Callable[[Key, Params, int], Any]
 
@@ -153,7 +156,12 @@ def plastic(
 
     def prepare(params: Params) -> Params:
         for topology in topologies:
-            params = topology.prepare(params)
+            params = topology.mask(params, topology.init(params))
+        return params
+
+    def mask(params: Params, state: PlasticState) -> Params:
+        for topology, topology_state in zip(topologies, state.after[len(surgeries) :]):
+            params = topology.mask(params, topology_state)
         return params
 
     def init(params: Params) -> PlasticState:
@@ -215,6 +223,7 @@ def plastic(
 
     transformation = Plastic(init, update)
     transformation.prepare = prepare
+    transformation.mask = mask
     transformation.step = step
     transformation.draw = draw
     return transformation

@@ -108,7 +108,11 @@ def anew(at: Sequence[int], method: Method) -> Method:
             return edit, state._replace(inner=inner)
 
         return Topology(
-            method.prepare, lambda params: AnewState(jnp.int32(0), method.init(params)), before, after, method.draw
+            lambda params: AnewState(jnp.int32(0), method.init(params)),
+            lambda params, state: method.mask(params, state.inner),
+            before,
+            after,
+            method.draw,
         )
     return tuple(anew(at, piece) for piece in method)
 

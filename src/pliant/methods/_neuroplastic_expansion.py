@@ -199,10 +199,6 @@ def neuroplastic_expansion(
         allotted = _allotment(wiring, weights, initial_sparsity)
         return {path: largest(ordered(jnp.abs(weights[path])) + 1, a_0, seed=0) for path, a_0 in allotted.items()}
 
-    def prepare(params: Params) -> Params:
-        weights = units.leaves(params)
-        return units.replace_leaves(params, _masked(weights, at_first(weights)))
-
     def init(params: Params) -> NeuroplasticExpansionState:
         weights = units.leaves(params)
         mask = at_first(weights)
@@ -219,6 +215,9 @@ def neuroplastic_expansion(
             changed=jnp.bool_(False),
             topology_steps=jnp.int32(0),
         )
+
+    def mask(params: Params, state: NeuroplasticExpansionState) -> Params:
+        return units.replace_leaves(params, _masked(units.leaves(params), state.mask))
 
     def draw(key: Key, params: Params, steps: int) -> _Random:
         ties_key, values_key = jax.random.split(key)
@@ -338,7 +337,7 @@ def neuroplastic_expansion(
         fresh = units.replace_leaves(nothing, grown) if clear_grown else nothing
         return Edit(units.replace_leaves(params, new), fresh, recounted), state
 
-    return Topology(prepare, init, before, after, draw)
+    return Topology(init, mask, before, after, draw)
 
 
 def _check(
