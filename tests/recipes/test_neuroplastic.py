@@ -37,7 +37,7 @@ def method_of(config):
 @pytest.mark.parametrize("scale", [None, 1.0, 0.1, 0.0137, 0.001, 1e-9])
 def test_runs_at_every_scale(full, scale):
     recipe = neuroplastic.make(full=full, scale=scale)
-    steps = max(1000, round(1_000_000 * (scale or (1.0 if full else 0.015))))
+    steps = max(1000, round(1_000_000 * (scale or (1.0 if full else 0.02))))
     assert {name: panels[0].title for name, panels in recipe.panels.items()} == {
         name: f"Return, {env}" for name, env in ENVS.items()
     }
@@ -55,11 +55,14 @@ def test_runs_at_every_scale(full, scale):
                 assert often <= 5000 and bin % often == 0
             agent = config.agent.settings
             assert 100 <= agent["exploration_steps"] <= steps / 10
+            assert agent["hidden_units"] == (64 if steps < 100_000 else 256)
+            assert 3 <= config.evaluate_episodes <= 10
             assert agent["capacity"] == 1_000_000 or agent["capacity"] >= steps + steps / 1000
             measured = {part.name for part in config.diagnostics} | {"evaluation_return"}
             assert panel.measure.metric in measured
     assert recipe.notes[0].startswith("Scaled down") == (steps < 1_000_000)
     assert f"{steps:,} steps" in recipe.notes[0]
+    assert ("64 units instead of 256" in recipe.notes[0]) == (steps < 100_000)
     # Seven runs on each robot: those of all panels are the same.
     lines = (line for panels in recipe.panels.values() for panel in panels for line in panel.lines)
     assert len({json.dumps(line.config, sort_keys=True) for line in lines}) == 14
@@ -69,7 +72,7 @@ def test_a_million_steps():
     dense, static, code, paper, redo, renewed, reset = configs(full=True).values()
     assert dense["agent"]["exploration_steps"] == 25_000
     assert dense["agent"]["capacity"] == 1_000_000
-    assert dense["evaluate_every"] == 5000
+    assert (dense["evaluate_every"], dense["evaluate_episodes"]) == (5000, 10)
     # All updates of the run: 1,000,000 steps less 25,000 of exploration.
     assert {method_of(config)["end"] for config in (static, code, paper)} == {0}
     assert method_of(code)["period"] == 100
@@ -80,15 +83,16 @@ def test_a_million_steps():
 
 
 def test_shorter_runs():
-    # 15,000 steps: an episode of exploration, and 14,000 updates.
+    # 20,000 steps: an episode of exploration, and 19,000 updates.
     dense, _, code, paper, redo, renewed, reset = configs().values()
     assert dense["agent"]["exploration_steps"] == 1000
-    assert dense["evaluate_every"] == dense["record_every"] == 1000
-    # An actor that grows in 190 topology steps, each of which takes two updates of the critics, within 7,000 of them.
-    assert method_of(code)["period"] == 18
-    assert method_of(paper)["period"] == 23  # 10,000 x 14,000 / 5,975,000
-    assert method_of(redo)["period"] == 700  # 20 renewals
-    assert (method_of(renewed)["maturity"], method_of(reset)["period"]) == (150, 3000)
+    assert dense["evaluate_every"] == dense["record_every"] == 2000
+    assert dense["evaluate_episodes"] == 4  # 10 in 5,000 steps are 4 in 2,000
+    # An actor that grows in 190 topology steps, each of which takes two updates of the critics, within 9,500 of them.
+    assert method_of(code)["period"] == 25
+    assert method_of(paper)["period"] == 32  # 10,000 x 19,000 / 5,975,000
+    assert method_of(redo)["period"] == 950  # 20 renewals
+    assert (method_of(renewed)["maturity"], method_of(reset)["period"]) == (200, 4000)
 
 
 def test_the_published_number_stands_at_the_program_alone():

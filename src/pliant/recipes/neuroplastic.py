@@ -27,8 +27,10 @@ _ENVS = {"halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}  # of one s
 
 _STEPS = 1_000_000
 _SEEDS = {False: "3", True: "7"}
-_SCALE = 0.015
+_SCALE = 0.02
+_SHORT, _NARROW = 100_000, 64  # shorter runs have layers of so many units: so much is learned in a few minutes
 _BIN = 20_000  # steps
+_FEWEST_EPISODES = 3  # of an evaluation
 _FEWEST_BINS = 10
 _SHORTEST = 1000  # steps
 _EPISODE = 1000  # steps, at most
@@ -45,10 +47,10 @@ _NOTES = (
     "Paper: no numbers of its own could be found. That of HalfCheetah is what others got from the published program "
     "after a million steps, read off a figure (github.com/nothingbutbut/ICML-NE_compare); with which of its flags and "
     "how many seeds is not known.",
-    "Return: mean of the evaluations in a bin, of 10 episodes each, acting without noise; the first bin has that "
-    "before training, too. Active units: pairs of a sample and a unit that are not zero. Dormant: units of actor and "
-    "critics below a tenth of their layer's mean. Sparsity: weights of actor and critics that are zero. Overlap: "
-    "of the weights that were there at first, those that are there now.",
+    "Return: mean of the evaluations in a bin, of 10 episodes each or in short runs fewer, acting without noise; the "
+    "first bin has that before training, too. Active units: pairs of a sample and a unit that are not zero. Dormant: "
+    "units of actor and critics below a tenth of their layer's mean. Sparsity: weights of actor and critics that are "
+    "zero. Overlap: of the weights that were there at first, those that are there now.",
     "Code: what the published program does by default. Paper: as described; its rate and period are not published. "
     "ReDo, continual backprop and layer reset have the numbers of the papers that introduced them.",
 )
@@ -60,8 +62,8 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     Args:
         full: seven seeds and a million steps.
         seeds: other seeds; 3 by default.
-        scale: fraction of a million steps; 0.015 by default, or 1 with `full`. What else has a length is shortened so
-            that as much happens in a run.
+        scale: fraction of a million steps; 0.02 by default, or 1 with `full`. What else has a length is shortened so
+            that as much happens in a run. Below a tenth, layers have 64 units instead of 256.
     """
     seeds = seeds or _SEEDS[full]
     scale = scale or (1.0 if full else _SCALE)
@@ -72,7 +74,8 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
         f"{steps:,} steps, {len(read_seeds(seeds))} seeds; the published program has 6 million by default, the paper 7."
     )
     if steps < _STEPS:
-        note = f"Scaled down: {note} This is a check, and no reproduction."
+        narrow = f" Layers have {_NARROW} units instead of 256." if steps < _SHORT else ""
+        note = f"Scaled down: {note}{narrow} This is a check, and no reproduction."
     figures = {
         f"neuroplastic_{name}": _panels(configs, env, bin, _PUBLISHED.get(name, {})) for name, env in _ENVS.items()
     }
@@ -117,13 +120,17 @@ def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict
     share = steps / _STEPS
     exploration = max(round(config["agent"]["exploration_steps"] * share), min(_EPISODE, steps // 10))
     updates = steps - exploration
-    config |= {"seeds": seeds, **{each: min(config[each], bin) for each in ("record_every", "evaluate_every")}}
+    often = {each: min(config[each], bin) for each in ("record_every", "evaluate_every")}
+    episodes = config["evaluate_episodes"] * often["evaluate_every"] / config["evaluate_every"]  # as many per step
+    config |= {"seeds": seeds, **often, "evaluate_episodes": max(_FEWEST_EPISODES, round(episodes))}
     config["problem"]["steps"] = steps
     # All steps, and what is kept of the ends of episodes: no more than that is ever in a replay.
     config["agent"] |= {
         "exploration_steps": exploration,
         "capacity": min(1_000_000, steps + 2 * -(-steps // _EPISODE)),
     }
+    if steps < _SHORT:
+        config["agent"]["hidden_units"] = _NARROW
     for method in config["methods"]:
         match method:
             case {"name": "neuroplastic_expansion"}:
