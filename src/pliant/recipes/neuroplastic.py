@@ -27,7 +27,7 @@ _ENVS = {"halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}  # of one s
 
 _STEPS = 1_000_000
 _SEEDS = {False: "3", True: "7"}
-_SCALE = 0.02
+_SCALE = 0.05
 _SHORT, _NARROW = 100_000, 64  # shorter runs have layers of so many units: so much is learned in a few minutes
 _BIN = 20_000  # steps
 _FEWEST_EPISODES = 3  # of an evaluation
@@ -62,7 +62,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     Args:
         full: seven seeds and a million steps.
         seeds: other seeds; 3 by default.
-        scale: fraction of a million steps; 0.02 by default, or 1 with `full`. What else has a length is shortened so
+        scale: fraction of a million steps; 0.05 by default, or 1 with `full`. What else has a length is shortened so
             that as much happens in a run. Below a tenth, layers have 64 units instead of 256.
     """
     seeds = seeds or _SEEDS[full]
