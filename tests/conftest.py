@@ -1,5 +1,6 @@
 """What all tests share: a CPU with two devices, a cache of compiled programs, and a strict JAX."""
 
+import logging
 import os
 import pathlib
 import sys
@@ -9,7 +10,10 @@ import types
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests do little else than compile: what is compiled is not made fast, which takes half as long.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+# And it is compiled in one piece: in parallel takes longer where each core has its worker.
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
@@ -18,6 +22,15 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that sharding is tested on any machine
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging():
+    """The command line makes the package's messages go to the console: no test finds what an earlier one did so."""
+    logger = logging.getLogger("pliant")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 @pytest.fixture

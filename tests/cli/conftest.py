@@ -1,19 +1,13 @@
-import logging
-
 import pytest
 
-from pliant.cli import main
+from pliant.cli import _run, main
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """An empty working directory, wide enough a terminal, and the logging that was before."""
+    """An empty working directory and wide enough a terminal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    logger = logging.getLogger("pliant")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture
@@ -43,5 +37,21 @@ def refuses(pliant, tmp_path):
         assert message in err
         assert err.count("\n") == 1
         assert sorted(tmp_path.rglob("*")) == before
+
+    return run
+
+
+@pytest.fixture
+def asked(pliant, monkeypatch):
+    """`asked(*words)` is the configuration that `pliant run` would run, and what it said; nothing is run."""
+
+    def run(*words):
+        configs = []
+        with monkeypatch.context() as patched:
+            patched.setattr(_run, "split", lambda config: configs.append(config) or [])
+            code, out, err = pliant("run", *words)
+        assert (code, out) == (0, ""), err
+        (config,) = configs
+        return config, err
 
     return run

@@ -158,42 +158,36 @@ def test_run_and_run_again(pliant, tmp_path):
     assert {file: file.stat().st_mtime_ns for file in written} != written
 
 
-def test_flags_change_what_the_target_says(pliant):
-    _, out, _ = pliant("run", P, *SMALL, "--method", "redo", "--method.period", 50)
+def test_flags_change_what_the_target_says(pliant, asked, tmp_path):
+    config, _ = asked(P, *SMALL, "--method", "redo", "--method.period", 50)
+    (tmp_path / "first.yaml").write_text(config.to_yaml())
+    config, _ = asked("first.yaml", "--method.redo.threshold", 0.5, "--activation", "tanh")
+    assert config.problem.settings["activation"] == "tanh"
+    assert config.problem.settings["examples"] == 200
+    (method,) = config.methods
+    assert (method.settings["period"], method.settings["threshold"]) == (50, 0.5)
+    _, out, _ = pliant("run", "first.yaml", "--method", "none", "--diagnostics", "none", "--out", "elsewhere")
     (path,) = directory(out)
-    _, out, _ = pliant("run", path, "--method.redo.threshold", 0.5, "--activation", "tanh")
-    (other,) = directory(out)
-    config = report.load(other).config
-    assert config["problem"]["activation"] == "tanh"
-    assert config["problem"]["examples"] == 200
-    (method,) = config["methods"]
-    assert (method["period"], method["threshold"]) == (50, 0.5)
-    _, out, _ = pliant("run", path, "--method", "none", "--diagnostics", "none", "--out", "elsewhere")
-    (other,) = directory(out)
-    assert other.startswith("elsewhere/")
-    config = report.load(other).config
-    assert (config["methods"], config["diagnostics"]) == ([], [])
-    assert set(report.load(other).metrics["metric"]) == {"loss"}
-
-
-def test_a_preset_with_other_parts(pliant):
-    # The sweep of a setting goes along when its method gets company, and goes away with it.
-    _, out, _ = pliant("run", f"{P}/sgd/bp/relu_wd", *SMALL, "--method", "l2", "--method", "redo")
-    (path,) = directory(out)
-    assert list(report.load(path).config["sweep"]) == ["method.l2.weight_decay"]
-    _, out, _ = pliant("run", f"{P}/sgd/bp/relu_wd", *SMALL, "--method", "redo")
-    (path,) = directory(out)
-    assert report.load(path).config["sweep"] == {}
-    _, out, _ = pliant("run", f"{P}/sgd/bp/relu_wd", *SMALL, "--method.weight-decay", "0.1")
-    (path,) = directory(out)
+    assert path.startswith("elsewhere/")
     config = report.load(path).config
-    assert (config["sweep"], config["methods"][0]["weight_decay"]) == ({}, 0.1)
-    _, out, _ = pliant("run", f"{P}/sgd/bp/relu_wd", *SMALL, "--sweep", "method.weight_decay=0.1,0.2")
-    (path,) = directory(out)
-    assert report.load(path).config["sweep"] == {"method.weight_decay": [0.1, 0.2]}
+    assert (config["methods"], config["diagnostics"]) == ([], [])
+    assert set(report.load(path).metrics["metric"]) == {"loss"}
 
 
-def test_a_method_twice(pliant):
+def test_a_preset_with_other_parts(asked):
+    # The sweep of a setting goes along when its method gets company, and goes away with it.
+    preset = (f"{P}/sgd/bp/relu_wd", *SMALL)
+    config, _ = asked(*preset, "--method", "l2", "--method", "redo")
+    assert list(config.sweep) == ["method.l2.weight_decay"]
+    config, _ = asked(*preset, "--method", "redo")
+    assert config.sweep == {}
+    config, _ = asked(*preset, "--method.weight-decay", "0.1")
+    assert (config.sweep, config.methods[0].settings["weight_decay"]) == ({}, 0.1)
+    config, _ = asked(*preset, "--sweep", "method.weight_decay=0.1,0.2")
+    assert {name: list(values) for name, values in config.sweep.items()} == {"method.weight_decay": [0.1, 0.2]}
+
+
+def test_a_method_twice(pliant, asked):
     twice = ("--method", "redo@Often", "--method", "redo@seldom", "--method.redo@seldom.period", 100)
     _, out, _ = pliant("run", P, *twice, "--help")
     assert re.findall(r"(?m)^method (\S+):$|--method\.(\S+)\.at-stage ", out) == [
@@ -210,10 +204,10 @@ def test_a_method_twice(pliant):
     ]  # fmt: skip
     assert run.settings == ("method.redo@Often.period",) and set(run.metrics["method.redo@Often.period"]) == {10, 20}
     # From the run's file, with one of them left out.
-    _, out, _ = pliant("run", path, "--method", "redo@seldom", "--method.redo@seldom.threshold", 0.5)
-    (other,) = directory(out)
-    ((method,), sweep) = (report.load(other).config[key] for key in ("methods", "sweep"))
-    assert (method["name"], method["period"], method["threshold"], sweep) == ("redo@seldom", 100, 0.5, {})
+    config, _ = asked(path, "--method", "redo@seldom", "--method.redo@seldom.threshold", 0.5)
+    (method,) = config.methods
+    assert (method.name, method.settings["period"], method.settings["threshold"]) == ("redo@seldom", 100, 0.5)
+    assert config.sweep == {}
 
 
 @pytest.mark.parametrize("method", registry.names("methods"))

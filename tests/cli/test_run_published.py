@@ -21,23 +21,12 @@ dir: 'data/ant/cbp/'
 """
 
 
-@pytest.fixture
-def asked(pliant, monkeypatch, tmp_path):
-    """`asked(*words)` is the configuration that `pliant run` would run, and what it said."""
+@pytest.fixture(autouse=True)
+def files(tmp_path):
+    """Configuration files in the working directory."""
     (tmp_path / "cbp.yml").write_text(PUBLISHED)
     (tmp_path / "no_suffix").write_text(PUBLISHED)
     (tmp_path / "ours.yaml").write_text(f"problem: {{name: {P}, examples: 300}}\nmethods: [redo]\n")
-
-    def run(*words):
-        configs = []
-        with monkeypatch.context() as patched:
-            patched.setattr(_run, "split", lambda config: configs.append(config) or [])
-            code, out, err = pliant("run", *words)
-        assert (code, out) == (0, ""), err
-        (config,) = configs
-        return config, err
-
-    return run
 
 
 @pytest.mark.parametrize("name", ["std", "cbp"])
