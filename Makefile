@@ -70,9 +70,10 @@ clean: ## remove environments and caches; runs/ stays
 	$(call install,$*,.[dev])
 
 # A Python newer than the newest constraints file takes that file.
+# Not compiled: Python does that when a module is first imported, and most never are.
 define install
 @set -e; pins=$$($(1)/bin/python -c 'import sys; print("constraints/py3%d.txt" % min(sys.version_info.minor, 13))'); \
 echo "Installing $(2) into $(1) with $$pins"; \
-$(1)/bin/python -m pip install -qq --disable-pip-version-check --constraint $$pins --editable '$(2)'
+$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-compile --constraint $$pins --editable '$(2)'
 @touch $@
 endef
