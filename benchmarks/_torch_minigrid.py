@@ -133,12 +133,12 @@ class Batch(NamedTuple):
 
 
 class PPO:
-    def __init__(self, environments: Environments, continual_backprop: bool):
-        self.environments, self.network = environments, ActorCritic()
+    def __init__(self, num_envs: Environments, continual_backprop: bool):
+        self.num_envs, self.network = num_envs, ActorCritic()
         heads = (self.network.actor, self.network.critic) if continual_backprop else ()
         self.methods = [ContinualBackprop(head) for head in heads]
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-3)
-        self.image = self.seen(environments.first)
+        self.image = self.seen(num_envs.first)
         self.goes_on = torch.ones(PROCESSES)
         self.epochs = 0
 
@@ -157,7 +157,7 @@ class PPO:
         for _ in range(STEPS):
             pi, value = self.network(self.image)
             action = pi.sample()
-            observations, reward, ended = self.environments.step(action.tolist())
+            observations, reward, ended = self.num_envs.step(action.tolist())
             images.append(self.image)
             actions.append(action)
             log_probs.append(pi.log_prob(action))
@@ -201,14 +201,14 @@ class PPO:
 
 def train(size: str, seconds: float, continual_backprop: bool) -> float:
     """Frames per second of training on DoorKey of a size, after a first update."""
-    environments = Environments(size)
-    program = PPO(environments, continual_backprop)
+    num_envs = Environments(size)
+    program = PPO(num_envs, continual_backprop)
     program.update()  # warms up
     updates, started = 0, time.perf_counter()
     while (taken := time.perf_counter() - started) < seconds:
         program.update()
         updates += 1
-    environments.close()
+    num_envs.close()
     return updates * FRAMES / taken
 
 

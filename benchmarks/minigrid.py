@@ -27,12 +27,12 @@ import jax.numpy as jnp
 
 from pliant.core.base import Key
 from pliant.core.registry import presets
-from pliant.experiment.build import build, some_transitions
-from pliant.experiment.config import RunConfig, from_mapping
+from pliant.experiment.configuration.build import build, some_transitions
+from pliant.experiment.configuration.config import RunConfig, from_mapping
 from pliant.experiment.devices import prepare
-from pliant.experiment.parts import Parts
-from pliant.experiment.population import Spread, layout
-from pliant.experiment.programs import population, programs_of, seed_axis
+from pliant.experiment.loops.components import Components
+from pliant.experiment.loops.population import Spread, layout
+from pliant.experiment.loops.programs import population, programs_of, seed_axis
 from pliant.report import Table
 
 SIZE = "8x8"
@@ -41,12 +41,14 @@ SEEDS = (1, 10)
 ROUNDS = 10  # in one call, as between two rows of metrics in the presets
 MANY = 256  # environments
 
-Piece: TypeAlias = Callable[[Parts, Key], tuple[Any, Callable[[Any, Key], Any]]]  # what it begins with, and a round
+Piece: TypeAlias = Callable[
+    [Components, Key], tuple[Any, Callable[[Any, Key], Any]]
+]  # what it begins with, and a round
 
 
-def config_of(preset: str, seeds: int, environments: int = 16) -> RunConfig:
+def config_of(preset: str, seeds: int, num_envs: int = 16) -> RunConfig:
     given = presets("minigrid_doorkey")[preset]
-    problem = {**given["problem"], "stages": f"{SIZE}:2000M", "environments": environments}
+    problem = {**given["problem"], "tasks": f"{SIZE}:2000M", "num_envs": num_envs}
     return from_mapping({**given, "problem": problem, "diagnostics": [], "seeds": str(seeds)})
 
 
@@ -65,29 +67,31 @@ def training(preset: str, seeds: int, seconds: float) -> float:
     return (step - stretch) * seeds / taken
 
 
-def environment(parts: Parts, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
+def environment(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
     """Environments under random actions."""
-    arena = parts.problem
-    first = arena.step(arena.init(key)[0], jnp.zeros(arena.environments, jnp.int32))
+    environment = parts.problem
+    first = environment.step(environment.init(key)[0], jnp.zeros(environment.num_envs, jnp.int32))
 
     def one_round(carry: Any, key: Key) -> Any:
-        actions = jax.random.randint(key, (parts.agent.horizon, arena.environments), 0, arena.spec.action.n)
-        return jax.lax.scan(lambda carry, action: (arena.step(carry[0], action), None), carry, actions)[0]
+        actions = jax.random.randint(key, (parts.agent.horizon, environment.num_envs), 0, environment.spec.action.n)
+        return jax.lax.scan(lambda carry, action: (environment.step(carry[0], action), None), carry, actions)[0]
 
     return first, one_round
 
 
-def acting(parts: Parts, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
+def acting(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
     """The forward pass for one step after another, and the choice of an action."""
-    arena, agent = parts.problem, parts.agent
-    policy, begins = agent.policy(agent.init(key)), jnp.zeros(arena.environments, bool)
-    first = agent.act(policy, agent.remember(arena.environments), arena.init(key)[1], begins, key)
+    environment, agent = parts.problem, parts.agent
+    policy, is_first = agent.policy(agent.init(key)), jnp.zeros(environment.num_envs, bool)
+    first = agent.act(policy, agent.initial_carry(environment.num_envs), environment.init(key)[1], is_first, key)
 
     def one_step(carry: Any, key: Key) -> tuple[Any, None]:
         memory, action, _ = carry
         # What is seen depends on the action, or else it would be enough to compute it once.
-        observation = jnp.broadcast_to(action[:, None, None, None], (arena.environments, *arena.spec.observation.shape))
-        return agent.act(policy, memory, observation.astype(arena.spec.observation.dtype), begins, key), None
+        observation = jnp.broadcast_to(
+            action[:, None, None, None], (environment.num_envs, *environment.spec.observation.shape)
+        )
+        return agent.act(policy, memory, observation.astype(environment.spec.observation.dtype), is_first, key), None
 
     def one_round(carry: Any, key: Key) -> Any:
         return jax.lax.scan(one_step, carry, jax.random.split(key, agent.horizon))[0]
@@ -95,7 +99,7 @@ def acting(parts: Parts, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
     return first, one_round
 
 
-def learning(parts: Parts, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
+def learning(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
     """All gradient steps of an update, from made-up transitions."""
     init_key, seen_key, reward_key = jax.random.split(key, 3)
     like = some_transitions(parts)

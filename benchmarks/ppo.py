@@ -25,10 +25,10 @@ import jax
 import numpy as np
 
 from pliant.core.registry import presets
-from pliant.experiment.build import problem_of
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.build import problem_of
+from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.devices import prepare
-from pliant.experiment.programs import population, programs_of
+from pliant.experiment.loops.programs import population, programs_of
 from pliant.report import Table
 
 REFERENCE = {"ant": 1_200}  # steps/s, one core
@@ -55,19 +55,19 @@ def training(problem: str, preset: str, seeds: int, seconds: float) -> float:
     return (step - ROUND) * seeds / taken
 
 
-def physics(problem: str, seconds: float, environments: int = 16) -> float:
+def physics(problem: str, seconds: float, num_envs: int = 16) -> float:
     """Steps per second of the environments alone, under actions like those of a new policy."""
-    arena = problem_of(config_of(problem, "std", environments))
-    host = arena.open(np.arange(2 * environments, dtype=np.uint32).reshape(-1, 2))
+    environment = problem_of(config_of(problem, "std", num_envs))
+    host = environment.open(np.arange(2 * num_envs, dtype=np.uint32).reshape(-1, 2))
     host.reset()
-    actions = np.random.default_rng(0).normal(size=(100, environments, 1, arena.spec.action.size)).astype(np.float32)
+    actions = np.random.default_rng(0).normal(size=(100, num_envs, 1, environment.spec.action.size)).astype(np.float32)
     calls, started = 0, time.perf_counter()
     while (taken := time.perf_counter() - started) < seconds:
         host.send(actions[calls % 100])
         host.receive()
         calls += 1
     host.close()
-    return calls * environments / taken
+    return calls * num_envs / taken
 
 
 def arithmetic(problem: str) -> float:

@@ -15,16 +15,16 @@ import jax
 import numpy as np
 
 from pliant.core.registry import presets
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.devices import prepare
-from pliant.experiment.programs import population, programs_of
+from pliant.experiment.loops.programs import population, programs_of
 from pliant.report import Table
 
 REFERENCE = {"backprop": 9_500, "continual backprop": 3_700}  # examples/s, one core
 PRESETS = presets("slowly_changing_regression")
 ROWS = {
-    "backprop": ("sgd/bp/relu", {"agent.step_size": [0.01]}),
-    "backprop, Adam": ("adam/bp/relu", {"agent.step_size": [0.01]}),
+    "backprop": ("sgd/bp/relu", {"agent.learning_rate": [0.01]}),
+    "backprop, Adam": ("adam/bp/relu", {"agent.learning_rate": [0.01]}),
     "L2": ("sgd/bp/relu_wd", {"method.weight_decay": [0.01]}),
     "shrink and perturb": ("sgd/bp/relu_snp", {"method.perturb_scale": [1e-3]}),
     "continual backprop": ("sgd/cbp/relu", {"method.replacement_rate": [1e-4]}),

@@ -31,11 +31,11 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.registry import presets
-from pliant.experiment.build import build, some_transitions
-from pliant.experiment.config import RunConfig, from_mapping
+from pliant.experiment.configuration.build import build, some_transitions
+from pliant.experiment.configuration.config import RunConfig, from_mapping
 from pliant.experiment.devices import prepare
-from pliant.experiment.population import Spread, layout
-from pliant.experiment.programs import population, programs_of, seed_axis
+from pliant.experiment.loops.population import Spread, layout
+from pliant.experiment.loops.programs import population, programs_of, seed_axis
 from pliant.report import Table
 
 ROWS = ("td3", "static", "code")  # presets; what the others take is held against the first
@@ -46,7 +46,7 @@ STRETCH = 100  # steps of a seed in one call
 
 def config_of(preset: str, seeds: int) -> RunConfig:
     given = presets("mujoco")[preset]
-    agent = {**given["agent"], "exploration_steps": EXPLORATION}
+    agent = {**given["agent"], "learning_starts": EXPLORATION}
     return from_mapping({**given, "agent": agent, "diagnostics": [], "evaluate_every": 0, "seeds": str(seeds)})
 
 

@@ -1,20 +1,21 @@
 """pliant keeps neural networks able to learn: plasticity for any JAX network and any optax loop."""
 
-from .core.adam import adam as adam
-from .core.base import Edit as Edit
-from .core.base import Surgery as Surgery
-from .core.base import Topology as Topology
-from .core.base import plastic as plastic
-from .core.timing import anew as anew
-from .core.timing import every as every
-from .core.timing import until as until
-from .core.tracing import TracingError as TracingError
-from .core.tracing import trace as trace
-from .core.units import Group as Group
-from .core.units import Incoming as Incoming
-from .core.units import Outgoing as Outgoing
-from .core.units import Vector as Vector
-from .core.units import Wiring as Wiring
+from pliant.core.base import Edit as Edit
+from pliant.core.base import Surgery as Surgery
+from pliant.core.base import Topology as Topology
+from pliant.core.base import plastic as plastic
+from pliant.core.timing import every as every
+from pliant.core.timing import restart as restart
+from pliant.core.timing import until as until
+from pliant.core.units import Group as Group
+from pliant.core.units import Incoming as Incoming
+from pliant.core.units import Outgoing as Outgoing
+from pliant.core.units import Vector as Vector
+from pliant.core.units import Wiring as Wiring
+from pliant.surgery.adam import adam as adam
+from pliant.tracing.trace import TracingError as TracingError
+from pliant.tracing.trace import trace as trace
+
 from .methods import continual_backprop as continual_backprop
 from .methods import full_reset as full_reset
 from .methods import head_reset as head_reset

@@ -1,6 +1,6 @@
 import dataclasses
 
-import arenas
+import environments
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,14 @@ from pliant.core.problem import Discrete
 from pliant.methods import l2
 
 CONFIG = a2c.Config(
-    horizon=T, step_size=0.02, decay=0.9, epsilon=1e-3, discount=0.9, trace_decay=0.8, hidden_units=3, hidden_layers=1
+    horizon=T,
+    learning_rate=0.02,
+    decay=0.9,
+    epsilon=1e-3,
+    discount=0.9,
+    gae_lambda=0.8,
+    hidden_units=3,
+    hidden_layers=1,
 )
 
 
@@ -43,7 +50,7 @@ def test_equals_an_independent_implementation_with_numerical_gradients(action, s
             if network is None:
                 transitions = on_policy.valued(state.params, transitions)
             else:
-                transitions, before = on_policy.remembered(state.params, transitions, before)
+                transitions, before = on_policy.carry(state.params, transitions, before)
             orders = on_policy.orders_of(state.optimizer.key, config)
             assert len(orders) == 1  # one step of the optimizer, with all that was seen
             state, metrics = learn(state, transitions, jnp.int32(call))
@@ -54,29 +61,29 @@ def test_equals_an_independent_implementation_with_numerical_gradients(action, s
 
 def test_the_defaults_are_those_of_torch_ac():
     config = a2c.Config()
-    assert (config.horizon, config.step_size, config.decay, config.epsilon) == (8, 1e-3, 0.99, 1e-8)
-    assert (config.discount, config.trace_decay, config.max_gradient_norm) == (0.99, 0.95, 0.5)
+    assert (config.horizon, config.learning_rate, config.decay, config.epsilon) == (8, 1e-3, 0.99, 1e-8)
+    assert (config.discount, config.gae_lambda, config.max_gradient_norm) == (0.99, 0.95, 0.5)
     assert (config.value_coefficient, config.entropy_coefficient) == (0.5, 0.01)
     assert (config.normalize_advantages, config.truncation, config.recurrence) == ("none", "terminal", 1)
 
 
 def test_the_action_depends_on_what_is_seen():
-    config = a2c.Config(step_size=0.01, hidden_units=16, hidden_layers=1)
-    logits, V = on_policy.train(a2c.make, config, arenas.action_by_sight(), 1, -1, rounds=100)
+    config = a2c.Config(learning_rate=0.01, hidden_units=16, hidden_layers=1)
+    logits, V = on_policy.train(a2c.make, config, environments.action_by_sight(), 1, -1, rounds=100)
     p = jax.nn.softmax(logits)
     assert (p[:, 0, 1] > 0.95).all() and (p[:, 1, 0] > 0.95).all()
     np.testing.assert_allclose(V, np.ones(V.shape), atol=0.1)
 
 
 @pytest.mark.parametrize(
-    ("settings", "arena", "message"),
+    ("settings", "environment", "message"),
     [
-        ({}, {"steps": 11}, "steps=11 are fewer than the 12 of one round (horizon=4 x environments=3)"),
+        ({}, {"steps": 11}, "steps=11 are fewer than the 12 of one round (horizon=4 x num_envs=3)"),
         ({"recurrence": 2}, {}, "recurrence=2: this network remembers nothing; write recurrence=1"),
         ({}, {"network": on_policy.recalling()}, "hidden_units=3: this problem brings its own network"),
     ],
 )
-def test_refuses_in_one_line(settings, arena, message):
+def test_refuses_in_one_line(settings, environment, message):
     with pytest.raises(ValueError) as error:
-        a2c.make(dataclasses.replace(CONFIG, **settings), arena_of(Discrete(3), **arena), on_policy.no_methods)
+        a2c.make(dataclasses.replace(CONFIG, **settings), arena_of(Discrete(3), **environment), on_policy.no_methods)
     assert message in str(error.value) and "\n" not in str(error.value)

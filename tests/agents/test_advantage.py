@@ -6,11 +6,11 @@ import pytest
 from pliant.agents._advantage import generalized_advantages
 
 
-def advantages(reward, value, next_value, terminated, ended, discount=0.99, trace_decay=0.95):
+def advantages(reward, value, next_value, terminated, ended, discount=0.99, gae_lambda=0.95):
     """Of one environment: lists of steps in, `(T,)` out."""
     columns = [jnp.array(x, float)[:, None] for x in (reward, value, next_value)]
     ends = [jnp.array(x, bool)[:, None] for x in (terminated, ended)]
-    return jax.jit(generalized_advantages)(*columns, *ends, discount, trace_decay)[:, 0]
+    return jax.jit(generalized_advantages)(*columns, *ends, discount, gae_lambda)[:, 0]
 
 
 def test_published_numbers():
@@ -30,12 +30,12 @@ def test_an_episode_cut_short_is_worth_what_would_have_followed_but_not_what_the
     np.testing.assert_allclose(A, [1.75, 5, 5])
 
 
-@pytest.mark.parametrize("trace_decay", [0.0, 1.0])
-def test_lambda_0_looks_one_step_ahead_and_lambda_1_to_the_end(trace_decay):
+@pytest.mark.parametrize("gae_lambda", [0.0, 1.0])
+def test_lambda_0_looks_one_step_ahead_and_lambda_1_to_the_end(gae_lambda):
     # Rewards 1, 2, 3 until the end, discount 0.5. One step: r + 0.5 V' - V = 1 + 2 - 2, 2 + 1 - 4, 3 - 2. To the end:
     # the returns 1 + 1 + 0.75, 2 + 1.5, 3 minus V.
-    A = advantages([1, 2, 3], [2, 4, 2], [4, 2, 9], [0, 0, 1], [0, 0, 1], 0.5, trace_decay)
-    np.testing.assert_allclose(A, [1, -1, 1] if trace_decay == 0 else [0.75, -0.5, 1])
+    A = advantages([1, 2, 3], [2, 4, 2], [4, 2, 9], [0, 0, 1], [0, 0, 1], 0.5, gae_lambda)
+    np.testing.assert_allclose(A, [1, -1, 1] if gae_lambda == 0 else [0.75, -0.5, 1])
 
 
 def test_environments_do_not_mix():

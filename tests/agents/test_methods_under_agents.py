@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 from typing import NamedTuple
 
-import arenas
+import environments
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +14,16 @@ import pytest
 from pliant.core import registry
 from pliant.core.base import Edit, Topology, nothing_fresh
 from pliant.core.problem import Continuous
-from pliant.experiment import arena_loop, stream_loop
-from pliant.experiment.parts import Parts
+from pliant.experiment.loops import device as device_loop
+from pliant.experiment.loops import stream as stream_loop
+from pliant.experiment.loops.components import Components
 from pliant.problems import slowly_changing_regression
 
 STEPS = 64
 # Of an agent, where it has the setting.
 SMALL = {
     "horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6,
-    "exploration_steps": 8, "batch": 8, "capacity": 50, "update_to_data": 0.5, "actor_layers": 1, "critic_layers": 2,
+    "learning_starts": 8, "batch": 8, "buffer_size": 50, "update_to_data": 0.5, "actor_layers": 1, "critic_layers": 2,
 }  # fmt: skip
 BUSY = {"period": 2, "end": 4, "maturity": 0, "replacement_rate": 0.15, "threshold": 0.5}  # it acts within few steps
 
@@ -31,7 +32,7 @@ def problem_for(agent):
     if agent.LEARNS_FROM == "stream":
         config = slowly_changing_regression.Config(flip_every=20, examples=STEPS)
         return slowly_changing_regression.make(config), stream_loop
-    return arenas.auto_reset(arenas.drifting(Continuous(2)), STEPS, environments=2, time_limit=5), arena_loop
+    return environments.auto_reset(environments.drifting(Continuous(2)), STEPS, num_envs=2, time_limit=5), device_loop
 
 
 def method_for(name):
@@ -52,7 +53,7 @@ def learned(agent_name, methods_for):
     problem, loop = problem_for(agent)
     fields = {field.name for field in dataclasses.fields(agent.Config)}
     config = agent.Config(**{key: value for key, value in SMALL.items() if key in fields})
-    parts = Parts(problem, agent.make(config, problem, methods_for), {})
+    parts = Components(problem, agent.make(config, problem, methods_for), {})
 
     def run(seed):
         member, metrics, _ = loop.advance(parts, loop.begin(parts, seed), jnp.int32(0), STEPS)

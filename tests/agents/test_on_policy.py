@@ -11,7 +11,7 @@ import pytest
 from on_policy import INPUTS, QUICK, E, T, arena_of, assert_close, in_float64, no_methods, some_transitions
 
 from pliant.agents import a2c, ppo
-from pliant.agents._on_policy import Said
+from pliant.agents._on_policy import Extras
 from pliant.core.agent import Transitions
 from pliant.core.problem import ActorCritic, Discrete
 from pliant.methods import continual_backprop
@@ -19,8 +19,8 @@ from pliant.methods import continual_backprop
 UNITS = 3
 RECALLING = on_policy.recalling(UNITS)
 CONFIG = ppo.Config(
-    horizon=T, epochs=2, minibatches=3, recurrence=2, step_size=0.02, b1=0.8, b2=0.95, epsilon=1e-5, discount=0.9,
-    trace_decay=0.8, entropy_coefficient=0.05,
+    horizon=T, epochs=2, minibatches=3, recurrence=2, learning_rate=0.02, b1=0.8, b2=0.95, epsilon=1e-5, discount=0.9,
+    gae_lambda=0.8, entropy_coefficient=0.05,
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_learning_along_sequences_equals_an_independent_implementation(settings)
         before = np.random.default_rng(seed).uniform(-1, 1, (E, UNITS))  # the first round begins amid episodes
         for call in range(rounds):
             transitions = some_transitions(Discrete(3), 10 * seed + call, config.horizon)
-            transitions, before = on_policy.remembered(state.params, transitions, before)
+            transitions, before = on_policy.carry(state.params, transitions, before)
             ended = transitions.terminated | transitions.truncated
             assert ended[:-1].any() and not ended.all()
             orders = on_policy.orders_of(state.optimizer.key, config, config.horizon)
@@ -86,19 +86,19 @@ def test_what_comes_after_the_last_step_is_seen_with_what_is_remembered_by_then(
     ]
     for truncation, which in (("terminal", 0), ("bootstrap", 1)):
         config = dataclasses.replace(
-            CONFIG, horizon=2, epochs=1, minibatches=1, discount=0.5, trace_decay=0.0, truncation=truncation
+            CONFIG, horizon=2, epochs=1, minibatches=1, discount=0.5, gae_lambda=0.0, truncation=truncation
         )
         agent = ppo.make(config, arena_of(Discrete(2), 1, inputs=1, network=network), no_methods)
         state, learn = agent.init(jax.random.key(0)), compiled(agent.learn)
         for (terminated, truncated), *expected in cases:
             begins_anew = truncated[0, 0]
-            memory = jnp.array([0.0, jnp.where(begins_anew, 0, 1)]).reshape(2, 1, 1)
+            carry = jnp.array([0.0, jnp.where(begins_anew, 0, 1)]).reshape(2, 1, 1)
             following = seen[1:3].at[0].set(jnp.where(begins_anew, seen[3], seen[1]))
-            said = Said(jnp.zeros((2, 1)), (memory + seen[:2])[..., 0], memory)
+            extras = Extras(jnp.zeros((2, 1)), (carry + seen[:2])[..., 0], carry)
             reward = jnp.array([[10.0], [20.0]])
             actions = jnp.zeros((2, 1), jnp.int32)
             _, metrics = learn(
-                state, Transitions(seen[:2], actions, said, reward, terminated, truncated, following), jnp.int32(0)
+                state, Transitions(seen[:2], actions, extras, reward, terminated, truncated, following), jnp.int32(0)
             )
             np.testing.assert_allclose(metrics["value_loss"], np.mean(np.square(expected[which])), rtol=1e-6)
 
@@ -106,19 +106,19 @@ def test_what_comes_after_the_last_step_is_seen_with_what_is_remembered_by_then(
 def test_acts_by_what_it_remembers_of_the_episode():
     agent = ppo.make(CONFIG, arena_of(Discrete(3), network=RECALLING), no_methods)
     state, act = agent.init(jax.random.key(0)), jax.jit(agent.act)
-    weights, memory = in_float64(state.params), agent.remember(E)
-    np.testing.assert_array_equal(memory, np.zeros((E, UNITS)))
+    weights, carry = in_float64(state.params), agent.initial_carry(E)
+    np.testing.assert_array_equal(carry, np.zeros((E, UNITS)))
     before, random = np.zeros((E, UNITS)), np.random.default_rng(0)
-    for t, begins in enumerate([[True] * E, [False] * E, [False, True, False], [False] * E]):
-        before = np.where(np.array(begins)[:, None], 0, before)
+    for t, is_first in enumerate([[True] * E, [False] * E, [False, True, False], [False] * E]):
+        before = np.where(np.array(is_first)[:, None], 0, before)
         x = random.normal(size=(E, INPUTS)).astype(np.float32)
         (logits, V), after = on_policy.recall(weights, x.astype(float), before)
-        memory, action, said = act(agent.policy(state), memory, x, jnp.array(begins), jax.random.key(t))
-        np.testing.assert_allclose(said.memory, before, rtol=1e-5, atol=1e-6)  # what the network saw
-        np.testing.assert_allclose(memory, after, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(said.value, V, rtol=1e-5, atol=1e-6)
+        carry, action, extras = act(agent.policy(state), carry, x, jnp.array(is_first), jax.random.key(t))
+        np.testing.assert_allclose(extras.carry, before, rtol=1e-5, atol=1e-6)  # what the network saw
+        np.testing.assert_allclose(carry, after, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(extras.value, V, rtol=1e-5, atol=1e-6)
         log_p, _ = on_policy.log_probability_and_entropy(logits, np.asarray(action))
-        np.testing.assert_allclose(said.log_prob, log_p, rtol=1e-5)
+        np.testing.assert_allclose(extras.log_prob, log_p, rtol=1e-5)
         before = after
 
 
@@ -126,9 +126,9 @@ def test_diagnostics_get_what_was_remembered():
     # Of two sequences of two steps in each environment, the first steps; then the second ones.
     agent = ppo.make(CONFIG, arena_of(Discrete(3), network=RECALLING), no_methods)
     state = agent.init(jax.random.key(0))
-    transitions, _ = on_policy.remembered(state.params, some_transitions(Discrete(3), 0), np.ones((E, UNITS)))
+    transitions, _ = on_policy.carry(state.params, some_transitions(Discrete(3), 0), np.ones((E, UNITS)))
     features = compiled(agent.signals)(state.params, state, transitions)["features"]
-    x, h = transitions.observation[::2].reshape(-1, INPUTS), transitions.said.memory[::2].reshape(-1, UNITS)
+    x, h = transitions.observation[::2].reshape(-1, INPUTS), transitions.extras.carry[::2].reshape(-1, UNITS)
     _, h = on_policy.recall(*in_float64((state.params, x, h)))
     np.testing.assert_allclose(features["see@act"], h, rtol=1e-5, atol=1e-6)
 
@@ -173,10 +173,10 @@ def test_methods_are_told_of_each_update_once(settings, sizes):
         return (optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((len(sizes), 3), int), update),)
 
     config = dataclasses.replace(CONFIG, recurrence=1, hidden_layers=1, alternate=True, **settings)
-    agent = ppo.make(config, arena_of(Discrete(3), environments=4), recorder)
+    agent = ppo.make(config, arena_of(Discrete(3), num_envs=4), recorder)
     state, learn = agent.init(jax.random.key(0)), compiled(agent.learn)
     for call in range(2):
-        state, _ = learn(state, some_transitions(Discrete(3), call, environments=4), jnp.int32(call))
+        state, _ = learn(state, some_transitions(Discrete(3), call, num_envs=4), jnp.int32(call))
         steps = range(1 + call * len(sizes), 1 + (call + 1) * len(sizes))
         assert state.optimizer.before[0].tolist() == [[step, 16 * call, size] for step, size in zip(steps, sizes)]
 
@@ -200,7 +200,7 @@ def test_methods_find_the_units_that_remember():
     assert {(slot.path, slot.axis) for slot in group.outgoing} == {("act", 0), ("judge", 0), ("recall", 0)}
 
     state = agent.init(jax.random.key(0))
-    transitions, _ = on_policy.remembered(state.params, some_transitions(Discrete(3), 0), np.zeros((E, UNITS)))
+    transitions, _ = on_policy.carry(state.params, some_transitions(Discrete(3), 0), np.zeros((E, UNITS)))
     after, _ = compiled(agent.learn)(state, transitions, jnp.int32(0))
     (method,) = after.optimizer.after
     assert method.replaced == {name: 6}
@@ -236,7 +236,10 @@ def test_refuses_what_does_not_fit_the_network(settings, network, message):
 
 
 def test_a_network_of_the_arena_serves_all_agents():
-    arena = arena_of(Discrete(3), network=RECALLING)
-    for agent in (ppo.make(CONFIG, arena, no_methods), a2c.make(a2c.Config(recurrence=4), arena, no_methods)):
+    environment = arena_of(Discrete(3), network=RECALLING)
+    for agent in (
+        ppo.make(CONFIG, environment, no_methods),
+        a2c.make(a2c.Config(recurrence=4), environment, no_methods),
+    ):
         state = agent.init(jax.random.key(0))
         assert set(agent.policy(state)) == {"see", "recall", "bias", "act", "judge"}

@@ -10,13 +10,13 @@ import pytest
 from on_policy import ACTIONS, INPUTS, E, T, arena_of, assert_close, in_float64, no_methods, some_transitions
 
 from pliant.agents import ppo
-from pliant.agents._on_policy import Said, _normalized
+from pliant.agents._on_policy import Extras, _normalized
 from pliant.core.agent import Transitions
 from pliant.core.problem import Continuous, Discrete
 from pliant.methods import continual_backprop, l2
 
 CONFIG = ppo.Config(
-    horizon=T, epochs=2, minibatches=2, step_size=0.02, b1=0.8, b2=0.95, epsilon=1e-5, discount=0.9, trace_decay=0.8,
+    horizon=T, epochs=2, minibatches=2, learning_rate=0.02, b1=0.8, b2=0.95, epsilon=1e-5, discount=0.9, gae_lambda=0.8,
     hidden_units=3, activation="tanh",
 )  # fmt: skip
 
@@ -36,8 +36,8 @@ CONFIG = ppo.Config(
 )
 def test_equals_an_independent_implementation_with_numerical_gradients(action, settings):
     config, weight_decay, rounds, seeds = dataclasses.replace(CONFIG, **settings), 0.01, 2, 3
-    arena = arena_of(action, steps=rounds * T * E)
-    agent = ppo.make(config, arena, lambda *network: (l2(weight_decay),))
+    environment = arena_of(action, steps=rounds * T * E)
+    agent = ppo.make(config, environment, lambda *network: (l2(weight_decay),))
     init, learn = jax.jit(agent.init), jax.jit(agent.learn)
     for seed in range(seeds):
         state = init(jax.random.key(seed))
@@ -58,8 +58,8 @@ def one_hot_steps(**ends):
     seen = jnp.eye(4)[:, None]  # (4, 1, 4)
     never = jnp.zeros((3, 1), bool)
     rewards = jnp.array([1.0, 2.0, 4.0])[:, None]
-    said = Said(jnp.zeros((3, 1)), jnp.array([1.0, 2, 4])[:, None], ())
-    steps = Transitions(seen[:3], jnp.zeros((3, 1), jnp.int32), said, rewards, never, never, seen[1:])
+    extras = Extras(jnp.zeros((3, 1)), jnp.array([1.0, 2, 4])[:, None], ())
+    steps = Transitions(seen[:3], jnp.zeros((3, 1), jnp.int32), extras, rewards, never, never, seen[1:])
     return steps._replace(**{name: never.at[1].set(True) for name in ends}), seen
 
 
@@ -67,7 +67,7 @@ def one_hot_steps(**ends):
 def linear_agent(truncation):
     """Compiled `learn` and `signals` of an agent whose value of what is seen is 1, 2, 4 or 8; and its state."""
     config = dataclasses.replace(
-        CONFIG, horizon=3, epochs=1, minibatches=1, discount=0.5, trace_decay=0.5, hidden_layers=0,
+        CONFIG, horizon=3, epochs=1, minibatches=1, discount=0.5, gae_lambda=0.5, hidden_layers=0,
         normalize_advantages="none", truncation=truncation,
     )  # fmt: skip
     agent = ppo.make(config, arena_of(Discrete(2), 1, inputs=4), no_methods)
@@ -131,39 +131,39 @@ def test_the_linear_schedule_ends_at_zero():
 
 
 @pytest.mark.parametrize(
-    ("settings", "arena", "message"),
+    ("settings", "environment", "message"),
     [
-        ({"minibatches": 5}, {}, "minibatches=5 do not divide the 12 samples of a round (horizon=4 x environments=3)"),
-        ({}, {"steps": 11}, "steps=11 are fewer than the 12 of one round (horizon=4 x environments=3)"),
+        ({"minibatches": 5}, {}, "minibatches=5 do not divide the 12 samples of a round (horizon=4 x num_envs=3)"),
+        ({}, {"steps": 11}, "steps=11 are fewer than the 12 of one round (horizon=4 x num_envs=3)"),
     ],
 )
-def test_refuses_rounds_that_do_not_work_out(settings, arena, message):
+def test_refuses_rounds_that_do_not_work_out(settings, environment, message):
     with pytest.raises(ValueError) as error:
-        ppo.make(dataclasses.replace(CONFIG, **settings), arena_of(Discrete(3), **arena), no_methods)
+        ppo.make(dataclasses.replace(CONFIG, **settings), arena_of(Discrete(3), **environment), no_methods)
     assert message in str(error.value) and "; write " in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
-@pytest.mark.parametrize("environments", [1, 4])
-def test_acts_by_its_distribution(action, environments):
-    agent = ppo.make(CONFIG, arena_of(action, environments), no_methods)
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_acts_by_its_distribution(action, num_envs):
+    agent = ppo.make(CONFIG, arena_of(action, num_envs), no_methods)
     state = jax.jit(agent.init)(jax.random.key(0))
-    observation = jax.random.normal(jax.random.key(1), (environments, INPUTS))
+    observation = jax.random.normal(jax.random.key(1), (num_envs, INPUTS))
     act = jax.jit(agent.act, static_argnames="greedy")
-    begins, key = jnp.ones(environments, bool), jax.random.key(2)
-    memory, taken, said = act(agent.policy(state), agent.remember(environments), observation, begins, key)
-    assert jax.tree.leaves(memory) == []
-    assert taken.shape == (environments, *((action.size,) if isinstance(action, Continuous) else ()))
+    is_first, key = jnp.ones(num_envs, bool), jax.random.key(2)
+    carry, taken, extras = act(agent.policy(state), agent.initial_carry(num_envs), observation, is_first, key)
+    assert jax.tree.leaves(carry) == []
+    assert taken.shape == (num_envs, *((action.size,) if isinstance(action, Continuous) else ()))
     (outputs, V), _ = on_policy.perceptrons(*in_float64((state.params, observation)), ())
     expected, _ = on_policy.log_probability_and_entropy(outputs, np.asarray(taken))
-    np.testing.assert_allclose(said.log_prob, expected, rtol=1e-5)
-    np.testing.assert_allclose(said.value, V, rtol=1e-5, atol=1e-6)
-    _, again, _ = act(agent.policy(state), memory, observation, ~begins, key)
+    np.testing.assert_allclose(extras.log_prob, expected, rtol=1e-5)
+    np.testing.assert_allclose(extras.value, V, rtol=1e-5, atol=1e-6)
+    _, again, _ = act(agent.policy(state), carry, observation, ~is_first, key)
     np.testing.assert_array_equal(taken, again)  # it remembers nothing, so that it does not matter what begins
-    _, greedy, said = act(agent.policy(state), memory, observation, begins, key, greedy=True)
+    _, greedy, extras = act(agent.policy(state), carry, observation, is_first, key, greedy=True)
     expected = outputs[0] if isinstance(action, Continuous) else outputs.argmax(1)
     np.testing.assert_allclose(greedy, expected, rtol=1e-5)
-    assert said.log_prob.shape == (environments,)
+    assert extras.log_prob.shape == (num_envs,)
 
 
 @pytest.mark.parametrize("truncation", ["terminal", "bootstrap"])
@@ -172,16 +172,16 @@ def test_it_does_not_matter_how_many_environments_steps_come_from(truncation):
     # off in the first, the value of what follows stands for the future, as it does where an episode is cut short.
     config = dataclasses.replace(CONFIG, horizon=4, minibatches=1, truncation=truncation)
     action = Continuous(2)
-    four = some_transitions(action, seed=0, environments=4)
+    four = some_transitions(action, seed=0, num_envs=4)
     ends = jnp.zeros((4, 4), bool).at[-1].set(True)
     four = four._replace(terminated=four.terminated & ~ends, truncated=four.truncated & ~ends)
     ending = "truncated" if truncation == "bootstrap" else "terminated"
     ended = four._replace(**{ending: getattr(four, ending) | ends})
     one = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(16, 1, *x.shape[2:]), ended)
 
-    def learn(horizon, environments, transitions):
+    def learn(horizon, num_envs, transitions):
         settings = dataclasses.replace(config, horizon=horizon)
-        agent = ppo.make(settings, arena_of(action, environments), no_methods)
+        agent = ppo.make(settings, arena_of(action, num_envs), no_methods)
         return jax.jit(agent.learn)(jax.jit(agent.init)(jax.random.key(0)), transitions, jnp.int32(0))
 
     alone = learn(16, 1, one)
@@ -193,10 +193,10 @@ def test_it_does_not_matter_how_many_environments_steps_come_from(truncation):
 
 def test_a_long_horizon_is_measured_by_its_last_thousand_samples():
     config = dataclasses.replace(CONFIG, horizon=600, minibatches=1, hidden_layers=1)
-    agent = ppo.make(config, arena_of(Continuous(2), environments=2), no_methods)
+    agent = ppo.make(config, arena_of(Continuous(2), num_envs=2), no_methods)
     state = jax.jit(agent.init)(jax.random.key(0))
     after = state._replace(params=jax.tree.map(jnp.ones_like, state.params))
-    transitions = some_transitions(Continuous(2), 0, horizon=600, environments=2)
+    transitions = some_transitions(Continuous(2), 0, horizon=600, num_envs=2)
     signals = jax.jit(agent.signals)(agent.policy(state), after, transitions)
     assert set(signals) == {"params", "previous_params", "features", "grads", "method_state"}
     jax.tree.map(np.testing.assert_array_equal, signals["params"], after.params)
@@ -244,13 +244,13 @@ def test_the_step_that_methods_are_told_goes_on_from_call_to_call():
         assert state.optimizer.before[0].tolist() == told
 
 
-@pytest.mark.parametrize("clear_memory", [False, True])
-def test_moments_of_fresh_weights_are_cleared_where_it_says_so(clear_memory):
+@pytest.mark.parametrize("reset_moments", [False, True])
+def test_moments_of_fresh_weights_are_cleared_where_it_says_so(reset_moments):
     # Each unit of the three is mature at once, and a third of them goes at each step.
     def renewing(wiring, network, updates):
         return (continual_backprop(wiring, 1 / 3, maturity=0, activation=network.activation),)
 
-    config = dataclasses.replace(CONFIG, clear_memory=clear_memory)
+    config = dataclasses.replace(CONFIG, reset_moments=reset_moments)
     agent = ppo.make(config, arena_of(Continuous(2)), renewing)
     state = jax.jit(agent.init)(jax.random.key(0))
     state, _ = jax.jit(agent.learn)(state, some_transitions(Continuous(2), 0), jnp.int32(0))
@@ -260,7 +260,7 @@ def test_moments_of_fresh_weights_are_cleared_where_it_says_so(clear_memory):
     for name, age in method.age.items():
         network, layer = name.split("/")
         cleared = (np.asarray(mu[network][layer]["kernel"]) == 0).all(0)
-        np.testing.assert_array_equal(cleared, (np.asarray(age) == 0) & clear_memory)
+        np.testing.assert_array_equal(cleared, (np.asarray(age) == 0) & reset_moments)
 
 
 def test_compiles_once():
@@ -273,8 +273,8 @@ def test_compiles_once():
 
 def test_members_with_settings_of_their_own_learn_at_once_as_they_do_alone():
     swept = {
-        "step_size": [0.02, 0.001], "b1": [0.8, 0.5], "b2": [0.95, 0.99], "epsilon": [1e-5, 1e-3],
-        "discount": [0.9, 0.5], "trace_decay": [0.8, 0.3], "clip": [0.2, 0.1], "value_coefficient": [1.0, 0.5],
+        "learning_rate": [0.02, 0.001], "b1": [0.8, 0.5], "b2": [0.95, 0.99], "eps": [1e-5, 1e-3],
+        "discount": [0.9, 0.5], "gae_lambda": [0.8, 0.3], "clip": [0.2, 0.1], "value_coefficient": [1.0, 0.5],
         "entropy_coefficient": [0.0, 0.1],
     }  # fmt: skip
 

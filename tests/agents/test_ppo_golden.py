@@ -14,9 +14,9 @@ import pytest
 
 from pliant.agents import ppo
 from pliant.agents._advantage import generalized_advantages
-from pliant.agents._on_policy import Said, _normalized
+from pliant.agents._on_policy import Extras, _normalized
 from pliant.core.agent import Transitions
-from pliant.core.problem import Arena, Continuous, Spec
+from pliant.core.problem import Continuous, Environment, Spec
 from pliant.methods import continual_backprop, l2
 from pliant.networks import actor_critic
 
@@ -53,7 +53,7 @@ def recorded_transitions(data, values):
     return Transitions(
         observation=alone(data["observations"][:-1]),
         action=alone(data["actions"]),
-        said=Said(alone(data["log_probs"]), alone(values), ()),
+        extras=Extras(alone(data["log_probs"]), alone(values), ()),
         reward=alone(data["rewards"]),
         terminated=alone(data["dones"]),
         truncated=alone(np.zeros_like(data["dones"])),
@@ -89,18 +89,18 @@ def agent_of(settings):
         horizon=STEPS,
         epochs=1,
         minibatches=settings["minibatches"],
-        step_size=settings["step_size"],
+        learning_rate=settings["learning_rate"],
         b1=b1,
         b2=b2,
-        clear_memory=False,
+        reset_moments=False,
         discount=settings["gamma"],
-        trace_decay=settings["lam"],
+        gae_lambda=settings["lam"],
         clip=settings["clip"],
         hidden_units=HIDDEN[0],
         hidden_layers=len(HIDDEN),
         activation=settings["act"].lower(),
     )
-    return ppo.make(config, Arena(SPEC, 1, EPOCHS * STEPS, None, None), methods_of(settings))
+    return ppo.make(config, Environment(SPEC, 1, EPOCHS * STEPS, None, None), methods_of(settings))
 
 
 def updates(data, settings):
@@ -110,8 +110,8 @@ def updates(data, settings):
     act, never, key = jax.jit(agent.act), jnp.zeros(STEPS, bool), jax.random.key(0)
     for k in range(EPOCHS):
         before = parameters(data, f"epoch{k - 1}" if k else "before")
-        _, _, said = act(before, (), data["observations"][:-1], never, key)
-        state, _ = learn(state._replace(params=before), recorded_transitions(data, said.value), jnp.int32(k))
+        _, _, extras = act(before, (), data["observations"][:-1], never, key)
+        state, _ = learn(state._replace(params=before), recorded_transitions(data, extras.value), jnp.int32(k))
         states.append(state)
     return states
 

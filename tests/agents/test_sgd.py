@@ -67,8 +67,8 @@ def assert_close(a, b):
 
 def test_sgd_is_backpropagation_written_out():
     # A network of 5 ReLU units, y = v h + d with h = max(0, x W + b), under (prediction - target)^2, in float64.
-    step_size = 0.01
-    learner, state, batches = begin(sgd.Config(step_size=step_size), regression())
+    learning_rate = 0.01
+    learner, state, batches = begin(sgd.Config(learning_rate=learning_rate), regression())
     layers = jax.tree.map(lambda w: np.asarray(w, float), state.params["params"])
     W, b = layers["Dense_0"]["kernel"], layers["Dense_0"]["bias"]
     v, d = layers["Dense_1"]["kernel"][:, 0], layers["Dense_1"]["bias"][0]
@@ -78,8 +78,8 @@ def test_sgd_is_backpropagation_written_out():
         error = h @ v + d - target
         expected.append(error**2)
         back = 2 * error * v * (h > 0)
-        v, d = v - step_size * 2 * error * h, d - step_size * 2 * error
-        W, b = W - step_size * np.outer(x, back), b - step_size * back
+        v, d = v - learning_rate * 2 * error * h, d - learning_rate * 2 * error
+        W, b = W - learning_rate * np.outer(x, back), b - learning_rate * back
     state, losses = learn(learner, state, batches)
     np.testing.assert_allclose(losses, expected, rtol=2e-3, atol=1e-5)
     after = {"Dense_0": {"kernel": W, "bias": b}, "Dense_1": {"kernel": v[:, None], "bias": d[None]}}
@@ -91,12 +91,12 @@ def test_sgd_is_backpropagation_written_out():
 @pytest.mark.parametrize(
     ("settings", "optimizer"),
     [
-        ({"step_size": 0.01}, optax.sgd(0.01)),
-        ({"step_size": 0.003, "momentum": 0.9}, optax.sgd(0.003, momentum=0.9)),
-        ({"optimizer": "adam", "step_size": 0.003}, optax.adam(0.003)),
-        ({"optimizer": "adam", "step_size": 0.003, "b1": 0.5, "b2": 0.99}, optax.adam(0.003, 0.5, 0.99)),
+        ({"learning_rate": 0.01}, optax.sgd(0.01)),
+        ({"learning_rate": 0.003, "momentum": 0.9}, optax.sgd(0.003, momentum=0.9)),
+        ({"optimizer": "adam", "learning_rate": 0.003}, optax.adam(0.003)),
+        ({"optimizer": "adam", "learning_rate": 0.003, "b1": 0.5, "b2": 0.99}, optax.adam(0.003, 0.5, 0.99)),
         # As long as no weight is made anew the count of each is that of all.
-        ({"optimizer": "per_weight_adam", "step_size": 0.003, "b1": 0.8}, optax.adam(0.003, 0.8)),
+        ({"optimizer": "per_weight_adam", "learning_rate": 0.003, "b1": 0.8}, optax.adam(0.003, 0.8)),
     ],
     ids=["sgd", "momentum", "adam", "adam's decays", "per_weight_adam"],
 )
@@ -126,7 +126,7 @@ def classification():
 
 
 def test_cross_entropy_is_softmax_regression_written_out():
-    learner, state, batches = begin(sgd.Config(step_size=0.1), classification())
+    learner, state, batches = begin(sgd.Config(learning_rate=0.1), classification())
     w, b = (np.asarray(state.params[name], float) for name in ("w", "b"))
     expected = []
     for x, y in zip(np.asarray(batches.x, float), np.asarray(batches.y)):
@@ -268,9 +268,9 @@ def test_compiles_once():
 @pytest.mark.parametrize(
     ("base", "swept"),
     [
-        (sgd.Config(), {"step_size": [0.01, 0.001], "momentum": [0.0, 0.9]}),
+        (sgd.Config(), {"learning_rate": [0.01, 0.001], "momentum": [0.0, 0.9]}),
         (sgd.Config("adam", 0.003), {"b1": [0.9, 0.5], "b2": [0.999, 0.9]}),
-        (sgd.Config("per_weight_adam", 0.003), {"step_size": [0.01, 0.001]}),
+        (sgd.Config("per_weight_adam", 0.003), {"learning_rate": [0.01, 0.001]}),
     ],
     ids=lambda value: value.optimizer if isinstance(value, sgd.Config) else "",
 )

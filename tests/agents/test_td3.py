@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import arenas
+import environments
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,14 +15,14 @@ from pliant.agents._replay import Replay
 from pliant.core.agent import Transitions
 from pliant.core.base import Edit, Topology, nothing_fresh
 from pliant.core.problem import Continuous, Discrete
-from pliant.experiment import arena_loop
-from pliant.experiment.parts import Parts
+from pliant.experiment.loops import device as device_loop
+from pliant.experiment.loops.components import Components
 
 INPUTS, ACTIONS, E = 2, 2, 2
 ARENA = arena_of(Continuous(ACTIONS), E, inputs=INPUTS)
 CONFIG = td3.Config(
-    exploration_steps=4, capacity=40, batch=6, update_to_data=0.5, step_size=0.02, b1=0.8, b2=0.95, epsilon=1e-5,
-    discount=0.9, target_rate=0.1, hidden_units=3, actor_layers=1, critic_layers=2,
+    learning_starts=4, capacity=40, batch=6, update_to_data=0.5, learning_rate=0.02, b1=0.8, b2=0.95, epsilon=1e-5,
+    discount=0.9, tau=0.1, hidden_units=3, actor_layers=1, critic_layers=2,
 )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def compiled(function):
     return jax.jit(function, compiler_options=QUICK)
 
 
-def some_transitions(seed, T=1, meant=0):
+def some_transitions(seed, T=1, mean_action=0):
     """Random ones of two environments, in which episodes end in both ways."""
     random = np.random.default_rng(seed)
 
@@ -38,9 +38,9 @@ def some_transitions(seed, T=1, meant=0):
         return jnp.asarray(random.normal(size=(T, E, *shape)), jnp.float32)
 
     kind = random.choice(3, (T, E), p=[0.6, 0.2, 0.2])
-    said = td3.Said(jnp.asarray(random.random((T, E)) < 0.4), jnp.tanh(normal(meant)))
+    extras = td3.Extras(jnp.asarray(random.random((T, E)) < 0.4), jnp.tanh(normal(mean_action)))
     action, terminated, truncated = jnp.tanh(normal(ACTIONS)), jnp.asarray(kind == 1), jnp.asarray(kind == 2)
-    return Transitions(normal(INPUTS), action, said, normal(), terminated, truncated, normal(INPUTS))
+    return Transitions(normal(INPUTS), action, extras, normal(), terminated, truncated, normal(INPUTS))
 
 
 # The independent implementation
@@ -95,7 +95,7 @@ class Reference:
         critics = {name: self.params[name] for name in ("critic_0", "critic_1")}
         loss = critics_loss(critics)
         self.params = self.params | self._step("critics", critics_loss, critics)
-        if self._updates % config.policy_period == 0:
+        if self._updates % config.policy_delay == 0:
 
             def actor_loss(mu):
                 inputs = np.concatenate([sample.observation, actor(mu, sample.observation)], 1)
@@ -103,7 +103,7 @@ class Reference:
 
             mu = {"actor": self.params["actor"]}
             self.params = self.params | self._step("actor", actor_loss, mu)
-            self.target = self._nearer(self.target, config.target_rate)
+            self.target = self._nearer(self.target, config.tau)
             self.elastic = self._nearer(self.elastic, config.elastic_rate)
         return loss
 
@@ -123,7 +123,7 @@ class Reference:
         m, v, t = config.b1 * m + (1 - config.b1) * g, config.b2 * v + (1 - config.b2) * g**2, t + 1
         self._optimizers[name] = [m, v, t]
         root = np.sqrt(v / (1 - config.b2**t)) + config.epsilon
-        return tree(w - config.step_size * m / (1 - config.b1**t) / root)
+        return tree(w - config.learning_rate * m / (1 - config.b1**t) / root)
 
 
 SWITCHES = {"recall": True, "auto_batch": True, "awaken": 0.52, "recall_slope": 3.0}
@@ -133,7 +133,7 @@ SWITCHES = {"recall": True, "auto_batch": True, "awaken": 0.52, "recall_slope": 
     "settings",
     [
         {},
-        {"n_step": 3, "layer_norm": False, "policy_period": 1, "truncation": "terminal", "evaluate_with": "elastic"},
+        {"n_step": 3, "layer_norm": False, "policy_delay": 1, "truncation": "terminal", "evaluate_with": "elastic"},
         {"n_step": 2, "n_step_after": 3, "update_to_data": 1.0, "elastic_rate": 0.0, "target_noise": 1.0},
         SWITCHES,
     ],
@@ -154,9 +154,9 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
         before, transitions = state, some_transitions(call)
         state, metrics = learn(state, transitions, jnp.int32(call))
         ends = transitions.terminated | (transitions.truncated & (config.truncation == "terminal"))
-        steps = _replay.Steps(transitions.observation, transitions.action, transitions.said.meant,
+        steps = _replay.Steps(transitions.observation, transitions.action, transitions.extras.mean_action,
                               transitions.reward, ends)  # fmt: skip
-        stored = add(stored, steps, transitions.said.begins, transitions.next_observation)
+        stored = add(stored, steps, transitions.extras.is_first, transitions.next_observation)
         assert_close(state.replay, stored)
         assert state.steps == (call + 1) * E
         if call < first:
@@ -207,16 +207,16 @@ def test_what_the_actor_would_do_otherwise_by_now_is_dropped():
     state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
     sizes, distances = [], []
     for call in range(21):
-        transitions = some_transitions(call, meant=ACTIONS)
-        whole = transitions._replace(said=transitions.said._replace(begins=jnp.zeros((1, E), bool)))
+        transitions = some_transitions(call, mean_action=ACTIONS)
+        whole = transitions._replace(extras=transitions.extras._replace(is_first=jnp.zeros((1, E), bool)))
         after, metrics = learn(state, whole, jnp.int32(call))
         sizes.append(after.replay.size.tolist())
         distances.append(metrics["replay_distance"])
         if call == 9:
-            meant = actor(in_float64(state.params), np.asarray(state.replay.rows[:, :9, :INPUTS], float))
+            mean_action = actor(in_float64(state.params), np.asarray(state.replay.rows[:, :9, :INPUTS], float))
             newest = actor(in_float64(state.params), np.asarray(transitions.observation[0], float))
             kept = state.replay.rows[:, :9, INPUTS + ACTIONS : INPUTS + 2 * ACTIONS]
-            of_old, of_new = (meant - kept) ** 2, (newest - transitions.said.meant[0]) ** 2
+            of_old, of_new = (mean_action - kept) ** 2, (newest - transitions.extras.mean_action[0]) ** 2
             assert len(of_new) == E  # not among the 16 oldest, which are 8 of each environment
             np.testing.assert_allclose(metrics["replay_distance"], 0.5 * np.mean(of_old[:, :8]), rtol=1e-5)
         state = after
@@ -235,22 +235,22 @@ def test_acts_at_random_at_first_then_with_noise_and_greedily_without():
     policy = jax.jit(lambda key: agent.policy(agent.init(key)))(jax.random.key(0))
     policy = policy._replace(elastic=jax.tree.map(lambda x: 3 * x, policy.elastic))
     act = jax.jit(agent.act, static_argnames="greedy")
-    x, begins = jax.random.normal(jax.random.key(1), (many, INPUTS)), jnp.arange(many) % 2 == 0
+    x, is_first = jax.random.normal(jax.random.key(1), (many, INPUTS)), jnp.arange(many) % 2 == 0
 
     def taken(steps, **how):
-        memory, action, said = act(policy._replace(steps=jnp.int32(steps)), (), x, begins, jax.random.key(2), **how)
-        assert memory == () and action.shape == (many, 2)
-        np.testing.assert_array_equal(said.begins, begins)
-        return np.asarray(action), np.asarray(said.meant)
+        carry, action, extras = act(policy._replace(steps=jnp.int32(steps)), (), x, is_first, jax.random.key(2), **how)
+        assert carry == () and action.shape == (many, 2)
+        np.testing.assert_array_equal(extras.is_first, is_first)
+        return np.asarray(action), np.asarray(extras.mean_action)
 
-    meant = actor(in_float64(policy.params), np.asarray(x, float))
-    action, said = taken(steps=3)
+    mean_action = actor(in_float64(policy.params), np.asarray(x, float))
+    action, extras = taken(steps=3)
     np.testing.assert_allclose(np.quantile(action, [0, 0.25, 0.5, 0.75, 1]), [-1, -0.5, 0, 0.5, 1], atol=0.06)
-    np.testing.assert_allclose(said, meant, rtol=1e-4, atol=1e-6)
-    action, said = taken(steps=4)
+    np.testing.assert_allclose(extras, mean_action, rtol=1e-4, atol=1e-6)
+    action, extras = taken(steps=4)
     assert np.abs(action).max() == 1
     inside = np.abs(action) < 1
-    np.testing.assert_allclose(np.std((action - meant)[np.abs(meant) < 0.1]), 0.5, rtol=0.2)
+    np.testing.assert_allclose(np.std((action - mean_action)[np.abs(mean_action) < 0.1]), 0.5, rtol=0.2)
     assert 0.5 < inside.mean() < 1
     for steps in (0, 4):
         action, _ = taken(steps, greedy=True)
@@ -271,7 +271,7 @@ def test_actor_and_critics_have_methods_with_clocks_of_their_own():
 
         return (optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((3, 2), int), update),)
 
-    agent = td3.make(dataclasses.replace(CONFIG, policy_period=3, update_to_data=1.0), ARENA, recorder)
+    agent = td3.make(dataclasses.replace(CONFIG, policy_delay=3, update_to_data=1.0), ARENA, recorder)
     actors, critics = ("actor/Dense_0",), tuple(f"critic_{i}/Dense_{j}" for i in (0, 1) for j in (0, 1))
     assert set(given) == {(actors, ("actor",)), (critics, ("critic_0", "critic_1"))}
     state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
@@ -300,7 +300,7 @@ def test_targets_begin_whole_and_then_have_the_weights_that_the_network_has():
         lambda grads, params, state, **signals: (grads, True, state),
         lambda params, state, **signals: (Edit(params, nothing_fresh(params)), state),
     )
-    agent = td3.make(dataclasses.replace(CONFIG, policy_period=1), ARENA, lambda *network: (missing,))
+    agent = td3.make(dataclasses.replace(CONFIG, policy_delay=1), ARENA, lambda *network: (missing,))
     before = compiled(agent.init)(jax.random.key(0))
     assert before.target["critic_0"]["Dense_0"]["kernel"].all()
     learn, state = compiled(agent.learn), before
@@ -312,27 +312,26 @@ def test_targets_begin_whole_and_then_have_the_weights_that_the_network_has():
 
 
 @pytest.mark.parametrize(
-    ("settings", "arena", "message"),
+    ("settings", "environment", "message"),
     [
         ({}, arena_of(Discrete(3)), "TD3 takes actions of real numbers, and here there are 3 to choose from"),
         ({}, ARENA._replace(network=object()), "this problem brings its own network"),
-        ({"n_step": 30}, ARENA, "capacity=40 is too small for returns of 30 steps"),
-        ({"capacity": 2**40}, ARENA, "GiB of memory for each seed, but there are"),
+        ({"n_step": 30}, ARENA, "buffer_size=40 is too small for returns of 30 steps"),
     ],
 )
-def test_refuses_in_one_line(settings, arena, message):
+def test_refuses_in_one_line(settings, environment, message):
     with pytest.raises(ValueError) as error:
-        td3.make(dataclasses.replace(CONFIG, **settings), arena, no_methods)
+        td3.make(dataclasses.replace(CONFIG, **settings), environment, no_methods)
     assert message in str(error.value) and "; write " in str(error.value) and "\n" not in str(error.value)
 
 
 def train(environment, config, *seen, steps, time_limit=2**30):
     """Of three seeds: what the actor does where a number is seen, and what the first critic says of it."""
-    arena = arenas.auto_reset(environment, steps, environments=4, time_limit=time_limit)
-    parts = Parts(arena, td3.make(config, arena, no_methods), {})
+    environment = environments.auto_reset(environment, steps, num_envs=4, time_limit=time_limit)
+    parts = Components(environment, td3.make(config, environment, no_methods), {})
 
     def run(seed):
-        return arena_loop.advance(parts, arena_loop.begin(parts, seed), jnp.int32(0), steps)[0]
+        return device_loop.advance(parts, device_loop.begin(parts, seed), jnp.int32(0), steps)[0]
 
     members = compiled(lambda seeds: jax.lax.map(run, seeds))(jnp.arange(3))
     assert (members.diverged == -1).all()
@@ -345,19 +344,19 @@ def train(environment, config, *seen, steps, time_limit=2**30):
 
 
 PROBE = dataclasses.replace(
-    CONFIG, exploration_steps=200, capacity=4000, batch=64, update_to_data=0.25, step_size=3e-3, b1=0.9, b2=0.999,
-    target_rate=0.05, hidden_units=32,
+    CONFIG, learning_starts=200, capacity=4000, batch=64, update_to_data=0.25, learning_rate=3e-3, b1=0.9, b2=0.999,
+    tau=0.05, hidden_units=32,
 )  # fmt: skip
 
 
 def test_the_actor_finds_where_the_reward_is():
-    action, value = train(arenas.aiming(), PROBE, 1, -1, steps=2400)
-    np.testing.assert_allclose(action, np.tile([arenas.target(1), arenas.target(-1)], (3, 1)), atol=0.1)
+    action, value = train(environments.aiming(), PROBE, 1, -1, steps=2400)
+    np.testing.assert_allclose(action, np.tile([environments.target(1), environments.target(-1)], (3, 1)), atol=0.1)
     np.testing.assert_allclose(value, 0, atol=0.05)
 
 
 def test_a_time_limit_is_no_end():
     # Each step is worth 1, and all that are to come 1 / (1 - 0.5) = 2, though episodes are cut short after two steps.
-    always = arenas.always_rewarded()._replace(action=Continuous(1))
+    always = environments.always_rewarded()._replace(action=Continuous(1))
     _, value = train(always, dataclasses.replace(PROBE, discount=0.5, n_step=2), 1, steps=2400, time_limit=2)
     np.testing.assert_allclose(value, 2, atol=0.1)

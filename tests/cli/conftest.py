@@ -4,7 +4,7 @@ from pliant.cli import _run, main
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+def transfer(tmp_path, monkeypatch):
     """An empty working directory and wide enough a terminal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

@@ -15,8 +15,8 @@ import toys
 from pliant import report
 from pliant.cli import _run
 from pliant.core import registry
-from pliant.experiment.config import OF_ANY_METHOD
-from pliant.experiment.settings import settings_of
+from pliant.experiment.configuration.config import OF_ANY_METHOD
+from pliant.experiment.configuration.settings import settings_of
 
 P = "slowly_changing_regression"
 SMALL = ("--examples", 200, "--flip-every", 50, "--record-every", 100, "--seeds", 2)
@@ -73,8 +73,8 @@ def test_help_of_a_target_shows_its_own_flags(pliant):
 
 def test_help_of_a_target_shows_what_can_be_said_of_its_methods(pliant):
     _, out, _ = pliant("run", P, "--method", "redo", "--method", "l2", "--help")
-    assert re.findall(r"--method\.(\w+)\.(only|at-stage) ", out) == [
-        ("redo", "only"), ("redo", "at-stage"), ("l2", "at-stage"),
+    assert re.findall(r"--method\.(\w+)\.(only|on-new-task) ", out) == [
+        ("redo", "groups"), ("redo", "on-new-task"), ("l2", "on-new-task"),
     ]  # fmt: skip
     help_of_only = "names or shell patterns (critic_*/*), with commas between; empty: all. [text; default none]"
     assert f"Groups of units that it works on: {help_of_only}" in " ".join(out.split())
@@ -114,7 +114,7 @@ def test_list_of_one_kind(pliant):
     assert re.match(r"methods\n  continual_backprop +Continual", out)
     assert "sgd" not in out
     _, out, _ = pliant("list", "presets")
-    line = r"sgd/bp/relu_wd +l2 examples=1000000 .* step_size=0.01 sweeping weight_decay=1e-06,1e-05,.*,1.0$"
+    line = r"sgd/bp/relu_wd +l2 examples=1000000 .* learning_rate=0.01 sweeping weight_decay=1e-06,1e-05,.*,1.0$"
     assert re.search(rf"^  {P}/{line}", out, re.MULTILINE)
 
 
@@ -190,10 +190,10 @@ def test_a_preset_with_other_parts(asked):
 def test_a_method_twice(pliant, asked):
     twice = ("--method", "redo@Often", "--method", "redo@seldom", "--method.redo@seldom.period", 100)
     _, out, _ = pliant("run", P, *twice, "--help")
-    assert re.findall(r"(?m)^method (\S+):$|--method\.(\S+)\.at-stage ", out) == [
+    assert re.findall(r"(?m)^method (\S+):$|--method\.(\S+)\.on-new-task ", out) == [
         ("redo@Often", ""), ("", "redo@Often"), ("redo@seldom", ""), ("", "redo@seldom"),
     ]  # fmt: skip
-    sweep = ("--sweep", "method.redo@Often.period=10,20", "--method.redo@Often.at-stage", "keep")
+    sweep = ("--sweep", "method.redo@Often.period=10,20", "--method.redo@Often.on-new-task", "keep")
     code, out, err = pliant("run", P, *SMALL, *twice, *sweep)
     assert code == 0, err
     (path,) = directory(out)
@@ -233,8 +233,8 @@ def test_methods_say_what_they_will_do_with_each_value(pliant):
     words = ("--method", "continual_backprop", "--sweep", "replacement_rate=0.1,0.01")
     _, _, err = pliant("run", P, *SMALL, *words)
     # Of five units 0.5 and 0.05 a step; nothing of the default, 0.0005, which nobody runs.
-    said = re.findall(r"^continual_backprop: no replacement before step 101 .* up to (\S+) units", err, re.MULTILINE)
-    assert said == ["0.5", "0.05"]
+    extras = re.findall(r"^continual_backprop: no replacement before step 101 .* up to (\S+) units", err, re.MULTILINE)
+    assert extras == ["0.5", "0.05"]
 
 
 def test_every_diagnostic_at_once(pliant):
@@ -249,14 +249,14 @@ def test_every_diagnostic_at_once(pliant):
 
 
 def test_a_sweep_that_takes_several_runs(pliant):
-    words = ("--sweep", "activation=relu,tanh", "--sweep", "step-size=0.01,0.001", "--seed-axis", "map")
+    words = ("--sweep", "activation=relu,tanh", "--sweep", "learning-rate=0.01,0.001", "--seed-axis", "map")
     code, out, err = pliant("run", P, *SMALL, *words)
     assert code == 0
     first, second = directory(out)
     assert f"{first} (activation=relu)" in out
     assert f"{second} (activation=tanh)" in out
     assert re.search(r"^1/2 \S+ \(activation=relu\): 100%", err, re.MULTILINE)
-    assert report.load(second).settings == ("agent.step_size",)
+    assert report.load(second).settings == ("agent.learning_rate",)
 
 
 def test_stopped_and_gone_on(pliant, monkeypatch):
@@ -300,15 +300,15 @@ def test_report(pliant, tmp_path):
 def test_report_names_what_is_damaged(pliant):
     _, out, _ = pliant("run", P, *SMALL)
     (path,) = directory(out)
-    (part,) = os.listdir(f"{path}/metrics")
-    with open(f"{path}/metrics/{part}", "r+b") as file:
+    (component,) = os.listdir(f"{path}/metrics")
+    with open(f"{path}/metrics/{component}", "r+b") as file:
         file.truncate(100)
     code, out, err = pliant("report", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert f"{path}/metrics/{part} is damaged" in err
+    assert f"{path}/metrics/{component} is damaged" in err
     code, _, err = pliant("run", path)  # as the message says
     assert code == 0
-    assert f"{path}/metrics/{part} is damaged: its steps will be run again" in err
+    assert f"{path}/metrics/{component} is damaged: its steps will be run again" in err
     assert pliant("report", path)[0] == 0
 
 

@@ -10,16 +10,16 @@ import staged
 import uneven
 
 from pliant.cli import _evaluate
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.run import run
 
 FIELDS = {"agent": "riser", "seeds": "2", "diagnostics": []}
 CONFIGS = {
     "device": {"problem": "uneven", **FIELDS},
-    "host": {"problem": "uneven_host", **FIELDS, "sweep": {"step_size": [0.0, 0.5]}},
+    "host": {"problem": "uneven_host", **FIELDS, "sweep": {"learning_rate": [0.0, 0.5]}},
     "staged": {"problem": "staged", **FIELDS},
-    "diverging": {"problem": "uneven", **FIELDS, "sweep": {"step_size": [0.5, 3e38]}},
-    "diverged": {"problem": "uneven", **FIELDS, "agent": {"name": "riser", "step_size": 3e38}},
+    "diverging": {"problem": "uneven", **FIELDS, "sweep": {"learning_rate": [0.5, 3e38]}},
+    "diverged": {"problem": "uneven", **FIELDS, "agent": {"name": "riser", "learning_rate": 3e38}},
 }
 
 
@@ -47,9 +47,9 @@ def evaluate(pliant, runs):
     return command
 
 
-def greedy(seed, step_size):
+def greedy(seed, learning_rate):
     """Mean of the returns of two episodes, of 5 steps and of 1: 15 + 5 mean, and 1 + mean; see `uneven`."""
-    return 8 + 3 * (uneven.initial_mean(seed) + 4 * step_size)
+    return 8 + 3 * (uneven.initial_mean(seed) + 4 * learning_rate)
 
 
 def test_the_tables(evaluate, runs):
@@ -141,24 +141,26 @@ def test_another_backend(evaluate, tmp_path):
 def test_values_that_were_swept(evaluate):
     out = evaluate("host", "--episodes", 2, "--greedy")
     for seed in (0, 1):
-        for step_size in (0, 0.5):
-            assert f"\n{step_size} greedy {seed} 2 {greedy(seed, step_size):.4g} 3 " in out
-    out = evaluate("host", "--episodes", 2, "--greedy", "--where", "step-size=5e-1")
+        for learning_rate in (0, 0.5):
+            assert f"\n{learning_rate} greedy {seed} 2 {greedy(seed, learning_rate):.4g} 3 " in out
+    out = evaluate("host", "--episodes", 2, "--greedy", "--where", "learning-rate=5e-1")
     assert f"\n0.5 greedy 1 2 {greedy(1, 0.5):.4g} 3 " in out
     assert "\n0 greedy" not in out
 
 
 def test_episodes_in_a_file(evaluate, tmp_path):
-    assert evaluate("host", "--episodes", 3, "--out", "e.csv", "--entropy", 7).endswith("episodes: e.csv\n")
+    assert evaluate("host", "--episodes", 3, "--out", "e.csv", "--seed", 7).endswith("episodes: e.csv\n")
     episodes = pd.read_csv(tmp_path / "e.csv")
-    columns = ["seed", "agent.step_size", "policy", "episode", "return", "length", "terminated", "truncated"]
+    columns = ["seed", "agent.learning_rate", "policy", "episode", "return", "length", "terminated", "truncated"]
     assert sorted(episodes.columns[8:]) == ["draw", "level", "number"]
     assert list(episodes.columns[:8]) == columns
     assert len(episodes) == 2 * 2 * 2 * 3
-    mine = episodes[(episodes["seed"] == 1) & (episodes["agent.step_size"] == 0.5) & (episodes["policy"] == "greedy")]
+    mine = episodes[
+        (episodes["seed"] == 1) & (episodes["agent.learning_rate"] == 0.5) & (episodes["policy"] == "greedy")
+    ]
     mean = uneven.initial_mean(1) + 4 * 0.5
     np.testing.assert_allclose(mine["return"], [15 + 5 * mean, 1 + mean, 15 + 5 * mean], rtol=1e-5)
-    evaluate("host", "--episodes", 3, "--out", "f.csv", "--entropy", 8)
+    evaluate("host", "--episodes", 3, "--out", "f.csv", "--seed", 8)
     assert not set(episodes["draw"]) & set(pd.read_csv(tmp_path / "f.csv")["draw"])
 
 
@@ -184,7 +186,7 @@ def test_a_checkpoint_is_chosen(pliant, runs, tmp_path):
 
 def test_the_best_checkpoint(pliant, runs, tmp_path):
     # The mean falls by 1 a round, so that the first evaluation of three is the best but for the one before the first.
-    falling = {"name": "riser", "step_size": -1.0}
+    falling = {"name": "riser", "learning_rate": -1.0}
     run(from_mapping({**CONFIGS["device"], "agent": falling, "evaluate_every": 16}), tmp_path)
     (path,) = tmp_path.iterdir()
     code, out, _ = pliant("evaluate", path, "--episodes", 2, "--step", "best")
@@ -211,13 +213,13 @@ def test_help(pliant, columns, monkeypatch):
     assert out.startswith("usage: pliant evaluate RUN [flags]")
     assert max(map(len, out.splitlines())) <= min(columns, 120)
     words = " ".join(out.split())
-    for said in (
+    for extras in (
         "friction in force at the checkpoint",
         "as --greedy and --sample say",
         "--greedy, --argmax",
         "default: the newest good",
     ):
-        assert said in words
+        assert extras in words
     assert "\n  evaluate RUN  " in pliant()[1]
 
 
@@ -232,19 +234,22 @@ def test_help(pliant, columns, monkeypatch):
         ("device --step last", "--step=last: write a whole number, at least 0"),
         ("device --episodes 0", "--episodes=0: write a whole number, at least 1"),
         ("device --episodes many", "--episodes=many: write a whole number, at least 1"),
-        ("device --entropy -1", "--entropy=-1: write a whole number, at least 0"),
+        ("device --seed -1", "--seed=-1: write a whole number, at least 0"),
         ("device --seed 1", "unknown argument --seed; did you mean --seeds"),
         ("device --seeds 0-2", "--seeds 0-2: there is no seed 2; the run has seeds=2"),
         ("device --seeds all", "seeds=all: write a number of seeds (100), or ranges from low to high (0-9,20)"),
-        ("device --where step_size=0.5", "--where step_size=0.5: the run did not sweep agent.step_size, but nothing"),
-        ("host --where horizon=8", "--where horizon=8: the run did not sweep agent.horizon, but agent.step_size"),
-        ("host --where stepsize=1", "unknown setting 'stepsize'; did you mean step_size or"),
         (
-            "host --where step_size=1",
-            "--where step_size=1: there is nobody left; the run swept agent.step_size over 0.0",
+            "device --where learning_rate=0.5",
+            "--where learning_rate=0.5: the run did not sweep agent.learning_rate, but nothing",
         ),
-        ("host --where step_size=0 --where step_size=0.5", "--where step_size=0.5: there is nobody left"),
-        ("host --where step_size", "--where step_size=: write a number"),
+        ("host --where horizon=8", "--where horizon=8: the run did not sweep agent.horizon, but agent.learning_rate"),
+        ("host --where stepsize=1", "unknown setting 'stepsize'; did you mean learning_rate or"),
+        (
+            "host --where learning_rate=1",
+            "--where learning_rate=1: there is nobody left; the run swept agent.learning_rate over 0.0",
+        ),
+        ("host --where learning_rate=0 --where learning_rate=0.5", "--where learning_rate=0.5: there is nobody left"),
+        ("host --where learning_rate", "--where learning_rate=: write a number"),
         ("diverged", "all of them diverged, the first at step 32: there is nobody to evaluate"),
         ("device --env short", "env=short: uneven has no setting env; leave it out"),
         ("device --backend host", "backend=host: uneven has no setting backend; leave it out"),

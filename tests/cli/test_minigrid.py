@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 # Both seeds open the door within these frames: 40 rounds of learning.
-STAGES = "5x5:61440,6x6:81920"
+TASKS = "5x5:61440,6x6:81920"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The directory of a run, made by a program of its own: where cores are devices, seeds learn at once."""
     folder = tmp_path_factory.mktemp("runs")
-    words = ("run", "minigrid_doorkey/reference", "--stages", STAGES, "--seeds", "2", "--diagnostics", "unit_age")
+    words = ("run", "minigrid_doorkey/reference", "--tasks", TASKS, "--seeds", "2", "--diagnostics", "unit_age")
     program = [sys.executable, "-c", "from pliant.cli import main; main()", *words, "--out", str(folder)]
     subprocess.run(program, check=True, capture_output=True, env=os.environ)
     (path,) = folder.iterdir()

@@ -6,7 +6,7 @@ import pytest
 from event_files import assert_complete, scalars
 
 from pliant import report
-from pliant.experiment.config import from_yaml
+from pliant.experiment.configuration.config import from_yaml
 from pliant.experiment.run import run
 
 P = "slowly_changing_regression"
@@ -14,16 +14,16 @@ SMALL = ("--examples", 200, "--flip-every", 50, "--record-every", 50, "--seeds",
 
 
 def test_event_files_of_a_run(pliant, tmp_path):
-    code, _, err = pliant("run", P, *SMALL, "--sweep", "step_size=0.01,0.003", "--tensorboard")
+    code, _, err = pliant("run", P, *SMALL, "--sweep", "learning_rate=0.01,0.003", "--tensorboard")
     assert code == 0, err
     (path,) = (tmp_path / "runs").iterdir()
     assert_complete(path)
-    assert set(scalars(path)) == {f"seed={seed},step_size={size}" for seed in (0, 1) for size in (0.01, 0.003)}
+    assert set(scalars(path)) == {f"seed={seed},learning_rate={size}" for seed in (0, 1) for size in (0.01, 0.003)}
     # The flag is no part of the configuration: it is the same run without it, and it may be asked for later.
     shutil.rmtree(path / "tensorboard")
     status = (path / "status.json").stat().st_mtime_ns
     for flags in ([], ["--tensorboard"]):
-        assert pliant("run", P, *SMALL, "--sweep", "step_size=0.01,0.003", *flags)[0] == 0
+        assert pliant("run", P, *SMALL, "--sweep", "learning_rate=0.01,0.003", *flags)[0] == 0
         assert (path / "status.json").stat().st_mtime_ns == status  # nothing was run
         assert [path] == list((tmp_path / "runs").iterdir())
         assert (path / "tensorboard").exists() == bool(flags)
@@ -50,7 +50,7 @@ def test_event_files_of_a_run_that_was_stopped(pliant, tmp_path):
             raise Stop
 
     with pytest.raises(Stop):  # after three of four stretches, of which two were saved
-        run(config, path.parent, force=True, tell=stop, saved=report.tensorboard(), checkpoint_every=0.0)
+        run(config, path.parent, force=True, on_progress=stop, saved=report.tensorboard(), checkpoint_every=0.0)
     assert {step for rows in scalars(path).values() for step, *_ in rows} == {50, 100}
     assert pliant("run", path, "--tensorboard")[0] == 0
     assert_complete(path)

@@ -12,13 +12,13 @@ from PIL import Image
 
 from pliant.cli import _visualize
 from pliant.core import registry
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.run import run
 
 FIELDS = {"agent": "riser", "seeds": "2", "diagnostics": []}
 CONFIGS = {
     "device": {"problem": "uneven", **FIELDS},
-    "host": {"problem": "uneven_host", **FIELDS, "sweep": {"step_size": [0.0, 0.5]}},
+    "host": {"problem": "uneven_host", **FIELDS, "sweep": {"learning_rate": [0.0, 0.5]}},
     "staged": {"problem": "staged", **FIELDS},
 }
 
@@ -94,11 +94,11 @@ def test_steps_end_it(visualize):
 
 
 def test_a_film_of_a_host(visualize, tmp_path):
-    out = visualize("host", "--gif", "f.gif", "--where", "step_size=0.5", "--seeds", "1-1")
-    said, film = out.splitlines()
-    assert said.startswith(f"episode 1: return {greedy(1, 5):.4g}, length 5, ")
-    assert said.endswith(", cut short")
-    assert film == "film: f.gif (seed 1, agent.step_size 0.5, greedy, 5 frames)"
+    out = visualize("host", "--gif", "f.gif", "--where", "learning_rate=0.5", "--seeds", "1-1")
+    extras, film = out.splitlines()
+    assert extras.startswith(f"episode 1: return {greedy(1, 5):.4g}, length 5, ")
+    assert extras.endswith(", cut short")
+    assert film == "film: f.gif (seed 1, agent.learning_rate 0.5, greedy, 5 frames)"
     with Image.open(tmp_path / "f.gif") as film:
         assert (film.n_frames, film.size, film.info["duration"]) == (5, (16, 16), 40)
     # The episode of 5 steps shows 0, 0.1, ..., 0.4, drawn as 128 + 127 times that.
@@ -173,7 +173,7 @@ def test_one_line(refuses, runs, tmp_path, monkeypatch, words, message):
 def test_nothing_to_draw_with(pliant, runs, monkeypatch):
     problem = registry.find("problems", "uneven_host")
 
-    def film(entropy):
+    def film(seed):
         raise ValueError("no OpenGL to draw with")
 
     make = problem.make

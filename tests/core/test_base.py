@@ -6,9 +6,9 @@ import optax
 import pytest
 from surgeries import adding, missing, recreating, train
 
-from pliant.core.adam import adam
 from pliant.core.base import Edit, Surgery, nothing_fresh, plastic
 from pliant.core.timing import every
+from pliant.surgery.adam import adam
 
 # What plastic composes
 
@@ -145,12 +145,12 @@ def test_a_skipped_step_leaves_weights_and_memory_and_not_the_surgeries():
 
 
 def test_counts_of_steps_can_begin_anew_alone():
-    tx = plastic(adam(0.1), missing(1, recounted=True), clear_memory=False)
+    tx = plastic(adam(0.1), missing(1, reset_count=True), reset_moments=False)
     _, state = train(tx, jnp.ones(3), jnp.ones(3), 2)
     assert optax.tree.get(state.optimizer, "count").tolist() == [0, 0, 0]
     np.testing.assert_allclose(optax.tree.get(state.optimizer, "mu"), [0.19, 0, 0.19], rtol=1e-6)
     with pytest.raises(ValueError, match=r"has one count for all; write pliant.adam \(per_weight_adam\), or leave"):
-        train(plastic(optax.adam(0.1), missing(1, recounted=True)), jnp.ones(3), jnp.ones(3), 1)
+        train(plastic(optax.adam(0.1), missing(1, reset_count=True)), jnp.ones(3), jnp.ones(3), 1)
 
 
 # Where it goes
@@ -273,22 +273,22 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(
-    "optimizer, network, clear_memory",
+    "optimizer, network, reset_moments",
     [(optimizer, "mlp", True) for optimizer in OPTIMIZERS]
     + [("adam", network, clear) for network in NETWORKS for clear in (True, False)][1:],
 )
-def test_memory_of_a_unit_made_anew_is_as_at_the_start(key, optimizer, network, clear_memory):
+def test_memory_of_a_unit_made_anew_is_as_at_the_start(key, optimizer, network, reset_moments):
     wiring, initialize, group, owned = NETWORKS[network]
     optimizer, params = OPTIMIZERS[optimizer], initialize(key)
     grads = jax.tree.map(lambda w: jnp.sign(w) + w, params)
     surgery = recreating(wiring, group=group, at=3)
-    _, with_surgery = train(plastic(optimizer, surgery, clear_memory=clear_memory), params, grads, 3)
+    _, with_surgery = train(plastic(optimizer, surgery, reset_moments=reset_moments), params, grads, 3)
     _, without = train(plastic(optimizer), params, grads, 3)
     initial = optimizer.init(params)
 
     def check(now, reference, start, path):
         now, expected = np.asarray(now), np.array(reference)
-        if clear_memory and path in owned:
+        if reset_moments and path in owned:
             assert not np.allclose(expected[owned[path]], np.asarray(start)[owned[path]])
             expected[owned[path]] = np.asarray(start)[owned[path]]
         np.testing.assert_allclose(now, expected, rtol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from surgeries import adding, missing, recreating, train
 
 from pliant.core.base import Edit, Surgery, nothing_fresh, plastic
-from pliant.core.timing import AnewState, EveryState, anew, every, until
+from pliant.core.timing import EveryState, RestartState, every, restart, until
 
 # every and until
 
@@ -112,7 +112,7 @@ def rounds_of(tx, rounds=6, each=4):
 
 
 @pytest.mark.parametrize(
-    ("at", "stages", "counts"),
+    ("at", "tasks", "counts"),
     [
         # Rounds begin after 0, 4, 8, 12, 16 and 20 steps; the surgery counts how often it acted.
         ([], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]),
@@ -123,16 +123,16 @@ def rounds_of(tx, rounds=6, each=4):
         ([100], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]),
     ],
 )
-def test_a_method_begins_anew_at_the_first_round_after_a_moment(at, stages, counts):
-    params, _, (state,) = rounds_of(plastic(optax.sgd(0.0), anew(at, adding(1.0))))
-    np.testing.assert_array_equal(state.stage, stages)
+def test_a_method_begins_anew_at_the_first_round_after_a_moment(at, tasks, counts):
+    params, _, (state,) = rounds_of(plastic(optax.sgd(0.0), restart(at, adding(1.0))))
+    np.testing.assert_array_equal(state.task, tasks)
     np.testing.assert_array_equal(state.inner, counts)
     np.testing.assert_array_equal(params, [1, 2, 3, 4, 5, 6])  # what it did to the weights stays
 
 
 def test_a_gradient_piece_and_a_tuple_begin_anew():
     # A trace of gradients of 1 is 1, 1.5, 1.75, and then 1, 1.5, 1.75 again.
-    tx = plastic(optax.sgd(1.0), anew([12], (optax.trace(0.5), (adding(0.0), optax.scale(2.0)))))
+    tx = plastic(optax.sgd(1.0), restart([12], (optax.trace(0.5), (adding(0.0), optax.scale(2.0)))))
     params, (trace, _), (count,) = rounds_of(tx)
     np.testing.assert_allclose(trace.inner.trace, [1, 1.5, 1.75] * 2)
     np.testing.assert_array_equal(count.inner, [1, 2, 3] * 2)
@@ -140,7 +140,7 @@ def test_a_gradient_piece_and_a_tuple_begin_anew():
 
 
 def test_members_begin_anew_at_moments_of_their_own():
-    together = jax.vmap(lambda at: rounds_of(plastic(optax.sgd(0.0), anew(at[None], adding(1.0))))[2][0].inner)
+    together = jax.vmap(lambda at: rounds_of(plastic(optax.sgd(0.0), restart(at[None], adding(1.0))))[2][0].inner)
     np.testing.assert_array_equal(together(jnp.array([8, 16])), [[1, 2, 1, 2, 3, 4], [1, 2, 3, 4, 1, 2]])
 
 
@@ -149,12 +149,12 @@ def test_anew_passes_draws_and_signals_on(key):
         return Edit(random + features + steps_before, nothing_fresh(params)), state
 
     surgery = Surgery(lambda params: (), noise, lambda key, params, steps: jnp.arange(10.0, 10 + steps))
-    tx = plastic(optax.sgd(0.0), anew([1], surgery))
+    tx = plastic(optax.sgd(0.0), restart([1], surgery))
     params = jnp.zeros(())
     drawn = tx.draw(key, params, 3)
     np.testing.assert_array_equal(drawn[0], [10, 11, 12])
     new, state = tx.step(params, tx.init(params), params, random=(drawn[0][2],), features=0.5, steps_before=100)
-    assert new == 112.5 and state.after == (AnewState(1, ()),)
+    assert new == 112.5 and state.after == (RestartState(1, ()),)
     with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'steps_before'"):
         tx.step(params, tx.init(params), params, features=0.5)
 
@@ -170,7 +170,7 @@ def test_every_and_until_refuse_a_topology():
 
 def test_a_topology_can_begin_anew():
     # The first moment is over after 2 steps: then it counts from 0 again, and skips at its second step once more.
-    tx = plastic(optax.sgd(1.0), anew([2], missing(1, skip_at=2)))
+    tx = plastic(optax.sgd(1.0), restart([2], missing(1, skip_at=2)))
 
     def step(carry, before):
         params, state = tx.step(jnp.ones(3), carry[1], carry[0], steps_before=before)

@@ -19,9 +19,9 @@ import pytest
 from pliant import report
 from pliant.core import registry
 from pliant.experiment import run as runs
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError, Interrupted, StoreError
-from pliant.experiment.programs import population
+from pliant.experiment.loops.programs import population
 from pliant.experiment.run import run, split, work_of
 
 PROBLEM = {"name": "slowly_changing_regression", "examples": 1000, "flip_every": 100}
@@ -68,9 +68,9 @@ def stoppable():
 
 
 def test_a_run(folder):
-    config = small(sweep={"step_size": [0.01, 0.001]})
+    config = small(sweep={"learning_rate": [0.01, 0.001]})
     told = []
-    path = run(config, folder, tell=lambda done, total: told.append((done, total)))
+    path = run(config, folder, on_progress=lambda done, total: told.append((done, total)))
     assert path == folder / config.name
     assert told == [(done, 6000) for done in range(0, 6001, 600)]  # 3 seeds x 2 step sizes x 1000 examples
     assert work_of(config) == (6000, "examples")
@@ -84,18 +84,18 @@ def test_a_run(folder):
     assert {"pliant", "jax", "optax"} <= set(loaded.environment["versions"])
 
     rows = loaded.metrics
-    assert list(rows.columns) == ["seed", "agent.step_size", "step", "metric", "group", "value"]
+    assert list(rows.columns) == ["seed", "agent.learning_rate", "step", "metric", "group", "value"]
     assert set(rows["metric"]) == {"loss", "dormant_fraction", "weight_magnitude"}
     loss = rows[rows["metric"] == "loss"]
     members = itertools.product([0, 1, 2], [0.01, 0.001], range(100, 1001, 100))
-    assert set(zip(loss["seed"], loss["agent.step_size"], loss["step"])) == set(members)
+    assert set(zip(loss["seed"], loss["agent.learning_rate"], loss["step"])) == set(members)
     assert len(loss) == 60
     assert np.isfinite(rows["value"]).all()
 
 
 def test_a_hundredth_of_the_run_is_the_default_stretch(tmp_path):
     told = []
-    run(small(record_every=0, diagnostics=[]), tmp_path, tell=lambda done, total: told.append(done))
+    run(small(record_every=0, diagnostics=[]), tmp_path, on_progress=lambda done, total: told.append(done))
     assert told == list(range(0, 3001, 30))
 
 
@@ -119,7 +119,7 @@ def test_a_finished_run_is_not_run_again(whole, folder, monkeypatch, caplog):
 def test_force_runs_anew(tmp_path, whole):
     run(stoppable(), tmp_path)
     told = []
-    path = run(stoppable(), tmp_path, force=True, tell=lambda done, total: told.append(done))
+    path = run(stoppable(), tmp_path, force=True, on_progress=lambda done, total: told.append(done))
     assert told[0] == 0
     same(path, whole)
 
@@ -137,9 +137,9 @@ def test_goes_on_after_a_failure_anywhere(tmp_path, whole, checkpoint_every):
             raise Stop
 
     with pytest.raises(Stop):
-        run(stoppable(), tmp_path, checkpoint_every=checkpoint_every, tell=stop)
+        run(stoppable(), tmp_path, checkpoint_every=checkpoint_every, on_progress=stop)
     told = []
-    path = run(stoppable(), tmp_path, tell=lambda done, total: told.append(done))
+    path = run(stoppable(), tmp_path, on_progress=lambda done, total: told.append(done))
     assert told[0] == (at - 300 if checkpoint_every == 0 else 0), f"stopped at {at}"
     same(path, whole)
 
@@ -153,13 +153,13 @@ def test_a_signal_saves_and_stops(tmp_path, whole, number):
             os.kill(os.getpid(), number)
 
     with pytest.raises(Interrupted, match="stopped at step 300; the same command goes on from there"):
-        run(stoppable(), tmp_path, tell=stop)
+        run(stoppable(), tmp_path, on_progress=stop)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     path = tmp_path / stoppable().name
     assert report.load(path).status["state"] == "running"
     assert sorted(set(metrics(path)["step"])) == [100, 200, 300]
     told = []
-    run(stoppable(), tmp_path, tell=lambda done, total: told.append(done))
+    run(stoppable(), tmp_path, on_progress=lambda done, total: told.append(done))
     assert told[0] == 900
     same(path, whole)
 
@@ -171,11 +171,13 @@ def test_a_second_signal_stops_at_once(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(stoppable(), tmp_path, tell=stop)
+        run(stoppable(), tmp_path, on_progress=stop)
 
 
 def test_a_signal_in_the_last_stretch_changes_nothing(tmp_path, whole):
-    path = run(stoppable(), tmp_path, tell=lambda done, total: done == total and os.kill(os.getpid(), signal.SIGINT))
+    path = run(
+        stoppable(), tmp_path, on_progress=lambda done, total: done == total and os.kill(os.getpid(), signal.SIGINT)
+    )
     same(path, whole)
 
 
@@ -196,7 +198,7 @@ def test_two_at_once(tmp_path):
             run(stoppable(), tmp_path)
         messages.append(str(error.value))
 
-    path = run(stoppable(), tmp_path, tell=another)
+    path = run(stoppable(), tmp_path, on_progress=another)
     assert set(messages) == {f"another process (pid {os.getpid()}) is working on {path}"}
 
 
@@ -207,7 +209,7 @@ def test_killed_at_three_random_moments(tmp_path, folder):
     untouched = run(config, folder)
     code = f"""
 from pathlib import Path
-from pliant.experiment.config import from_yaml
+from pliant.experiment.configuration.config import from_yaml
 from pliant.experiment.run import run
 run(from_yaml({config.to_yaml()!r}), Path({str(tmp_path)!r}), checkpoint_every=0.0)
 """
@@ -232,15 +234,15 @@ run(from_yaml({config.to_yaml()!r}), Path({str(tmp_path)!r}), checkpoint_every=0
 
 
 def test_a_member_that_diverges_does_not_stop_the_others(tmp_path, folder):
-    config = small(sweep={"step_size": [0.01, 1e4]}, diagnostics=["weight_magnitude"])
+    config = small(sweep={"learning_rate": [0.01, 1e4]}, diagnostics=["weight_magnitude"])
     path = run(config, tmp_path)
     rows = metrics(path)
     marks = rows[rows["metric"] == "diverged"]
-    assert sorted(zip(marks["seed"], marks["agent.step_size"])) == [(0, 1e4), (1, 1e4), (2, 1e4)]  # each told once
+    assert sorted(zip(marks["seed"], marks["agent.learning_rate"])) == [(0, 1e4), (1, 1e4), (2, 1e4)]  # each told once
     for _, mark in marks.iterrows():
         assert mark["step"] - 100 < mark["value"] <= mark["step"]
         member = rows[
-            (rows["seed"] == mark["seed"]) & (rows["agent.step_size"] == 1e4) & (rows["metric"] != "diverged")
+            (rows["seed"] == mark["seed"]) & (rows["agent.learning_rate"] == 1e4) & (rows["metric"] != "diverged")
         ]
         # From the stretch in which it happened there are no values.
         np.testing.assert_array_equal(member["value"].isna(), member["step"] >= mark["step"])
@@ -251,14 +253,14 @@ def test_a_member_that_diverges_does_not_stop_the_others(tmp_path, folder):
 
 
 def test_a_divergence_is_remembered_over_a_stop(tmp_path):
-    config = small(agent={"name": "sgd", "step_size": 1e4}, diagnostics=[])
+    config = small(agent={"name": "sgd", "learning_rate": 1e4}, diagnostics=[])
 
     def stop(done, total):
         if done == 1500:
             raise Stop
 
     with pytest.raises(Stop):
-        run(config, tmp_path, checkpoint_every=0.0, tell=stop)
+        run(config, tmp_path, checkpoint_every=0.0, on_progress=stop)
     rows = metrics(run(config, tmp_path))
     assert (rows["metric"] == "diverged").sum() == 3
     assert rows[rows["step"] > 200]["value"].isna().all()
@@ -267,12 +269,12 @@ def test_a_divergence_is_remembered_over_a_stop(tmp_path):
 @pytest.mark.parametrize("seed_axis", ["vmap", "map"])
 def test_a_seed_alone_is_the_seed_in_a_population(folder, seed_axis):
     fields = {"methods": stoppable().to_mapping()["methods"], "seed_axis": seed_axis}
-    sweep = {"sweep": {"step_size": [0.01, 0.003]}}
+    sweep = {"sweep": {"learning_rate": [0.01, 0.003]}}
     many = run(small(seeds="5", **sweep, **fields), folder)
     one = run(small(seeds="3,", **sweep, **fields), folder)
     assert losses(one, agent__step_size=0.003).shape == (1, 10)
-    for step_size in (0.01, 0.003):
-        among, alone = losses(many, agent__step_size=step_size)[3:4], losses(one, agent__step_size=step_size)
+    for learning_rate in (0.01, 0.003):
+        among, alone = losses(many, agent__step_size=learning_rate)[3:4], losses(one, agent__step_size=learning_rate)
         if seed_axis == "map":
             np.testing.assert_array_equal(among, alone)
         else:
@@ -280,7 +282,7 @@ def test_a_seed_alone_is_the_seed_in_a_population(folder, seed_axis):
 
 
 def test_seeds_and_values_differ(folder):
-    path = run(small(sweep={"step_size": [0.01, 0.001]}), folder)
+    path = run(small(sweep={"learning_rate": [0.01, 0.001]}), folder)
     rows = metrics(path)
     last = rows[(rows["metric"] == "loss") & (rows["step"] == 1000)]["value"]
     assert len(set(last)) == 6
@@ -300,7 +302,7 @@ def test_a_swept_value_is_what_the_setting_alone_is(folder):
 @pytest.mark.parametrize(
     ("sweep", "together"),
     [
-        ({"step_size": [0.1, 0.2]}, 1),
+        ({"learning_rate": [0.1, 0.2]}, 1),
         ({"momentum": [0.0, 0.9]}, 1),
         ({"beta": [0.5, 0.7]}, 1),
         ({"maturity": [10, 100]}, 1),
@@ -308,7 +310,7 @@ def test_a_swept_value_is_what_the_setting_alone_is(folder):
         ({"activation": ["relu", "tanh", "elu"]}, 3),
         ({"hidden_units": [0, 5]}, 2),
         ({"examples": [1000, 2000]}, 2),
-        ({"optimizer": ["sgd", "adam"], "flip": ["one", "resample_all"], "step_size": [0.1, 0.2]}, 4),
+        ({"optimizer": ["sgd", "adam"], "flip": ["one", "resample_all"], "learning_rate": [0.1, 0.2]}, 4),
         ({"compensate": [True, False]}, 2),
     ],
 )

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from pliant.core.base import plastic
-from pliant.core.timing import anew
+from pliant.core.timing import restart
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
 from pliant.methods import continual_backprop
 
@@ -195,7 +195,7 @@ def test_with_a_period_it_sees_every_third_update_alone():
 def test_ages_and_utilities_begin_anew_with_a_stage():
     # Rounds of 10 steps, and a stage that ends after 25: the fourth round is the first of the second stage. Units older
     # than 2 are mature, of which none is in the first three rounds of a stage but the last.
-    surgery = anew([25], continual_backprop(hand_wired.mlp(3, 4, 2), 0.25, 0.9, 2))
+    surgery = restart([25], continual_backprop(hand_wired.mlp(3, 4, 2), 0.25, 0.9, 2))
     state, ages, utilities, replaced = surgery.init(PARAMS), [], [], []
     draws = surgery.draw(jax.random.key(0), PARAMS, 6)
     operate = jax.jit(lambda state, random, before: surgery.operate(
@@ -242,11 +242,11 @@ def test_compensation_behind_a_flattened_image():
     np.testing.assert_allclose(edit.params["out"]["bias"], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("clear_memory, stays", [(True, True), (False, False)])
-def test_old_momentum_does_not_move_a_newborn(clear_memory, stays):
+@pytest.mark.parametrize("reset_moments, stays", [(True, True), (False, False)])
+def test_old_momentum_does_not_move_a_newborn(reset_moments, stays):
     # Momentum of the dead unit's outgoing weight, 0.9 of gradients of 1, would move it away from zero at once.
     wiring, params = hand_wired.mlp(1, 2, 1), hand_wired.initializer(1, 2, 1)(jax.random.key(0))
-    tx = plastic(optax.sgd(0.1, 0.9), continual_backprop(wiring, 0.5, maturity=1), clear_memory=clear_memory)
+    tx = plastic(optax.sgd(0.1, 0.9), continual_backprop(wiring, 0.5, maturity=1), reset_moments=reset_moments)
     step = jax.jit(lambda g, state, params: tx.step(g, state, params, features={"w0": jnp.ones((1, 2))}))
     ones, state = jax.tree.map(jnp.ones_like, params), tx.init(params)
     for _ in range(2):

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core.adam import adam
 from pliant.core.base import plastic
 from pliant.methods import continual_backprop
+from pliant.surgery.adam import adam
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 FILES = sorted([*GOLDEN.glob("regression_*.npz"), *GOLDEN.glob("classify_*.npz")])
@@ -70,7 +70,7 @@ def test_whole_update_matches_the_recorded_one(file):
     wiring = hand_wired.mlp(*sizes, activation=getattr(jax.nn, activation))
     optimizer = optax.sgd if settings["optimizer"] == "sgd" else lambda a: adam(a, correction="published")
     tx = plastic(
-        optimizer(settings["step_size"]),
+        optimizer(settings["learning_rate"]),
         continual_backprop(
             wiring,
             settings["replacement_rate"],

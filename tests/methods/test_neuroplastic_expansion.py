@@ -7,11 +7,11 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core.adam import adam
 from pliant.core.base import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
 from pliant.methods import neuroplastic_expansion
 from pliant.methods._neuroplastic_expansion import _scores
+from pliant.surgery.adam import adam
 
 # The network of these tests has layers of 4 x 5 and 5 x 1. At a sparsity of 0.62 they have the sparsities 0.715 and
 # 0.24 (see `test_by_hand` of sparsity): missing are 14 of 20 and 1 of 5, so that 6 and 4 weights are there at first. At

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pliant.core.adam import adam
 from pliant.core.base import plastic
 from pliant.methods import neuroplastic_expansion
+from pliant.surgery.adam import adam
 
 FILES = sorted((pathlib.Path(__file__).parents[1] / "golden").glob("growth_*.npz"))
 LAYERS = (0, 1, 2)
@@ -44,7 +44,7 @@ def test_the_whole_step_matches_the_recorded_one(file):
         counter_reset=not config["simple_metric"],
         static=config["static"],
     )
-    tx = plastic(adam(config["step_size"]), method)
+    tx = plastic(adam(config["learning_rate"]), method)
 
     def loss(params, x, y):
         return jnp.mean((jnp.tanh(wiring.apply(params, x)[0]) - y) ** 2)

@@ -7,9 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core.adam import adam
 from pliant.core.base import plastic
 from pliant.methods import full_reset, head_reset, layer_reset
+from pliant.surgery.adam import adam
 
 SIZES = (3, 4, 5, 2)
 WIRING = hand_wired.mlp(*SIZES)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pliant.core.problem import Continuous, Discrete, Spec
-from pliant.core.tracing import trace
 from pliant.networks import actor_critic
+from pliant.tracing.trace import trace
 
 
 def spec(action, shape=(5,), dtype=jnp.float32):
@@ -32,7 +32,7 @@ def written_out(layers, x, activation):
 def test_two_perceptrons_that_share_nothing(action, hidden):
     network = actor_critic(spec(action), hidden, "tanh")
     params, x = some_params(network), np.random.default_rng(1).normal(size=(7, 5))
-    (outputs, V), _ = jax.jit(network.apply)(params, x, network.remember(len(x)))
+    (outputs, V), _ = jax.jit(network.apply)(params, x, network.initial_carry(len(x)))
     policy, value = (written_out(params[name], x, np.tanh) for name in ("policy", "value"))
     if isinstance(action, Continuous):
         mean, log_std = outputs
@@ -63,7 +63,7 @@ def test_weights_fill_the_bound_of_the_initializer_and_all_else_is_zero(initiali
 def test_observations_of_whole_numbers_on_several_axes():
     network = actor_critic(spec(Discrete(2), (2, 3), jnp.uint8), (4,))
     params, x = some_params(network), np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
-    (logits, V), _ = jax.jit(network.apply)(params, x, network.remember(len(x)))
+    (logits, V), _ = jax.jit(network.apply)(params, x, network.initial_carry(len(x)))
     expected = written_out(params["policy"], x.reshape(4, 6).astype(float), lambda x: np.maximum(x, 0))
     np.testing.assert_allclose(logits, expected, rtol=1e-5)
     assert V.shape == (4,)
@@ -71,6 +71,6 @@ def test_observations_of_whole_numbers_on_several_axes():
 
 def test_methods_find_the_hidden_units_of_both():
     network = actor_critic(spec(Continuous(2)), (4, 3))
-    wiring = trace(network.apply, some_params(network), jnp.zeros((6, 5)), network.remember(6))
+    wiring = trace(network.apply, some_params(network), jnp.zeros((6, 5)), network.initial_carry(6))
     sizes = {name: group.units for name, group in wiring.items()}
     assert sizes == {"policy/Dense_0": 4, "policy/Dense_1": 3, "value/Dense_0": 4, "value/Dense_1": 3}

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pliant.core.recreation import draw_rows, recreate
-from pliant.core.tracing import trace
 from pliant.core.units import leaves, replace_leaves
 from pliant.networks import grid_actor_critic
+from pliant.surgery.recreation import draw_rows, recreate
+from pliant.tracing.trace import trace
 
 MISSION = "Go to the door, go!"
 WORDS = [1, 2, 3, 4, 1]  # numbered in order of first appearance, letters only, in lower case
@@ -59,8 +59,8 @@ def test_convolves_pools_and_flattens_like_the_library():
     weights = np.random.default_rng(4).normal(size=(6, 8)).astype(np.float32)
 
     def outputs(params):
-        (logits, V), memory = network.apply(params, images, network.remember(6))
-        assert logits.shape == (6, 7) and V.shape == (6,) and memory == ()
+        (logits, V), carry = network.apply(params, images, network.initial_carry(6))
+        assert logits.shape == (6, 7) and V.shape == (6,) and carry == ()
         return jnp.concatenate([logits, V[:, None]], 1)
 
     def expected(params):
@@ -81,12 +81,12 @@ def test_convolves_pools_and_flattens_like_the_library():
 
 
 def test_remembers_and_is_told_as_written_out():
-    network, images, (h, c) = grid_actor_critic(3, memory=True, mission=MISSION), some_images(4), some_memory(4)
+    network, images, (h, c) = grid_actor_critic(3, recurrent=True, mission=MISSION), some_images(4), some_memory(4)
     params = some_params(network)
     (logits, V), (new_h, new_c) = jax.jit(network.apply)(params, images, (h, c))
 
     x = jax.jit(image_embedding)(params["image"], images)
-    i, f, g, o = np.split(gates(params["memory"], "input", x) + gates(params["memory"], "recurrent", h), 4, axis=1)
+    i, f, g, o = np.split(gates(params["lstm"], "input", x) + gates(params["lstm"], "recurrent", h), 4, axis=1)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     h = sigmoid(o) * np.tanh(c)
     np.testing.assert_allclose(new_c, c, rtol=1e-4, atol=1e-5)
@@ -104,7 +104,7 @@ def test_remembers_and_is_told_as_written_out():
 
 
 @pytest.mark.parametrize(
-    ("memory", "mission", "number"),
+    ("lstm", "mission", "number"),
     [
         # Convolutions 208 + 2,080 + 8,256; heads 4,160 + 455 and 4,160 + 65.
         (False, None, 19_384),
@@ -114,12 +114,12 @@ def test_remembers_and_is_told_as_written_out():
         (False, MISSION, 19_384 + 3_200 + 62_208 + 16_384),
     ],
 )
-def test_has_as_many_parameters_as_published(memory, mission, number):
-    network = grid_actor_critic(7, memory, mission)
+def test_has_as_many_parameters_as_published(carry, mission, number):
+    network = grid_actor_critic(7, carry, mission)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     assert sum(x.size for x in jax.tree.leaves(shapes)) == number
-    assert [x.shape for x in network.remember(5)] == ([(5, 64)] * 2 if memory else [])
-    assert not any(x.any() for x in network.remember(5))
+    assert [x.shape for x in network.initial_carry(5)] == ([(5, 64)] * 2 if carry else [])
+    assert not any(x.any() for x in network.initial_carry(5))
 
 
 def test_initial_weights(key):
@@ -129,7 +129,7 @@ def test_initial_weights(key):
             np.testing.assert_allclose(np.linalg.norm(layer["kernel"], axis=0), 1, rtol=1e-5)
             assert not layer["bias"].any()
     # One over the root of the inputs that a unit sums; of the units, in a recurrent layer.
-    bounds = {"image/Conv_0": 12, "image/Conv_1": 64, "image/Conv_2": 128, "memory": 64, "mission/sentence": 128}
+    bounds = {"image/Conv_0": 12, "image/Conv_1": 64, "image/Conv_2": 128, "lstm": 64, "mission/sentence": 128}
     for path, leaf in leaves(params).items():
         if (name := path.rpartition("/")[0]) in bounds:
             bound, largest = bounds[name] ** -0.5, np.abs(leaf).max()
@@ -145,9 +145,9 @@ def test_initial_weights(key):
 def in_sequence(network):
     """Two steps in a row: what is remembered in the first is read in the second."""
 
-    def apply(params, observation, next_observation, memory):
-        first, memory = network.apply(params, observation, memory)
-        second, _ = network.apply(params, next_observation, memory)
+    def apply(params, observation, next_observation, carry):
+        first, carry = network.apply(params, observation, carry)
+        second, _ = network.apply(params, next_observation, carry)
         return first, second
 
     return apply
@@ -186,12 +186,12 @@ def recurrent(name, units, inputs, outgoing):
 GROUPS = {
     (False, None): CONVOLUTIONS | embedding(readers("image/Conv_2")) | heads(64),
     (True, None): CONVOLUTIONS
-    | embedding([("memory/input_kernel", 0, "image/Conv_2")])
-    | recurrent("memory", 64, 64, [*readers("memory"), ("memory/recurrent_kernel", 0, "memory")])
+    | embedding([("lstm/input_kernel", 0, "image/Conv_2")])
+    | recurrent("lstm", 64, 64, [*readers("lstm"), ("lstm/recurrent_kernel", 0, "lstm")])
     | heads(64),
     (True, MISSION): CONVOLUTIONS
-    | embedding([("memory/input_kernel", 0, "image/Conv_2")])
-    | recurrent("memory", 64, 64, [*readers("memory@policy/Dense_0"), ("memory/recurrent_kernel", 0, "memory@memory")])
+    | embedding([("lstm/input_kernel", 0, "image/Conv_2")])
+    | recurrent("lstm", 64, 64, [*readers("lstm@policy/Dense_0"), ("lstm/recurrent_kernel", 0, "lstm@lstm")])
     | {
         "mission/words": (
             32,
@@ -212,12 +212,12 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize(("memory", "mission"), GROUPS, ids=["plain", "memory", "memory_and_mission"])
-def test_methods_find_the_hidden_units(memory, mission):
-    network = grid_actor_critic(7, memory, mission)
+@pytest.mark.parametrize(("lstm", "mission"), GROUPS, ids=["plain", "lstm", "memory_and_mission"])
+def test_methods_find_the_hidden_units(carry, mission):
+    network = grid_actor_critic(7, carry, mission)
     params = jax.eval_shape(network.init, jax.random.key(0))
     images = jnp.zeros((2, 7, 7, 3), jnp.uint8)
-    wiring = trace(in_sequence(network), params, images, images, network.remember(2))
+    wiring = trace(in_sequence(network), params, images, images, network.initial_carry(2))
     found = {
         group.name: (
             group.units,
@@ -226,24 +226,24 @@ def test_methods_find_the_hidden_units(memory, mission):
         )
         for group in wiring.values()
     }
-    assert found == GROUPS[memory, mission]
+    assert found == GROUPS[carry, mission]
     biases = {path for path in leaves(params) if path.endswith("bias") and "Dense_1" not in path}
     assert {slot.path for group in wiring.values() for slot in group.vectors} == biases
     assert not any(group.coupled for group in wiring.values())
-    for name, units in (("memory", 64), ("mission/sentence", 128)):
+    for name, units in (("lstm", 64), ("mission/sentence", 128)):
         for slot in (*wiring[name].incoming, *wiring[name].vectors) if name in wiring else ():
             # One column in each gate.
             np.testing.assert_array_equal(slot.indices, np.arange(len(slot.indices) * units).reshape(-1, units))
     if mission:
         # The heads read 64 units of the memory, then 128 of the mission.
-        assert [slot.indices[0, 0] for slot in wiring["memory"].outgoing[:2]] == [0, 0]
+        assert [slot.indices[0, 0] for slot in wiring["lstm"].outgoing[:2]] == [0, 0]
         assert [slot.indices[0, 0] for slot in wiring["mission/sentence"].outgoing[1:]] == [64, 64]
 
 
 def test_units_without_outgoing_weights_do_not_change_the_output(key):
     network = grid_actor_critic(3, True, MISSION)
-    params, memory = some_params(network), some_memory(4)
-    inputs = (some_images(4), some_images(4, seed=5), memory)
+    params, carry = some_params(network), some_memory(4)
+    inputs = (some_images(4), some_images(4, seed=5), carry)
     wiring = trace(in_sequence(network), params, *inputs)
     silent = {path: np.array(leaf) for path, leaf in leaves(params).items()}
     for group in wiring.values():
@@ -261,7 +261,7 @@ def test_units_without_outgoing_weights_do_not_change_the_output(key):
     outputs, features = jax.jit(wiring.apply)(new, *inputs)
     before, _ = jax.jit(wiring.apply)(params, *inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), outputs, before)
-    assert features["memory@memory"].shape == (4, 64) and features["mission/words"].shape == (5, 32)
+    assert features["lstm@lstm"].shape == (4, 64) and features["mission/words"].shape == (5, 32)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 
 from pliant.agents import td3
 from pliant.core import registry
-from pliant.experiment.build import build, problem_of, quietly
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.build import build, problem_of, quietly
+from pliant.experiment.configuration.config import from_mapping
 
 NAMES = ["td3", "static", "code", "static_actor", "paper", "redo", "continual_backprop", "layer_reset"]
 
@@ -24,7 +24,7 @@ def test_what_all_have_in_common(name):
     config = config_of(name)
     problem, agent = config["problem"], config["agent"]
     assert (problem["name"], problem["env"], problem["steps"]) == ("mujoco", "HalfCheetah-v4", 6_000_000)
-    assert problem["environments"] == 1
+    assert problem["num_envs"] == 1
     assert (config["seeds"], config["sweep"], config["seed_axis"]) == ("7", {}, "vmap")
     assert (config["record_every"], config["evaluate_every"], config["evaluate_episodes"]) == (5000, 5000, 10)
     measured = [diagnostic["name"] for diagnostic in config["diagnostics"]]
@@ -34,19 +34,19 @@ def test_what_all_have_in_common(name):
     program = name in ("code", "static_actor")
     published = {
         "name": "td3",
-        "exploration_steps": 25_000,
+        "learning_starts": 25_000,
         "exploration_noise": 0.1,
-        "capacity": 1_000_000,
+        "buffer_size": 1_000_000,
         "batch": 256,
         "update_to_data": 1.0,
-        "step_size": 3e-4,
+        "learning_rate": 3e-4,
         "optimizer": "per_weight_adam" if program else "adam",
         "discount": 0.99,
         "n_step": 1,
-        "target_rate": 0.005,
+        "tau": 0.005,
         "target_noise": 0.2,
         "target_noise_clip": 0.5,
-        "policy_period": 2,
+        "policy_delay": 2,
         "truncation": "bootstrap",
         "hidden_units": 256,
         "actor_layers": 2,
@@ -93,15 +93,15 @@ METHODS = {
 def test_methods(name):
     (method,) = config_of(name)["methods"]
     assert {key: method[key] for key in METHODS[name]} == METHODS[name]
-    assert method["only"] == ""
+    assert method["groups"] == ""
 
 
 def test_an_actor_that_stays_and_critics_that_grow():
     actor, critics = config_of("static_actor")["methods"]
     expansion = {**EXPANSION, "preset": "code"}
-    wanted = {**expansion, "name": "neuroplastic_expansion@actor", "only": "actor/*", "static": True}
+    wanted = {**expansion, "name": "neuroplastic_expansion@actor", "groups": "actor/*", "static": True}
     assert {key: actor[key] for key in wanted} == wanted
-    wanted = {**expansion, "name": "neuroplastic_expansion@critics", "only": "critic_*/*", "static": False}
+    wanted = {**expansion, "name": "neuroplastic_expansion@critics", "groups": "critic_*/*", "static": False}
     wanted |= {"period": 100, "counter_reset": True}
     assert {key: critics[key] for key in wanted} == wanted
     with quietly():

@@ -8,7 +8,7 @@ import pytest
 
 from pliant.core import registry
 from pliant.diagnostics import inactive_fraction
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.config import from_mapping
 
 STANDARD, PROPER = (0.9, 0.999), (0.99, 0.99)
 WEAK, STRONG = ({"name": "l2", "weight_decay": decay, "coupled": True, "at_stage": "keep"} for decay in (1e-4, 1e-3))
@@ -62,11 +62,15 @@ def test_numbers(problem, name):
     steps, seeds, presets = PROBLEMS[problem]
     (b1, b2), methods = presets[name]
     config = from_mapping(registry.presets(problem)[name]).to_mapping()
-    arena = config["problem"]
-    assert (arena["name"], arena["version"]) == (problem, "v3")
-    assert (arena["steps"], arena["environments"]) == (steps, 1)
+    environment = config["problem"]
+    assert (environment["name"], environment["version"]) == (problem, "v3")
+    assert (environment["steps"], environment["environments"]) == (steps, 1)
     if problem == "slippery_ant":
-        assert (arena["friction_low"], arena["friction_high"], arena["change_time"]) == (0.02, 2.0, 2_000_000)
+        assert (environment["friction_low"], environment["friction_high"], environment["change_time"]) == (
+            0.02,
+            2.0,
+            2_000_000,
+        )
     assert config["agent"] == {
         "name": "ppo",
         "horizon": 2048,
@@ -79,7 +83,7 @@ def test_numbers(problem, name):
         "b1": b1,
         "b2": b2,
         "epsilon": 1e-8,
-        "clear_memory": False,
+        "reset_moments": False,
         "discount": 0.99,
         "trace_decay": 0.95,
         "clip": 0.2,

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pliant.cli import main
-from pliant.experiment.build import build, quietly
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.build import build, quietly
+from pliant.experiment.configuration.config import from_mapping
 from pliant.recipes import minigrid
 
 LABELS = [
@@ -26,8 +26,8 @@ def test_runs_at_every_scale(scale):
     for line in evaluation.lines:
         config = from_mapping(line.config)
         assert config.seeds == "10"
-        stages = config.problem.settings["stages"].split(",")
-        ends = [int(stage.partition(":")[2]) for stage in stages]
+        tasks = config.problem.settings["tasks"].split(",")
+        ends = [int(task.partition(":")[2]) for task in tasks]
         # Whole rounds of learning, at least one for each stage; all are trained for as long.
         assert all(end % 2048 == 0 for end in ends) and ends == sorted(set(ends))
         if scale in (None, 1.0):
@@ -50,10 +50,10 @@ def test_continual_backprop_as_published_and_everywhere():
     _, _, published, everywhere = (from_mapping(line.config).methods for line in evaluation.lines)
     settings = dict(published[0].settings)
     # 64 units of either head, a rate of 1e-4 and 100 rounds of 32 updates until a unit is mature.
-    assert (settings["only"], settings["at_stage"]) == ("policy/Dense_0,value/Dense_0", "forget")
+    assert (settings["groups"], settings["on_new_task"]) == ("policy/Dense_0,value/Dense_0", "reset")
     assert (settings["replacement_rate"], settings["maturity"], settings["period"]) == (1e-4, 100, 32)
     settings = dict(everywhere[0].settings)
-    assert (settings["only"], settings["at_stage"]) == ("", "keep")
+    assert (settings["groups"], settings["on_new_task"]) == ("", "keep")
     assert (settings["replacement_rate"], settings["maturity"], settings["period"]) == (1e-4, 3200, 1)
 
 
@@ -67,14 +67,14 @@ def test_a_round_of_the_problem_is_what_the_recipe_takes_it_for():
     with quietly():
         parts = build(from_mapping(minigrid.PRESETS["reference"]))
     assert parts.steps_at_once == minigrid._ROUND
-    assert [stage.until for stage in parts.stages] == [491_520, 983_040, 1_986_560]
+    assert [task.until for task in parts.tasks] == [491_520, 983_040, 1_986_560]
 
 
 @pytest.mark.slow
 def test_reproduce(tmp_path, monkeypatch, capsys):
     """Rounds of 32 steps, two environments, two optimizer steps a round; all lines share one run."""
     small = dict(minigrid.PRESETS["reference"])
-    small["problem"] = {**small["problem"], "environments": 2}
+    small["problem"] = {**small["problem"], "num_envs": 2}
     small["agent"] = {**small["agent"], "horizon": 16, "epochs": 1, "minibatches": 2}
     small["diagnostics"] = ["dormant_fraction", "unit_age"]
     presets = dict.fromkeys(minigrid.PRESETS, small)

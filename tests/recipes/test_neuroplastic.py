@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pliant.cli import main
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.config import from_mapping
 from pliant.recipes import neuroplastic
 
 LABELS = [
@@ -54,10 +54,10 @@ def test_runs_at_every_scale(full, scale):
             for often in (config.record_every, config.evaluate_every):
                 assert often <= 5000 and bin % often == 0
             agent = config.agent.settings
-            assert 100 <= agent["exploration_steps"] <= steps / 10
+            assert 100 <= agent["learning_starts"] <= steps / 10
             assert agent["hidden_units"] == (64 if steps < 100_000 else 256)
             assert 3 <= config.evaluate_episodes <= 10
-            assert agent["capacity"] == 1_000_000 or agent["capacity"] >= steps + steps / 1000
+            assert agent["buffer_size"] == 1_000_000 or agent["buffer_size"] >= steps + steps / 1000
             measured = {part.name for part in config.diagnostics} | {"evaluation_return"}
             assert panel.measure.metric in measured
     assert recipe.notes[0].startswith("Scaled down") == (steps < 1_000_000)
@@ -70,8 +70,8 @@ def test_runs_at_every_scale(full, scale):
 
 def test_a_million_steps():
     dense, static, code, paper, redo, renewed, reset = configs(full=True).values()
-    assert dense["agent"]["exploration_steps"] == 25_000
-    assert dense["agent"]["capacity"] == 1_000_000
+    assert dense["agent"]["learning_starts"] == 25_000
+    assert dense["agent"]["buffer_size"] == 1_000_000
     assert (dense["evaluate_every"], dense["evaluate_episodes"]) == (5000, 10)
     # All updates of the run: 1,000,000 steps less 25,000 of exploration.
     assert {method_of(config)["end"] for config in (static, code, paper)} == {0}
@@ -85,7 +85,7 @@ def test_a_million_steps():
 def test_shorter_runs():
     # 20,000 steps: an episode of exploration, and 19,000 updates.
     dense, _, code, paper, redo, renewed, reset = configs(scale=0.02).values()
-    assert dense["agent"]["exploration_steps"] == 1000
+    assert dense["agent"]["learning_starts"] == 1000
     assert dense["evaluate_every"] == dense["record_every"] == 2000
     assert dense["evaluate_episodes"] == 4  # 10 in 5,000 steps are 4 in 2,000
     # An actor that grows in 190 topology steps, each of which takes two updates of the critics, within 9,500 of them.

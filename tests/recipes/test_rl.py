@@ -7,7 +7,7 @@ import pytest
 
 from pliant.cli import main
 from pliant.core import registry
-from pliant.experiment.config import from_mapping
+from pliant.experiment.configuration.config import from_mapping
 from pliant.recipes import _ppo, ant, hopper, slippery_ant, walker
 
 RECIPES = {"ant": ant, "hopper": hopper, "slippery_ant": slippery_ant, "walker": walker}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-SETTING = "agent.step_size"
+SETTING = "agent.learning_rate"
 
 
 def write_part(directory: Path, first: int, last: int, rows: pd.DataFrame) -> Path:

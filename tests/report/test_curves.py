@@ -119,7 +119,7 @@ def test_settings_of_the_same_ending_keep_their_whole_names(write_run):
     [
         ({"metric": "loss"}, "no metric 'loss'; it recorded: diverged, dormant, error"),
         ({"metric": "dormant"}, "'dormant' of the group ''; write group= one of: 'Dense_0', 'Dense_1'"),
-        ({"metric": "error", "by": ["width"]}, "'width' was not swept in this run; it swept: agent.step_size"),
+        ({"metric": "error", "by": ["width"]}, "'width' was not swept in this run; it swept: agent.learning_rate"),
         ({"metric": "error", "bin": 5}, "bin=5 does not fit a run of 4 steps"),
         ({"metric": "error", "statistic": "median"}, "statistic='median' is not known; write one of: mean, iqm"),
         ({"metric": "error", "band": "range"}, "band='range' is not known; write one of: bootstrap, standard_error"),

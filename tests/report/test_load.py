@@ -18,20 +18,22 @@ def test_round_trip(sweep):
     assert run.config == {"problem": {"name": "toy"}, "seeds": 4}
     assert run.environment["jax"] == "0.10"
     assert run.status == {"state": "finished", "step": 4, "steps": 4}
-    assert run.settings == ("agent.step_size",)
+    assert run.settings == ("agent.learning_rate",)
     assert run.last_step == 4
     # 8 members: 4 errors each, and 2 steps of 2 groups; one row says who diverged.
     assert len(run.metrics) == 8 * (4 + 4) + 1
     rows = run.metrics
-    member = rows[(rows["seed"] == 2) & (rows["agent.step_size"] == 0.01) & (rows["metric"] == "error")]
+    member = rows[(rows["seed"] == 2) & (rows["agent.learning_rate"] == 0.01) & (rows["metric"] == "error")]
     np.testing.assert_array_equal(member["step"], [1, 2, 3, 4])
     np.testing.assert_array_equal(member["value"], [2.0, 3.0, 4.0, 5.0])
 
 
 def test_members(sweep):
     members = load(sweep).members
-    assert list(members.columns) == ["seed", "agent.step_size", "diverged"]
-    assert members[["seed", "agent.step_size"]].to_numpy().tolist() == [[s, v] for s in range(4) for v in (0.01, 0.1)]
+    assert list(members.columns) == ["seed", "agent.learning_rate", "diverged"]
+    assert members[["seed", "agent.learning_rate"]].to_numpy().tolist() == [
+        [s, v] for s in range(4) for v in (0.01, 0.1)
+    ]
     assert members["diverged"].dropna().to_dict() == {7: 3.0}
 
 
@@ -50,7 +52,7 @@ def test_a_run_without_episodes(sweep):
 
 
 @pytest.mark.parametrize(
-    ("stages", "begins"),
+    ("tasks", "begins"),
     [
         (None, {}),  # written before there were any
         ([], {}),
@@ -61,10 +63,10 @@ def test_a_run_without_episodes(sweep):
         ),
     ],
 )
-def test_where_stages_begin(sweep, stages, begins):
+def test_where_stages_begin(sweep, tasks, is_first):
     status = json.loads((sweep / "status.json").read_text())
-    (sweep / "status.json").write_text(json.dumps(status if stages is None else status | {"stages": stages}))
-    assert load(sweep).stages == dict(zip([0, 1, 3], begins))
+    (sweep / "status.json").write_text(json.dumps(status if tasks is None else status | {"tasks": tasks}))
+    assert load(sweep).tasks == dict(zip([0, 1, 3], is_first))
 
 
 def test_reads_categories_and_narrow_numbers_alike(write_run, write_part, rows_of):

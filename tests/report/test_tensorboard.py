@@ -14,12 +14,12 @@ from pliant import report
 def test_every_row_of_every_member(sweep):
     report.tensorboard()(sweep)
     found = scalars(sweep)
-    assert set(found) == {f"seed={seed},step_size={size}" for seed in range(4) for size in (0.01, 0.1)}
-    assert found["seed=1,step_size=0.01"] == [
+    assert set(found) == {f"seed={seed},learning_rate={size}" for seed in range(4) for size in (0.01, 0.1)}
+    assert found["seed=1,learning_rate=0.01"] == [
         *[(1, "error", 1), (2, "error", 2), (2, "dormant/Dense_0", 0), (2, "dormant/Dense_1", 0.25)],
         *[(3, "error", 3), (4, "error", 4), (4, "dormant/Dense_0", 0.5), (4, "dormant/Dense_1", 0.75)],
     ]
-    np.testing.assert_equal([row for row in found["seed=3,step_size=0.1"] if "dormant" not in row[1]], [
+    np.testing.assert_equal([row for row in found["seed=3,learning_rate=0.1"] if "dormant" not in row[1]], [
         *[(1, "error", 30), (2, "error", 30), (3, "error", np.nan), (3, "diverged", 3), (4, "error", np.nan)],
     ])  # fmt: skip
 
@@ -140,7 +140,7 @@ def test_metrics_that_were_made_anew(half, write_part, rows_of):
     write_part(run / "metrics", 0, 2, frame)
     (run / "status.json").write_text(json.dumps({"state": "running", "step": 2, "steps": 4}))
     report.tensorboard()(run)
-    assert scalars(run) == {"seed=0,step_size=0.01": [(1, "error", 5), (2, "error", 6)]}
+    assert scalars(run) == {"seed=0,learning_rate=0.01": [(1, "error", 5), (2, "error", 6)]}
 
 
 def test_without_the_package_there_is_one_line(monkeypatch):

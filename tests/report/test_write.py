@@ -44,9 +44,9 @@ def test_curves_as_numbers(sweep, tmp_path):
 
 
 def test_stages_are_marked_in_every_panel(sweep, tmp_path, monkeypatch):
-    stages = [{"name": "5x5", "until": 2}, {"name": "6x6", "until": 4}]
+    tasks = [{"name": "5x5", "until": 2}, {"name": "6x6", "until": 4}]
     status = json.loads((sweep / "status.json").read_text())
-    (sweep / "status.json").write_text(json.dumps(status | {"stages": stages}))
+    (sweep / "status.json").write_text(json.dumps(status | {"tasks": tasks}))
     drawn = []
     monkeypatch.setattr(
         importlib.import_module("pliant.report.write"), "plot", lambda panels, *_, **__: drawn.extend(panels)

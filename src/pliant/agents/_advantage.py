@@ -13,28 +13,28 @@ def generalized_advantages(
     terminated: Array,
     ended: Array,
     discount: float | Array,
-    trace_decay: float | Array,
+    gae_lambda: float | Array,
 ) -> Array:
-    r"""How much better actions turned out than was expected, `(T, environments)`.
+    r"""How much better actions turned out than was expected, `(T, num_envs)`.
 
     $$\delta_t = r_t + \gamma (1 - d_t) V'_t - V_t, \qquad A_t = \delta_t + \gamma \lambda (1 - e_t) A_{t+1},
     \qquad A_T = 0.$$
 
     Args:
-        reward: $r_t$, `(T, environments)` like all arrays here.
+        reward: $r_t$, `(T, num_envs)` like all arrays here.
         value: $V_t$, of the observation acted upon.
         next_value: $V'_t$, of the observation that followed.
         terminated: $d_t$, bool: nothing can be gained any more.
         ended: $e_t$, bool: the episode ended, for whatever reason, and another one follows in the array.
         discount: $\gamma$ in [0, 1].
-        trace_decay: $\lambda$ in [0, 1].
+        gae_lambda: $\lambda$ in [0, 1].
 
     References:
         Schulman et al., `High-dimensional continuous control using generalized advantage estimation
         <https://arxiv.org/abs/1506.02438>`_, ICLR 2016.
     """
     delta = reward + discount * jnp.where(terminated, 0, next_value) - value
-    decay = discount * trace_decay * (1 - ended)
+    decay = discount * gae_lambda * (1 - ended)
 
     def backwards(A: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         delta, decay = now

@@ -23,12 +23,11 @@ import numpy as np
 import optax
 
 from pliant.core.agent import Agent, MethodsFor, Transitions
-from pliant.core.base import Array, Features, Key, Params, plastic
-from pliant.core.initializers import Activation, Initializer
-from pliant.core.problem import ActorCritic, Arena, Continuous, HostArena
+from pliant.core.base import Activation, Array, Features, Initializer, Key, Params, plastic
+from pliant.core.problem import ActorCritic, Continuous, Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
-from pliant.core.tracing import trace
 from pliant.networks import actor_critic
+from pliant.tracing.trace import trace
 
 from ._advantage import generalized_advantages
 from ._distributions import distribution
@@ -50,15 +49,15 @@ class Config:
     """Steps that each environment takes between two rounds of learning."""
     recurrence: Annotated[int, AtLeast(1)] = 1
     """Length of the sequences along which a network with a memory learns (steps); 1 for a network without."""
-    step_size: Annotated[float, AtLeast(0)] = 1e-3
+    learning_rate: Annotated[float, AtLeast(0)] = 1e-3
     """Step size of the optimizer."""
-    epsilon: Annotated[float, AtLeast(0)] = 1e-8
+    eps: Annotated[float, AtLeast(0)] = 1e-8
     """What the optimizer adds to the root of the mean of squared gradients."""
-    clear_memory: bool = False
+    reset_moments: bool = False
     """Whether the optimizer forgets its moments of weights that a method made anew."""
     discount: Annotated[float, Between(0, 1)] = 0.99
     """Discount per step."""
-    trace_decay: Annotated[float, Between(0, 1)] = 0.95
+    gae_lambda: Annotated[float, Between(0, 1)] = 0.95
     """Lambda of generalized advantage estimation."""
     value_coefficient: Annotated[float, AtLeast(0)] = 0.5
     """Weight of the mean squared error of the values."""
@@ -85,19 +84,19 @@ class State(NamedTuple):
     optimizer: Any  # PlasticState: the optimizer's and the methods'
 
 
-class Said(NamedTuple):
-    """What acting tells learning; leading axes `(horizon, environments)` there."""
+class Extras(NamedTuple):
+    """What acting tells learning; leading axes `(horizon, num_envs)` there."""
 
     log_prob: Array  # of the action
     value: Array  # of the observation
-    memory: Any  # with which it was seen
+    carry: Any  # with which it was seen
 
 
 class Samples(NamedTuple):
     """What the losses need; leading axis of samples, or `(steps, sequences)`."""
 
     observation: Array
-    begins: Array  # bool: the first observation of an episode
+    is_first: Array  # bool: the first observation of an episode
     action: Array
     log_prob: Array  # of the action, when it was taken
     value: Array  # when the action was taken
@@ -107,7 +106,7 @@ class Samples(NamedTuple):
 
 def make(
     config: Config,
-    arena: Arena | HostArena,
+    environment: Environment | HostEnvironment,
     optimizer: Callable[[int], optax.GradientTransformation],
     policy_loss: PolicyLoss,
     methods_for: MethodsFor,
@@ -123,7 +122,7 @@ def make(
 
     Args:
         config: numbers may be traced.
-        arena: where to act.
+        environment: where to act.
         optimizer: made for the number of updates of a whole run.
         policy_loss: what is to be small, sample by sample.
         methods_for: makes the plasticity methods.
@@ -136,40 +135,40 @@ def make(
             remembers and sequences are single steps, or the other way round, or the configuration describes a network
             where the arena brings one.
     """
-    T, E, r = config.horizon, arena.environments, config.recurrence
-    network = _network_for(arena, config)
-    _check(config, minibatches, alternate, network, arena)
+    T, E, r = config.horizon, environment.num_envs, config.recurrence
+    network = _network_for(environment, config)
+    _check(config, minibatches, alternate, network, environment)
     samples = T * E
     sequences = samples // minibatches // r  # of a minibatch
     cycle = (False, True) if alternate else (False,)  # which of the epochs leave out and shift
     of_cycle = [-(-_starts(T, E, r, shifted).size // sequences) for shifted in cycle]
     shifts = [cycle[epoch % len(cycle)] for epoch in range(epochs)]
     updates = sum(of_cycle[shifted] for shifted in shifts)
-    rounds = -(-arena.steps // samples)
+    rounds = -(-environment.steps // samples)
 
     followed = min(r, _FOLLOWED)
 
-    def follow(params: Params, observations: tuple[Array, ...], begins: tuple[Array, ...], memory: Any) -> Any:
+    def follow(params: Params, observations: tuple[Array, ...], is_first: tuple[Array, ...], carry: Any) -> Any:
         """The first steps of sequences: what the network says at each, and what it remembers after each."""
-        answers, memories = [], []
+        answers, carries = [], []
         for step, observation in enumerate(observations):
             if step:
-                memory = _forget(memory, begins[step - 1])
-            answer, memory = network.apply(params, observation, memory)
+                carry = _forget(carry, is_first[step - 1])
+            answer, carry = network.apply(params, observation, carry)
             answers.append(answer)
-            memories.append(memory)
-        return answers, memories
+            carries.append(carry)
+        return answers, carries
 
     some_key = jax.random.key(0)
     params_shape = jax.eval_shape(network.init, some_key)
-    seen = jax.ShapeDtypeStruct((sequences, *arena.spec.observation.shape), arena.spec.observation.dtype)
+    seen = jax.ShapeDtypeStruct((sequences, *environment.spec.observation.shape), environment.spec.observation.dtype)
     begin = jax.ShapeDtypeStruct((sequences,), jnp.bool)
-    remembered = jax.eval_shape(lambda: network.remember(sequences))
-    wiring = trace(follow, params_shape, (seen,) * followed, (begin,) * (followed - 1), remembered)
+    carry = jax.eval_shape(lambda: network.initial_carry(sequences))
+    wiring = trace(follow, params_shape, (seen,) * followed, (begin,) * (followed - 1), carry)
 
     def transformation(key: Key):
         methods = methods_for(wiring, network, rounds * updates)
-        return plastic(optimizer(rounds * updates), *methods, key=key, clear_memory=config.clear_memory)
+        return plastic(optimizer(rounds * updates), *methods, key=key, reset_moments=config.reset_moments)
 
     tx = transformation(some_key)
 
@@ -178,24 +177,24 @@ def make(
         params = tx.prepare(network.init(params_key))
         return State(params, transformation(methods_key).init(params))
 
-    def act(policy: Params, memory: Any, observation: Array, begins: Array, key: Key, *, greedy: bool = False):
-        before = _forget(memory, begins)
-        (outputs, V), memory = network.apply(policy, observation, before)
-        pi = distribution(arena.spec.action, outputs)
+    def act(policy: Params, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False):
+        before = _forget(carry, is_first)
+        (outputs, V), carry = network.apply(policy, observation, before)
+        pi = distribution(environment.spec.action, outputs)
         action = pi.mode() if greedy else pi.sample(key)
-        return memory, action, Said(pi.log_prob(action), V, before)
+        return carry, action, Extras(pi.log_prob(action), V, before)
 
     def judge(answer: tuple[Any, Array], batch: Samples) -> tuple[Array, Metrics]:
         """The loss of one step of sequences."""
         outputs, V = answer
-        pi = distribution(arena.spec.action, outputs)
+        pi = distribution(environment.spec.action, outputs)
         losses, metrics = policy_loss(pi.log_prob(batch.action), batch.log_prob, batch.advantage)
         of_policy, H = losses.mean(), pi.entropy().mean()
         of_value = _squared_errors(V, batch, value_clip).mean()
         total = of_policy + config.value_coefficient * of_value - config.entropy_coefficient * H
         return total, {"policy_loss": of_policy, "value_loss": of_value, "entropy": H, **metrics}
 
-    def loss(params: Params, batch: Samples, memory: Any) -> tuple[Array, tuple[Features, Metrics, Any]]:
+    def loss(params: Params, batch: Samples, carry: Any) -> tuple[Array, tuple[Features, Metrics, Any]]:
         """The mean over the steps of sequences; `batch` has leading axes `(recurrence, sequences)`.
 
         Returns:
@@ -205,50 +204,48 @@ def make(
         if config.normalize_advantages == "minibatch":
             batch = batch._replace(advantage=_normalized(batch.advantage))
         of_step = [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(followed)]
-        observations, begins = [one.observation for one in of_step], [one.begins for one in of_step[1:]]
-        (answers, memories), features = wiring.apply(params, tuple(observations), tuple(begins), memory)
+        observations, is_first = [one.observation for one in of_step], [one.is_first for one in of_step[1:]]
+        (answers, carries), features = wiring.apply(params, tuple(observations), tuple(is_first), carry)
         judged = [judge(answer, one) for answer, one in zip(answers, of_step)]
         judged = jax.tree.map(lambda *of_steps: jnp.stack(of_steps), *judged)
 
-        def further(memory: Any, one: Samples) -> Any:
-            answer, memory = network.apply(params, one.observation, _forget(memory, one.begins))
-            return memory, (judge(answer, one), memory)
+        def further(carry: Any, one: Samples) -> Any:
+            answer, carry = network.apply(params, one.observation, _forget(carry, one.is_first))
+            return carry, (judge(answer, one), carry)
 
-        memories = jax.tree.map(lambda *of_steps: jnp.stack(of_steps), *memories)
+        carries = jax.tree.map(lambda *of_steps: jnp.stack(of_steps), *carries)
         if r > followed:
-            last = jax.tree.map(lambda x: x[-1], memories)
+            last = jax.tree.map(lambda x: x[-1], carries)
             _, others = jax.lax.scan(further, last, jax.tree.map(lambda x: x[followed:], batch))
-            judged, memories = jax.tree.map(lambda *x: jnp.concatenate(x), (judged, memories), others)
+            judged, carries = jax.tree.map(lambda *x: jnp.concatenate(x), (judged, carries), others)
         total, metrics = jax.tree.map(lambda x: x.mean(0), judged)
-        return total, (features, metrics, jax.tree.map(lambda x: x[:-1], memories))
+        return total, (features, metrics, jax.tree.map(lambda x: x[:-1], carries))
 
     def prepare(params: Params, transitions: Transitions) -> Samples:
         """Advantages and returns; all samples on one axis."""
-        V, ended = transitions.said.value, transitions.terminated | transitions.truncated
+        V, ended = transitions.extras.value, transitions.terminated | transitions.truncated
 
         def next_values(these: Transitions) -> Array:
             """Of what followed, with what was remembered by then."""
-            seen = these.observation, these.said.memory, these.next_observation
-            observation, memory, following = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
-            if jax.tree.leaves(memory):
-                _, memory = network.apply(params, observation, memory)
-            return network.apply(params, following, memory)[0][1].reshape(-1, E)
+            seen = these.observation, these.extras.carry, these.next_observation
+            observation, carry, following = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+            if jax.tree.leaves(carry):
+                _, carry = network.apply(params, observation, carry)
+            return network.apply(params, following, carry)[0][1].reshape(-1, E)
 
         if config.truncation == "bootstrap":
             next_V, terminated = next_values(transitions), transitions.terminated
         else:  # within an episode what followed is what was acted upon next: only the last is new
             last = jax.tree.map(lambda x: x[-1:], transitions)
             next_V, terminated = jnp.concatenate([V[1:], next_values(last)]), ended
-        A = generalized_advantages(
-            transitions.reward, V, next_V, terminated, ended, config.discount, config.trace_decay
-        )
+        A = generalized_advantages(transitions.reward, V, next_V, terminated, ended, config.discount, config.gae_lambda)
         returns = A + V
         if config.normalize_advantages == "round":
             A = _normalized(A)
         # Whether the first is one does not matter: the memory at the beginning of a sequence knows it.
-        begins = jnp.concatenate([ended[:1], ended[:-1]])
-        said = transitions.said
-        batch = Samples(transitions.observation, begins, transitions.action, said.log_prob, V, returns, A)
+        is_first = jnp.concatenate([ended[:1], ended[:-1]])
+        extras = transitions.extras
+        batch = Samples(transitions.observation, is_first, transitions.action, extras.log_prob, V, returns, A)
         return jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:]), batch)
 
     def along(first: Array) -> Array:
@@ -257,14 +254,14 @@ def make(
 
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         batch = prepare(state.params, transitions)
-        memory = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:]), transitions.said.memory)
+        carry = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:]), transitions.extras.carry)
         key, *keys = jax.random.split(state.optimizer.key, 1 + epochs)
         state = state._replace(optimizer=state.optimizer._replace(key=key))
 
         def update(carry: tuple[State, Any], this: tuple[Array, Any, Array]) -> tuple[tuple[State, Any], Metrics]:
-            (state, memory), (first, draw, number) = carry, this
+            (state, carry), (first, draw, number) = carry, this
             rows = along(first)
-            minibatch, before = jax.tree.map(lambda x: x[rows], batch), jax.tree.map(lambda x: x[first], memory)
+            minibatch, before = jax.tree.map(lambda x: x[rows], batch), jax.tree.map(lambda x: x[first], carry)
             grads, (features, metrics, after) = jax.grad(loss, has_aux=True)(state.params, minibatch, before)
             if config.max_gradient_norm > 0:
                 norm = optax.tree.norm(grads)
@@ -275,9 +272,9 @@ def make(
                 random=draw, step=number, steps_before=calls * samples, features=features,
             )  # fmt: skip
             if r > 1:  # sequences of the next epoch may begin in the middle of these
-                after = _forget(after, minibatch.begins[1:])
-                memory = jax.tree.map(lambda x, now: x.at[rows[1:]].set(now), memory, after)
-            return (State(*new), memory), metrics
+                after = _forget(after, minibatch.is_first[1:])
+                carry = jax.tree.map(lambda x, now: x.at[rows[1:]].set(now), carry, after)
+            return (State(*new), carry), metrics
 
         def passes(carry: Any, keys: Key, number: Array, shifts: tuple[bool, ...]) -> tuple[Any, Metrics]:
             """As many epochs as there are shifts; the last minibatch of all may be smaller than the others."""
@@ -306,7 +303,7 @@ def make(
         of_cycles = jax.tree.map(lambda x: x[: cycles * each].reshape(cycles, each), keys)
         carry, metrics = jax.lax.scan(
             lambda carry, this: passes(carry, *this, shifts=cycle),
-            (state, memory),
+            (state, carry),
             (of_cycles, number + sum(of_cycle) * jnp.arange(cycles)),
         )
         metrics = jax.tree.map(jnp.ravel, metrics)
@@ -314,16 +311,16 @@ def make(
             number = number + sum(of_cycle) * cycles
             carry, others = passes(carry, keys[cycles * each :], number, tuple(shifts[cycles * each :]))
             metrics = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), metrics, others)
-        metrics = jax.tree.map(jnp.mean, metrics) | {"value": transitions.said.value.mean()}
-        if isinstance(arena.spec.action, Continuous):
+        metrics = jax.tree.map(jnp.mean, metrics) | {"value": transitions.extras.value.mean()}
+        if isinstance(environment.spec.action, Continuous):
             metrics["action_magnitude"] = jnp.abs(transitions.action).mean()
         return carry[0], metrics
 
     def signals(previous: Params, state: State, transitions: Transitions) -> dict[str, Any]:
         first = _starts(T, E, r, False)[-max(1, _PROBE // r) :]
         batch = jax.tree.map(lambda x: x[along(first)], prepare(previous, transitions))
-        memory = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:])[first], transitions.said.memory)
-        grads, (features, _, _) = jax.grad(loss, has_aux=True)(previous, batch, memory)
+        carry = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:])[first], transitions.extras.carry)
+        grads, (features, _, _) = jax.grad(loss, has_aux=True)(previous, batch, carry)
         return {
             "params": state.params,
             "previous_params": previous,
@@ -336,29 +333,31 @@ def make(
         horizon=T,
         init=init,
         policy=lambda state: state.params,
-        remember=network.remember,
+        initial_carry=network.initial_carry,
         act=act,
         learn=learn,
         signals=signals,
     )
 
 
-def _check(config: Config, minibatches: int, alternate: bool, network: ActorCritic, arena: Arena | HostArena) -> None:
+def _check(
+    config: Config, minibatches: int, alternate: bool, network: ActorCritic, environment: Environment | HostEnvironment
+) -> None:
     """Refuses what does not come out even, where sizes are concerned."""
-    T, E, r = config.horizon, arena.environments, config.recurrence
+    T, E, r = config.horizon, environment.num_envs, config.recurrence
     samples = T * E
-    of_round = f"(horizon={T} x environments={E})"
+    of_round = f"(horizon={T} x num_envs={E})"
     if samples % minibatches:
         raise ValueError(
             f"minibatches={minibatches} do not divide the {samples} samples of a round {of_round}; "
             f"write a divisor of {samples}"
         )
-    if arena.steps < samples:
+    if environment.steps < samples:
         raise ValueError(
-            f"steps={arena.steps} are fewer than the {samples} of one round {of_round}; "
+            f"steps={environment.steps} are fewer than the {samples} of one round {of_round}; "
             f"write at least {samples} steps, or a shorter horizon"
         )
-    remembers = bool(jax.tree.leaves(jax.eval_shape(lambda: network.remember(1))))
+    remembers = bool(jax.tree.leaves(jax.eval_shape(lambda: network.initial_carry(1))))
     if remembers != (r > 1):
         what = "remembers, which it learns along 2 steps or more" if remembers else "remembers nothing"
         raise ValueError(f"recurrence={r}: this network {what}; write recurrence={4 if remembers else 1}")
@@ -378,9 +377,11 @@ def _starts(T: int, E: int, r: int, shifted: bool) -> np.ndarray:
     return (E * t[:, None] + np.arange(E)[None]).reshape(-1)
 
 
-def _forget(memory: Any, begins: Array) -> Any:
-    """Nothing is remembered of other episodes; `begins` has the leading axes of the memory."""
-    return jax.tree.map(lambda x: jnp.where(begins.reshape(begins.shape + (1,) * (x.ndim - begins.ndim)), 0, x), memory)
+def _forget(carry: Any, is_first: Array) -> Any:
+    """Nothing is remembered of other episodes; `is_first` has the leading axes of the memory."""
+    return jax.tree.map(
+        lambda x: jnp.where(is_first.reshape(is_first.shape + (1,) * (x.ndim - is_first.ndim)), 0, x), carry
+    )
 
 
 def _normalized(A: Array) -> Array:
@@ -397,17 +398,17 @@ def _squared_errors(V: Array, batch: Samples, clip: float | Array) -> Array:
     return errors
 
 
-def _network_for(arena: Arena | HostArena, config: Config) -> ActorCritic:
+def _network_for(environment: Environment | HostEnvironment, config: Config) -> ActorCritic:
     """The arena's own network, or two perceptrons as the configuration has them.
 
     Raises:
         ValueError: if the configuration wants another network than the arena's.
     """
-    if arena.network is None:
+    if environment.network is None:
         hidden = (config.hidden_units,) * config.hidden_layers
-        return actor_critic(arena.spec, hidden, config.activation, config.initializer)
+        return actor_critic(environment.spec, hidden, config.activation, config.initializer)
     usual = type(config)()
     for name in ("hidden_units", "hidden_layers", "activation", "initializer"):
         if getattr(config, name) != getattr(usual, name):
             raise ValueError(f"{name}={getattr(config, name)}: this problem brings its own network; leave {name} out")
-    return arena.network
+    return environment.network

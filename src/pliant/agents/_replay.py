@@ -14,17 +14,16 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key
-from pliant.core.memory import GIB, memory
 
 # What a row is of: no step, a step, a step after which there is no future.
 _NOTHING, _STEP, _LAST = 0, 1, 2
 
 
 class Stored(NamedTuple):
-    rows: Array  # (environments, length, numbers): observation, action, noted, reward, kind
-    head: Array  # (environments,) where the next step goes; what followed the newest one is there already
-    size: Array  # (environments,) rows before the head that count
-    goes_on: Array  # (environments,) bool: the newest step's episode had not ended
+    rows: Array  # (num_envs, length, numbers): observation, action, noted, reward, kind
+    head: Array  # (num_envs,) where the next step goes; what followed the newest one is there already
+    size: Array  # (num_envs,) rows before the head that count
+    goes_on: Array  # (num_envs,) bool: the newest step's episode had not ended
 
 
 class Steps(NamedTuple):
@@ -32,7 +31,7 @@ class Steps(NamedTuple):
 
     observation: Array  # (..., observation)
     action: Array  # (..., action)
-    noted: Array  # (..., noted): what else is kept of a step
+    extras: Array  # (..., noted): what else is kept of a step
     reward: Array
     terminated: Array  # bool: there is no future
 
@@ -53,77 +52,71 @@ class Replay:
     """The functions of a replay, for one member of a population.
 
     Args:
-        environments: how many the steps come from.
-        capacity: rows that are kept of all environments together.
-        observation, action, noted: how many numbers each of them has.
+        num_envs: how many the steps come from.
+        buffer_size: rows that are kept of all environments together.
+        observation, action, extras: how many numbers each of them has.
         n: the most steps of a return.
     """
 
-    environments: int
-    capacity: int
+    num_envs: int
+    buffer_size: int
     observation: int
     action: int
-    noted: int = 0
+    extras: int = 0
     n: int = 1
 
     @property
     def length(self) -> int:
         """Rows of a ring: one more than count, for what followed the newest step."""
-        return -(-self.capacity // self.environments) + 1
+        return -(-self.buffer_size // self.num_envs) + 1
 
     @property
     def bytes(self) -> int:
         """Memory that the rows take."""
-        return 4 * self.environments * self.length * (self.observation + self.action + self.noted + 2)
+        return 4 * self.num_envs * self.length * (self.observation + self.action + self.extras + 2)
 
     def check(self, steps: int) -> None:
-        """Refuses a capacity that is too small or too large; nothing is allocated.
+        """Refuses a capacity that is too small; nothing is allocated.
 
         Args:
             steps: how many steps of each environment are added at once.
 
         Raises:
-            ValueError: if returns, or what is added at once, would not fit in, or memory would not do.
+            ValueError: if returns, or what is added at once would not fit in.
         """
-        least = self.environments * max(self.n, 2 * steps)
-        if self.capacity < least:
+        least = self.num_envs * max(self.n, 2 * steps)
+        if self.buffer_size < least:
             raise ValueError(
-                f"capacity={self.capacity} is too small for returns of {self.n} steps, and for {steps} steps at once, "
-                f"of {self.environments} environments; write at least {least}"
-            )
-        there_is = memory()
-        if there_is is not None and self.bytes > there_is:
-            raise ValueError(
-                f"capacity={self.capacity} takes {self.bytes / GIB:,.1f} GiB of memory for each seed, but there are "
-                f"{there_is / GIB:,.1f} GiB; write at most {self.capacity * there_is // self.bytes}"
+                f"buffer_size={self.buffer_size} is too small for returns of {self.n} steps, and for {steps} steps at "
+                f"once, of {self.num_envs} environments; write at least {least}"
             )
 
     def init(self) -> Stored:
         """Nothing has happened."""
-        numbers = self.observation + self.action + self.noted + 2
-        none = jnp.zeros(self.environments, jnp.int32)
-        return Stored(jnp.zeros((self.environments, self.length, numbers)), none, none, none > 0)
+        numbers = self.observation + self.action + self.extras + 2
+        none = jnp.zeros(self.num_envs, jnp.int32)
+        return Stored(jnp.zeros((self.num_envs, self.length, numbers)), none, none, none > 0)
 
-    def add(self, stored: Stored, steps: Steps, begins: Array, next_observation: Array) -> Stored:
+    def add(self, stored: Stored, steps: Steps, is_first: Array, next_observation: Array) -> Stored:
         """Writes what happened over what is oldest.
 
         Args:
             stored: what is there.
-            steps: the steps of all environments in order, `(T, environments, ...)`.
-            begins: `(T, environments)` bool: the first of its episode.
-            next_observation: `(T, environments, observation)`, what followed, of the same episode.
+            steps: the steps of all environments in order, `(T, num_envs, ...)`.
+            is_first: `(T, num_envs)` bool: the first of its episode.
+            next_observation: `(T, num_envs, observation)`, what followed, of the same episode.
         """
-        T, L, ring = steps.reward.shape[0], self.length, jnp.arange(self.environments)[None]
+        T, L, ring = steps.reward.shape[0], self.length, jnp.arange(self.num_envs)[None]
         goes_on = jnp.concatenate([stored.goes_on[None], ~steps.terminated])
-        broken_off = begins & goes_on[:-1]  # the episode before
+        broken_off = is_first & goes_on[:-1]  # the episode before
         left = jnp.cumsum(broken_off, axis=0, dtype=jnp.int32)  # rows without a step that stay
         at = stored.head[None] + jnp.arange(T)[:, None] + left
         kind = jnp.where(steps.terminated, _LAST, _STEP).astype(jnp.float32)
-        numbers = [steps.observation, steps.action, steps.noted, steps.reward[..., None], kind[..., None]]
+        numbers = [steps.observation, steps.action, steps.extras, steps.reward[..., None], kind[..., None]]
         step = jnp.concatenate(numbers, axis=-1)
         behind = jnp.concatenate([next_observation, jnp.zeros_like(step[..., self.observation :])], axis=-1)
         # What followed stands behind the newest step, and where an episode was broken off; else the next step does.
-        stays = jnp.concatenate([broken_off[1:], jnp.ones((1, self.environments), bool)])
+        stays = jnp.concatenate([broken_off[1:], jnp.ones((1, self.num_envs), bool)])
         where = jnp.concatenate([at % L, jnp.where(stays, (at + 1) % L, L)])
         # All at once and without reading the rows before, or else XLA would copy them; what goes to row L is dropped.
         rows = stored.rows.at[ring, where].set(jnp.concatenate([step, behind]), mode="drop", unique_indices=True)
@@ -188,9 +181,9 @@ class Replay:
         Returns:
             The steps, and `(steps,)` bool: which of them are any.
         """
-        age = jnp.arange(min(-(-count // self.environments), self.length - 1))[None]
+        age = jnp.arange(min(-(-count // self.num_envs), self.length - 1))[None]
         where = ((stored.head - stored.size)[:, None] + age) % self.length
-        rows = stored.rows[jnp.arange(self.environments)[:, None], where]
+        rows = stored.rows[jnp.arange(self.num_envs)[:, None], where]
         steps, kind = self._read(rows)
         are = (kind != _NOTHING) & (age < stored.size[:, None])
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps), are.reshape(-1)
@@ -201,7 +194,7 @@ class Replay:
 
     def _read(self, rows: Array) -> tuple[Steps, Array]:
         """The steps in rows, and the kinds of these."""
-        ends = [self.observation, self.observation + self.action, self.observation + self.action + self.noted]
-        observation, action, noted, rest = jnp.split(rows, ends, axis=-1)
+        ends = [self.observation, self.observation + self.action, self.observation + self.action + self.extras]
+        observation, action, extras, rest = jnp.split(rows, ends, axis=-1)
         kind = rest[..., 1]
-        return Steps(observation, action, noted, rest[..., 0], kind == _LAST), kind
+        return Steps(observation, action, extras, rest[..., 0], kind == _LAST), kind

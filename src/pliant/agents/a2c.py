@@ -13,12 +13,12 @@ import optax
 
 from pliant.core.agent import Agent, MethodsFor
 from pliant.core.base import Array
-from pliant.core.problem import Arena, HostArena
+from pliant.core.problem import Environment, HostEnvironment
 from pliant.core.settings import AtLeast, FromUpTo
 
 from . import _on_policy
 
-LEARNS_FROM = "arena"
+LEARNS_FROM = "environment"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Config(_on_policy.Config):
     """Decay of RMSprop's mean of squared gradients."""
 
 
-def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> Agent:
+def make(config: Config, environment: Environment | HostEnvironment, methods_for: MethodsFor) -> Agent:
     r"""Makes the agent for one member of a population.
 
     $$L = -\overline{A \log \pi(a \mid s)} + c_v \overline{(R - V)^2} - c_e \overline{H}.$$
 
     Args:
         config: the settings; numbers may be traced.
-        arena: where to act: its observations, its actions, the length of the run, and its network if it has one.
+        environment: where to act: its observations, its actions, the length of the run, and its network if it has one.
         methods_for: makes the plasticity methods.
 
     Raises:
@@ -53,10 +53,10 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
 
     def optimizer(updates: int) -> optax.GradientTransformation:
         del updates  # the step size stays
-        return optax.rmsprop(config.step_size, config.decay, config.epsilon, eps_in_sqrt=False)
+        return optax.rmsprop(config.learning_rate, config.decay, config.eps, eps_in_sqrt=False)
 
     def policy_loss(log_prob: Array, old_log_prob: Array, A: Array) -> tuple[Array, dict[str, Array]]:
         del old_log_prob  # nothing was learned meanwhile
         return -log_prob * A, {}
 
-    return _on_policy.make(config, arena, optimizer, policy_loss, methods_for)
+    return _on_policy.make(config, environment, optimizer, policy_loss, methods_for)

@@ -15,14 +15,13 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import Agent, MethodsFor
-from pliant.core.base import Array
-from pliant.core.initializers import Activation
-from pliant.core.problem import Arena, HostArena
+from pliant.core.base import Activation, Array
+from pliant.core.problem import Environment, HostEnvironment
 from pliant.core.settings import AtLeast, FromUpTo
 
 from . import _on_policy
 
-LEARNS_FROM = "arena"
+LEARNS_FROM = "environment"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Config(_on_policy.Config):
     """Pieces of a pass, one optimizer step each; horizon × environments must be a multiple."""
     alternate: bool = False
     """Whether every second epoch of a round cuts sequences elsewhere, leaving out one of each environment."""
-    step_size: Annotated[float, AtLeast(0)] = 1e-4
+    learning_rate: Annotated[float, AtLeast(0)] = 1e-4
     schedule: Literal["constant", "linear"] = "constant"
     """Whether the step size stays, or falls linearly to 0 at the end of the run."""
     b1: Annotated[float, FromUpTo(0, 1)] = 0.9
@@ -55,7 +54,7 @@ class Config(_on_policy.Config):
     activation: Activation = "relu"
 
 
-def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> Agent:
+def make(config: Config, environment: Environment | HostEnvironment, methods_for: MethodsFor) -> Agent:
     r"""Makes the agent for one member of a population.
 
     With the ratio $\rho = \pi(a \mid s) / \pi_{\text{old}}(a \mid s)$ the loss is
@@ -65,7 +64,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
 
     Args:
         config: the settings; numbers may be traced.
-        arena: where to act: its observations, its actions, the length of the run, and its network if it has one.
+        environment: where to act: its observations, its actions, the length of the run, and its network if it has one.
         methods_for: makes the plasticity methods.
 
     Raises:
@@ -82,10 +81,10 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
     """
 
     def optimizer(updates: int) -> optax.GradientTransformation:
-        step_size = config.step_size
+        learning_rate = config.learning_rate
         if config.schedule == "linear":
-            step_size = optax.linear_schedule(config.step_size, 0, updates)
-        return optax.adam(step_size, config.b1, config.b2, config.epsilon)
+            learning_rate = optax.linear_schedule(config.learning_rate, 0, updates)
+        return optax.adam(learning_rate, config.b1, config.b2, config.eps)
 
     def policy_loss(log_prob: Array, old_log_prob: Array, A: Array) -> tuple[Array, dict[str, Array]]:
         rho = jnp.exp(log_prob - old_log_prob)
@@ -94,7 +93,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
 
     return _on_policy.make(
         config,
-        arena,
+        environment,
         optimizer,
         policy_loss,
         methods_for,

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pliant.core.adam import adam
 from pliant.core.agent import Learner, MethodsFor
 from pliant.core.base import Array, Key, Params, plastic
 from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast, FromUpTo
-from pliant.core.tracing import trace
+from pliant.surgery.adam import adam
+from pliant.tracing.trace import trace
 
 LEARNS_FROM = "stream"
 
@@ -30,7 +30,7 @@ class Config:
 
     optimizer: Literal["sgd", "adam", "per_weight_adam"] = "sgd"
     """Gradient descent with momentum; Adam; or Adam with a step count per weight, which restarts with the weight."""
-    step_size: Annotated[float, AtLeast(0)] = 0.01
+    learning_rate: Annotated[float, AtLeast(0)] = 0.01
     """Step size of the optimizer."""
     momentum: Annotated[float, FromUpTo(0, 1)] = 0.0
     """Momentum of sgd."""
@@ -108,9 +108,9 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
 def _optimizer(config: Config) -> optax.GradientTransformation:
     if config.optimizer == "adam":
-        return optax.adam(config.step_size, config.b1, config.b2)
+        return optax.adam(config.learning_rate, config.b1, config.b2)
     if config.optimizer == "per_weight_adam":
-        return adam(config.step_size, config.b1, config.b2)
+        return adam(config.learning_rate, config.b1, config.b2)
     # Without momentum sgd has no memory to carry along; a swept momentum is a tracer, and always has.
     no_momentum = isinstance(config.momentum, float | int) and config.momentum == 0
-    return optax.sgd(config.step_size, None if no_momentum else config.momentum)
+    return optax.sgd(config.learning_rate, None if no_momentum else config.momentum)

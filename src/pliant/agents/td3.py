@@ -21,19 +21,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pliant.core.adam import adam
 from pliant.core.agent import Agent, MethodsFor, Transitions
 from pliant.core.base import Array, Features, Key, Params, Plastic, plastic
-from pliant.core.problem import Arena, Continuous, HostArena, Network
+from pliant.core.problem import Continuous, Environment, HostEnvironment, Network
 from pliant.core.settings import AtLeast, Between, FromUpTo
-from pliant.core.tracing import trace
 from pliant.core.units import Wiring
 from pliant.diagnostics import active_fraction
 from pliant.networks import deterministic_actor, twin_critics
+from pliant.surgery.adam import adam
+from pliant.tracing.trace import trace
 
 from ._replay import Replay, Sample, Steps, Stored
 
-LEARNS_FROM = "arena"
+LEARNS_FROM = "environment"
 
 _OLD = 0.3  # share of the replay that is recalled
 _DROPPED = 0.1  # share of the replay that is dropped at once
@@ -45,17 +45,17 @@ _MOST_CERTAIN, _CERTAIN = 0.6, 0.4  # from where on the probability not to recal
 class Config:
     """Settings of TD3; the defaults are those of Liu et al. (2025), without their switches."""
 
-    exploration_steps: Annotated[int, AtLeast(0)] = 25_000
+    learning_starts: Annotated[int, AtLeast(0)] = 25_000
     """Steps of a member with random actions, before anything is learned."""
     exploration_noise: Annotated[float, AtLeast(0)] = 0.1
     """Standard deviation of what is added to the actor's actions, as a share of their largest magnitude."""
-    capacity: Annotated[int, AtLeast(1)] = 1_000_000
+    buffer_size: Annotated[int, AtLeast(1)] = 1_000_000
     """Steps that the replay keeps, of all environments of a member together."""
-    batch: Annotated[int, AtLeast(1)] = 256
+    batch_size: Annotated[int, AtLeast(1)] = 256
     """Steps that an update learns from."""
     update_to_data: Annotated[float, AtLeast(0.001)] = 1.0
     """Updates for each step of an environment; 0.25: one every fourth step."""
-    step_size: Annotated[float, AtLeast(0)] = 3e-4
+    learning_rate: Annotated[float, AtLeast(0)] = 3e-4
     """Step size of Adam, for actor and critics."""
     optimizer: Literal["adam", "per_weight_adam"] = "adam"
     """Adam, or Adam with a step count per weight, which restarts with the weight."""
@@ -63,9 +63,9 @@ class Config:
     """Decay of Adam's first moment."""
     b2: Annotated[float, FromUpTo(0, 1)] = 0.999
     """Decay of Adam's second moment."""
-    epsilon: Annotated[float, AtLeast(0)] = 1e-8
+    eps: Annotated[float, AtLeast(0)] = 1e-8
     """What Adam adds to the root of the second moment."""
-    clear_memory: bool = True
+    reset_moments: bool = True
     """Whether Adam forgets its moments of weights that a method made anew."""
     discount: Annotated[float, Between(0, 1)] = 0.99
     """Discount per step."""
@@ -73,13 +73,13 @@ class Config:
     """Steps whose rewards a target counts before it takes a value for the rest."""
     n_step_after: Annotated[int, AtLeast(0)] = 0
     """Updates from which on n_step holds; it is 1 before."""
-    target_rate: Annotated[float, Between(0, 1)] = 0.005
+    tau: Annotated[float, Between(0, 1)] = 0.005
     """How far the targets move towards actor and critics at a time."""
     target_noise: Annotated[float, AtLeast(0)] = 0.2
     """Standard deviation of what is added to the target actor's actions, as a share of their largest magnitude."""
     target_noise_clip: Annotated[float, AtLeast(0)] = 0.5
     """Largest magnitude of that noise, likewise."""
-    policy_period: Annotated[int, AtLeast(1)] = 2
+    policy_delay: Annotated[int, AtLeast(1)] = 2
     """Updates of the critics from one update of actor and targets to the next."""
     truncation: Literal["bootstrap", "terminal"] = "bootstrap"
     """Whether the value of the observation at a time limit counts, or nothing comes after it."""
@@ -140,14 +140,14 @@ class Drawn(NamedTuple):
     probe: Sample | None  # by which activity is measured, if that is needed
 
 
-class Said(NamedTuple):
-    """What acting tells learning; leading axes `(horizon, environments)` there."""
+class Extras(NamedTuple):
+    """What acting tells learning; leading axes `(horizon, num_envs)` there."""
 
-    begins: Array  # bool: the first observation of an episode
-    meant: Array  # the action without noise; of no numbers unless the replay's capacity is dynamic
+    is_first: Array  # bool: the first observation of an episode
+    mean_action: Array  # the action without noise; of no numbers unless the replay's capacity is dynamic
 
 
-def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> Agent:
+def make(config: Config, environment: Environment | HostEnvironment, methods_for: MethodsFor) -> Agent:
     r"""Makes the agent for one member of a population.
 
     With targets marked by a prime, the clipped noise $\epsilon$ and the $m \le n$ steps up to an end the losses are
@@ -162,7 +162,7 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
 
     Args:
         config: the settings; numbers may be traced.
-        arena: where to act: its observations and actions; those are clipped to their bound.
+        environment: where to act: its observations and actions; those are clipped to their bound.
         methods_for: makes the plasticity methods, of the actor and of the critics.
 
     Raises:
@@ -179,16 +179,16 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         Fujimoto et al., `Addressing function approximation error in actor-critic methods
         <https://arxiv.org/abs/1802.09477>`_, ICML 2018. `Liu et al. <https://arxiv.org/abs/2410.07994>`_, ICLR 2025.
     """
-    space, bound = _checked(arena)
-    E, observations, batch = arena.environments, arena.spec.observation.size, config.batch
+    space, bound = _checked(environment)
+    E, observations, batch = environment.num_envs, environment.spec.observation.size, config.batch_size
     per_time = Fraction(float(config.update_to_data)).limit_denominator(1000) * E
     T, U = per_time.denominator, per_time.numerator
-    noted = space.size if config.dynamic_capacity else 0
-    replay = Replay(E, config.capacity, observations, space.size, noted, config.n_step)
+    extra_size = space.size if config.dynamic_capacity else 0
+    replay = Replay(E, config.buffer_size, observations, space.size, extra_size, config.n_step)
     replay.check(T)
     # The first call that learns: there is enough for a return, and exploration is over.
-    first = max(-(-config.exploration_steps // (T * E)), -(-config.n_step // T) - 1)
-    updates_in_all = max(0, -(-arena.steps // (T * E)) - first) * U
+    first = max(-(-config.learning_starts // (T * E)), -(-config.n_step // T) - 1)
+    updates_in_all = max(0, -(-environment.steps // (T * E)) - first) * U
 
     actor = deterministic_actor(observations, space.size, (config.hidden_units,) * config.actor_layers, bound)
     critics = twin_critics(
@@ -202,14 +202,14 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
 
     def optimizer() -> optax.GradientTransformation:
         made = adam if config.optimizer == "per_weight_adam" else optax.adam
-        return made(config.step_size, config.b1, config.b2, config.epsilon)
+        return made(config.learning_rate, config.b1, config.b2, config.eps)
 
     def transformations(key: Key) -> dict[str, Plastic]:
         parts = {"actor": (actor_wiring, actor), "critics": (critics_wiring, critics)}
         keys = jax.random.split(key, len(parts))
         return {
             name: plastic(
-                optimizer(), *methods_for(*parts[name], updates_in_all), key=key, clear_memory=config.clear_memory
+                optimizer(), *methods_for(*parts[name], updates_in_all), key=key, reset_moments=config.reset_moments
             )
             for name, key in zip(parts, keys)
         }
@@ -221,24 +221,24 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         made = transformations(methods_key)
         whole = actor.init(actor_key) | critics.init(critics_key)
         mu, Q = made["actor"].prepare(_actor_of(whole)), made["critics"].prepare(_critics_of(whole))
-        memory = {"actor": made["actor"].init(mu), "critics": made["critics"].init(Q)}
+        opt_states = {"actor": made["actor"].init(mu), "critics": made["critics"].init(Q)}
         params, elastic = mu | Q, mu if config.evaluate_with == "elastic" else {}
-        return State(params, whole, elastic, memory, key, jnp.int32(0), jnp.float32(0), replay.init())
+        return State(params, whole, elastic, opt_states, key, jnp.int32(0), jnp.float32(0), replay.init())
 
     def policy(state: State) -> Policy:
         return Policy(state.params, state.elastic, state.steps)
 
-    def act(policy: Policy, memory: Any, observation: Array, begins: Array, key: Key, *, greedy: bool = False):
+    def act(policy: Policy, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False):
         mu = policy.elastic if greedy and config.evaluate_with == "elastic" else _actor_of(policy.params)
-        meant = actor.apply(mu, _flat(observation))
-        said = Said(begins, meant if noted else jnp.zeros((E, 0)))
+        mean_action = actor.apply(mu, _flat(observation))
+        extras = Extras(is_first, mean_action if extra_size else jnp.zeros((E, 0)))
         if greedy:
-            return memory, meant, said
+            return carry, mean_action, extras
         noise_key, random_key = jax.random.split(key)
-        noise = config.exploration_noise * bound * jax.random.normal(noise_key, meant.shape)
-        at_random = jax.random.uniform(random_key, meant.shape, minval=-bound, maxval=bound)
-        explores = policy.steps < config.exploration_steps
-        return memory, jnp.where(explores, at_random, jnp.clip(meant + noise, -bound, bound)), said
+        noise = config.exploration_noise * bound * jax.random.normal(noise_key, mean_action.shape)
+        at_random = jax.random.uniform(random_key, mean_action.shape, minval=-bound, maxval=bound)
+        explores = policy.steps < config.learning_starts
+        return carry, jnp.where(explores, at_random, jnp.clip(mean_action + noise, -bound, bound)), extras
 
     def steps_ahead(number: Array) -> Array | int:
         """The n of the returns in an update, or several."""
@@ -302,37 +302,37 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
         (loss, (features, value)), grads = jax.value_and_grad(critics_loss, has_aux=True)(
             _critics_of(state.params), sample, y
         )
-        Q, critics_memory = tx["critics"].step(
+        Q, critics_state = tx["critics"].step(
             grads, state.optimizer["critics"], _critics_of(state.params),
             step=number, steps_before=steps_before, features=features,
         )  # fmt: skip
-        optimizers = state.optimizer | {"critics": critics_memory}
+        optimizers = state.optimizer | {"critics": critics_state}
         state = state._replace(params=state.params | Q, optimizer=optimizers, key=key)
 
         def delayed() -> tuple[Params, Params, Params, Any]:
             grads, features = jax.grad(actor_loss, has_aux=True)(_actor_of(state.params), Q, sample)
-            mu, memory = tx["actor"].step(
+            mu, opt_state = tx["actor"].step(
                 grads, state.optimizer["actor"], _actor_of(state.params),
-                step=number // config.policy_period, steps_before=steps_before, features=features,
+                step=number // config.policy_delay, steps_before=steps_before, features=features,
             )  # fmt: skip
-            target = optax.incremental_update(mu | Q, state.target, config.target_rate)
-            target_mu = tx["actor"].mask(_actor_of(target), memory)
-            target = target_mu | tx["critics"].mask(_critics_of(target), critics_memory)
+            target = optax.incremental_update(mu | Q, state.target, config.tau)
+            target_mu = tx["actor"].mask(_actor_of(target), opt_state)
+            target = target_mu | tx["critics"].mask(_critics_of(target), critics_state)
             elastic = optax.incremental_update(mu, state.elastic, config.elastic_rate) if state.elastic else {}
-            return mu, target, elastic, memory
+            return mu, target, elastic, opt_state
 
-        mu, target, elastic, actor_memory = jax.lax.cond(
-            number % config.policy_period == 0,
+        mu, target, elastic, actor_state = jax.lax.cond(
+            number % config.policy_delay == 0,
             delayed,
             lambda: (_actor_of(state.params), state.target, state.elastic, state.optimizer["actor"]),
         )
-        optimizers = {"actor": actor_memory, "critics": critics_memory}
+        optimizers = {"actor": actor_state, "critics": critics_state}
         state = state._replace(params=mu | Q, target=target, elastic=elastic, optimizer=optimizers)
         return state, metrics | {"critic_loss": loss, "value": value}
 
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, dict[str, Array]]:
         steps_before = calls * T * E
-        stored, distance = remember(state, transitions, steps_before)
+        stored, distance = store(state, transitions, steps_before)
         numbers = (calls - first) * U + 1 + jnp.arange(U)
         key, *keys = jax.random.split(state.key, 1 + U)
         # The replay goes through no branch and no loop, in which it might be copied.
@@ -353,21 +353,21 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
             metrics["replay_distance"] = distance
         return after._replace(replay=stored), metrics
 
-    def remember(state: State, transitions: Transitions, steps_before: Array) -> tuple[Stored, Array]:
+    def store(state: State, transitions: Transitions, steps_before: Array) -> tuple[Stored, Array]:
         """The replay with what happened, without what is to be forgotten; and how far off its oldest actions are."""
         no_future = transitions.terminated
         if config.truncation == "terminal":
             no_future = no_future | transitions.truncated
-        said: Said = transitions.said
+        extras: Extras = transitions.extras
         seen, following = (_flat(x, axes=2) for x in (transitions.observation, transitions.next_observation))
-        steps = Steps(seen, transitions.action, said.meant, transitions.reward, no_future)
-        stored = replay.add(state.replay, steps, said.begins, following)
+        steps = Steps(seen, transitions.action, extras.mean_action, transitions.reward, no_future)
+        stored = replay.add(state.replay, steps, extras.is_first, following)
         if not config.dynamic_capacity:
             return stored, state.distance
 
         def measured() -> Array:
             old, are = replay.oldest(stored, _LOOKED_AT * batch)
-            apart = (actor.apply(_actor_of(state.params), old.observation) - old.noted) / bound
+            apart = (actor.apply(_actor_of(state.params), old.observation) - old.extras) / bound
             return 0.5 * _mean((apart**2).mean(1), are)
 
         every = config.capacity_period
@@ -393,17 +393,17 @@ def make(config: Config, arena: Arena | HostArena, methods_for: MethodsFor) -> A
             "method_state": state.optimizer,
         }
 
-    return Agent(T, init, policy, lambda environments: (), act, learn, signals)
+    return Agent(T, init, policy, lambda num_envs: (), act, learn, signals)
 
 
-def _checked(arena: Arena | HostArena) -> tuple[Continuous, float]:
+def _checked(environment: Environment | HostEnvironment) -> tuple[Continuous, float]:
     """The space of actions, and their largest magnitude."""
-    space = arena.spec.action
+    space = environment.spec.action
     if not isinstance(space, Continuous):
         raise ValueError(
             f"TD3 takes actions of real numbers, and here there are {space.n} to choose from; write agent ppo or a2c"
         )
-    if arena.network is not None:
+    if environment.network is not None:
         raise ValueError("this problem brings its own network, and TD3 has one of its own; write agent ppo or a2c")
     return space, space.bound
 

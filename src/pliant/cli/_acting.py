@@ -7,15 +7,15 @@ import numpy as np
 
 from pliant.core import registry
 from pliant.core.settings import AtLeast
-from pliant.experiment import config as configs
+from pliant.experiment.configuration import config as configs
+from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.evaluate import Policy
-from pliant.experiment.settings import Setting
-from pliant.experiment.trained import Trained, load
+from pliant.experiment.evaluation.evaluate import Policy
+from pliant.experiment.evaluation.restore import Trained, load
 
 from ._arguments import Parser
 
-ENTROPY = Setting("entropy", int, 0, "What is random comes from this number and from a member's seed.", AtLeast(0))
+SEED = Setting("seed", int, 0, "What is random comes from this number and from a member's seed.", AtLeast(0))
 _STEP = Setting("step", int, 0, "", AtLeast(0))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from pliant.experiment.errors import ConfigError
 
 if TYPE_CHECKING:  # a command without settings does not wait for what they import
-    from pliant.experiment.settings import Setting
+    from pliant.experiment.configuration.settings import Setting
 
 
 class Flag(NamedTuple):
@@ -66,9 +66,9 @@ def _add(group: Any, flags: Sequence[Flag]) -> None:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    """With dashes, as it is, and with dashes in its last word alone: `method.layer_reset.at-stage`."""
-    part, dot, key = name.rpartition(".")
-    return name.replace("_", "-"), name, part + dot + key.replace("_", "-")
+    """With dashes, as it is, and with dashes in its last word alone: `method.layer_reset.on-new-task`."""
+    component, dot, key = name.rpartition(".")
+    return name.replace("_", "-"), name, component + dot + key.replace("_", "-")
 
 
 class _Read(argparse.Action):

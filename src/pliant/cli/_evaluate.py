@@ -9,15 +9,15 @@ from rich.console import Console
 
 from pliant.core import registry
 from pliant.core.settings import AtLeast
-from pliant.experiment.elsewhere import elsewhere
+from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.evaluate import evaluate
-from pliant.experiment.run import Tell
-from pliant.experiment.settings import Setting
-from pliant.experiment.trained import Trained
+from pliant.experiment.evaluation.evaluate import evaluate
+from pliant.experiment.evaluation.restore import Trained
+from pliant.experiment.evaluation.transfer import transfer
+from pliant.experiment.run import OnProgress
 from pliant.report import Cell, Table, bootstrap_interval, interquartile_mean
 
-from ._acting import ENTROPY, add_arguments, check_folder, members, policies
+from ._acting import SEED, add_arguments, check_folder, members, policies
 from ._arguments import Flag, Parser
 from ._progress import progress
 
@@ -31,7 +31,7 @@ only read, and may go on meanwhile.
 
 Each seed plays the same number of episodes, settled beforehand, so that
 short ones do not count more often. Their environments are those of no
-training: what is random in them comes from --entropy. Environments outside
+training: what is random in them comes from --seed. Environments outside
 of the device (MuJoCo) take up what the run saved of them; on slippery_ant
 that is the friction in force at the checkpoint, and when it is to change.
 
@@ -44,7 +44,7 @@ and after a curriculum in those of the stage in which the checkpoint was taken.
 
 _SETTINGS = {
     "episodes": Setting("episodes", int, 10, "Episodes of each seed, in each env, under each policy.", AtLeast(1)),
-    "entropy": ENTROPY,
+    "seed": SEED,
 }
 
 
@@ -58,11 +58,11 @@ def command(arguments: list[str]) -> None:
         raise ConfigError(f"--env={given.env}: write one name or several, such as --env A,B")
 
     trained, left_out = members(given)
-    places = [elsewhere(trained, env, given.backend) for env in envs]
+    places = [transfer(trained, env, given.backend) for env in envs]
     console = Console(highlight=False)
     name = given.run.resolve().name
-    with progress(name, "episodes") as tell:
-        episodes = _play(places, tell, policies=policies(given, trained), **values)
+    with progress(name, "episodes") as on_progress:
+        episodes = _play(places, on_progress, policies=policies(given, trained), **values)
     for table in _tables(f"{name} at step {trained.step:,}", episodes, left_out):
         table.to_terminal(console)
         console.print()
@@ -82,16 +82,16 @@ def _parser() -> Parser:
     return parser
 
 
-def _play(places: Sequence[Trained], tell: Tell, **how: Any) -> pd.DataFrame:
+def _play(places: Sequence[Trained], on_progress: OnProgress, **how: Any) -> pd.DataFrame:
     """The episodes in all places, with a column `env` where the problem has a name for them."""
     names = [place.config.problem.settings.get("env", "") for place in places]
     tables = []
     for before, (env, place) in enumerate(zip(names, places)):
 
         def told(done: int, each: int, before: int = before) -> None:
-            tell(before * each + done, len(places) * each)
+            on_progress(before * each + done, len(places) * each)
 
-        episodes = evaluate(place, tell=told, **how)
+        episodes = evaluate(place, on_progress=told, **how)
         if env:
             episodes.insert(episodes.columns.get_loc("policy"), "env", pd.Categorical([env] * len(episodes), names))
         tables.append(episodes)

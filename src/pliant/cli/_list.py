@@ -53,8 +53,8 @@ def _in_words(preset: dict[str, Any]) -> str:
     owners = ["", "", *(f"{method['name']}." if len(methods) > 1 else "" for method in methods)]
     fixed = {
         owner + name: value
-        for owner, part in zip(owners, (preset["problem"], preset["agent"], *methods))
-        for name, value in part.items()
+        for owner, component in zip(owners, (preset["problem"], preset["agent"], *methods))
+        for name, value in component.items()
         if name != "name" and name not in swept
     }
     words = [method["name"] for method in methods] + [f"{name}={value}" for name, value in fixed.items()]

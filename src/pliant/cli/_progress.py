@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pliant.experiment.run import Tell
+from pliant.experiment.run import OnProgress
+from pliant.reproduction.estimate import speed
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -22,16 +23,8 @@ class _Speed(ProgressColumn):
         return Text(speed(task.speed, self._unit) if task.speed else "compiling", style="cyan")
 
 
-def speed(per_second: float, unit: str) -> str:
-    """A rate for people: `5.8M examples/s`."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if per_second >= size:
-            return f"{per_second / size:.1f}{letter} {unit}/s"
-    return f"{per_second:.0f} {unit}/s"
-
-
 @contextlib.contextmanager
-def progress(title: str, unit: str) -> Iterator[Tell]:
+def progress(title: str, unit: str) -> Iterator[OnProgress]:
     """Shows how far a run is, in `unit`s (`examples`, `steps`); yields what the run reports to."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
@@ -43,11 +36,11 @@ def progress(title: str, unit: str) -> Iterator[Tell]:
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
-def _lines(console: Console, title: str, unit: str) -> Tell:
+def _lines(console: Console, title: str, unit: str) -> OnProgress:
     started = told = time.monotonic()
     first: int | None = None
 
-    def tell(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         nonlocal told, first
         now = time.monotonic()
         first = done if first is None else first
@@ -57,4 +50,4 @@ def _lines(console: Console, title: str, unit: str) -> Tell:
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
             console.print(f"{title}: {done / total:.0%}, {speed(rate, unit)}{left}", markup=False)
 
-    return tell
+    return on_progress

@@ -7,17 +7,17 @@ from rich.console import Console
 
 from pliant import report
 from pliant.core import registry
-from pliant.core.recipe import Recipe
-from pliant.experiment import config as configs
-from pliant.experiment.config import RunConfig
+from pliant.experiment.configuration import config as configs
+from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.run import Work, run, split, work_of
 from pliant.report import Run
+from pliant.report.recipe import Recipe
+from pliant.reproduction.comparison import Comparison, run_of
+from pliant.reproduction.estimate import Estimate
+from pliant.reproduction.evaluations import episodes_of, table_of
 
 from ._arguments import Parser
-from ._comparison import Comparison, run_of
-from ._estimate import Estimate
-from ._evaluations import episodes_of, table_of
 from ._progress import progress
 
 _DESCRIPTION = """\
@@ -66,8 +66,8 @@ def command(arguments: list[str]) -> None:
                 table.to_terminal(console)
         console.print(f"figure: {folder / name}.png and .pdf; table: .md and .csv\n", soft_wrap=True, markup=False)
     for name, evaluation in recipe.evaluations.items():
-        with progress(name, "episodes") as tell:
-            episodes = episodes_of(evaluation, {key: given.out / run.name for key, run in runs.items()}, tell)
+        with progress(name, "episodes") as on_progress:
+            episodes = episodes_of(evaluation, {key: given.out / run.name for key, run in runs.items()}, on_progress)
         table = table_of(evaluation, episodes)
         episodes.to_csv(folder / f"{name}-episodes.csv", index=False)
         (folder / f"{name}.md").write_text(table.to_markdown(), encoding="utf-8")
@@ -96,7 +96,7 @@ def _run_all(recipe: Recipe, out: Path, force: bool, console: Console) -> dict[s
     estimate = Estimate(total, lambda text: console.print(text, markup=False))
     runs = {}
     for number, (name, config) in enumerate(needed.items(), 1):
-        with progress(f"{number}/{len(needed)} {name}", unit) as tell:
-            directory = run(config, out, force=force, tell=estimate.watch(works[name].amount, tell))
+        with progress(f"{number}/{len(needed)} {name}", unit) as on_progress:
+            directory = run(config, out, force=force, on_progress=estimate.render(works[name].amount, on_progress))
         runs[name] = report.load(directory)
     return {key: runs[name] for key, name in names.items()}

@@ -11,12 +11,12 @@ from rich.console import Console
 from pliant import report
 from pliant.core import registry
 from pliant.core.settings import AtLeast
-from pliant.experiment import config as configs
-from pliant.experiment import published
-from pliant.experiment.config import RUN_SETTINGS, Part, RunConfig, from_mapping
+from pliant.experiment.configuration import config as configs
+from pliant.experiment.configuration import published
+from pliant.experiment.configuration.config import RUN_SETTINGS, ComponentSpec, RunConfig, from_mapping
+from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.run import run, split, work_of
-from pliant.experiment.settings import Setting
 
 from ._arguments import Flag, Parser
 from ._progress import progress
@@ -31,7 +31,7 @@ the target says; --help after a target and its methods shows their flags alone.
 Files may be those of the published program (docs/published_configurations.md).
 
   pliant run slowly_changing_regression --seeds 100 \\
-      --method continual_backprop --sweep step_size=0.01,0.003
+      --method continual_backprop --sweep learning_rate=0.01,0.003
   pliant run slowly_changing_regression/sgd/bp/relu --seeds 0-9,20
   pliant run ant --preset cbp --seed 0
   pliant run --config cfg/ant/cbp.yml -s 0
@@ -47,7 +47,7 @@ def command(arguments: list[str]) -> None:
     arguments, is_file = _target_first(arguments)
     named = _words(Parser("pliant run", add_help=False)).parse_known_args(arguments)[0]
     base = _base(named, is_file)
-    groups = [_group(part, where) for where, part in base.parts().items()]
+    groups = [_group(component, where) for where, component in base.components().items()]
     given = _parser(groups, vars(base)).parse_args(arguments)
     config = _with_flags(base, vars(given))
     saved = report.tensorboard() if given.tensorboard else lambda path: None
@@ -56,8 +56,8 @@ def command(arguments: list[str]) -> None:
     directories = []
     for number, one in enumerate(runs, 1):
         title = one.name if len(runs) == 1 else f"{number}/{len(runs)} {one.name}{_apart(config, one)}"
-        with progress(title, work_of(one).unit) as tell:
-            directories.append(run(one, given.out, force=given.force, tell=tell, saved=saved))
+        with progress(title, work_of(one).unit) as on_progress:
+            directories.append(run(one, given.out, force=given.force, on_progress=on_progress, saved=saved))
     console = Console(highlight=False)
     for one, directory in zip(runs, directories):
         report.summary(report.load(directory)).to_terminal(console)
@@ -86,7 +86,7 @@ def _apart(config: RunConfig, one: RunConfig) -> str:
     for name in config.sweep:
         where, _, key = name.rpartition(".")
         if name not in one.sweep:
-            values.append(f"{key}={one.parts()[where].settings[key]}")
+            values.append(f"{key}={one.components()[where].settings[key]}")
     return f" ({', '.join(values)})" if values else ""
 
 
@@ -95,8 +95,10 @@ def _without_target(arguments: list[str]) -> NoReturn:
     parser = _parser([], {})
     for kind in ("problems", "agents", "methods", "diagnostics"):
         for name in registry.names(kind):
-            part = configs.Part(kind, name, {})
-            parser.explain(*_group(part, f"{kind[:-1]}.{name}" if kind in ("methods", "diagnostics") else kind[:-1]))
+            component = configs.ComponentSpec(kind, name, {})
+            parser.explain(
+                *_group(component, f"{kind[:-1]}.{name}" if kind in ("methods", "diagnostics") else kind[:-1])
+            )
     if not {"-h", "--help"}.isdisjoint(arguments):
         parser.parse_args(["--help"])
     parser.error("write first what to run: pliant run TARGET [flags]")
@@ -159,17 +161,19 @@ def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
     return parser
 
 
-def _group(part: Part, where: str) -> _Group:
+def _group(component: ComponentSpec, where: str) -> _Group:
     """The flags of a part: of problem and agent by their bare names, of methods and diagnostics with a prefix."""
-    prefixes = {"problem": [""], "agent": [""], "method": ["method.", f"method.{part.name}."]}.get(where, [f"{where}."])
+    prefixes = {"problem": [""], "agent": [""], "method": ["method.", f"method.{component.name}."]}.get(
+        where, [f"{where}."]
+    )
     now = {
-        key: dataclasses.replace(setting, default=part.settings.get(key, setting.default))
-        for key, setting in part.schema.items()
+        key: dataclasses.replace(setting, default=component.settings.get(key, setting.default))
+        for key, setting in component.schema.items()
     }
     flags = [
         Flag(tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting) for key, setting in now.items()
     ]
-    return f"{part.kind[:-1]} {part.name}", flags
+    return f"{component.kind[:-1]} {component.name}", flags
 
 
 def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
@@ -180,16 +184,19 @@ def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
         base["agent"] = named.agent
     for kind, names in (("methods", named.method), ("diagnostics", named.diagnostics and named.diagnostics.split(","))):
         if names is not None:
-            known = {part["name"]: part for part in base[kind]}
+            known = {component["name"]: component for component in base[kind]}
             base[kind] = [known.get(name, name) for name in names if name != "none"]
     # What was swept in a part that is not there any more goes with it.
-    now = {(part.kind, part.name): where for where, part in from_mapping({**base, "sweep": {}}).parts().items()}
+    now = {
+        (component.kind, component.name): where
+        for where, component in from_mapping({**base, "sweep": {}}).components().items()
+    }
     base["sweep"] = {}
     for dotted, values in target.sweep.items():
         where, _, key = dotted.rpartition(".")
-        part = target.parts()[where]
-        if (part.kind, part.name) in now:
-            base["sweep"][f"{now[part.kind, part.name]}.{key}"] = values
+        component = target.components()[where]
+        if (component.kind, component.name) in now:
+            base["sweep"][f"{now[component.kind, component.name]}.{key}"] = values
     return from_mapping(base)
 
 

@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pliant.core.problem import HostArena
+from pliant.core.problem import HostEnvironment
 from pliant.core.settings import AtLeast
-from pliant.experiment.build import problem_of
-from pliant.experiment.elsewhere import elsewhere
+from pliant.experiment.configuration.build import problem_of
+from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.film import write_gif, write_mp4
-from pliant.experiment.settings import Setting
-from pliant.experiment.trained import Trained
-from pliant.experiment.watching import Frame, watch
+from pliant.experiment.evaluation.render import Frame, render
+from pliant.experiment.evaluation.restore import Trained
+from pliant.experiment.evaluation.transfer import transfer
+from pliant.experiment.evaluation.video import write_gif, write_mp4
 
-from ._acting import ENTROPY, add_arguments, check_folder, members, policies
+from ._acting import SEED, add_arguments, check_folder, members, policies
 from ._arguments import Flag, Parser
 
 _DESCRIPTION = """\
@@ -31,7 +31,7 @@ or --mp4. Environments outside of the device (MuJoCo) need one of these two.
 The agent acts greedily (the most probable actions), or sampled (random ones,
 as in training) with --sample; on some problems sampled unless --greedy says
 so. On the device the episodes are those that evaluate plays there with the
-same --entropy. The run is only read, and may go on meanwhile.
+same --seed. The run is only read, and may go on meanwhile.
 
   pliant visualize runs/minigrid_doorkey-ppo-1a2b3c4d --env 16x16
   pliant visualize runs/ant-ppo-1a2b3c4d --seeds 3-3 --gif ant.gif"""
@@ -39,7 +39,7 @@ same --entropy. The run is only read, and may go on meanwhile.
 _SETTINGS = {
     "episodes": Setting("episodes", int, 1, "How many episodes, one after another.", AtLeast(1)),
     "steps": Setting("steps", int, 300, "Steps after which it ends, whatever the episodes do.", AtLeast(1)),
-    "entropy": ENTROPY,
+    "seed": SEED,
 }
 _PAUSE = Setting("pause", float, 0.1, "", AtLeast(0.01))
 _FLUENT = 0.04  # seconds: 25 pictures a second, for simulators of motion
@@ -59,12 +59,12 @@ def command(arguments: list[str]) -> None:
     pause = None if given.pause is None else _PAUSE.read(given.pause, "--pause")
 
     everyone, _ = members(given)
-    one = elsewhere(everyone.only(np.arange(1)), given.env, given.backend)
+    one = transfer(everyone.only(np.arange(1)), given.env, given.backend)
     policy, *_ = policies(given, one)
     file = given.gif or given.mp4
-    frames = watch(one, "picture" if file else "text", greedy=policy == "greedy", **values)
+    frames = render(one, "picture" if file else "text", greedy=policy == "greedy", **values)
     if pause is None:
-        pause = _FLUENT if isinstance(problem_of(one.config), HostArena) else _PAUSE.default
+        pause = _FLUENT if isinstance(problem_of(one.config), HostEnvironment) else _PAUSE.default
     console = Console(highlight=False)
     who = ", ".join([*_who(one), policy])
     told = _telling(frames, console)

@@ -42,11 +42,11 @@ class Learner(NamedTuple):
 
 
 class Transitions(NamedTuple):
-    """What happened between two calls of `learn`; leading axes `(horizon, environments)`."""
+    """What happened between two calls of `learn`; leading axes `(horizon, num_envs)`."""
 
     observation: Array  # acted upon
     action: Array
-    said: Any  # what `act` returned beside the action, a tree
+    extras: Any  # what `act` returned beside the action, a tree
     reward: Array
     terminated: Array  # bool
     truncated: Array  # bool
@@ -57,20 +57,20 @@ class Act(Protocol):
     """Chooses actions; see `Agent`."""
 
     def __call__(
-        self, policy: Any, memory: Any, observation: Array, begins: Array, key: Key, *, greedy: bool = False
+        self, policy: Any, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False
     ) -> tuple[Any, Array, Any]:
         """One step of all environments of a member.
 
         Args:
             policy: what acting needs of the agent's state.
-            memory: what the agent remembers of the episodes so far.
-            observation: `(environments, *observation)`.
-            begins: `(environments,)` bool, whether an observation is the first of its episode.
+            carry: what the agent remembers of the episodes so far.
+            observation: `(num_envs, *observation)`.
+            is_first: `(num_envs,)` bool, whether an observation is the first of its episode.
             key: consumed.
             greedy: take the most probable action instead of a random one.
 
         Returns:
-            The memory, the actions `(environments, ...)`, and what `learn` wants to know about them, a tree of arrays
+            The memory, the actions `(num_envs, ...)`, and what `learn` wants to know about them, a tree of arrays
             with a leading axis of environments.
         """
         ...
@@ -83,7 +83,7 @@ class Agent(NamedTuple):
         horizon: how many steps each environment takes between two calls of `learn`.
         init: `key -> state`; the key is consumed.
         policy: `state -> policy`, what acting needs of the state. It stays the same between two calls of `learn`.
-        remember: `environments -> memory` before the first step.
+        initial_carry: `num_envs -> carry` before the first step.
         act: chooses actions.
         learn: `(state, transitions, calls) -> (state, metrics)`; `calls` `()` is the number of calls before, the same
             for all members; metrics are `{name: ()}`.
@@ -94,7 +94,7 @@ class Agent(NamedTuple):
     horizon: int
     init: Callable[[Key], Any]
     policy: Callable[[Any], Any]
-    remember: Callable[[int], Any]
+    initial_carry: Callable[[int], Any]
     act: Act
     learn: Callable[[Any, Transitions, Array], tuple[Any, dict[str, Array]]]
     signals: Callable[[Any, Any, Transitions], dict[str, Any]]

@@ -11,7 +11,7 @@ A few are several, and come as a tuple of pieces. `plastic(optimizer, *methods)`
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ import optax
 Array: TypeAlias = jax.Array
 Params: TypeAlias = Any  # a pytree of arrays: what flax, equinox, haiku or a plain function keeps its weights in
 Key: TypeAlias = jax.Array  # a typed PRNG key; whoever receives it consumes it
+Activation: TypeAlias = Literal["relu", "leaky_relu", "elu", "selu", "swish", "gelu", "tanh", "sigmoid", "linear"]
+Initializer: TypeAlias = Literal["kaiming", "xavier", "lecun", "default"]
 Features: TypeAlias = dict[str, Array]  # activation -> (*samples, units)
 
 
@@ -28,7 +30,7 @@ class Edit(NamedTuple):
 
     params: Params
     fresh: Params  # like params, bool, each broadcastable to its leaf: True where the weight was made anew
-    recounted: Params | None = None  # likewise: True where only the count of the weight's steps begins anew
+    reset_count: Params | None = None  # likewise: True where only the count of the weight's steps begins anew
 
 
 def _keys(key: Key, params: Params, steps: int) -> Key:
@@ -108,7 +110,7 @@ def nothing_fresh(params: Params) -> Params:
 
 
 def plastic(
-    optimizer: optax.GradientTransformation, *methods: Method, key: int | Key = 0, clear_memory: bool = True
+    optimizer: optax.GradientTransformation, *methods: Method, key: int | Key = 0, reset_moments: bool = True
 ) -> Plastic:
     """Joins an optimizer and plasticity methods into one optax transformation.
 
@@ -128,7 +130,7 @@ def plastic(
         optimizer: any optax optimizer.
         methods: gradient transformations, surgeries, topologies, or tuples of them.
         key: a seed or a PRNG key for surgeries and topologies; it lives in the state and is consumed there.
-        clear_memory: `False` keeps the moments of the weights that went, as the Nature 2024 PPO runs did.
+        reset_moments: `False` keeps the moments of the weights that went, as the Nature 2024 PPO runs did.
 
     Returns:
         A transformation for any optax loop: `tx.update(grads, state, params, features=features)`.
@@ -193,13 +195,13 @@ def plastic(
             grads, skip, states[i] = topology.before(grads, params, states[i], random=random[i], **signals)
             skips.append(skip)
 
-        updates, memory = optimizer.update(grads, state.optimizer, params, **signals)
-        stepped = optax.apply_updates(params, updates), memory
+        updates, opt_state = optimizer.update(grads, state.optimizer, params, **signals)
+        stepped = optax.apply_updates(params, updates), opt_state
         if skips:
             skip = functools.reduce(jnp.logical_or, skips)
             stayed = params, state.optimizer
             stepped = jax.tree.map(lambda new, old: jnp.where(skip, old, new), stepped, stayed)
-        params, memory = stepped
+        params, opt_state = stepped
 
         edits = []
         for i, editor in enumerate(editors):
@@ -208,12 +210,12 @@ def plastic(
             params = edit.params
             edits.append(edit)
 
-        if clear_memory and edits:
-            memory = _clear(optimizer, memory, params, _any(edit.fresh for edit in edits))
-        recounted = [edit.recounted for edit in edits if edit.recounted is not None]
-        if recounted:
-            memory = _count_anew(optimizer, memory, params, _any(recounted))
-        return params, PlasticState(key, tuple(before), memory, tuple(states))
+        if reset_moments and edits:
+            opt_state = _clear(optimizer, opt_state, params, _any(edit.fresh for edit in edits))
+        reset_count = [edit.reset_count for edit in edits if edit.reset_count is not None]
+        if reset_count:
+            opt_state = _count_anew(optimizer, opt_state, params, _any(reset_count))
+        return params, PlasticState(key, tuple(before), opt_state, tuple(states))
 
     def update(grads, state: PlasticState, params: Params | None = None, **signals) -> tuple[Params, PlasticState]:
         if params is None:
@@ -249,37 +251,39 @@ def _any(masks: Iterable[Params]) -> Params:
     return jax.tree.map(lambda *of_leaf: functools.reduce(jnp.logical_or, of_leaf), *masks)
 
 
-def _clear(optimizer: optax.GradientTransformation, memory: Any, params: Params, fresh: Params) -> Any:
+def _clear(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, fresh: Params) -> Any:
     """The optimizer's memory with its initial value wherever a weight is fresh."""
 
     def mask_of(leaf, param, mask):
         # Memory of another shape than the weights (a factored second moment) is shared between them: it stays.
         return mask if jnp.shape(leaf) == jnp.shape(param) else False
 
-    masks = optax.tree.map_params(optimizer, mask_of, memory, params, fresh, transform_non_params=lambda _: False)
-    return _with_initial_values(optimizer, memory, params, masks)
+    masks = optax.tree.map_params(optimizer, mask_of, opt_state, params, fresh, transform_non_params=lambda _: False)
+    return _with_initial_values(optimizer, opt_state, params, masks)
 
 
-def _count_anew(optimizer: optax.GradientTransformation, memory: Any, params: Params, recounted: Params) -> Any:
+def _count_anew(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, reset_count: Params) -> Any:
     """The optimizer's memory with the counts of each weight's steps, which are its whole numbers, set back."""
 
     def mask_of(leaf, param, mask):
         return mask if jnp.shape(leaf) == jnp.shape(param) and jnp.issubdtype(leaf.dtype, jnp.integer) else False
 
-    masks = optax.tree.map_params(optimizer, mask_of, memory, params, recounted, transform_non_params=lambda _: False)
+    masks = optax.tree.map_params(
+        optimizer, mask_of, opt_state, params, reset_count, transform_non_params=lambda _: False
+    )
     if all(mask is False for mask in jax.tree.leaves(masks)):
         raise ValueError(
             "a method sets back the counts of some weights' steps, but this optimizer has one count for all; "
             "write pliant.adam (per_weight_adam), or leave that setting out"
         )
-    return _with_initial_values(optimizer, memory, params, masks)
+    return _with_initial_values(optimizer, opt_state, params, masks)
 
 
-def _with_initial_values(optimizer: optax.GradientTransformation, memory: Any, params: Params, masks: Any) -> Any:
+def _with_initial_values(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, masks: Any) -> Any:
     """The optimizer's memory, its initial value where the masks, `False` or like the memory's leaves, are true."""
     return jax.tree.map(
         lambda mask, initial, leaf: leaf if mask is False else jnp.where(mask, initial, leaf),
         masks,
         optimizer.init(params),
-        memory,
+        opt_state,
     )

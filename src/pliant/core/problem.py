@@ -1,8 +1,8 @@
 """Contracts of the problems that a learner is set: streams to learn from, and arenas to act in.
 
-A stream hands out batches of examples. An arena has environments, in which what is seen depends on what was done. It
-comes in two forms: an `Arena` is pure functions of one member, and runs on the device; a `HostArena` opens the
-environments of a whole population at once, outside of JAX. Agents cannot tell the one from the other.
+A stream hands out batches of examples. In an environment, what is observed depends on the actions. Environments come in
+two forms: an `Environment` is pure functions of one member, and runs on the device; a `HostEnvironment` opens the
+environments of a whole population at once, outside of JAX. Agents see no difference between them.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 import jax
 import numpy as np
 
+from pliant.core.base import Activation
+
 from .base import Array, Key, Params
-from .initializers import Activation
 
 
 class Batch(NamedTuple):
@@ -33,17 +34,17 @@ class ActorCritic(NamedTuple):
 
     Attributes:
         init: `key -> params`; the key is consumed.
-        apply: `(params, observation, memory) -> ((outputs, V), memory)`: of a batch, the policy's outputs, the values
+        apply: `(params, observation, carry) -> ((outputs, V), carry)`: of a batch, the policy's outputs, the values
             `(batch,)` and what is remembered. Outputs are `(mean, log_std)` for continuous actions, `(batch, size)` and
             `(size,)`, and logits `(batch, n)` for discrete ones.
-        remember: `batch -> memory` of episodes that begin: zeros, a tree of arrays with a leading axis of the batch;
-            `()` for a network without a memory.
+        initial_carry: `batch -> carry` at the start of an episode: zeros, a tree of arrays with a leading batch axis;
+            `()` for a network that is not recurrent.
         activation: of the hidden units: methods draw fresh weights accordingly.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[[Params, Array, Any], tuple[tuple[Any, Array], Any]]
-    remember: Callable[[int], Any]
+    initial_carry: Callable[[int], Any]
     activation: Activation = "relu"
 
 
@@ -96,15 +97,15 @@ class Timestep(NamedTuple):
     episode, `final_observation` the last of the old.
     """
 
-    observation: Array  # (environments, *observation): to act upon next
-    reward: Array  # (environments,)
-    terminated: Array  # (environments,) bool: the episode ended where there is no future
-    truncated: Array  # (environments,) bool: the episode was cut short; never together with terminated
-    final_observation: Array  # (environments, *observation): what followed the action; else equal to observation
-    info: Mapping[str, Array]  # (environments,) each: facts about the episode, recorded when it ends
+    observation: Array  # (num_envs, *observation): to act upon next
+    reward: Array  # (num_envs,)
+    terminated: Array  # (num_envs,) bool: the episode ended where there is no future
+    truncated: Array  # (num_envs,) bool: the episode was cut short; never together with terminated
+    final_observation: Array  # (num_envs, *observation): what followed the action; else equal to observation
+    info: Mapping[str, Array]  # (num_envs,) each: facts about the episode, recorded when it ends
 
 
-class Stage(NamedTuple):
+class Task(NamedTuple):
     """A part of a run in which the environments are of one kind."""
 
     name: str  # of the kind; what evaluation calls it, too
@@ -125,34 +126,34 @@ class Views(NamedTuple):
     text: Callable[[Any], str]
 
 
-class Arena(NamedTuple):
+class Environment(NamedTuple):
     """A reinforcement-learning problem on the device, for one member of a population: all its environments.
 
     Attributes:
         spec: of one environment.
-        environments: how many run side by side.
+        num_envs: how many run side by side.
         steps: how many steps a whole run has, those of all environments counted together.
-        init: `key -> (state, observation)`, `(environments, *observation)`; the key is consumed.
+        init: `key -> (state, observation)`, `(num_envs, *observation)`; the key is consumed.
         step: `(state, action) -> (state, Timestep)`, with one action for each environment.
         network: what the problem's paper trains; `None`: the agent brings its own.
-        stages: of a curriculum, in order; empty if the environments stay the same. The arena changes them by itself.
+        tasks: of a curriculum, in order; empty if the environments stay the same. The arena changes them by itself.
         views: how people can look at it; `None` if they cannot.
     """
 
     spec: Spec
-    environments: int
+    num_envs: int
     steps: int
     init: Callable[[Key], tuple[Any, Array]]
     step: Callable[[Any, Array], tuple[Any, Timestep]]
     network: ActorCritic | None = None
-    stages: tuple[Stage, ...] = ()
+    tasks: tuple[Task, ...] = ()
     views: Views | None = None
 
 
-class Host(Protocol):
+class VectorEnv(Protocol):
     """The environments of a whole population, outside of the device.
 
-    Arrays are NumPy's, with leading axes `(members, environments)`; a `Timestep` likewise.
+    Arrays are NumPy's, with leading axes `(members, num_envs)`; a `Timestep` likewise.
     """
 
     def reset(self) -> np.ndarray:
@@ -180,7 +181,7 @@ class Host(Protocol):
         ...
 
 
-class Film(Host, Protocol):
+class Renderer(VectorEnv, Protocol):
     """A host of one member with one environment that can be drawn."""
 
     def draw(self) -> np.ndarray:
@@ -188,23 +189,23 @@ class Film(Host, Protocol):
         ...
 
 
-class HostArena(NamedTuple):
+class HostEnvironment(NamedTuple):
     """A reinforcement-learning problem outside of the device, for a whole population.
 
     Attributes:
         spec: of one environment.
-        environments: how many of them each member has.
+        num_envs: how many of them each member has.
         steps: how many steps a whole run has, those of all environments of a member counted together.
-        open: `entropy -> Host`: makes the environments of all members, `(members, 2)` uint32 being what their
+        open: `seed -> VectorEnv`: makes the environments of all members, `(members, 2)` uint32 being what their
             randomness comes from.
-        film: `entropy -> Film`: makes one environment to be looked at, from `(2,)` uint32.
-        network, stages: as of an `Arena`.
+        film: `seed -> Renderer`: makes one environment to be looked at, from `(2,)` uint32.
+        network, tasks: as of an `Environment`.
     """
 
     spec: Spec
-    environments: int
+    num_envs: int
     steps: int
-    open: Callable[[np.ndarray], Host]
-    film: Callable[[np.ndarray], Film]
+    open: Callable[[np.ndarray], VectorEnv]
+    film: Callable[[np.ndarray], Renderer]
     network: ActorCritic | None = None
-    stages: tuple[Stage, ...] = ()
+    tasks: tuple[Task, ...] = ()

@@ -42,7 +42,8 @@ def find(kind: Kind, name: str) -> Any:
     check(kind[:-1], name, names(kind))
     if kind in _FUNCTIONS:
         return getattr(importlib.import_module(f"pliant.{kind}"), name)
-    return importlib.import_module(f"pliant.{kind}.{name}")
+    inside = _files(kind)[name].relative_to(_folder(kind)).with_suffix("")
+    return importlib.import_module(".".join(["pliant", kind, *inside.parts]))
 
 
 def presets(problem: str) -> dict[str, dict[str, Any]]:
@@ -68,10 +69,19 @@ def plain(docstring: str) -> str:
 
 
 @functools.cache
+def _files(kind: Kind) -> dict[str, Path]:
+    """The files of one kind by name, in alphabetical order: in its folder, or in the folder of a family in it."""
+    folder = _folder(kind)
+    pattern = "_[!_]*.py" if kind in _FUNCTIONS else "[!_]*.py"
+    files = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
+    return {file.stem.removeprefix("_"): file for file in sorted(files, key=lambda file: file.stem.removeprefix("_"))}
+
+
+@functools.cache
 def _summaries(kind: Kind) -> dict[str, str]:
     found = {}
-    for file in sorted(_folder(kind).glob("_[!_]*.py" if kind in _FUNCTIONS else "[!_]*.py")):
-        tree, name = ast.parse(file.read_text(encoding="utf-8")), file.stem.removeprefix("_")
+    for name, file in _files(kind).items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
         if kind in _FUNCTIONS:  # a file without a function of its name is one of helpers
             nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
         else:

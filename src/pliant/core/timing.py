@@ -52,12 +52,12 @@ def until(n: int | Array, method: Method) -> Method:
     return _when(lambda step: step <= n, method)
 
 
-class AnewState(NamedTuple):
-    stage: Array  # () how many of the moments are over
+class RestartState(NamedTuple):
+    task: Array  # () how many of the moments are over
     inner: Any
 
 
-def anew(at: Sequence[int], method: Method) -> Method:
+def restart(at: Sequence[int], method: Method) -> Method:
     """Lets a method begin anew, as if it had seen nothing, at given moments of a run.
 
     Args:
@@ -70,51 +70,53 @@ def anew(at: Sequence[int], method: Method) -> Method:
     """
     moments = jnp.asarray(at, jnp.int32)
 
-    def current(params: Params, state: AnewState, init: Callable[[Params], Any], steps_before: Array) -> AnewState:
-        stage = (steps_before >= moments).sum(dtype=jnp.int32)
-        begins = stage != state.stage
+    def current(
+        params: Params, state: RestartState, init: Callable[[Params], Any], steps_before: Array
+    ) -> RestartState:
+        task = (steps_before >= moments).sum(dtype=jnp.int32)
+        changed = task != state.task
         # A topology looks at all weights when it begins: not at every step.
-        return AnewState(stage, jax.lax.cond(begins, lambda: init(params), lambda: state.inner))
+        return RestartState(task, jax.lax.cond(changed, lambda: init(params), lambda: state.inner))
 
     if isinstance(method, Surgery):
 
-        def operate(params: Params, state: AnewState, *, random: Any, steps_before: Array, **signals):
+        def operate(params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals):
             state = current(params, state, method.init, steps_before)
             edit, inner = method.operate(params, state.inner, random=random, steps_before=steps_before, **signals)
             return edit, state._replace(inner=inner)
 
-        return Surgery(lambda params: AnewState(jnp.int32(0), method.init(params)), operate, method.draw)
+        return Surgery(lambda params: RestartState(jnp.int32(0), method.init(params)), operate, method.draw)
     if isinstance(method, optax.GradientTransformation):
         transformation = optax.with_extra_args_support(method)
 
-        def update(grads, state: AnewState, params: Params | None = None, *, steps_before: Array, **signals):
+        def update(grads, state: RestartState, params: Params | None = None, *, steps_before: Array, **signals):
             state = current(params, state, transformation.init, steps_before)
             grads, inner = transformation.update(grads, state.inner, params, steps_before=steps_before, **signals)
             return grads, state._replace(inner=inner)
 
         return optax.GradientTransformationExtraArgs(
-            lambda params: AnewState(jnp.int32(0), transformation.init(params)), update
+            lambda params: RestartState(jnp.int32(0), transformation.init(params)), update
         )
     if isinstance(method, Topology):
 
-        def before(grads, params: Params, state: AnewState, *, random: Any, steps_before: Array, **signals):
+        def before(grads, params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals):
             state = current(params, state, method.init, steps_before)
             signals = {**signals, "steps_before": steps_before}
             grads, skip, inner = method.before(grads, params, state.inner, random=random, **signals)
             return grads, skip, state._replace(inner=inner)
 
-        def after(params: Params, state: AnewState, *, random: Any, **signals):
+        def after(params: Params, state: RestartState, *, random: Any, **signals):
             edit, inner = method.after(params, state.inner, random=random, **signals)
             return edit, state._replace(inner=inner)
 
         return Topology(
-            lambda params: AnewState(jnp.int32(0), method.init(params)),
+            lambda params: RestartState(jnp.int32(0), method.init(params)),
             lambda params, state: method.mask(params, state.inner),
             before,
             after,
             method.draw,
         )
-    return tuple(anew(at, piece) for piece in method)
+    return tuple(restart(at, piece) for piece in method)
 
 
 def _when(due: Callable[[Array], Array], method: Method) -> Method:

@@ -17,16 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from pliant.core.problem import Stream
+from pliant.experiment.configuration.build import build, build_each, can_be_traced, problem_of, quietly
+from pliant.experiment.configuration.config import RunConfig, expand
+from pliant.experiment.evaluation.online import Evaluations
+from pliant.experiment.loops.programs import Population, Programs, Stretch, check_memory, population, programs_of
+from pliant.experiment.loops.stream import batch_size
+from pliant.experiment.storage.checkpoints import checkpoints
+from pliant.experiment.storage.ranking import Ranking
+from pliant.experiment.storage.store import Store
 
-from .build import build, build_each, can_be_traced, problem_of, quietly
-from .checkpoints import checkpoints
-from .config import RunConfig, expand
 from .errors import Interrupted
-from .evaluations import Evaluations
-from .programs import Population, Programs, Stretch, check_memory, population, programs_of
-from .ranking import Ranking
-from .store import Store
-from .stream_loop import batch_size
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _SAVING = 20  # times as long as a checkpoint takes there is none, unless it is 
 _EVALUATION = "evaluation_"  # begins the names of metrics
 _RANKED_BY = f"{_EVALUATION}return"
 
-Tell = Callable[[int, int], None]  # (done, of the whole run), in units of `work_of`, all members together
+OnProgress = Callable[[int, int], None]  # (done, of the whole run), in units of `work_of`, all members together
 Saved = Callable[[Path], None]  # (the run's directory)
 
 
@@ -72,7 +72,7 @@ def run(
     folder: Path,
     *,
     force: bool = False,
-    tell: Tell = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
     saved: Saved = lambda path: None,
     checkpoint_every: float = 10.0,
 ) -> Path:
@@ -82,7 +82,7 @@ def run(
         config: what to run.
         folder: where run directories lie; this one's name comes from the configuration.
         force: run it anew even if there are results.
-        tell: is told how far the run is, after every stretch.
+        on_progress: is told how far the run is, after every stretch.
         saved: is called whenever metrics were saved, and once if the run is finished already; nobody else works there.
         checkpoint_every: seconds from one checkpoint to the next, at least; they come between two stretches. One that
             takes long is followed by at least 20 times as long without; after that time one comes in any case that is
@@ -103,24 +103,24 @@ def run(
             logger.info("%s is finished already (run it anew with --force)", store.path)
             saved(store.path)
         else:
-            _advance(config, store, tell, saved, checkpoint_every)
+            _advance(config, store, on_progress, saved, checkpoint_every)
     return store.path
 
 
 def store_of(config: RunConfig, folder: Path) -> Store:
     """The directory of a run among others in a folder."""
     with quietly():
-        parts = build(config)
-    return Store(folder / config.name, parts.steps, [stage.until for stage in parts.stages])
+        components = build(config)
+    return Store(folder / config.name, components.steps, [task.until for task in components.tasks])
 
 
-def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoint_every: float) -> None:
+def _advance(config: RunConfig, store: Store, on_progress: OnProgress, saved: Saved, checkpoint_every: float) -> None:
     build_each(config)
     steps = store.steps
     with quietly():
-        parts = build(config)
-    at_once, stages = parts.steps_at_once, parts.stages
-    ends = {stage.until for stage in stages}
+        components = build(config)
+    at_once, tasks = components.steps_at_once, components.tasks
+    ends = {task.until for task in tasks}
     stretch = min(-(-(config.record_every or max(1, steps // 100)) // at_once) * at_once, steps)
     evaluate_every = -(-config.evaluate_every // at_once) * at_once
     members = population(config)
@@ -144,14 +144,14 @@ def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoi
             evaluate(step, np.zeros(len(members), bool))
         seconds_before, started = store.status.get("seconds", 0.0), time.monotonic()
         last_save, saved_at, save_took = step, started, 0.0
-        tell(amount * step // steps, amount)
+        on_progress(amount * step // steps, amount)
         while step < steps:
             next_evaluation = step - step % evaluate_every + evaluate_every if evaluate_every else None
             length = min(stretch, *(end - step for end in (steps, next_evaluation or steps, *ends) if end > step))
             told = programs.advance(step, length)
             rows.add(step, step + length, told)
             step += length
-            tell(amount * step // steps, amount)
+            on_progress(amount * step // steps, amount)
             if step == next_evaluation:
                 evaluate(step, told.diverged >= 0)
             best = ranking.best([*checkpoints(store.path), step])
@@ -160,7 +160,7 @@ def _advance(config: RunConfig, store: Store, tell: Tell, saved: Saved, checkpoi
             if stop or step == steps or step in ends or not checkpoint_every or idle > pause:
                 begun = time.monotonic()
                 facts = {"members": len(members), "seconds": round(seconds_before + begun - started, 3)}
-                facts["stages"] = [stage._asdict() for stage in stages]
+                facts["tasks"] = [task._asdict() for task in tasks]
                 store.save(last_save, step, rows.take(), programs.save(), best, **facts)
                 saved(store.path)
                 last_save, saved_at = step, time.monotonic()
@@ -225,7 +225,7 @@ class _Rows:
             columns["group"].append(np.full(len(member), group))
             columns["value"].append(value.astype(np.float64))
         self._rows = []
-        return pa.table({name: pa.array(np.concatenate(parts)) for name, parts in columns.items()})
+        return pa.table({name: pa.array(np.concatenate(components)) for name, components in columns.items()})
 
 
 @contextlib.contextmanager

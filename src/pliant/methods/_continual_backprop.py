@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pliant.core import recreation, units
-from pliant.core.base import Array, Features, Key, Params, Surgery
-from pliant.core.initializers import Activation, Initializer
-from pliant.core.recreation import Rows
+from pliant.core import units
+from pliant.core.base import Activation, Array, Features, Initializer, Key, Params, Surgery
 from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_one_of
 from pliant.core.timing import every
 from pliant.core.units import Group, Outgoing, Wiring
+from pliant.surgery import recreation
+from pliant.surgery.recreation import Rows
 
 logger = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 import optax
 
 from pliant.core.base import Key, Params, Surgery
-from pliant.core.resets import Initialize, set_back
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
+from pliant.surgery.resets import Initialize, set_back
 
 
 def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.base import Key, Params, Surgery
-from pliant.core.resets import Initialize, head, set_back
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
 from pliant.core.units import Wiring
+from pliant.surgery.resets import Initialize, head, set_back
 
 
 def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero: bool = True) -> Surgery:
@@ -31,7 +31,7 @@ def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero:
             parameters of another network.
 
     Differs from the authors' code: the optimizer forgets the weights that went, unless `plastic` has
-    `clear_memory=False`, as in theirs. The first task keeps the network's own initial weights.
+    `reset_moments=False`, as in theirs. The first task keeps the network's own initial weights.
 
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,

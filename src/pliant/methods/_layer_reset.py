@@ -3,10 +3,10 @@
 import optax
 
 from pliant.core.base import Key, Params, Surgery
-from pliant.core.resets import Initialize, head, last_layers, layer, set_back
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
 from pliant.core.units import Wiring
+from pliant.surgery.resets import Initialize, head, last_layers, layer, set_back
 
 
 def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", period: int = 20_000) -> Surgery:
@@ -31,7 +31,7 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
             parameters of another network.
 
     Differs from the authors' code: the optimizer forgets the weights that went, unless `plastic` has
-    `clear_memory=False`. Target networks are the agent's affair, and are not reset.
+    `reset_moments=False`. Target networks are the agent's affair, and are not reset.
 
     References:
         Nikishin et al., `The primacy bias in deep reinforcement learning <https://arxiv.org/abs/2205.07802>`_,

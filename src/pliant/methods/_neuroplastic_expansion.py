@@ -11,8 +11,8 @@ import numpy as np
 from pliant.core import units
 from pliant.core.base import Array, Edit, Features, Key, Params, Topology, nothing_fresh
 from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_one_of
-from pliant.core.sparsity import erdos_renyi, largest, ordered
 from pliant.core.units import Wiring
+from pliant.surgery.sparsity import erdos_renyi, largest, ordered
 
 logger = logging.getLogger(__name__)
 
@@ -328,14 +328,14 @@ def neuroplastic_expansion(
             )
             new = {path: jnp.where(grown[path], values[path], w) for path, w in new.items()}
         nothing = nothing_fresh(params)
-        recounted = None
+        reset_count = None
         if counter_reset:
             allotted = _allotment(wiring, weights, initial_sparsity)
             sparse = {path: state.changed & (a_0 < new[path].size) for path, a_0 in allotted.items()}
-            recounted = {path: jnp.expand_dims(s, range(new[path].ndim)) for path, s in sparse.items()}
-            recounted = units.replace_leaves(nothing, recounted)
+            reset_count = {path: jnp.expand_dims(s, range(new[path].ndim)) for path, s in sparse.items()}
+            reset_count = units.replace_leaves(nothing, reset_count)
         fresh = units.replace_leaves(nothing, grown) if clear_grown else nothing
-        return Edit(units.replace_leaves(params, new), fresh, recounted), state
+        return Edit(units.replace_leaves(params, new), fresh, reset_count), state
 
     return Topology(init, mask, before, after, draw)
 

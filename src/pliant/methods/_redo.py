@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from pliant.core import recreation, units
-from pliant.core.base import Array, Features, Key, Params, Surgery
-from pliant.core.initializers import Activation, Initializer
-from pliant.core.recreation import Rows
+from pliant.core import units
+from pliant.core.base import Activation, Array, Features, Initializer, Key, Params, Surgery
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
 from pliant.core.units import Group, Wiring
+from pliant.surgery import recreation
+from pliant.surgery.recreation import Rows
 
 
 class ReDoState(NamedTuple):

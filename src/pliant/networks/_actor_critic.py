@@ -5,8 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pliant.core.base import Array, Key, Params
-from pliant.core.initializers import Activation, Initializer
+from pliant.core.base import Activation, Array, Initializer, Key, Params
 from pliant.core.problem import ActorCritic, Continuous, Spec
 
 from ._mlp import MLP
@@ -42,10 +41,10 @@ def actor_critic(
         params = {name: variables["params"] for name, variables in parts.items()}
         return {**params, "log_std": jnp.zeros(spec.action.size)} if continuous else params
 
-    def apply(params: Params, observation: Array, memory: Any) -> tuple[tuple[Any, Array], Any]:
+    def apply(params: Params, observation: Array, carry: Any) -> tuple[tuple[Any, Array], Any]:
         x = flat(observation)
         outputs = policy.apply({"params": params["policy"]}, x)
         V: Any = value.apply({"params": params["value"]}, x)
-        return ((outputs, params["log_std"]) if continuous else outputs, V[:, 0]), memory
+        return ((outputs, params["log_std"]) if continuous else outputs, V[:, 0]), carry
 
     return ActorCritic(init, apply, lambda batch: (), activation)

@@ -5,7 +5,7 @@ import itertools
 import jax
 
 from pliant.core.base import Array, Key, Params
-from pliant.core.initializers import uniform_bound
+from pliant.surgery.initializers import uniform_bound
 
 
 def dense(params: Params, x: Array) -> Array:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.base import Array, Key, Params
-from pliant.core.initializers import uniform_bound
 from pliant.core.problem import ActorCritic
+from pliant.surgery.initializers import uniform_bound
 
 from ._mlp import MLP
 from ._recurrent import gru, lstm, recurrent_params
@@ -25,7 +25,7 @@ _MISSION = 128  # units of the mission's embedding
 _WINDOW = ((0, 0), (0, 1), (1, 0), (1, 1))  # places in a window of 2×2, as in the first two axes of a kernel
 
 
-def grid_actor_critic(actions: int, memory: bool = False, mission: str | None = None) -> ActorCritic:
+def grid_actor_critic(actions: int, recurrent: bool = False, mission: str | None = None) -> ActorCritic:
     """A policy and a value that share their view of a 7×7 grid, as published for MiniGrid.
 
     Three convolutions of 2×2 (16, 32 and 64 channels, ReLU), the first followed by max-pooling of 2×2, make 64 numbers
@@ -33,16 +33,16 @@ def grid_actor_critic(actions: int, memory: bool = False, mission: str | None = 
     `(batch,)`. Observations are `(batch, 7, 7, 3)` whole numbers of object, color and state, of any type; they are
     neither scaled nor made one-hot.
 
-    Parameters are `image/Conv_0` to `Conv_2`, `memory`, `mission/words` and `mission/sentence`, `policy/Dense_0` and
-    `Dense_1`, and `value` likewise: 19,384 numbers for 7 actions without memory and mission. The initial weights of
+    Parameters are `image/Conv_0` to `Conv_2`, `recurrent`, `mission/words` and `mission/sentence`, `policy/Dense_0` and
+    `Dense_1`, and `value` likewise: 19,384 numbers for 7 actions without LSTM and mission. The initial weights of
     both heads, output layers included, are normal, scaled to norm 1 over the inputs of each unit, and their biases are
     zero; all else begins as in PyTorch. Methods draw fresh weights as for tanh, which fits the heads; those of the
     convolutions are then 18% wider than for ReLU.
 
     Args:
         actions: how many there are, at least 1.
-        memory: whether a long short-term memory of 64 units stands between image and heads. It is never cleared here:
-            pass zeros, of which `remember` makes, where an episode begins. Its units are read by its own weights one
+        recurrent: whether an LSTM of 64 units stands between image and heads. The network does not
+            reset its carry: pass `initial_carry` where an episode begins. Its units are read by its own weights one
             step later: to find them, trace two steps in a row.
         mission: what the agent is told, the same in all episodes; `None`: nothing. Gated recurrent units, 128, read its
             words, and both heads read their last output. Words are made of letters, lower-case, and numbered from 1 in
@@ -68,11 +68,11 @@ def grid_actor_critic(actions: int, memory: bool = False, mission: str | None = 
     policy, value = (MLP((_EMBEDDING,), outputs, "tanh") for outputs in (actions, 1))
 
     def init(key: Key) -> Params:
-        image_key, memory_key, mission_key, policy_key, value_key = jax.random.split(key, 5)
+        image_key, lstm_key, mission_key, policy_key, value_key = jax.random.split(key, 5)
         inputs = _EMBEDDING if words is None else _EMBEDDING + _MISSION
         params: dict[str, Any] = {"image": _image_params(image_key)}
-        if memory:
-            params["memory"] = recurrent_params(memory_key, 4, _EMBEDDING, _EMBEDDING)
+        if recurrent:
+            params["lstm"] = recurrent_params(lstm_key, 4, _EMBEDDING, _EMBEDDING)
         if words is not None:
             words_key, sentence_key = jax.random.split(mission_key)
             params["mission"] = {
@@ -83,23 +83,23 @@ def grid_actor_critic(actions: int, memory: bool = False, mission: str | None = 
         params["value"] = _head_params(value_key, inputs, 1)
         return params
 
-    def apply(params: Params, observation: Array, remembered: Any) -> tuple[tuple[Array, Array], Any]:
+    def apply(params: Params, observation: Array, carry: Any) -> tuple[tuple[Array, Array], Any]:
         x = _embedding(params["image"], observation)
-        if memory:
-            remembered = lstm(params["memory"], x, remembered)
-            x = remembered[0]
+        if recurrent:
+            carry = lstm(params["lstm"], x, carry)
+            x = carry[0]
         if words is not None:
             # A product with one-hot words, which `trace` follows, and not a lookup.
             told = gru(params["mission"]["sentence"], words @ params["mission"]["words"]["embedding"])
             x = jnp.concatenate([x, jnp.broadcast_to(told[None], (len(x), _MISSION))], axis=1)
         logits: Any = policy.apply({"params": params["policy"]}, x)
         V: Any = value.apply({"params": params["value"]}, x)
-        return (logits, V[:, 0]), remembered
+        return (logits, V[:, 0]), carry
 
-    def remember(batch: int) -> tuple[Array, ...]:
-        return (jnp.zeros((batch, _EMBEDDING)),) * 2 if memory else ()
+    def initial_carry(batch: int) -> tuple[Array, ...]:
+        return (jnp.zeros((batch, _EMBEDDING)),) * 2 if recurrent else ()
 
-    return ActorCritic(init, apply, remember, "tanh")
+    return ActorCritic(init, apply, initial_carry, "tanh")
 
 
 def _words(mission: str) -> np.ndarray:

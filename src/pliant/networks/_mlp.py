@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pliant.core.base import Array, Key
-from pliant.core.initializers import Activation, Initializer, uniform_bound
+from pliant.core.base import Activation, Array, Initializer, Key
+from pliant.surgery.initializers import uniform_bound
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
-from pliant.core.initializers import uniform_bound
+from pliant.surgery.initializers import uniform_bound
 
 
 def recurrent_params(key: Key, gates: int, inputs: int, units: int) -> Params:
@@ -23,7 +23,7 @@ def recurrent_params(key: Key, gates: int, inputs: int, units: int) -> Params:
     }
 
 
-def lstm(params: Params, x: Array, memory: tuple[Array, Array]) -> tuple[Array, Array]:
+def lstm(params: Params, x: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
     r"""One step of a long short-term memory.
 
     $$i, f, o = \sigma(\cdot), \quad g = \tanh(\cdot), \quad c \leftarrow f c + i g, \quad h \leftarrow o \tanh(c)$$
@@ -31,7 +31,7 @@ def lstm(params: Params, x: Array, memory: tuple[Array, Array]) -> tuple[Array, 
     Args:
         params: of `recurrent_params` with 4 gates, in the order $i, f, g, o$.
         x: `(batch, inputs)`.
-        memory: $(h, c)$, `(batch, units)` each.
+        carry: $(h, c)$, `(batch, units)` each.
 
     Returns:
         The new $(h, c)$.
@@ -39,7 +39,7 @@ def lstm(params: Params, x: Array, memory: tuple[Array, Array]) -> tuple[Array, 
     References:
         Hochreiter and Schmidhuber, `Long short-term memory <https://doi.org/10.1162/neco.1997.9.8.1735>`_, 1997.
     """
-    h, c = memory
+    h, c = carry
     of_input = x @ params["input_kernel"] + params["input_bias"][None]
     of_output = h @ params["recurrent_kernel"] + params["recurrent_bias"][None]
     i, f, g, o = jnp.split(of_input + of_output, 4, axis=1)

@@ -18,7 +18,7 @@ almost equal utility, and is not imitated.
 
 from typing import Any
 
-_STAGES = "5x5:491520,6x6:983040,8x8:1986560"
+_TASKS = "5x5:491520,6x6:983040,8x8:1986560"
 _SEEDS = "10"
 _ROUND = 2048  # frames of a member between two rounds of learning
 _UPDATES = 32  # steps of Adam in a round: 4 epochs of 8 minibatches
@@ -28,8 +28,8 @@ _MEASURED = ("dormant_fraction", "stable_rank", "weight_magnitude", "replacement
 
 _OF_HEADS = {
     "name": "continual_backprop",
-    "only": "policy/Dense_0,value/Dense_0",
-    "at_stage": "forget",
+    "groups": "policy/Dense_0,value/Dense_0",
+    "on_new_task": "reset",
     "replacement_rate": 1e-4,
     "decay_rate": 0.99,
     "maturity": _MATURITY,
@@ -49,9 +49,9 @@ _OF_ALL = {
 }
 
 
-def _run(stages: str, *methods: dict[str, Any]) -> dict[str, Any]:
+def _run(tasks: str, *methods: dict[str, Any]) -> dict[str, Any]:
     return {
-        "problem": {"name": "minigrid_doorkey", "stages": stages},
+        "problem": {"name": "minigrid_doorkey", "tasks": tasks},
         "agent": {"name": "ppo"},
         "methods": [dict(method) for method in methods],
         "diagnostics": list(_MEASURED),
@@ -63,7 +63,7 @@ def _run(stages: str, *methods: dict[str, Any]) -> dict[str, Any]:
 
 PRESETS = {
     "single": _run("8x8:1986560"),
-    "ppo": _run(_STAGES),
-    "reference": _run(_STAGES, _OF_HEADS),
-    "everywhere": _run(_STAGES, _OF_ALL),
+    "ppo": _run(_TASKS),
+    "reference": _run(_TASKS, _OF_HEADS),
+    "everywhere": _run(_TASKS, _OF_ALL),
 }

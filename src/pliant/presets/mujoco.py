@@ -47,7 +47,7 @@ def _run(
 ) -> dict[str, Any]:
     return {
         "problem": {"name": "mujoco", "env": "HalfCheetah-v4", "steps": _STEPS},
-        "agent": {"name": "td3", "exploration_steps": _EXPLORATION, **(agent or {})},
+        "agent": {"name": "td3", "learning_starts": _EXPLORATION, **(agent or {})},
         "methods": list(methods),
         "diagnostics": [*_MEASURED, *measured],
         "seeds": _SEEDS,

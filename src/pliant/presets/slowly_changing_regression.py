@@ -19,14 +19,14 @@ def _run(
     examples: int = 1_000_000,
     methods: tuple[dict[str, Any], ...] = (),
     sweep: dict[str, list[Any]] | None = None,
-    step_size: float = 0.01,
+    learning_rate: float = 0.01,
     flip: str = "resample_all",
 ) -> dict[str, Any]:
     """A configuration; no activation stands for the linear baseline."""
     network = {"activation": activation} if activation else {"hidden_units": 0}
     return {
         "problem": {"name": "slowly_changing_regression", "examples": examples, "flip": flip, **network},
-        "agent": {"name": "sgd", "optimizer": optimizer, "step_size": step_size},
+        "agent": {"name": "sgd", "optimizer": optimizer, "learning_rate": learning_rate},
         "methods": list(methods),
         "seeds": "100",
         "sweep": sweep or {},
@@ -35,7 +35,7 @@ def _run(
 
 
 def _all() -> dict[str, dict[str, Any]]:
-    steps = {"agent.step_size": [0.01, 0.003, 0.001]}
+    steps = {"agent.learning_rate": [0.01, 0.003, 0.001]}
     presets = {}
     for optimizer in ("sgd", "adam"):
         bp = f"{optimizer}/bp"
@@ -54,12 +54,12 @@ def _all() -> dict[str, dict[str, Any]]:
             )
             presets[f"{optimizer}/cbp/{activation}"] = _continual_backprop(activation, optimizer)
         presets[f"{bp}/linear"] = _run(None, optimizer, sweep=steps)
-        presets[f"{bp}/linear_1"] = _run(None, optimizer, examples=5_000_000, step_size=0.003)
+        presets[f"{bp}/linear_1"] = _run(None, optimizer, examples=5_000_000, learning_rate=0.003)
         every = {"problem.activation": list(ACTIVATIONS)}
-        presets[f"{bp}/5m"] = _run("relu", optimizer, examples=5_000_000, step_size=0.001, sweep=every)
+        presets[f"{bp}/5m"] = _run("relu", optimizer, examples=5_000_000, learning_rate=0.001, sweep=every)
     for activation in ACTIVATIONS:
         presets[f"flip_one/{activation}"] = _run(activation, examples=3_000_000, sweep=steps, flip="one")
-    wide = {"agent.step_size": [0.03, 0.01, 0.003, 0.001, 0.0003]}
+    wide = {"agent.learning_rate": [0.03, 0.01, 0.003, 0.001, 0.0003]}
     presets["flip_one/linear"] = _run(None, examples=3_000_000, sweep=wide, flip="one")
     return presets
 

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pliant.core.base import Array, Key
-from pliant.core.initializers import Activation
+from pliant.core.base import Activation, Array, Key
 from pliant.core.problem import Batch, Network, Stream
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import MLP

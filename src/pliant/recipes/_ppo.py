@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pliant.core.recipe import Line, Measure, Panel, Recipe
-from pliant.experiment.config import read_seeds
+from pliant.experiment.configuration.config import read_seeds
+from pliant.report.recipe import Line, Measure, Panel, Recipe
 
 ROUND = 2048  # steps of a member between two rounds of learning
 LAYER = 256  # units

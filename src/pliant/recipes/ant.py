@@ -1,7 +1,7 @@
 """PPO on Ant learns to run and then forgets it; methods that keep plasticity (Dohare et al. 2024, Fig. 4)."""
 
-from pliant.core.recipe import Line, Measure, Panel, Recipe
 from pliant.presets.ant import PRESETS
+from pliant.report.recipe import Line, Measure, Panel, Recipe
 
 from ._ppo import FOUR, LABELS, MEASURES_NOTE, METHODS_NOTE, ROUND, Study, study
 

@@ -1,7 +1,7 @@
 """PPO on Hopper, which forgets how to hop, and methods that keep it (Dohare et al. 2024, Extended Data Fig. 5)."""
 
-from pliant.core.recipe import Recipe
 from pliant.presets.hopper import PRESETS
+from pliant.report.recipe import Recipe
 
 from ._ppo import FOUR, study
 

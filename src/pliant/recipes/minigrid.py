@@ -6,8 +6,8 @@ these with continual backprop come to on sizes that they know and on 16x16, whic
 
 import copy
 
-from pliant.core.recipe import Contrast, Evaluation, Line, Measure, Panel, Recipe
 from pliant.presets.minigrid_doorkey import PRESETS
+from pliant.report.recipe import Contrast, Evaluation, Line, Measure, Panel, Recipe
 
 _LABELS = {
     "single": "8x8 alone",
@@ -53,7 +53,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     """
     configs = {name: _scaled(preset, scale or 1.0, seeds or _SEEDS[full]) for name, preset in PRESETS.items()}
     lines = {name: Line(label, configs[name]) for name, label in _LABELS.items()}
-    steps = int(configs["ppo"]["problem"]["stages"].rpartition(":")[2])
+    steps = int(configs["ppo"]["problem"]["tasks"].rpartition(":")[2])
     bin = max(_ROUND, min(_BIN, steps // 20 // _ROUND * _ROUND))
     for config in configs.values():
         config["record_every"] = min(config["record_every"], bin)
@@ -98,10 +98,10 @@ def _scaled(preset: dict, scale: float, seeds: str) -> dict:
     """The preset with other seeds, and its stages shortened to whole rounds of learning."""
     config = copy.deepcopy(preset)
     config["seeds"] = seeds
-    stages, before = [], 0
-    for stage in config["problem"]["stages"].split(","):
-        name, _, until = stage.partition(":")
+    tasks, before = [], 0
+    for task in config["problem"]["tasks"].split(","):
+        name, _, until = task.partition(":")
         before = max(before + _ROUND, round(int(until) * scale / _ROUND) * _ROUND)
-        stages.append(f"{name}:{before}")
-    config["problem"]["stages"] = ",".join(stages)
+        tasks.append(f"{name}:{before}")
+    config["problem"]["tasks"] = ",".join(tasks)
     return config

@@ -8,9 +8,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from pliant.core.recipe import Line, Measure, Panel, Recipe
-from pliant.experiment.config import read_seeds
+from pliant.experiment.configuration.config import read_seeds
 from pliant.presets.mujoco import PRESETS
+from pliant.report.recipe import Line, Measure, Panel, Recipe
 
 _LABELS = {
     "td3": "TD3",
@@ -118,7 +118,7 @@ def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict
     """A preset of so many steps, in which as much happens."""
     config = copy.deepcopy(dict(preset))
     share = steps / _STEPS
-    exploration = max(round(config["agent"]["exploration_steps"] * share), min(_EPISODE, steps // 10))
+    exploration = max(round(config["agent"]["learning_starts"] * share), min(_EPISODE, steps // 10))
     updates = steps - exploration
     often = {each: min(config[each], bin) for each in ("record_every", "evaluate_every")}
     episodes = config["evaluate_episodes"] * often["evaluate_every"] / config["evaluate_every"]  # as many per step
@@ -126,8 +126,8 @@ def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict
     config["problem"]["steps"] = steps
     # All steps, and what is kept of the ends of episodes: no more than that is ever in a replay.
     config["agent"] |= {
-        "exploration_steps": exploration,
-        "capacity": min(1_000_000, steps + 2 * -(-steps // _EPISODE)),
+        "learning_starts": exploration,
+        "buffer_size": min(1_000_000, steps + 2 * -(-steps // _EPISODE)),
     }
     if steps < _SHORT:
         config["agent"]["hidden_units"] = _NARROW
@@ -135,7 +135,7 @@ def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict
         match method:
             case {"name": "neuroplastic_expansion"}:
                 if "period" in method:
-                    published = preset["problem"]["steps"] - preset["agent"]["exploration_steps"]
+                    published = preset["problem"]["steps"] - preset["agent"]["learning_starts"]
                     method["period"] = _period(method, updates, published)
             case {"name": "redo", "period": period}:
                 method["period"] = max(1, min(period, updates // _RENEWALS))

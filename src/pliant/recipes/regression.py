@@ -3,8 +3,8 @@
 import copy
 from typing import Any
 
-from pliant.core.recipe import Line, Measure, Panel, Recipe
 from pliant.presets.slowly_changing_regression import ACTIVATIONS, PRESETS
+from pliant.report.recipe import Line, Measure, Panel, Recipe
 
 _BIN = 20_000
 _LAST = 980_000
@@ -70,15 +70,15 @@ def _sized(preset: dict[str, Any], seeds: str, scale: float) -> dict[str, Any]:
     return config
 
 
-def _backprop(presets: dict[str, Any], activation: str, step_size: float, optimizer: str = "sgd") -> Line:
-    label = f"{'linear' if activation == 'linear' else 'backprop'} {step_size:g}"
+def _backprop(presets: dict[str, Any], activation: str, learning_rate: float, optimizer: str = "sgd") -> Line:
+    label = f"{'linear' if activation == 'linear' else 'backprop'} {learning_rate:g}"
     known = optimizer == "sgd"
     return Line(
         label,
         presets[f"{optimizer}/bp/{activation}"],
-        {"agent.step_size": step_size},
-        published=dict(zip(_AT, _PUBLISHED.get((activation, step_size), ()))) if known else {},
-        simulated=_ends(_SIMULATED.get((activation, step_size))) if known else {},
+        {"agent.learning_rate": learning_rate},
+        published=dict(zip(_AT, _PUBLISHED.get((activation, learning_rate), ()))) if known else {},
+        simulated=_ends(_SIMULATED.get((activation, learning_rate))) if known else {},
     )
 
 
@@ -92,8 +92,8 @@ def _only(config: dict[str, Any], name: str, value: float) -> dict[str, Any]:
 
 
 def _short(presets: dict[str, Any]) -> tuple[Panel, ...]:
-    linear = _backprop({"sgd/bp/linear": _only(presets["sgd/bp/linear"], "agent.step_size", 0.01)}, "linear", 0.01)
-    backprop = [_backprop(presets, "relu", step_size) for step_size in (0.01, 0.003, 0.001)]
+    linear = _backprop({"sgd/bp/linear": _only(presets["sgd/bp/linear"], "agent.learning_rate", 0.01)}, "linear", 0.01)
+    backprop = [_backprop(presets, "relu", learning_rate) for learning_rate in (0.01, 0.003, 0.001)]
     methods = [
         ("L2", "sgd/bp/relu_wd", "method.weight_decay", 1e-2, _SIMULATED_L2[1e-2]),
         ("shrink & perturb", "sgd/bp/relu_snp", "method.perturb_scale", 1e-3, _SIMULATED_PERTURB[1e-3]),
@@ -155,7 +155,7 @@ def _one_bit_flips(presets: dict[str, Any]) -> tuple[Panel, ...]:
     for activation in (*ACTIVATIONS, "linear"):
         preset = presets[f"flip_one/{activation}"]
         lines = tuple(
-            Line(f"backprop {s:g}", preset, {"agent.step_size": s}) for s in preset["sweep"]["agent.step_size"]
+            Line(f"backprop {s:g}", preset, {"agent.learning_rate": s}) for s in preset["sweep"]["agent.learning_rate"]
         )
         panels.append(Panel(f"one bit flips, {activation}", _ERROR, lines))
     return tuple(panels)

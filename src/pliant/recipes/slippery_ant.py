@@ -1,7 +1,7 @@
 """PPO on Ant whose floor changes its friction, and methods that keep plasticity (Dohare et al. 2024, Fig. 3)."""
 
-from pliant.core.recipe import Recipe
 from pliant.presets.slippery_ant import PRESETS
+from pliant.report.recipe import Recipe
 
 from ._ppo import FOUR, study
 

@@ -1,7 +1,7 @@
 """PPO on Walker, and methods that keep its plasticity (Dohare et al. 2024, Extended Data Fig. 5)."""
 
-from pliant.core.recipe import Recipe
 from pliant.presets.walker import PRESETS
+from pliant.report.recipe import Recipe
 
 from ._ppo import FOUR, study
 

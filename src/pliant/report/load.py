@@ -35,7 +35,7 @@ class DamagedRunError(ValueError):
     """A file of a run directory is missing, cut short or edited."""
 
 
-class Part(NamedTuple):
+class MetricsFile(NamedTuple):
     """A file of metrics, as its name tells: the rows of the steps first < step <= last."""
 
     file: Path
@@ -53,8 +53,8 @@ class Run:
         environment: versions, git revision, command and machine.
         status: `state` (`"running"` or `"finished"`), `step` and `steps`.
         metrics: one row a measurement, or an episode at the step where it ended, in the columns `seed`, one for each
-            swept setting (`agent.step_size`), `step` (from 1; 0 of what was evaluated before), `metric`, `group` (`""`:
-            the whole network; both are categories) and `value`. A member that diverged has NaN values from then on, no
+            swept setting (`agent.learning_rate`), `step` (from 1; 0 for an evaluation before training), `metric`,
+            `group` (`""`: the whole network; both are categories) and `value`. A member that diverged has NaN values from then on, no
             episodes, and one row of the metric `diverged` whose value is the step.
         name: the name of the directory.
     """
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def short_names(self) -> dict[str, str]:
-        """What people call the settings: `step size` for `agent.step_size`, unless another setting ends so too."""
+        """What people call the settings: `step size` for `agent.learning_rate`, unless another setting ends so too."""
         ends = [setting.rpartition(".")[2] for setting in self.settings]
         return {
             setting: (end if ends.count(end) == 1 else setting).replace("_", " ")
@@ -100,11 +100,11 @@ class Run:
         return ("return", *sorted(same))
 
     @property
-    def stages(self) -> dict[int, str]:
+    def tasks(self) -> dict[int, str]:
         """The steps at which stages of the problem begin, and their names; none if it has none, or a single one."""
-        stages = self.status.get("stages", [])
-        begins = [0, *(stage["until"] for stage in stages)]
-        return {step: stage["name"] for step, stage in zip(begins, stages)} if len(stages) > 1 else {}
+        tasks = self.status.get("tasks", [])
+        begins = [0, *(task["until"] for task in tasks)]
+        return {step: task["name"] for step, task in zip(begins, tasks)} if len(tasks) > 1 else {}
 
     @property
     def last_step(self) -> int:
@@ -162,14 +162,14 @@ def _read(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     return content
 
 
-def parts_of(run_dir: Path) -> list[Part]:
+def parts_of(run_dir: Path) -> list[MetricsFile]:
     """The parts of a run's metrics by their names, which follow one another; nothing is read.
 
     Raises:
         DamagedRunError: if one is missing or was renamed.
     """
     directory = run_dir / "metrics"
-    parts: list[Part] = []
+    files: list[MetricsFile] = []
     reached = 0
     # A file under another ending is one that a killed run had not finished writing.
     for file in sorted(directory.glob("*.parquet")):
@@ -181,24 +181,24 @@ def parts_of(run_dir: Path) -> list[Part]:
             raise DamagedRunError(f"{directory} lacks the part of steps {reached} to {first}, before {file}; {_REPAIR}")
         if first < reached or last <= first:
             raise DamagedRunError(f"{file} overlaps the part before it, which ends at step {reached}; {_REPAIR}")
-        parts.append(Part(file, first, last, name[3]))
+        files.append(MetricsFile(file, first, last, name[3]))
         reached = last
-    return parts
+    return files
 
 
 def _read_metrics(run_dir: Path, step: int) -> pd.DataFrame:
     """The rows of all parts, after a check that the parts are whole and follow one another up to `step`."""
     found, directory = parts_of(run_dir), run_dir / "metrics"
-    parts = [read_part(part) for part in found]
+    files = [read_part(file) for file in found]
     reached = found[-1].last if found else 0
     if reached < step:
         raise DamagedRunError(f"{directory} lacks the part of steps {reached} to {step}; {_REPAIR}")
 
-    names = parts[0].column_names if parts else list(_COLUMNS)
-    for part in parts:
-        if part.column_names != names:
+    names = files[0].column_names if files else list(_COLUMNS)
+    for file in files:
+        if file.column_names != names:
             raise DamagedRunError(f"the parts of {directory} differ in their columns; {_REPAIR}")
-    table = pa.concat_tables(parts) if parts else pa.schema(_COLUMNS).empty_table()
+    table = pa.concat_tables(files) if files else pa.schema(_COLUMNS).empty_table()
     # A few names repeated in millions of rows: categories keep them small and quick to select.
     for column in ("metric", "group"):
         encoded = table[column].dictionary_encode()
@@ -206,13 +206,13 @@ def _read_metrics(run_dir: Path, step: int) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def read_part(part: Part) -> pa.Table:
+def read_part(file: MetricsFile) -> pa.Table:
     """The rows of one part.
 
     Raises:
         DamagedRunError: if the file is not what it was when it was written.
     """
-    file, first, last, digest = part
+    file, first, last, digest = file
     content = file.read_bytes()
     found = hashlib.sha256(content).hexdigest()[:16]
     if found != digest:

@@ -1,8 +1,8 @@
 """TensorBoard's event files of a run, made from its metrics.
 
     RUN/tensorboard/
-      seed=3,step_size=0.01/events.out.tfevents.<time>   every row of a member: scalar `metric/group` at its step
-      seed=3,step_size=0.01,tags=neuroplastic_expansion/events.out.tfevents.<time>   what the published program of
+      seed=3,learning_rate=0.01/events.out.tfevents.<time>   every row of a member: scalar `metric/group` at its step
+      seed=3,learning_rate=0.01,tags=neuroplastic_expansion/events.out.tfevents.<time>   what the published program of
                      Neuroplastic Expansion tells, too, under its tags (`_PUBLISHED_TAGS`), to be laid over its curves
       written.json   which parts of the metrics these files hold, and how long they are by that
       lock           held while they are written

@@ -77,7 +77,7 @@ def _panels(run: Run, metric: str, bin: int | None) -> tuple[list[str], list[Pan
             curves_of(run, metric, bin=bin, statistic="iqm", group=group),
             y_label=metric.replace("_", " "),
             title=group or ("whole network" if len(groups) > 1 else ""),
-            marks=run.stages,
+            marks=run.tasks,
         )
         for group in groups
     ]

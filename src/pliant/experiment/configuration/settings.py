@@ -1,0 +1,153 @@
+"""Settings: what the command line, the configuration file and a sweep may say of a part, read from its source.
+
+The settings of a problem or an agent are the fields of its `Config`; those of a method or a diagnostic the arguments of
+its factory. Names, types, defaults, ranges and help come from there and stand nowhere else.
+"""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import math
+import re
+import textwrap
+import typing
+from typing import Annotated, Any, Literal
+
+import docstring_parser
+
+from pliant.core.registry import plain
+from pliant.core.settings import Range
+from pliant.experiment.errors import ConfigError
+
+CONTEXT = ("wiring", "initialize", "activation", "updates")  # arguments of a factory that the run fills in
+
+_LARGEST = 2**31 - 1  # whole numbers go to the device in 32 bits
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Args:
+        name: its own name: `learning_rate`.
+        type: `int`, `float`, `bool`, `str`, or a `Literal`.
+        default: its value when nobody says anything.
+        help: what it is, with the unit.
+        range: what its numbers may be; `None`: anything finite.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    range: Range | None = None
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values that it may have, if they can be listed."""
+        if self.type is bool:
+            return (True, False)
+        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+
+    def read(self, value: Any, where: str | None = None) -> Any:
+        """The value that a text or a YAML scalar stands for.
+
+        Args:
+            value: such as `0.01`, `"1e-2"`, `"10k"`, `"1M"`, `True`, `"true"`.
+            where: what the error calls the setting; its name if not given.
+
+        Raises:
+            ConfigError: if it is of another type, or out of range.
+        """
+        problem = f"{where or self.name}={value}: write"
+        if self.choices:
+            found = [choice for choice in self.choices if _word(choice).lower() == _word(value).lower()]
+            if not found:
+                raise ConfigError(f"{problem} {' or '.join(map(_word, self.choices))}")
+            return found[0]
+        if self.type is str:
+            return str(value)
+        number = _number(value)
+        wrong = number is None or (self.type is int and number != int(number))
+        if wrong or (self.range is not None and not self.range.allows(number)):
+            allowed = f", {self.range}" if self.range is not None else ""
+            raise ConfigError(f"{problem} {'a whole number' if self.type is int else 'a number'}{allowed}")
+        if self.type is int and abs(number) > _LARGEST:
+            raise ConfigError(f"{problem} a whole number, at most {_LARGEST}")
+        return self.type(number)
+
+    @property
+    def kind(self) -> str:
+        """Type, range and default in words, for `--help`."""
+        what = " | ".join(map(_word, self.choices)) or {int: "whole number", float: "number", str: "text"}[self.type]
+        limits = f", {self.range}" if self.range is not None else ""
+        return f"{what}{limits}; default {_word(self.default) or 'none'}"
+
+
+def settings_of(source: Any) -> dict[str, Setting]:
+    """The settings of a `Config` dataclass, or of a method's or diagnostic's factory, by name."""
+    annotations = typing.get_type_hints(source, include_extras=True)
+    if dataclasses.is_dataclass(source):
+        helps = _field_docstrings(source)
+        defaults = {field.name: field.default for field in dataclasses.fields(source)}
+    else:
+        helps = _argument_docstrings(source)
+        defaults = {name: parameter.default for name, parameter in inspect.signature(source).parameters.items()}
+    return {
+        name: _setting(name, annotations[name], default, plain(helps.get(name, "")))
+        for name, default in defaults.items()
+        if name not in CONTEXT or dataclasses.is_dataclass(source)
+    }
+
+
+def _setting(name: str, annotation: Any, default: Any, help: str) -> Setting:
+    range_ = None
+    if typing.get_origin(annotation) is Annotated:
+        annotation, *extras = typing.get_args(annotation)
+        range_ = next((extra for extra in extras if isinstance(extra, Range)), None)
+    return Setting(name, annotation, default, help, range_)
+
+
+def _field_docstrings(dataclass: Any) -> dict[str, str]:
+    """The docstring under each field, or under the field of that name in a class that it inherits from."""
+    helps: dict[str, str] = {}
+    for ancestor in reversed([kind for kind in dataclass.__mro__ if dataclasses.is_dataclass(kind)]):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(ancestor))).body
+        helps |= {
+            field.target.id: doc.value.value
+            for field, doc in itertools.pairwise(definition.body)
+            if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
+        }
+    return helps
+
+
+def _argument_docstrings(function: Any) -> dict[str, str]:
+    """The description of each argument; `first, last: ...` describes two."""
+    parsed = docstring_parser.parse(inspect.getdoc(function) or "", docstring_parser.DocstringStyle.GOOGLE)
+    return {
+        name: parameter.description or ""
+        for parameter in parsed.params
+        for name in re.split(r",\s*", parameter.arg_name)
+    }
+
+
+def _word(value: Any) -> str:
+    """A value as people write it: `true`, `relu`, `0.01`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _number(value: Any) -> float | int | None:
+    """The finite number that a scalar or a text stands for, if it does."""
+    if isinstance(value, bool):
+        return None
+    text = str(value).replace("_", "")
+    with_letter = re.fullmatch(r"(.+)([kM])", text)
+    try:
+        if with_letter:
+            number = float(with_letter[1]) * {"k": 1e3, "M": 1e6}[with_letter[2]]
+        else:
+            number = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+        return number if math.isfinite(number) else None
+    except ValueError:
+        return None

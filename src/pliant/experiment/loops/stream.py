@@ -1,0 +1,95 @@
+"""The loop that brings a learner and a stream together, for one member of a population.
+
+for each stretch of a run (one compiled call, all members):
+    for each block of the stretch:
+        batches <- the problem draws a block of steps at once
+        state   <- the agent learns them one after another
+    metrics <- mean loss of the stretch; diagnostics on the examples that come next
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.base import Array
+from pliant.core.problem import Batch, Stream
+
+from .components import Components, Episodes, Metrics
+
+_PROBE = 1000  # examples on which diagnostics are measured
+_BLOCK_BYTES = 256 * 1024  # of data and random numbers, drawn ahead for one member
+_BLOCK_STEPS = 1000
+
+
+class Member(NamedTuple):
+    agent: Any  # the learner's state
+    problem: Any  # the stream's state
+    diverged: Array  # () the step at which the loss was first not finite; -1: never
+
+
+def begin(components: Components, seed: Array) -> Member:
+    """The member as it is before the first step.
+
+    Problem and agent have keys of their own, so members of one seed meet the same data whatever their method.
+    """
+    problem_key, agent_key = jax.random.split(jax.random.key(seed))
+    return Member(components.agent.init(agent_key), components.problem.init(problem_key), jnp.full((), -1, jnp.int32))
+
+
+def advance(components: Components, member: Member, step: Array, steps: int) -> tuple[Member, Metrics, Episodes]:
+    """Advances one member by a stretch.
+
+    Args:
+        components: what to run.
+        member: its state.
+        step: `()`, steps before the stretch; the same for all members.
+        steps: the stretch's length, known when compiling.
+
+    Returns:
+        The member after it, the metrics of the stretch, and no episodes.
+    """
+    stream, learner, diagnostics = components
+    block = block_steps(components, steps)
+
+    def run_block(carry: tuple[Member, Array], length: int) -> tuple[tuple[Member, Array], Array]:
+        member, step = carry
+        problem, batches = stream.draw(member.problem, length)
+        agent, losses = learner.learn(member.agent, batches, step)
+        bad = ~jnp.isfinite(losses)
+        first_bad = jnp.where(bad.any(), step + 1 + jnp.argmax(bad), -1).astype(jnp.int32)
+        diverged = jnp.where(member.diverged >= 0, member.diverged, first_bad)
+        return (Member(agent, problem, diverged), step + length), losses.sum()
+
+    before = member
+    blocks, rest = divmod(steps, block)
+    carry, sums = jax.lax.scan(lambda carry, _: run_block(carry, block), (member, step), length=blocks)
+    total = sums.sum()
+    if rest:
+        carry, last = run_block(carry, rest)
+        total = total + last
+    member = carry[0]
+
+    metrics: Metrics = {("loss", ""): total / steps}
+    if diagnostics:
+        _, ahead = stream.draw(member.problem, max(1, _PROBE // batch_size(stream)))
+        probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
+        signals = learner.signals(before.agent, member.agent, probe)
+        metrics |= components.measure(signals)
+    return member, metrics, {}
+
+
+def block_steps(components: Components, steps: int) -> int:
+    """How many steps of data and random numbers to draw at once: many, but no more than the cache holds."""
+    one = _one_step(components.problem)
+    per_step = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one)) + components.agent.drawn_per_step
+    return max(1, min(steps, _BLOCK_STEPS, _BLOCK_BYTES // per_step))
+
+
+def _one_step(stream: Stream) -> Batch:
+    return jax.eval_shape(lambda key: stream.draw(stream.init(key), 1)[1], jax.random.key(0))
+
+
+def batch_size(stream: Stream) -> int:
+    """Examples in one batch."""
+    return _one_step(stream).x.shape[1]

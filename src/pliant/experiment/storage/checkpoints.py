@@ -1,0 +1,189 @@
+"""Checkpoints of a run: `checkpoints/<step>/`, written by orbax, with the SHA-256 of their files in MANIFEST.json."""
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from pliant.experiment.errors import ConfigError, StoreError
+
+from .files import read_json, sha256, sync, write_atomically
+
+logger = logging.getLogger(__name__)
+
+_KEEP = 2  # the newest
+_MANIFEST = "MANIFEST.json"
+
+
+def _folder(path: Path, step: int) -> Path:
+    return path / "checkpoints" / f"{step:012d}"
+
+
+def checkpoints(path: Path) -> list[int]:
+    """The steps at which a run has checkpoints, in order; whether or not a process is working there."""
+    folders = (path / "checkpoints").glob("*/")
+    return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
+
+
+def write_checkpoint(path: Path, step: int, state: Sequence[np.ndarray]) -> None:
+    """Writes a checkpoint, which is there whole or not at all.
+
+    Args:
+        path: the run's directory.
+        step: steps before it.
+        state: all arrays of the population, in a fixed order.
+
+    Raises:
+        OSError: if the disk is full or cannot be written; then nothing is left behind.
+    """
+    folder = _folder(path, step)
+    unfinished = folder.with_suffix(".unfinished")
+    arrays = {_array_name(i): array for i, array in enumerate(state) if array.size}  # orbax refuses empty arrays
+    try:
+        with _writer() as checkpointer:
+            checkpointer.save(unfinished.resolve(), arrays, force=True)
+        digests = _digests(unfinished)
+        for name in digests:
+            sync(unfinished / name)
+        write_atomically(unfinished / _MANIFEST, json.dumps(digests, indent=2).encode())
+    except (OSError, ValueError) as error:
+        for left in folder.parent.glob(f"{unfinished.name}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        # Orbax's storage layer reports a full disk as a ValueError with the system's number in its text.
+        number = re.search(r"os_error_code='(\d+)'", str(error))
+        raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from error
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    sync(folder.parent)
+
+
+def drop_checkpoints(path: Path, kept: Container[int | None]) -> None:
+    """Deletes those that are neither kept nor among the newest two."""
+    for old in checkpoints(path)[:-_KEEP]:
+        if old not in kept:
+            # For whoever reads it meanwhile it is there whole or not at all.
+            dropped = _folder(path, old).with_suffix(".unfinished")
+            _folder(path, old).rename(dropped)
+            shutil.rmtree(dropped)
+
+
+def best_checkpoint(path: Path) -> int:
+    """The step of the best checkpoint of a run that is evaluated while it learns.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    best, there = read_json(path / "status.json").get("best"), checkpoints(path)
+    if best not in there:
+        raise ConfigError(
+            f"step=best: {path} has no best checkpoint, but only a run with evaluate_every, once it was evaluated; "
+            f"there are the steps: {', '.join(map(str, there)) or 'none yet'}"
+        )
+    return best
+
+
+def read_checkpoint(
+    path: Path, like: Sequence[jax.ShapeDtypeStruct], step: int | None = None
+) -> tuple[int, list[np.ndarray]]:
+    """Reads a checkpoint and changes nothing; another process may be working on the run.
+
+    Args:
+        path: the run's directory.
+        like: shapes and types that the state must have.
+        step: which; `None`: the newest good one.
+
+    Returns:
+        The steps before it, and the state.
+
+    Raises:
+        ConfigError: if there is none at `step`.
+        StoreError: if there is no good one, or it holds another kind of state.
+    """
+    damaged: set[int] = set()
+    while True:
+        there = checkpoints(path)
+        if not there:
+            raise StoreError(f"{path} has no checkpoint yet; wait for its first, or go on with pliant run {path}")
+        if step is not None and step not in there:
+            raise ConfigError(f"step={step}: {path} has no such checkpoint; there are: {', '.join(map(str, there))}")
+        left = [other for other in there if other not in damaged and step in (None, other)]
+        if not left:
+            raise StoreError(f"{path} has no good checkpoint; pliant run {path} makes it anew")
+        newest, folder = left[-1], _folder(path, left[-1])
+        try:
+            damage = _damage(folder)
+            if damage is None:
+                return newest, load_checkpoint(folder, like)
+        except (OSError, ValueError) as error:
+            damage = str(error)
+        if newest not in checkpoints(path):
+            continue  # it is not damaged: the run has gone on, and dropped it
+        if step is not None:
+            raise StoreError(f"checkpoint {folder} is damaged ({damage}); without a step the newest good one is taken")
+        _say_damaged(folder, damage)
+        damaged.add(newest)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether the files of a checkpoint are those that were written; says so if not."""
+    damage = _damage(checkpoint)
+    if damage is not None:
+        _say_damaged(checkpoint, damage)
+    return damage is None
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """The first file of a checkpoint that is not as it was written; `None` if all are."""
+    digests, manifest = _digests(checkpoint), read_json(checkpoint / _MANIFEST)
+    if not manifest:
+        return _MANIFEST
+    return next((name for name in sorted({*digests, *manifest}) if digests.get(name) != manifest.get(name)), None)
+
+
+def _say_damaged(checkpoint: Path, damage: str) -> None:
+    logger.warning("checkpoint %s is damaged (%s): falling back to the one before", checkpoint, damage)
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    files = (file for file in checkpoint.rglob("*") if file.is_file())
+    return {str(file.relative_to(checkpoint)): sha256(file) for file in files if file.name != _MANIFEST}
+
+
+def _writer() -> ocp.Checkpointer:
+    """Writes arrays from where they lie: neither copied before nor compressed, which would need as much memory again.
+
+    Of random numbers, as in weights and replays, compression saves little.
+    """
+    types = ocp.type_handlers
+    handlers = types.create_type_handler_registry(
+        (np.ndarray, types.NumpyHandler(deepcopy_host_arrays=False)), (jax.Array, types.ArrayHandler())
+    )
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=handlers))
+
+
+def load_checkpoint(folder: Path, like: Sequence[jax.ShapeDtypeStruct]) -> list[np.ndarray]:
+    """The state in a checkpoint that is whole.
+
+    Raises:
+        StoreError: if it holds another kind of state than `like`.
+    """
+    with ocp.StandardCheckpointer() as checkpointer:
+        found = checkpointer.restore(folder.resolve())
+    names = [_array_name(i) for i in range(len(like))]
+    arrays = [found.get(name, np.empty(x.shape, x.dtype)) for name, x in zip(names, like)]
+    # Orbax would cut or fill up an array of another shape.
+    fits = all(array.shape == x.shape and array.dtype == x.dtype for array, x in zip(arrays, like))
+    if not fits or set(found) != {name for name, x in zip(names, like) if x.size}:
+        raise StoreError(f"checkpoint {folder} was written by another version of the program; run anew with --force")
+    return arrays
+
+
+def _array_name(index: int) -> str:
+    return f"{index:06d}"

@@ -1,0 +1,50 @@
+"""The stages of a curriculum, as people write them: `5x5:500k,6x6:1M,8x8:2M`."""
+
+import re
+
+from pliant.core.problem import Task
+from pliant.core.settings import require_one_of
+
+_UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
+_LARGEST = 2**31 - 1  # frames are counted in 32 bits on the device
+
+
+def parse(text: str, names: tuple[str, ...]) -> tuple[Task, ...]:
+    """Reads stages.
+
+    Args:
+        text: `NAME:FRAMES` for each stage, with commas between them; `FRAMES` is up to which frame the stage lasts,
+            counted from the beginning of the run: `500000`, `500_000`, `500k`, `0.5M`.
+        names: the names that a stage may have.
+
+    Raises:
+        ValueError: of one line, if the text cannot be read, a name is not allowed, or frames do not increase.
+    """
+    tasks: list[Task] = []
+    for part in text.split(","):
+        name, colon, frames = (piece.strip() for piece in part.partition(":"))
+        if not (name and colon and frames):
+            raise ValueError(f"tasks={text!r}: {part.strip()!r} is no stage; write NAME:FRAMES, as in {names[0]}:500k")
+        require_one_of("stage", name, names)
+        until = _frames(frames)
+        if until is None:
+            raise ValueError(
+                f"tasks={text!r}: {frames!r} is no number of frames; write a whole number from 1 to {_LARGEST}, "
+                "such as 500000, 500k or 2M"
+            )
+        if tasks and until <= tasks[-1].until:
+            raise ValueError(
+                f"tasks={text!r}: {name} ends at frame {until:,}, and the stage before it at {tasks[-1].until:,}; "
+                "frames count from the beginning of the run, so write increasing ones"
+            )
+        tasks.append(Task(name, until))
+    return tuple(tasks)
+
+
+def _frames(text: str) -> int | None:
+    """The number that a text stands for, if it is a whole one that is allowed."""
+    match = re.fullmatch(r"(\d[\d_]*(?:\.\d+)?)([kM]?)", text)
+    if match is None:
+        return None
+    number = float(match[1]) * _UNITS[match[2]]
+    return int(number) if number == int(number) and 1 <= number <= _LARGEST else None

@@ -1,0 +1,167 @@
+"""MuJoCo's tasks in envpool: threads outside of Python step many environments at once."""
+
+import math
+import os
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import envpool
+import numpy as np
+from envpool.registration import registry
+
+from pliant.core.problem import Continuous
+
+from . import _control_suite
+from ._simulator import Answer, Description
+
+_MODELS = "mujoco/assets_gym"  # where envpool looks for them, below its base path
+_NEVER = 10**9  # steps: the host limits the episodes' time, so that whoever falls at the last step has terminated
+_THE_ONLY_ONE = np.zeros(1, np.int32)
+_WITH_CONTACT_FORCES = ("Humanoid-v4", "HumanoidStandup-v4")  # in gymnasium; here they would be zero
+_FAMILIES = ("envpool.mujoco.gym", "envpool.mujoco.dmc", "envpool.mujoco.metaworld")
+_WITHOUT_LIMITS = "Lqr"  # actuators that take any number: of no use to who explores a range
+
+
+def tasks() -> list[str]:
+    """Names of the tasks of gymnasium's MuJoCo, of DeepMind Control, and of MetaWorld."""
+    found = [name for name in envpool.list_all_envs() if registry.specs[name][0] in _FAMILIES]
+    return [name for name in found if not name.startswith(_WITHOUT_LIMITS)]
+
+
+def others() -> list[str]:
+    """Names of all that is no task of MuJoCo."""
+    return sorted({*envpool.list_all_envs()} - {*tasks()})
+
+
+def describe(name: str) -> Description:
+    """What is to be known about a task; none is made."""
+    spec: Any = envpool.make_spec(name)
+    observation, action = spec.observation_space, spec.action_space
+    if isinstance(observation, Mapping):
+        size = sum(math.prod(observation[part].shape) for part in _control_suite.parts(name, observation))
+    else:
+        size = observation.shape[0]
+    bound = 1.0 if _scale(action) is not None else float(action.high[0])
+    told = ("success",) if "info:success" in spec.state_array_spec else ()
+    return Description(size, Continuous(action.shape[0], bound), spec.config.max_episode_steps, told)
+
+
+def _scale(space: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Middle and half width of the ranges of an action, from -1 to 1; `None` if all are one symmetric range anyway."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    if (low == -high).all() and (high == high[0]).all():
+        return None
+    return (high + low) / 2, (high - low) / 2
+
+
+class EnvpoolSimulator:
+    """A `Simulator`: all environments in one pool.
+
+    Where an observation has parts, they stand one behind the other. Where actuators have different ranges, or such
+    that are not symmetric, the numbers from -1 to 1 are mapped onto them.
+
+    Args:
+        name: as in envpool, such as `Ant-v3`.
+        seeds: one for each environment.
+        told: names of facts of a step, numbers in envpool's `info`, that go into the answers.
+        options: of envpool's environments.
+    """
+
+    def __init__(self, name: str, seeds: Sequence[int], told: tuple[str, ...] = (), **options: Any):
+        if name in _WITH_CONTACT_FORCES:
+            options = {"post_constraint": True, **options}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._pool: Any = envpool.make_gymnasium(
+            name,
+            num_envs=len(seeds),
+            num_threads=min(cores, len(seeds)),
+            env_seed=list(seeds),
+            max_episode_steps=_NEVER,
+            **options,
+        )
+        space = self._pool.observation_space
+        self._parts = _control_suite.parts(name, space) if isinstance(space, Mapping) else None
+        self._scale = _scale(self._pool.action_space)
+        self._told = told
+
+    def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
+        """See `Simulator`; the friction is the model's."""
+        return self._flat(self._pool.reset(which)[0])
+
+    def send(self, action: np.ndarray) -> None:
+        """See `Simulator`."""
+        if self._scale is not None:
+            middle, half = self._scale
+            action = middle + half * action
+        self._pool.send(action)
+
+    def receive(self) -> Answer:
+        """See `Simulator`."""
+        observation, reward, terminated, _, info = self._pool.recv()
+        return self._flat(observation), reward, terminated, {name: info[name] for name in self._told}
+
+    def close(self) -> None:
+        """See `Simulator`."""
+        self._pool.close()
+
+    def _flat(self, observation: Any) -> np.ndarray:
+        """Of each environment one row, `(num_envs, observation)`."""
+        if self._parts is None:
+            return observation
+        parts = [observation[part] for part in self._parts]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+class SlipperySimulator:
+    """A `Simulator` whose environments differ in friction: a pool for each, made anew when its friction changes.
+
+    Args:
+        name: as in envpool, such as `Ant-v3`.
+        seed: the number of an environment to its seed.
+    """
+
+    def __init__(self, name: str, seed: Callable[[int], int]):
+        self._name, self._seed = name, seed
+        self._friction: dict[int, float] = {}
+        self._pools: dict[int, EnvpoolSimulator] = {}  # in the order of their numbers
+
+    def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
+        """See `Simulator`."""
+        numbers = which.tolist()
+        for number, value in zip(numbers, np.asarray(in_force).tolist()):
+            if value != self._friction.get(number):
+                self._friction[number] = value
+                self._pools[number] = self._make(number)
+        return np.concatenate([self._pools[number].restart(_THE_ONLY_ONE, None) for number in numbers])
+
+    def send(self, action: np.ndarray) -> None:
+        """See `Simulator`."""
+        for number, pool in self._pools.items():
+            pool.send(action[number : number + 1])
+
+    def receive(self) -> Answer:
+        """See `Simulator`."""
+        observations, rewards, terminated, _ = zip(*(pool.receive() for pool in self._pools.values()))
+        return np.concatenate(observations), np.concatenate(rewards), np.concatenate(terminated), {}
+
+    def close(self) -> None:
+        """See `Simulator`."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _make(self, number: int) -> EnvpoolSimulator:
+        """A pool of one environment, whose model says its friction."""
+        task = self._name.split("-")[0].lower()
+        models = Path(envpool.make_spec(self._name).config.base_path, _MODELS)
+        model = ElementTree.parse(models / f"{task}_envpool.xml")
+        # The floor has no friction of its own: it has the default, like the body.
+        (default,) = model.iterfind("default/geom")
+        _, torsional, rolling = default.attrib["friction"].split()
+        default.attrib["friction"] = f"{self._friction[number]!r} {torsional} {rolling}"
+        with tempfile.TemporaryDirectory(prefix="pliant-") as base:  # needed only while the pool is made
+            Path(base, _MODELS).mkdir(parents=True)
+            model.write(Path(base, _MODELS, f"{task}.xml"))
+            return EnvpoolSimulator(self._name, [self._seed(number)], base_path=base)

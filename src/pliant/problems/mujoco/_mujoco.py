@@ -1,0 +1,124 @@
+"""MuJoCo's tasks as arenas: what they are, and which package simulates them."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+
+from pliant.core.problem import Continuous, HostEnvironment, Renderer, Spec, VectorEnv
+from pliant.core.settings import require_one_of
+
+from ._friction import FrictionSchedule
+from ._host import Seed, SimulatorHost
+from ._packages import Backend, Package, choose
+from ._simulator import Description, Simulator
+
+Version: TypeAlias = Literal["v3", "v4", "v5"]
+
+
+class Task(NamedTuple):
+    """A task of gymnasium's MuJoCo family.
+
+    Attributes:
+        name: as there, without the version.
+        observation: by version, how many numbers an observation has.
+        action: how many an action has.
+        time_limit: steps after which an episode is cut short.
+    """
+
+    name: str
+    observation: Mapping[Version, int]
+    action: int
+    time_limit: int = 1000
+
+
+ANT = Task("Ant", {"v3": 111, "v4": 27, "v5": 105}, 8)
+HOPPER = Task("Hopper", {"v3": 11, "v4": 11, "v5": 11}, 3)
+WALKER = Task("Walker2d", {"v3": 17, "v4": 17, "v5": 17}, 6)
+
+
+def environment(
+    task: Task,
+    version: Version,
+    backend: Backend,
+    num_envs: int,
+    steps: int,
+    friction: Callable[[np.ndarray], FrictionSchedule] | None = None,
+) -> HostEnvironment:
+    """A task as an arena.
+
+    Actions reach the simulator as they are: it clamps the actuators, while the control cost is of the action itself.
+
+    Args:
+        task: which.
+        version: of gymnasium; `v3` is what was published for MuJoCo 2: without contact forces, but with the zeros in
+            Ant's observation where they were to be.
+        backend: which package simulates it. The two agree in all but the random numbers from which episodes begin.
+        num_envs: how many each member has.
+        steps: of a run, those of all environments of a member counted together.
+        friction: makes what changes the friction, from the members' entropy; `None` if nothing does.
+
+    Raises:
+        ValueError: if no such version or backend exists, or the package is not installed.
+    """
+    require_one_of("version", version, tuple(task.observation))
+    choose(backend, num_envs)  # fails now rather than when the run begins
+    name = f"{task.name}-{version}"
+    description = Description(task.observation[version], Continuous(task.action), task.time_limit)
+    return described(name, description, functools.partial(choose, backend), num_envs, steps, friction)
+
+
+def described(
+    name: str,
+    description: Description,
+    package: Callable[[int], Package],
+    num_envs: int,
+    steps: int,
+    friction: Callable[[np.ndarray], FrictionSchedule] | None = None,
+) -> HostEnvironment:
+    """A task that is known by its description as an arena.
+
+    Args:
+        name: with the version, as in the packages.
+        description: what they say about it.
+        package: which simulates so many environments.
+        num_envs: how many each member has.
+        steps: of a run.
+        friction: as in `environment`.
+    """
+    size, action, time_limit, told = description
+
+    def open(seed: np.ndarray) -> VectorEnv:
+        total = len(seed) * num_envs
+        if package(total) == "gymnasium":
+            from ._gymnasium import GymnasiumSimulator
+
+            def simulate(seed: Seed) -> Simulator:
+                return GymnasiumSimulator(name, total, size, seed, told)
+        else:
+            from ._envpool import EnvpoolSimulator, SlipperySimulator
+
+            def simulate(seed: Seed) -> Simulator:
+                if friction is not None:
+                    return SlipperySimulator(name, seed)
+                return EnvpoolSimulator(name, [seed(number) for number in range(total)], told)
+
+        return SimulatorHost(seed, num_envs, time_limit, simulate, friction and friction(seed))
+
+    def film(seed: np.ndarray) -> Renderer:
+        choose("gymnasium", 1)
+        from ._film import FilmHost, choose_opengl
+        from ._gymnasium import GymnasiumSimulator
+
+        choose_opengl()
+        seed = seed[None]
+
+        def simulate(seed: Seed) -> GymnasiumSimulator:
+            return GymnasiumSimulator(name, 1, size, seed, render_mode="rgb_array")
+
+        return FilmHost(seed, 1, time_limit, simulate, friction and friction(seed))
+
+    spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), action)
+    return HostEnvironment(spec, num_envs, steps, open, film)

@@ -1,0 +1,78 @@
+"""Which package simulates a task: what is installed, and what each of them has."""
+
+import difflib
+import functools
+import importlib
+import importlib.util
+from typing import Any, Literal, TypeAlias, get_args
+
+from pliant.core.settings import require_one_of
+
+from ._simulator import Description
+
+Backend: TypeAlias = Literal["auto", "envpool", "gymnasium"]
+Package: TypeAlias = Literal["envpool", "gymnasium"]
+
+_NEEDS: dict[Package, tuple[str, ...]] = {"envpool": ("envpool",), "gymnasium": ("gymnasium", "mujoco")}
+_INSTALL = "pip install 'pliant[envs]'"
+
+
+def choose(backend: Backend, num_envs: int, task: str | None = None) -> Package:
+    """The package to take: for a single environment, to wake a thread of envpool costs more than gymnasium's Python.
+
+    Args:
+        backend: what the settings say.
+        num_envs: how many there are to be, those of all members together.
+        task: which has to be there, by its name with the version; `None`: one that all packages have.
+
+    Raises:
+        ValueError: if there is no such backend or task, or the package is not installed.
+    """
+    require_one_of("backend", backend, get_args(Backend))
+    order: tuple[Package, ...] = ("gymnasium", "envpool") if num_envs == 1 else ("envpool", "gymnasium")
+    allowed = order if backend == "auto" else (backend,)
+    installed = [package for package in allowed if is_installed(package)]
+    if not installed:
+        needed = ", or ".join(" and ".join(_NEEDS[package]) for package in sorted(allowed))
+        raise ValueError(f"backend={backend!r} needs {needed}: {_INSTALL}")
+    for package in installed:
+        if task is None or task in tasks(package):
+            return package
+    raise ValueError(_unknown(str(task), backend))
+
+
+def is_installed(package: Package) -> bool:
+    """Whether it can be imported; nothing is."""
+    return all(importlib.util.find_spec(name) for name in _NEEDS[package])
+
+
+@functools.cache
+def tasks(package: Package) -> list[str]:
+    """Names of the tasks of MuJoCo that a package has; imports it."""
+    return _module(package).tasks()
+
+
+@functools.cache
+def describe(package: Package, task: str) -> Description:
+    """What a package says about a task of its own; imports it."""
+    return _module(package).describe(task)
+
+
+def _module(package: Package) -> Any:
+    return importlib.import_module(f"._{package}", __package__)
+
+
+def _unknown(task: str, backend: Backend) -> str:
+    """Says in one line what to write instead of a task that a backend has not."""
+    having = [package for package in _NEEDS if is_installed(package)]
+    for package in having:
+        if task in tasks(package):
+            return f"env={task!r} is not a task of {backend}: write backend={package!r}"
+    if any(task in _module(package).others() for package in having):
+        usual = "one of MuJoCo such as HalfCheetah-v4, DogRun-v1 or MetaWorld/CoffeePull-v3"
+        return f"env={task!r} has no continuous actions, or no limits of them, or is not MuJoCo's: write {usual}"
+    names = sorted({name for package in having for name in tasks(package)})
+    near = difflib.get_close_matches(task, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {len(names)}, such as HalfCheetah-v4"
+    more = "" if "envpool" in having else f"; envpool has more: {_INSTALL}"
+    return f"unknown env {task!r}; {hint}{more}"

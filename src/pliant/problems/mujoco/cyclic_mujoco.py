@@ -1,0 +1,98 @@
+"""Cyclic MuJoCo: one robot, whose task changes every so many episodes, around and around."""
+
+import dataclasses
+from typing import Annotated
+
+import jax
+import numpy as np
+
+from pliant.core import registry
+from pliant.core.problem import HostEnvironment, Renderer, Spec, VectorEnv
+from pliant.core.settings import AtLeast
+
+from ._cycle import TASKS, CycleSchedule
+from ._host import Seed, SimulatorHost
+from ._packages import choose, describe, tasks
+from ._simulator import Simulator
+
+AGENTS = {"td3": {}, "ppo": {}}
+
+_ROBOTS = ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Humanoid", "Swimmer")  # they are paid for their velocity
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the cycle; with HalfCheetah's 1,000 steps an episode, three rounds of one million steps each."""
+
+    env: str = "HalfCheetah-v4"
+    """The robot, as gymnasium names it: HalfCheetah, Ant, Hopper, Walker2d, Humanoid or Swimmer, v4 or v5."""
+    cycle: str = "forward,backward,light,slippery"
+    """Its tasks in order: forward, backward, slow, light, heavy, slippery; a task may come more than once."""
+    episodes: Annotated[int, AtLeast(1)] = 250
+    """Episodes of a member, all its environments together, after which the next task comes."""
+    steps: Annotated[int, AtLeast(1)] = 3_000_000
+    """Length of a run (environment steps of a member)."""
+    num_envs: Annotated[int, AtLeast(1)] = 1
+    """Environments of each member, side by side; each takes up a new task when it begins its next episode."""
+
+
+def make(config: Config) -> HostEnvironment:
+    r"""The problem as an arena.
+
+    All is as in gymnasium's task of the robot, but for what a task changes. With the forward velocity $v$ in m/s, for
+    which the robot's own task pays $w v$:
+
+    - `forward`: nothing, the robot's own task;
+    - `backward`: pays $-w v$;
+    - `slow`: pays $w \min(v, 2 - v)$, which is most at 1 m/s;
+    - `light`: half of the gravity;
+    - `heavy`: one and a half times the gravity;
+    - `slippery`: a quarter of the sliding friction.
+
+    An episode keeps the task that it began with. `info` has the number of the `task` in the cycle, from 0; the agent
+    is not told. A resumed run goes on with the task that was in force.
+
+    Raises:
+        ValueError: if there is no such robot or task, or gymnasium or mujoco is not installed.
+
+    Differs from the paper: there the cycle goes through robots, which have observations and actions of different
+    sizes. One network needs one body, so here the robot stays and its task changes; as there, tasks follow each other
+    by a count of episodes, and come back.
+
+    References:
+        Liu et al., `Neuroplastic Expansion in deep reinforcement learning <https://arxiv.org/abs/2410.07994>`_,
+        ICLR 2025.
+    """
+    names = [name.strip() for name in config.cycle.split(",")]
+    for name in names:
+        registry.check("task of a cycle", name, TASKS)
+    changes = tuple(TASKS[name] for name in names)
+    choose("gymnasium", config.num_envs)
+    robots = [name for name in tasks("gymnasium") if name.split("-")[0] in _ROBOTS]
+    registry.check("env", config.env, robots)
+    size, action, time_limit, _ = describe("gymnasium", config.env)
+    E = config.num_envs
+
+    def open(seed: np.ndarray) -> VectorEnv:
+        from ._cyclic_simulator import CyclicSimulator
+
+        total = len(seed) * E
+
+        def simulate(seed: Seed) -> Simulator:
+            return CyclicSimulator(config.env, total, size, changes, seed)
+
+        return SimulatorHost(seed, E, time_limit, simulate, CycleSchedule(len(seed), len(changes), config.episodes))
+
+    def film(seed: np.ndarray) -> Renderer:
+        from ._cyclic_simulator import CyclicSimulator
+        from ._film import FilmHost, choose_opengl
+
+        choose_opengl()
+
+        def simulate(seed: Seed) -> CyclicSimulator:
+            return CyclicSimulator(config.env, 1, size, changes, seed, render_mode="rgb_array")
+
+        return FilmHost(seed[None], 1, time_limit, simulate, CycleSchedule(1, len(changes), config.episodes))
+
+    spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), action)
+    return HostEnvironment(spec, E, config.steps, open, film)

@@ -1,0 +1,63 @@
+"""Slippery Ant: Ant on a floor whose friction changes every two million steps."""
+
+import dataclasses
+import math
+from typing import Annotated
+
+import numpy as np
+
+from pliant.core.problem import HostEnvironment
+from pliant.core.settings import AtLeast
+
+from ._friction import FrictionSchedule
+from ._mujoco import ANT, Backend, Version, environment
+
+AGENTS = {"ppo": {}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of Slippery Ant; the defaults are the paper's."""
+
+    steps: Annotated[int, AtLeast(1)] = 20_000_000
+    """Length of a run (environment steps of a member)."""
+    friction_low: float = 0.02
+    """Least friction coefficient between body and floor."""
+    friction_high: float = 2.0
+    """Largest friction coefficient; Ant's own is 1."""
+    change_time: Annotated[int, AtLeast(0)] = 2_000_000
+    """Steps of a member after which its friction changes, at the next end of an episode."""
+    num_envs: Annotated[int, AtLeast(1)] = 1
+    """Environments of each member, side by side; each takes a new friction when it begins its next episode."""
+    version: Version = "v3"
+    """Version of the task; v3 has 84 zeros in its observation of 111, v4 is v3 without them, v5 has contact forces."""
+    backend: Backend = "auto"
+    """Which package simulates; auto: gymnasium for a single environment, where it is faster, and envpool for more."""
+
+
+def make(config: Config) -> HostEnvironment:
+    """The problem as an arena: Ant, with sliding friction drawn log-uniformly between the two limits.
+
+    Each member has its own frictions, and its own times at which they change, for it is episodes that end. `info` has
+    the `friction` under which each environment's episode ran; the agent is not told.
+
+    Raises:
+        ValueError: if the limits are not positive or not in order, or the package that simulates is not installed.
+
+    Differs from the authors' code: frictions are drawn as they are needed, from the seed, instead of from a file of
+    numbers of the same distribution; a resumed run goes on with the friction that was in force, not with the first.
+
+    References:
+        Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
+        Nature 2024, Fig. 3.
+    """
+    low, high = config.friction_low, config.friction_high
+    if not 0 < low <= high < math.inf:
+        raise ValueError(
+            f"friction_low={low} and friction_high={high}: write two positive numbers, the lower one first"
+        )
+
+    def friction(seed: np.ndarray) -> FrictionSchedule:
+        return FrictionSchedule(seed, low, high, config.change_time)
+
+    return environment(ANT, config.version, config.backend, config.num_envs, config.steps, friction)

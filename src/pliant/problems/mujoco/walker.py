@@ -1,0 +1,46 @@
+"""Walker: two legs in a plane, of three joints each, learn to walk without falling."""
+
+import dataclasses
+from typing import Annotated
+
+from pliant.core.problem import HostEnvironment
+from pliant.core.settings import AtLeast
+
+from ._mujoco import WALKER, Backend, Version, environment
+
+AGENTS = {"ppo": {}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of Walker; the defaults are the paper's."""
+
+    steps: Annotated[int, AtLeast(1)] = 100_000_000
+    """Length of a run (environment steps of a member)."""
+    num_envs: Annotated[int, AtLeast(1)] = 1
+    """Environments of each member, side by side."""
+    version: Version = "v3"
+    """Version of the task; v4 is the same as v3, v5 has equal feet and pays nothing for the step of the fall."""
+    backend: Backend = "auto"
+    """Which package simulates; auto: gymnasium for a single environment, where it is faster, and envpool for more."""
+
+
+def make(config: Config) -> HostEnvironment:
+    r"""The problem as an arena.
+
+    An episode ends where the torso's height leaves $(0.8, 2)$ or its angle $(-1, 1)$, and is cut short after 1,000
+    steps of 0.008 s. The reward is
+
+    $$r = \dot x + 1 - 10^{-3} \lVert a \rVert^2$$
+
+    with the forward velocity $\dot x$ and the action $a \in \mathbb{R}^6$ as the agent chose it; the actuators clamp it
+    to $[-1, 1]$.
+
+    Raises:
+        ValueError: if the package that simulates is not installed.
+
+    References:
+        Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
+        Nature 2024, Extended Data Fig. 5.
+    """
+    return environment(WALKER, config.version, config.backend, config.num_envs, config.steps)

@@ -1,0 +1,1 @@
+"""A recipe's comparison: tables of ours beside the paper's numbers."""

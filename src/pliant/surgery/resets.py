@@ -1,0 +1,86 @@
+"""Whole layers made anew: which leaves make up a layer, and how they are set back."""
+
+from collections.abc import Callable, Collection
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.base import Edit, Key, Params
+from pliant.core.units import Group, Wiring
+
+Initialize: TypeAlias = Callable[[Key], Params]  # the network's initializer; the key is consumed
+
+
+def layer(group: Group) -> set[str]:
+    """Paths of the leaves that make up a hidden layer: what produces its units, with their biases and norms."""
+    return {slot.path for slot in (*group.incoming, *group.vectors)}
+
+
+def head(wiring: Wiring) -> set[str]:
+    """Paths of the leaves of the output layer: the weights that read hidden units and feed none, and their biases.
+
+    A network with several outputs has all their layers in its head.
+
+    Raises:
+        ValueError: if there is no such weight.
+    """
+    feeding = {slot.path for group in wiring.values() for slot in group.incoming}
+    readers = [r for group in wiring.values() for r in group.outgoing if r.path not in feeding]
+    if not readers:
+        raise ValueError(
+            "this wiring has no head: no weight reads hidden units without feeding others; "
+            "reset layers by name (layer_reset) or the whole network (full_reset)"
+        )
+    return {r.path for r in readers} | {r.bias for r in readers if r.bias is not None}
+
+
+def last_layers(wiring: Wiring, count: int) -> set[str]:
+    """Paths of the leaves of the last layers: 1 is the head alone, 2 the head and the layers that it reads, and so on.
+
+    Raises:
+        ValueError: if the count is below 1, or the wiring has no head.
+    """
+    if count < 1:
+        raise ValueError(f"last:{count}: a number of layers, at least 1; write last:1 for the head alone")
+    leaves = head(wiring)
+    for _ in range(count - 1):
+        read = [group for group in wiring.values() if any(r.path in leaves for r in group.outgoing)]
+        leaves = leaves.union(*map(layer, read))
+    return leaves
+
+
+def set_back(params: Params, source: Params, paths: Collection[str] | None = None) -> Edit:
+    """Takes leaves from another tree, as the fresh ones of this.
+
+    Args:
+        params: the parameters.
+        source: a tree like them: what the network's initializer returns.
+        paths: which leaves, their keys joined by slashes; `None`: all.
+
+    Raises:
+        ValueError: if the source is not a tree like the parameters.
+    """
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, source):
+        raise ValueError(
+            "initialize returned other leaves than the parameters have "
+            f"({_shapes(source)} for {_shapes(params)}); pass the initializer of this network, key -> params"
+        )
+
+    def chosen(path) -> bool:
+        return paths is None or jax.tree_util.keystr(path, simple=True, separator="/") in paths
+
+    def pick(path, leaf, new):
+        return jnp.asarray(new, leaf.dtype) if chosen(path) else leaf
+
+    return Edit(
+        jax.tree_util.tree_map_with_path(pick, params, source),
+        jax.tree_util.tree_map_with_path(lambda path, w: jnp.full((1,) * jnp.ndim(w), chosen(path)), params),
+    )
+
+
+def _shapes(tree: Params) -> str:
+    with_paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return ", ".join(
+        f"{jax.tree_util.keystr(path, simple=True, separator='/')} {jnp.shape(leaf)}" for path, leaf in with_paths
+    )

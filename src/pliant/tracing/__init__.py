@@ -1,0 +1,1 @@
+"""Reads the program of a network: from jaxpr to labels to the wiring of its units."""

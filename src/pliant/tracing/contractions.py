@@ -1,0 +1,132 @@
+"""Where weights meet data: the rules of `dot_general` and `conv_general_dilated`."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .labels import Atom, atoms, size
+from .values import Contraction, Meeting, Notes, Value, derive, join, refuse, reshaped, tainted
+
+
+def dot_general(notes: Notes, equation: Any, left: Value, right: Value) -> Value:
+    (left_sum, right_sum), (left_batch, right_batch) = equation.params["dimension_numbers"]
+    weight = _weight_of(left, right)
+    if weight is not None and left_batch:
+        raise refuse(
+            "dot_general",
+            weight.leaves,
+            "it has a batch axis, so each of its entries is a weight of its own (an ensemble)",
+            "Trace one member, with parameters without that axis, and vmap what uses the wiring.",
+        )
+    for a, b in zip(left_batch, right_batch, strict=True):
+        join(left.axes[a], right.axes[b])
+    result = _contract(notes, equation, left, right, left_sum, right_sum, weight)
+    free = [
+        (operand, k)
+        for operand, gone in ((left, {*left_sum, *left_batch}), (right, {*right_sum, *right_batch}))
+        for k in range(len(operand.axes))
+        if k not in gone
+    ]
+    places = [*((left, k) for k in left_batch), *free]
+    return _output(result, weight, places)
+
+
+def conv_general_dilated(notes: Notes, equation: Any, image: Value, kernel: Value) -> Value:
+    params, numbers = equation.params, equation.params["dimension_numbers"]
+    weight = _weight_of(image, kernel)
+    if weight is not None and (params["feature_group_count"] != 1 or params["batch_group_count"] != 1):
+        raise refuse(
+            "conv_general_dilated",
+            weight.leaves,
+            "it is a grouped convolution (depthwise, or an ensemble under vmap): no weight reads all units",
+        )
+    if weight is not None and weight is image:
+        raise refuse("conv_general_dilated", weight.leaves, "a parameter is convolved as if it were an image")
+    (batch, channel, *space), (out, into, *_) = numbers.lhs_spec, numbers.rhs_spec
+    for atom in (atom for k in space for atom in atoms(image.axes[k])):
+        atom.spatial = True
+    result = _contract(notes, equation, image, kernel, (channel,), (into,), weight)
+    shape = equation.outvars[0].aval.shape
+    new_batch, new_channel, *new_space = numbers.out_spec
+    places: list[Any] = [None] * len(shape)
+    places[new_batch], places[new_channel] = (image, batch), (kernel, out)
+    for k in new_space:
+        places[k] = Atom(shape[k], spatial=True)
+    return _output(result, weight, places)
+
+
+def _weight_of(left: Value, right: Value) -> Value | None:
+    """The operand that is a weight; noise on a weight makes it data too, and an input may have met a parameter."""
+    weights = [operand for operand in (left, right) if operand.weight]
+    if len(weights) == 2:
+        weights = [operand for operand in weights if not operand.data]
+    return weights[0] if len(weights) == 1 else None
+
+
+def _contract(
+    notes: Notes,
+    equation: Any,
+    left: Value,
+    right: Value,
+    left_sum: Sequence[int],
+    right_sum: Sequence[int],
+    weight: Value | None,
+) -> Value:
+    """Sums two arrays over common axes and notes it if one is a weight; the result has no axes yet."""
+    name = equation.primitive.name
+    summed = [*((left, k) for k in left_sum), *((right, k) for k in right_sum)]
+    makers = {atom.maker for operand, k in summed for atom in atoms(operand.axes[k]) if atom.maker}
+    for a, b in zip(left_sum, right_sum, strict=True):
+        join(left.axes[a], right.axes[b])
+    if weight is None:
+        paths = makers.union(*(operand.leaves for operand in (left, right) if operand.weight))
+        result = derive([left, right], (), ())
+        mixed = result.mixed.union(*(operand.origins[k] for operand, k in summed))
+        why = "it sums over units without a weight (attention, a product of two parameters)"
+        terms = [operand.axes[k] for operand, k in summed]
+        return tainted(dataclasses.replace(result, mixed=mixed), equation, terms, why, paths)
+    data, axes = (right, right_sum) if weight is left else (left, left_sum)
+    for taint in (weight.taint, data.taint):
+        if taint is not None:
+            raise refuse(taint.primitive, taint.paths, f"{taint.why}, and {_listed(weight.leaves)} reads the result")
+    gone = {k for operand, k in summed if operand is weight}
+    reads = frozenset().union(*(weight.origins[k] for k in gone))
+    makes = frozenset().union(*(weight.origins[k] for k in range(len(weight.axes)) if k not in gone))
+    if name == "conv_general_dilated":
+        makes = weight.origins[equation.params["dimension_numbers"].rhs_spec[0]]
+    if any(size(weight.axes[k]) > 1 and not weight.origins[k] for k in gone):
+        raise refuse(name, weight.leaves, "the axis that it sums over is no longer one of the parameter")
+    readers, makers = {path for path, _ in reads}, {path for path, _ in makes}
+    kernels = tuple(p for p in weight.leaves if (p in readers or not gone) and (p in makers or not makes))
+    if not kernels:
+        raise refuse(name, weight.leaves, "no parameter has both the axis that it sums over and the one that it makes")
+    for path in (path for path in weight.leaves if path not in kernels):
+        zero, one = weight.leaves[path]
+        notes.meetings[path].append(Meeting(float(not abs(zero - 1) < abs(one - 1)), False, equation.outvars[0]))
+    notes.contractions.append(Contraction(kernels, reads, makes, data, tuple(axes)))
+    return derive(
+        [left, right], (), (), active=True, data=True, leaves={}, sums=frozenset({len(notes.contractions) - 1})
+    )
+
+
+def _output(result: Value, weight: Value | None, places: Sequence[tuple[Value, int] | Atom]) -> Value:
+    """Gives the result of a contraction its axes, and marks those that come from a weight as units."""
+    axes, origins = [], []
+    for place in places:
+        if isinstance(place, Atom):
+            axes.append(place)
+            origins.append(frozenset())
+            continue
+        operand, k = place
+        if weight is not None and operand is weight:
+            for atom in atoms(operand.axes[k]):
+                atom.maker = atom.maker or next(iter(weight.leaves))
+                # Spectral normalization: the weights of one unit shrink those of the others.
+                atom.coupled |= not operand.mixed.isdisjoint(operand.origins[k])
+        axes.append(operand.axes[k])
+        origins.append(operand.origins[k])
+    return reshaped(result, axes, origins)
+
+
+def _listed(paths: Iterable[str]) -> str:
+    return ", ".join(map(repr, paths))

@@ -1,0 +1,85 @@
+"""One walk over a program, from inputs to outputs, that keeps a `Value` for each array and takes notes."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax.extend.core as jex
+import numpy as np
+
+from .inlining import Program, body
+from .labels import Mismatch
+from .rules import RULES, unknown
+from .values import Notes, Value, fresh, paths_of, refuse
+
+
+def read(program: Program, paths: Sequence[str]) -> Notes:
+    """Reads a network whose parameter leaves, at `paths`, are the first inputs after the constants.
+
+    Raises:
+        TracingError: if a weight reads units that have passed through something that no rule follows.
+    """
+    notes = Notes(program)
+    values = {variable: dataclasses.replace(fresh(variable), variable=variable) for variable in program.inputs}
+    arguments = program.inputs[len(program.consts) :]
+    for variable, path in zip(arguments, paths):
+        axes = values[variable].axes
+        origins = tuple(frozenset({(path, axis)}) for axis in range(len(axes)))
+        values[variable] = Value(axes, origins, {path: (0.0, 1.0)}, variable=variable)
+        notes.leaves[path] = axes
+    for variable in arguments[len(paths) :]:
+        values[variable] = dataclasses.replace(values[variable], data=True)
+    _walk(notes, program.equations, values, {})
+    return notes
+
+
+def _walk(notes: Notes, equations: Sequence[Any], values: dict[Any, Value], same: dict[Any, Any]) -> None:
+    """Adds the values of all variables that the equations compute.
+
+    Args:
+        notes: to be added to.
+        equations: of the program or of a call inside it.
+        values: of the variables known so far.
+        same: for each way to compute an array, the first variable that was computed so.
+    """
+    for equation in equations:
+        operands = [_value_of(atom, values) for atom in equation.invars]
+        for k, (variable, result) in enumerate(zip(equation.outvars, _apply(notes, equation, operands, same))):
+            first = same.setdefault((k, *_key(equation, operands)), variable)
+            # One number made of parameters, such as the norm of a kernel, cannot mix up units.
+            harmless = result.weight and not result.data and max(result.shape, default=1) == 1
+            values[variable] = dataclasses.replace(result, variable=first, taint=None if harmless else result.taint)
+
+
+def _apply(notes: Notes, equation: Any, operands: list[Value], same: dict[Any, Any]) -> list[Value]:
+    call = body(equation)
+    if call is not None:
+        jaxpr, _ = call
+        values = {variable: fresh(variable) for variable in jaxpr.constvars}
+        values.update(zip(jaxpr.invars, operands, strict=True))
+        _walk(notes, jaxpr.eqns, values, same)
+        return [_value_of(atom, values) for atom in jaxpr.outvars]
+    try:
+        results = RULES.get(equation.primitive.name, unknown)(notes, equation, *operands)
+    except Mismatch as mismatch:
+        paths = set().union(*map(paths_of, operands))
+        raise refuse(equation.primitive.name, paths, f"axes of units that do not fit: {mismatch}") from mismatch
+    return [results] if isinstance(results, Value) else results
+
+
+def _value_of(atom: Any, values: dict[Any, Value]) -> Value:
+    if not isinstance(atom, jex.Literal):
+        return values[atom]
+    scalar = np.ndim(atom.val) == 0 and np.isrealobj(atom.val)
+    return dataclasses.replace(fresh(atom), constant=float(atom.val) if scalar else None)
+
+
+def _key(equation: Any, operands: Sequence[Value]) -> tuple[Any, ...]:
+    """What makes two equations compute the same array."""
+    name, parameters = equation.primitive.name, equation.params
+    if "call_jaxpr" in parameters:
+        parameters = {"call_jaxpr": parameters["call_jaxpr"]}
+    if not operands or any(operand.variable is None and operand.constant is None for operand in operands):
+        return (name, equation.outvars[0])
+    inputs = tuple(operand.constant if operand.variable is None else operand.variable for operand in operands)
+    return name, inputs, repr(sorted(parameters.items()))

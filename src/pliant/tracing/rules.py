@@ -1,0 +1,389 @@
+"""What each primitive does to the labels of array axes; contractions are in `_contractions`.
+
+A rule takes `(notes, equation, *operands)` and returns a `Value`, or a list of them. A primitive that mixes units in a
+way not known here does not stop the reading: it leaves a `Taint`, and only a weight that reads tainted data raises. So
+whatever happens to the outputs of a network (sampling, losses, sorting) is no concern of `trace`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .contractions import conv_general_dilated, dot_general
+from .inlining import subjaxprs
+from .labels import Atom, atoms, concat, cut, product, regroup, size
+from .values import ELEMENTWISE, Meeting, Notes, Value, derive, fresh, is_made, join, refuse, reshaped, tainted
+
+RULES: dict[str, Callable[..., Value | list[Value]]] = {
+    "conv_general_dilated": conv_general_dilated,
+    "dot_general": dot_general,
+}
+
+
+def rule(*names: str) -> Callable:
+    """Registers a rule for primitives of these names."""
+
+    def register(function: Callable) -> Callable:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+_NUMPY = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "exp": np.exp,
+    "log1p": np.log1p, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "square": np.square, "max": np.maximum,
+    "tanh": np.tanh, "logistic": lambda x: 1 / (1 + np.exp(-x)),
+}  # fmt: skip
+
+
+@rule(*ELEMENTWISE - {"device_put", "optimization_barrier"})
+def elementwise(notes: Notes, equation: Any, *operands: Value) -> Value:
+    axes, origins = [], []
+    for k, length in enumerate(equation.outvars[0].aval.shape):
+        full = [operand for operand in operands if operand.axes and size(operand.axes[k]) == length]
+        for operand in full[1:]:
+            join(full[0].axes[k], operand.axes[k])
+        axes.append(full[0].axes[k])
+        origins.append(frozenset().union(*(operand.origins[k] for operand in full)))
+    _refuse_product_written_out(equation, operands)
+    _meet(notes, equation, operands)
+    return derive(
+        operands,
+        axes,
+        origins,
+        **_scaled(equation, operands),
+        constant=operands[0].constant if equation.primitive.name == "convert_element_type" else None,
+        sums=_summed(notes, equation, operands),
+        variance=_is_variance(notes, equation, operands),
+    )
+
+
+def _refuse_product_written_out(equation: Any, operands: Sequence[Value]) -> None:
+    """A weight that meets units along one axis and spreads them along another is a contraction to come."""
+    data = [operand for operand in operands if operand.active and operand.axes]
+    for weight in (operand for operand in operands if operand.weight and data and equation.primitive.name == "mul"):
+        spread = [n > 1 and all(other.shape[k] == 1 for other in data) for k, n in enumerate(weight.shape)]
+        shared = [n > 1 and any(is_made(other.axes[k]) for other in data) for k, n in enumerate(weight.shape)]
+        if any(spread) and any(units and not new for new, units in zip(spread, shared)):
+            raise refuse(
+                "mul",
+                weight.leaves,
+                "it looks like a matrix product written as multiplication and sum",
+                "Write it with jnp.matmul or jnp.einsum.",
+            )
+
+
+def _meet(notes: Notes, equation: Any, operands: Sequence[Value]) -> None:
+    multiplies = equation.primitive.name in ("mul", "div")
+    for operand in operands:
+        others = [other for other in operands if other is not operand]
+        meets = any(
+            other.active or (other.data and not operand.data and max(other.shape, default=1) > 1) for other in others
+        )
+        if not operand.weight or not meets:
+            continue
+        for path, (zero, one) in operand.leaves.items():
+            neutral = float(multiplies and not abs(zero - 1) < abs(one - 1))
+            variance = any(other.variance for other in others)
+            notes.meetings[path].append(Meeting(neutral, variance, equation.outvars[0]))
+
+
+def _scaled(equation: Any, operands: Sequence[Value]) -> dict[str, Any]:
+    """What leaves of zeros and of ones become in a function of one leaf and numbers."""
+    function = _NUMPY.get(equation.primitive.name)
+    changing = [operand for operand in operands if operand.leaves]
+    known = all(operand.leaves or operand.constant is not None for operand in operands)
+    if function is None or len(changing) != 1 or changing[0].active or not known:
+        return {}
+
+    def become(at: float) -> float:
+        with np.errstate(all="ignore"):
+            return float(function(*(at if operand.leaves else operand.constant for operand in operands)))
+
+    return {"leaves": {path: (become(zero), become(one)) for path, (zero, one) in changing[0].leaves.items()}}
+
+
+def _summed(notes: Notes, equation: Any, operands: Sequence[Value]) -> frozenset[int]:
+    """Follows the plain sum of contractions up to the bias that is added to it."""
+    waiting = frozenset().union(*(operand.sums for operand in operands))
+    name = equation.primitive.name
+    if not waiting or len(operands) == 1:
+        return waiting if name in ("convert_element_type", "copy", "name", "reduce_precision") else frozenset()
+    if name not in ("add", "add_any"):
+        return frozenset()
+    if all(operand.sums for operand in operands):
+        return waiting
+    [other] = [operand for operand in operands if not operand.sums]
+    if other.weight and not other.data and len(other.leaves) == 1 and sum(n > 1 for n in other.shape) <= 1:
+        [path] = other.leaves
+        for k in waiting:
+            notes.biases.setdefault(k, path)
+    return frozenset()
+
+
+def _is_variance(notes: Notes, equation: Any, operands: Sequence[Value]) -> bool:
+    name = equation.primitive.name
+    squares = (
+        name == "square"
+        or (name == "integer_pow" and equation.params["y"] == 2)
+        or (name == "mul" and equation.invars[0] is equation.invars[1])
+    )
+    if squares:
+        return notes.only_summed(equation.outvars[0])
+    if name in ("add", "max", "convert_element_type", "clamp", "select_n"):
+        return any(operand.variance for operand in operands)
+    if name in ("sub", "mul", "div"):
+        factors_only = name == "sub" or sum(operand.active for operand in operands) == 1
+        return factors_only and (operands[0].variance or (name == "mul" and operands[1].variance))
+    return False
+
+
+@rule("device_put", "optimization_barrier")
+def each_for_itself(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
+    del notes, equation
+    return list(operands)
+
+
+@rule("transpose")
+def transpose(notes: Notes, equation: Any, operand: Value) -> Value:
+    del notes
+    order = equation.params["permutation"]
+    return reshaped(operand, [operand.axes[k] for k in order], [operand.origins[k] for k in order])
+
+
+@rule("squeeze")
+def squeeze(notes: Notes, equation: Any, operand: Value) -> Value:
+    del notes
+    kept = [k for k in range(len(operand.axes)) if k not in equation.params["dimensions"]]
+    return reshaped(operand, [operand.axes[k] for k in kept], [operand.origins[k] for k in kept])
+
+
+@rule("broadcast_in_dim")
+def broadcast_in_dim(notes: Notes, equation: Any, operand: Value, *_: Value) -> Value:
+    del notes
+    target = fresh(equation.outvars[0])
+    axes, origins = list(target.axes), list(target.origins)
+    for k, new in enumerate(equation.params["broadcast_dimensions"]):
+        if size(operand.axes[k]) == size(axes[new]):
+            axes[new], origins[new] = operand.axes[k], operand.origins[k]
+    return dataclasses.replace(reshaped(operand, axes, origins), constant=operand.constant)
+
+
+@rule("reshape")
+def reshape(notes: Notes, equation: Any, operand: Value, *_: Value) -> Value:
+    del notes
+    axes, lost = regroup(list(zip(operand.axes, operand.origins, strict=True)), equation.outvars[0].aval.shape)
+    result = reshaped(operand, [term for term, _ in axes], [origin for _, origin in axes])
+    return tainted(result, equation, lost, "the reshape does not keep units together", operand.leaves if lost else ())
+
+
+@rule("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "reduce_xor")
+def reduce(notes: Notes, equation: Any, operand: Value) -> Value:
+    del notes
+    gone = equation.params["axes"]
+    if operand.data or operand.active:
+        for atom in (atom for k in gone for atom in atoms(operand.axes[k])):
+            atom.coupled |= atom.maker is not None and atom.size > 1
+    kept = [k for k in range(len(operand.axes)) if k not in gone]
+    result = reshaped(operand, [operand.axes[k] for k in kept], [operand.origins[k] for k in kept])
+    variance = operand.variance and equation.primitive.name == "reduce_sum"
+    mixed = operand.mixed.union(*(operand.origins[k] for k in gone))
+    return dataclasses.replace(result, mixed=mixed, sums=frozenset(), variance=variance, constant=None)
+
+
+@rule("argmax", "argmin")
+def arg_reduce(notes: Notes, equation: Any, operand: Value) -> Value:
+    gone = [operand.axes[k] for k in equation.params["axes"]]
+    return tainted(reduce(notes, equation, operand), equation, gone, "it picks among units")
+
+
+@rule("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "rev", "fft")
+def along_axes(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
+    """Primitives that mix entries along some axes, whose length they may change, and leave the other axes alone."""
+    del notes
+    params, rank = equation.params, len(operands[0].axes)
+    if "fft_lengths" in params:
+        mixed = range(rank - len(params["fft_lengths"]), rank)
+    else:
+        mixed = params["dimensions"] if "dimensions" in params else [params.get("axis", params.get("dimension"))]
+    for operand in operands[1:]:
+        for a, b in zip(operands[0].axes, operand.axes, strict=True):
+            join(a, b)
+    results = []
+    for variable in equation.outvars:
+        target = fresh(variable)
+        axes = [
+            new if k in mixed else old for k, (new, old) in enumerate(zip(target.axes, operands[0].axes, strict=True))
+        ]
+        origins = [frozenset() if k in mixed else origin for k, origin in enumerate(operands[0].origins)]
+        # A kernel may well be flipped in space; were it flipped along units, its contraction would refuse.
+        paths = {path for operand in operands for path in operand.leaves if equation.primitive.name != "rev"}
+        result = derive(operands, axes, origins)
+        results.append(tainted(result, equation, [operands[0].axes[k] for k in mixed], "it mixes units", paths))
+    return results
+
+
+@rule("reduce_window_max", "reduce_window_min", "reduce_window_sum", "reduce_window")
+def reduce_window(notes: Notes, equation: Any, operand: Value, *others: Value) -> Value:
+    del notes
+    params = equation.params
+    target = fresh(equation.outvars[0])
+    axes, origins, slid = list(target.axes), list(target.origins), []
+    for k, window in enumerate(params["window_dimensions"]):
+        if window == params["window_strides"][k] == 1 and size(axes[k]) == size(operand.axes[k]):
+            axes[k], origins[k] = operand.axes[k], operand.origins[k]
+        else:
+            slid.append(operand.axes[k])
+    return tainted(derive([operand, *others], axes, origins), equation, slid, "its window slides along units")
+
+
+@rule("slice")
+def slice_(notes: Notes, equation: Any, operand: Value) -> Value:
+    del notes
+    params = equation.params
+    strides = params["strides"] or (1,) * len(operand.axes)
+    result = reshaped(operand, operand.axes, operand.origins)
+    for k, (start, stop, stride) in enumerate(
+        zip(params["start_indices"], params["limit_indices"], strides, strict=True)
+    ):
+        result = _cut_out(result, equation, k, start, stop, stride)
+    return result
+
+
+@rule("split")
+def split(notes: Notes, equation: Any, operand: Value) -> list[Value]:
+    del notes
+    stops = np.cumsum(equation.params["sizes"]).tolist()
+    starts = [0, *stops[:-1]]
+    axis = equation.params["axis"]
+    return [_cut_out(operand, equation, axis, *bounds, 1) for bounds in zip(starts, stops, strict=True)]
+
+
+def _cut_out(value: Value, equation: Any, axis: int, start: int, stop: int, stride: int) -> Value:
+    """A slice along one axis: units keep their labels, batch and space get a fresh one."""
+    term = value.axes[axis]
+    if (start, stop, stride) == (0, size(term), 1):
+        return value
+    axes = list(value.axes)
+    if not is_made(term) and not value.origins[axis]:
+        axes[axis] = Atom(len(range(start, stop, stride)))
+        return reshaped(value, axes, value.origins)
+    if stride == 1:
+        axes[axis] = cut(term, [start, stop - start, size(term) - stop])[1]
+        return reshaped(value, axes, value.origins)
+    axes[axis] = Atom(len(range(start, stop, stride)))
+    paths = {path for path, _ in value.origins[axis]}
+    return tainted(reshaped(value, axes, value.origins), equation, [term], "it takes every other unit", paths)
+
+
+@rule("pad")
+def pad(notes: Notes, equation: Any, operand: Value, *others: Value) -> Value:
+    del notes
+    target = fresh(equation.outvars[0])
+    axes, lost = list(operand.axes), []
+    for k, (low, high, interior) in enumerate(equation.params["padding_config"]):
+        term = operand.axes[k]
+        if low == high == interior == 0:
+            continue
+        if interior == 0 and low >= 0 and high >= 0 and (is_made(term) or operand.origins[k]):
+            axes[k] = concat((Atom(low), term, Atom(high)))
+        else:
+            axes[k] = target.axes[k]
+            lost.append(term)
+    return tainted(derive([operand, *others], axes, operand.origins), equation, lost, "it spreads units apart")
+
+
+@rule("concatenate")
+def concatenate(notes: Notes, equation: Any, *operands: Value) -> Value:
+    del notes
+    joined = equation.params["dimension"]
+    axes, origins = list(operands[0].axes), []
+    for k in range(len(axes)):
+        origins.append(frozenset().union(*(operand.origins[k] for operand in operands)))
+        for operand in operands[1:]:
+            if k != joined:
+                join(axes[k], operand.axes[k])
+    axes[joined] = concat(operand.axes[joined] for operand in operands)
+    return derive(operands, axes, origins)
+
+
+@rule("stack")
+def stack(notes: Notes, equation: Any, *operands: Value) -> Value:
+    del notes
+    for operand in operands[1:]:
+        for a, b in zip(operands[0].axes, operand.axes, strict=True):
+            join(a, b)
+    axes = list(operands[0].axes)
+    origins = [frozenset().union(*(operand.origins[k] for operand in operands)) for k in range(len(axes))]
+    axes.insert(equation.params["axis"], Atom(len(operands)))
+    origins.insert(equation.params["axis"], frozenset())
+    return derive(operands, axes, origins)
+
+
+@rule("unstack")
+def unstack(notes: Notes, equation: Any, operand: Value) -> list[Value]:
+    del notes
+    axes, origins = list(operand.axes), list(operand.origins)
+    gone, _ = axes.pop(equation.params["axis"]), origins.pop(equation.params["axis"])
+    result = derive([operand], axes, origins)
+    return [tainted(result, equation, [gone], "it takes units apart")] * len(equation.outvars)
+
+
+@rule("tile")
+def tile(notes: Notes, equation: Any, operand: Value) -> Value:
+    del notes
+    axes = [product((Atom(copies), term)) for copies, term in zip(equation.params["reps"], operand.axes, strict=True)]
+    return derive([operand], axes, operand.origins)
+
+
+@rule("dynamic_slice", "gather")
+def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
+    """Takes whole axes along, and moving windows of the others."""
+    del notes
+    target, lengths = fresh(equation.outvars[0]), equation.params["slice_sizes"]
+    numbers = equation.params.get("dimension_numbers")
+    if numbers is None:
+        windows = dict(enumerate(range(len(lengths))))
+    else:
+        gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
+        windows = dict(zip([k for k in range(len(lengths)) if k not in gone], numbers.offset_dims, strict=True))
+    whole = {old: new for old, new in windows.items() if lengths[old] == size(operand.axes[old])}
+    axes = list(target.axes)
+    for old, new in whole.items():
+        axes[new] = operand.axes[old]
+    picked = [operand.axes[k] for k in range(len(lengths)) if k not in whole]
+    paths = () if operand.active else operand.leaves
+    result = derive([operand, *indices], axes, target.origins)
+    return tainted(result, equation, picked, "it picks units, or rows of a parameter, by index", paths)
+
+
+@rule("dynamic_update_slice")
+def dynamic_update_slice(notes: Notes, equation: Any, operand: Value, update: Value, *indices: Value) -> Value:
+    del notes
+    moved = []
+    for a, b in zip(operand.axes, update.axes, strict=True):
+        if size(a) == size(b):
+            join(a, b)
+        else:
+            moved += [a, b]
+    result = derive([operand, update, *indices], operand.axes, operand.origins)
+    return tainted(result, equation, moved, "it overwrites units by index")
+
+
+def unknown(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
+    """A primitive without a rule: harmless unless units or parameters go in."""
+    del notes
+    paths = {path for operand in operands if operand.weight for path in operand.leaves}
+    if paths and any(subjaxprs(equation)):
+        raise refuse(
+            equation.primitive.name,
+            paths,
+            "it runs a function of its own on parameters (a loop, a branch, a recurrent cell), which stays unread",
+        )
+    results = [fresh(variable) for variable in equation.outvars]
+    why = "no rule says what it does to units"
+    terms = [term for operand in operands for term in operand.axes]
+    return [tainted(derive(operands, target.axes, target.origins), equation, terms, why, paths) for target in results]

@@ -1,0 +1,225 @@
+"""What is known of an array while a network is read, and what is noted on the way."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax.extend.core as jex
+
+from .inlining import Program
+from .labels import Atom, Mismatch, Origin, Term, atoms, size, unify
+
+# Functions of entries in the same place.
+_NAMES = """
+abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz complex conj
+convert_element_type copy copy_p cos cosh device_put digamma div eq eq_to erf erf_inv erfc exp exp2 expm1 floor ge gt
+igamma igammac imag integer_pow is_finite le le_to lgamma log log1p log2 logistic lt lt_to max min mul name ne neg
+nextafter not one_minus_square optimization_barrier or polygamma population_count pow real reduce_precision rem round
+rsqrt select_n sharding_constraint shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square
+stop_gradient sub tan tanh xor zeta
+"""
+ELEMENTWISE = frozenset(_NAMES.split())
+
+BY_HAND = (
+    "Write this part of the wiring by hand, as pliant.Wiring({name: Group(..., incoming=(Incoming(...),), "
+    "outgoing=(Outgoing(...),))}), or trace a function without it."
+)
+
+
+class TracingError(ValueError):
+    """A network whose units cannot be found; the message names the primitive and the parameters."""
+
+
+def refuse(primitive: str, paths: Iterable[str], why: str, instead: str = BY_HAND) -> TracingError:
+    return TracingError(f"cannot trace `{primitive}` with {', '.join(map(repr, sorted(set(paths))))}: {why}. {instead}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Taint:
+    """Why units can no longer be told apart in an array."""
+
+    primitive: str
+    paths: frozenset[str]
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """What is known of one array.
+
+    Args:
+        axes: a label for each axis.
+        origins: for each axis, the axes of parameter leaves that it stems from; empty once weights have met data.
+        leaves: the parameter leaves it is computed from, each with what a leaf of zeros and of ones has become;
+            empty once weights have met data.
+        mixed: the axes of leaves that were summed over on the way to it; empty once weights have met data.
+        data: whether it depends on the inputs.
+        active: whether it depends on what a weight made of data.
+        sums: the contractions of which it is the plain sum, as long as a bias may still be added.
+        variance: whether it is a mean of squares, so that no other use is made of these squares.
+        constant: its number, if it is a scalar known beforehand.
+        taint: what was done to its units that no rule follows.
+        variable: the first variable of the program with this very array.
+    """
+
+    axes: tuple[Term, ...]
+    origins: tuple[Origin, ...]
+    leaves: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    mixed: Origin = frozenset()
+    data: bool = False
+    active: bool = False
+    sums: frozenset[int] = frozenset()
+    variance: bool = False
+    constant: float | None = None
+    taint: Taint | None = None
+    variable: Any = None
+
+    @property
+    def weight(self) -> bool:
+        """Whether it can stand for a weight: made of parameters, perhaps with noise, not yet contracted with data."""
+        return bool(self.leaves) and not self.active
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(map(size, self.axes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Contraction:
+    """A weight meets data along an axis of each.
+
+    Args:
+        kernels: the leaves that have both an axis in `reads` and one in `makes`.
+        reads, makes: the axes of leaves that are summed over, and that the output runs over.
+        operand: the data.
+        axes: the axes of `operand` that are summed over.
+    """
+
+    kernels: tuple[str, ...]
+    reads: Origin
+    makes: Origin
+    operand: Value
+    axes: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Meeting:
+    """A parameter leaf meets data element by element, with `neutral` leaving the data as it is, giving `variable`."""
+
+    neutral: float
+    variance: bool
+    variable: Any
+
+
+def paths_of(value: Value) -> set[str]:
+    """The parameters to blame for what an array holds: its leaves, and the makers of the units along its axes."""
+    return {*value.leaves, *(atom.maker for term in value.axes for atom in atoms(term) if atom.maker)}
+
+
+def is_made(term: Term) -> bool:
+    """Whether units run along an axis: something that a weight has made."""
+    return any(atom.maker for atom in atoms(term))
+
+
+class Notes:
+    """What was noted of a program.
+
+    Attributes:
+        leaves: path of each parameter leaf, and the labels of its axes.
+        contractions: in the order of the program.
+        biases: for each contraction, the leaf that is added to it, if there is one.
+        meetings: path of each leaf that meets data element by element, and where.
+    """
+
+    def __init__(self, program: Program):
+        self.leaves: dict[str, tuple[Term, ...]] = {}
+        self.contractions: list[Contraction] = []
+        self.biases: dict[int, str] = {}
+        self.meetings: dict[str, list[Meeting]] = defaultdict(list)
+        self._uses = _uses(program)
+
+    def neutral(self, path: str) -> float:
+        """The value of a leaf that leaves the data it meets as they are.
+
+        Running statistics of a network in training mode meet data only in the average that is returned: there a mean
+        of squares tells the variance (1) from the mean (0).
+        """
+        meetings = self.meetings[path]
+        for meeting in meetings:
+            if not self.only_reaches_outputs(meeting.variable):
+                return meeting.neutral
+        return float(meetings[0].variance or meetings[0].neutral)
+
+    def only_reaches_outputs(self, variable: Any) -> bool:
+        """Whether nothing but element-wise functions stands between a variable and the outputs."""
+        return all(
+            name in ELEMENTWISE and all(map(self.only_reaches_outputs, results))
+            for name, results in self._uses.get(variable, [(None, ())])
+        )
+
+    def only_summed(self, variable: Any) -> bool:
+        """Whether a variable is used for nothing but sums."""
+        uses = self._uses.get(variable, ())
+        return bool(uses) and all(name == "reduce_sum" for name, _ in uses)
+
+
+def _uses(program: Program) -> dict[Any, list[tuple[str, Sequence[Any]]]]:
+    """For each variable, the primitives that read it and what they return; an output that nothing reads has none."""
+    uses: dict[Any, list[tuple[str, Sequence[Any]]]] = {
+        atom: [] for atom in program.outputs if isinstance(atom, jex.Var)
+    }
+    for equation in program.equations:
+        for atom in equation.invars:
+            if isinstance(atom, jex.Var):
+                uses.setdefault(atom, []).append((equation.primitive.name, equation.outvars))
+        for variable in equation.outvars:
+            uses.setdefault(variable, [])
+    return uses
+
+
+def fresh(variable: Any) -> Value:
+    """An array of which nothing is known but its shape."""
+    shape = getattr(variable.aval, "shape", ())
+    return Value(tuple(map(Atom, shape)), (frozenset(),) * len(shape))
+
+
+def derive(operands: Sequence[Value], axes: Sequence[Term], origins: Sequence[Origin], **changes: Any) -> Value:
+    """What several arrays become together, with new axes."""
+    active = any(operand.active for operand in operands)
+    value = Value(
+        axes=tuple(axes),
+        origins=(frozenset(),) * len(axes) if active else tuple(origins),
+        leaves={} if active else {path: at for operand in operands for path, at in operand.leaves.items()},
+        mixed=frozenset() if active else frozenset().union(*(operand.mixed for operand in operands)),
+        data=any(operand.data for operand in operands),
+        active=active,
+        taint=next((operand.taint for operand in operands if operand.taint), None),
+    )
+    return dataclasses.replace(value, **changes)
+
+
+def reshaped(value: Value, axes: Sequence[Term], origins: Sequence[Origin]) -> Value:
+    """The same numbers along other axes."""
+    origins = (frozenset(),) * len(axes) if value.active else tuple(origins)
+    return dataclasses.replace(value, axes=tuple(axes), origins=origins)
+
+
+def join(a: Term, b: Term) -> None:
+    """Makes two labels equal where it matters: between axes of batch or space it may fail in silence."""
+    try:
+        unify(a, b)
+    except Mismatch:
+        if is_made(a) or is_made(b):
+            raise
+
+
+def tainted(value: Value, equation: Any, terms: Iterable[Term], why: str, paths: Iterable[str] = ()) -> Value:
+    """`value`, with a taint if any of `terms` runs over units or parameters of `paths` are concerned."""
+    concerned = [atom for term in terms for atom in atoms(term) if atom.maker]
+    for atom in concerned:
+        atom.coupled = True
+    paths = {*paths, *(atom.maker for atom in concerned)}
+    if not paths or value.taint:
+        return value
+    return dataclasses.replace(value, taint=Taint(equation.primitive.name, frozenset(paths), why))

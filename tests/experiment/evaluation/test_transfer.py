@@ -1,0 +1,107 @@
+"""Trained agents in other environments than those of their run."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import staged
+import uneven
+
+from pliant.core.problem import Continuous, Discrete
+from pliant.experiment.configuration.build import problem_of
+from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.errors import ConfigError
+from pliant.experiment.evaluation import transfer as module
+from pliant.experiment.evaluation.evaluate import evaluate
+from pliant.experiment.evaluation.restore import load
+from pliant.experiment.evaluation.transfer import transfer
+from pliant.experiment.run import run
+
+FORMS = ("device", "host")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """By the form, what was trained there, 64 steps in rounds of 16."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        staged.add(patch)
+        fields = {"agent": "riser", "seeds": "2", "diagnostics": []}
+        configs = {form: from_mapping({"problem": {"name": "staged", "backend": form}, **fields}) for form in FORMS}
+        trained = {form: load(run(config, folder)) for form, config in configs.items()}
+        others = {"steady": {"name": "staged", "env": "short"}, "uneven": "uneven"}
+        for name, problem in others.items():
+            trained[name] = trained["device"]._replace(config=from_mapping({"problem": problem, **fields}))
+        yield trained
+
+
+def env(trained):
+    return trained.config.problem.settings["env"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_stage_of_the_checkpoint(runs, form):
+    # Stages end at 32 and at 64: what is saved at the end of a stage was trained in it.
+    for step, name in ((0, "short"), (31, "short"), (32, "short"), (33, "long"), (64, "long"), (80, "long")):
+        assert env(transfer(runs[form]._replace(step=step))) == name
+
+
+def test_without_stages_all_stays(runs):
+    for name in ("steady", "uneven"):
+        assert transfer(runs[name]) == runs[name]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("env", "length"), [("short", 2), ("long", 4), (None, 4)])
+def test_the_same_agents_in_either_form(runs, form, env, length):
+    # Greedy, after four rounds that each add 0.5: actions mean + 0, mean + 1, ..., rewarded by 1 more.
+    there = transfer(runs["device"], env, form)
+    assert hasattr(problem_of(there.config), "open") == (form == "host")
+    episodes = evaluate(there, episodes=2, policies=["greedy"])
+    assert list(episodes["length"]) == [length] * 4
+    for seed, mine in episodes.groupby("seed"):
+        mean = uneven.initial_mean(seed) + 4 * 0.5
+        np.testing.assert_allclose(mine["return"], length * (1 + mean) + length * (length - 1) / 2, rtol=1e-5)
+
+
+def test_from_outside_onto_the_device(runs):
+    assert runs["host"].host  # what the run saved is of no use there
+    on_device, outside = (
+        evaluate(transfer(runs["host"], backend=form), episodes=1, policies=["greedy"]) for form in FORMS
+    )
+    pd.testing.assert_frame_equal(on_device, outside, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("uneven", {"env": "short"}, "env=short: uneven has no setting env; leave it out"),
+        ("uneven", {"backend": "host"}, "backend=host: uneven has no setting backend; leave it out"),
+        ("device", {"env": "huge"}, "env='huge': write one of short, long, wide"),
+        ("device", {"backend": "hots"}, "backend=hots: write device or host"),
+        (
+            "device",
+            {"env": "wide", "backend": "host"},
+            "env=wide backend=host: the agents were built for observations float32[1] and actions Continuous(size=1, "
+            "bound=1.0), got observations float32[2] and actions Continuous(size=1, bound=1.0); write another kind",
+        ),
+    ],
+)
+def test_where_they_cannot_act(runs, name, settings, message):
+    with pytest.raises(ConfigError) as error:
+        transfer(runs[name], **settings)
+    assert str(error.value) == message
+
+
+def test_other_actions_of_the_same_number(runs, monkeypatch):
+    def problem(config):
+        environment = problem_of(config)
+        return environment._replace(
+            spec=environment.spec._replace(action=(Discrete if env_of(config) else Continuous)(1))
+        )
+
+    def env_of(config):
+        return config.problem.settings["env"]
+
+    monkeypatch.setattr(module, "problem_of", problem)
+    with pytest.raises(ConfigError, match=r"got observations float32\[1\] and actions Discrete\(n=1\)"):
+        transfer(runs["device"], "short")

@@ -1,0 +1,217 @@
+"""Crews, and what only happens outside of the device; `test_programs.py` has what holds for both loops."""
+
+import contextlib
+
+import environments
+import jax
+import numpy as np
+import pytest
+import toys
+
+from pliant.experiment.configuration.build import build
+from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.loops import host as host_loop
+from pliant.experiment.loops.programs import population, programs_of
+from pliant.experiment.run import run
+
+pytestmark = pytest.mark.usefixtures("toy_parts", "two_crews")
+
+
+@pytest.fixture
+def two_crews(monkeypatch):
+    """Two members are enough for two crews."""
+    monkeypatch.setattr(host_loop, "_TWO_CREWS_FROM", 2)
+
+
+class Noted:
+    """A host that notes what is done with it: `(crew, method, *arguments)`."""
+
+    def __init__(self, host, crew, notes):
+        self._host, self._crew, self._notes = host, crew, notes
+
+    def __getattr__(self, method):
+        def noted(*arguments):
+            self._notes.append((self._crew, method, *arguments))
+            return getattr(self._host, method)(*arguments)
+
+        return noted
+
+
+@pytest.fixture
+def note(monkeypatch):
+    """`note(script)` lets the registry find `noted`, a scripted problem; returns the notes."""
+
+    def add(script, host=environments.ArenaHost):
+        notes = []
+
+        def make(config):
+            environment = toys.scripted(script, config.steps)
+
+            def open(seed):
+                crew = len(called(notes, "open"))
+                notes.append((crew, "open", seed))
+                return Noted(host(environment, seed, environment.num_envs), crew, notes)
+
+            return environments.as_host(environment)._replace(open=open)
+
+        toys.add(monkeypatch, "problems", "noted", AGENTS={"watcher": {}}, Config=toys.Scripted, make=make)
+        return notes
+
+    return add
+
+
+def called(notes, *methods):
+    return [note for note in notes if note[1] in methods]
+
+
+@contextlib.contextmanager
+def begun(problem, seeds, **fields):
+    """Programs of watchers before the first step."""
+    config = from_mapping({"problem": problem, "agent": "watcher", "diagnostics": [], "seeds": seeds, **fields})
+    with contextlib.closing(programs_of(config, population(config))) as programs:
+        programs.begin()
+        yield programs
+
+
+def after_four_rounds(problem, members):
+    """What came out of two stretches: episodes in order, metrics, and the agents' states; `(members, ...)` each."""
+    with begun(problem, str(members), agent={"name": "watcher", "pull": 0.5}) as programs:
+        length = 6 * problem["num_envs"]
+        stretches = [programs.advance(step, length) for step in (0, length)]
+        agent = build(from_mapping({"problem": problem, "agent": "watcher"})).agent
+        leaves = programs.save()[: len(jax.tree.leaves(jax.eval_shape(agent.init, jax.random.key(0))))]
+    ended = [
+        sorted(
+            zip(
+                s.ended.member.tolist(),
+                s.ended.step.tolist(),
+                zip(*(s.ended.values[n] for n in sorted(s.ended.values))),
+            )
+        )
+        for s in stretches
+    ]
+    return ended, [s.metrics for s in stretches], leaves
+
+
+@pytest.fixture(scope="module")
+def on_the_device(toy_parts):
+    """Five members, by how many environments they have."""
+    return {
+        num_envs: after_four_rounds({"name": "drift", "num_envs": num_envs, "time_limit": 4}, 5) for num_envs in (1, 3)
+    }
+
+
+@pytest.mark.parametrize(("members", "num_envs"), [(1, 1), (2, 3), (3, 1), (3, 3), (5, 1), (5, 3)])
+def test_members_of_any_crew_meet_what_they_meet_on_the_device(members, num_envs, on_the_device):
+    problem = {"name": "drift_host", "num_envs": num_envs, "time_limit": 4}
+    ended, metrics, leaves = after_four_rounds(problem, members)
+    ended_there, metrics_there, leaves_there = on_the_device[num_envs]
+    for now, there in zip(ended, ended_there, strict=True):
+        there = [episode for episode in there if episode[0] < members]
+        assert len(now) >= members * num_envs
+        assert [episode[:2] for episode in now] == [episode[:2] for episode in there]
+        np.testing.assert_allclose([e[2] for e in now], [e[2] for e in there], rtol=1e-4, atol=1e-5)
+    for now, there in zip(metrics, metrics_there, strict=True):
+        assert now.keys() == there.keys()
+        for key, values in now.items():
+            np.testing.assert_allclose(values, there[key][:members], rtol=1e-4, atol=1e-5)
+    for now, there in zip(leaves, leaves_there, strict=True):
+        np.testing.assert_allclose(now, there[:members], rtol=1e-4, atol=1e-5)
+
+
+def test_environments_get_the_entropy_of_their_seeds(note):
+    notes = note(toys.uneventful(1, 3, 1))
+    with begun("noted", "3,7-10"):
+        pass
+    opened = [seed for _, _, seed in called(notes, "open")]
+    assert [seed.dtype for seed in opened] == [np.uint32] * 2
+    for seed, seeds in zip(opened, [[3, 7, 8], [9, 10]], strict=True):
+        np.testing.assert_array_equal(seed, [jax.random.key_data(toys.problem_key(seed)) for seed in seeds])
+
+
+@pytest.mark.parametrize(("members", "crews"), [(15, [15]), (16, [8, 8]), (17, [9, 8])])
+def test_many_members_are_two_crews(members, crews, note, monkeypatch):
+    monkeypatch.setattr(host_loop, "_TWO_CREWS_FROM", 16)
+    notes = note(toys.uneventful(1, 3, 1))
+    with begun("noted", str(members)):
+        assert [len(seed) for _, _, seed in called(notes, "open")] == crews
+
+
+def test_while_environments_of_one_crew_work_the_other_acts(note):
+    # Both send before either is waited for; then each waits and sends in turn, until the horizon of 3 is full.
+    notes = note(toys.uneventful(4, 3, 1))
+    with begun("noted", "4") as programs:
+        programs.advance(0, 3)
+    first, then, last = (
+        [(0, "send"), (1, "send")],
+        [(0, "receive"), (0, "send"), (1, "receive"), (1, "send")],
+        "receive",
+    )
+    assert [note[:2] for note in called(notes, "send", "receive")] == [*first, *then, *then, (0, last), (1, last)]
+    assert sorted(note[:2] for note in called(notes, "reset", "close")) == [
+        (0, "close"), (0, "reset"), (1, "close"), (1, "reset")
+    ]  # fmt: skip
+
+
+def test_actions_that_are_no_numbers_do_not_reach_the_environments(note):
+    # Member 1 of four sees no number after time 1, in one of its two environments. Rounds are of 3 times: that it has
+    # diverged is known after time 2.
+    def sent(number):
+        script = toys.uneventful(4, 6, 2)
+        script.observation[1, 1, 0] = number
+        notes = note(script)
+        with begun("noted", "4", agent={"name": "watcher", "pull": 1.0}) as programs:
+            assert list(programs.advance(0, 12).diverged) == [-1, 5 if np.isnan(number) else -1, -1, -1]
+        by_crew = [[action for name, _, action in called(notes, "send") if name == crew] for crew in (0, 1)]
+        return np.concatenate([np.stack(actions) for actions in by_crew], axis=1)  # (times, members, num_envs, 1)
+
+    actions, healthy = sent(np.nan), sent(2.0)
+    assert actions.shape == (6, 4, 2, 1) and actions.dtype == np.float32
+    assert actions[2, 1, 0] == 0 and healthy[2, 1, 0] != 0
+    actions[2, 1, 0] = healthy[2, 1, 0]
+    np.testing.assert_array_equal(actions, healthy)
+
+
+class TwoCounters(environments.ArenaHost):
+    """A host that keeps two numbers for each member."""
+
+    def save(self):
+        return {"resets": self._resets, "before": self._resets - 1}
+
+
+def test_hosts_get_back_what_they_saved_before_episodes_begin(note):
+    notes = note(toys.uneventful(1, 3, 1), TwoCounters)
+    with begun("noted", "5") as programs:
+        saved = programs.save()
+        np.testing.assert_array_equal(saved[-2:], [[0] * 5, [1] * 5])  # in the order of their names
+        saved[-2:] = np.array([10, 20, 30, 40, 50]), np.array([1, 2, 3, 4, 5])
+        notes.clear()
+        programs.restore(saved, 3)
+    notes = called(notes, "restore", "reset")
+    assert [note[:2] for note in notes] == [(0, "restore"), (0, "reset"), (1, "restore"), (1, "reset")]
+    for (*_, given), members in zip(called(notes, "restore"), [slice(0, 3), slice(3, 5)], strict=True):
+        assert given.keys() == {"resets", "before"}
+        np.testing.assert_array_equal(given["before"], [10, 20, 30, 40, 50][members])
+        np.testing.assert_array_equal(given["resets"], [1, 2, 3, 4, 5][members])
+
+
+class Broken(environments.ArenaHost):
+    """A host whose physics fails the fifth time."""
+
+    times = 0
+
+    def receive(self):
+        self.times += 1
+        if self.times == 5:
+            raise RuntimeError("the physics broke")
+        return super().receive()
+
+
+def test_a_failure_stops_the_run_and_closes_all_hosts(note, tmp_path):
+    notes = note(toys.uneventful(4, 8, 1), Broken)
+    config = from_mapping({"problem": "noted", "diagnostics": [], "seeds": "4"})
+    with pytest.raises(RuntimeError, match="the physics broke"):
+        run(config, tmp_path)
+    assert sorted(note[:2] for note in called(notes, "open", "close")) == [
+        (0, "close"), (0, "open"), (1, "close"), (1, "open")
+    ]  # fmt: skip

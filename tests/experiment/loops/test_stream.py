@@ -1,0 +1,217 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pliant.agents import sgd
+from pliant.core.agent import Learner
+from pliant.core.problem import Batch, Network, Stream
+from pliant.diagnostics import dormant_fraction, weight_change, weight_magnitude
+from pliant.experiment.loops import stream as stream_loop
+from pliant.experiment.loops.components import Components
+from pliant.methods import continual_backprop
+from pliant.problems import slowly_changing_regression
+
+
+def counting(batch=1, drawn=0, bad=(), diagnostics=None):
+    """A stream of 0, 1, 2, ... and a learner whose loss is the number that it sees; at the steps `bad` it is NaN.
+
+    A state of the learner is the number of steps it was told of and the sum of what it saw.
+    """
+
+    def draw(state, steps):
+        x = jnp.broadcast_to((state + jnp.arange(steps))[:, None, None], (steps, batch, 1)).astype(jnp.float32)
+        return state + steps, Batch(x, jnp.zeros((steps, batch, 1)))
+
+    def learn(state, batches, step):
+        x = batches.x[:, 0, 0]
+        number = step + 1 + jnp.arange(len(x))
+        losses = jnp.where(jnp.isin(number, jnp.array([-5, *bad])), jnp.nan, x)
+        return {"told": number[-1], "seen": state["seen"] + x.sum()}, losses
+
+    def signals(previous, state, batch):
+        seen = {"params": state["seen"], "previous_params": previous["seen"]}
+        return {**seen, "features": batch.x, "grads": state["seen"], "method_state": ()}
+
+    network = Network(lambda key: (), lambda params, x: x)
+    stream = Stream(lambda key: jnp.zeros((), jnp.int32), draw, network, "mse", 100)
+    learner = Learner(lambda key: {"told": jnp.int32(0), "seen": jnp.float32(0)}, learn, signals, drawn)
+    return Components(stream, learner, diagnostics or {})
+
+
+def run(components, *stretches, seed=0):
+    """The member after some stretches, and the metrics of each."""
+    member, step, all_metrics = jax.jit(lambda s: stream_loop.begin(components, s))(seed), 0, []
+    advance = jax.jit(
+        lambda member, step, steps: stream_loop.advance(components, member, step, steps), static_argnums=2
+    )
+    for steps in stretches:
+        member, metrics, _ = advance(member, jnp.int32(step), steps)
+        step += steps
+        all_metrics.append(metrics)
+    return member, all_metrics
+
+
+@pytest.mark.parametrize("drawn", [0, 65536 - 8])
+def test_the_loss_is_the_mean_over_the_stretch(drawn):
+    # The losses are 0, ..., 9 and then 10, ..., 17: means 4.5 and 13.5. With 64 KiB of random numbers a step they come
+    # in blocks of four, of which the third is cut short.
+    components = counting(drawn=drawn)
+    assert stream_loop.block_steps(components, 10) == (4 if drawn else 10)
+    member, [first, second] = run(components, 10, 8)
+    assert first == {("loss", ""): 4.5} and second == {("loss", ""): 13.5}
+    assert member.problem == 18 and member.agent == {"told": 18, "seen": sum(range(18))}
+    assert member.diverged == -1
+
+
+@pytest.mark.parametrize(
+    ("batch", "drawn", "steps", "expected"),
+    [
+        (1, 0, 10_000, 1000),  # 8 bytes a step: 32,768 would fit, but 1000 are enough
+        (1, 0, 30, 30),  # no more than the stretch has
+        (1, 1016, 10_000, 256),  # 1 KiB a step into 256 KiB
+        (128, 0, 10_000, 256),
+        (1, 10_000_000, 10_000, 1),  # one at least
+    ],
+)
+def test_blocks_fit_into_the_cache(batch, drawn, steps, expected):
+    assert stream_loop.block_steps(counting(batch, drawn), steps) == expected
+
+
+@pytest.mark.parametrize(("bad", "expected"), [((), -1), ((1,), 1), ((7,), 7), ((14, 16), 14), ((9, 10, 11), 9)])
+@pytest.mark.parametrize("stretches", [(20,), (8, 8, 4)])
+@pytest.mark.parametrize("drawn", [0, 65536 - 8])
+def test_divergence_is_marked_with_its_first_step(bad, expected, stretches, drawn):
+    member, metrics = run(counting(drawn=drawn, bad=bad), *stretches)
+    assert member.diverged == expected and member.diverged.dtype == jnp.int32
+    assert np.isnan([m["loss", ""] for m in metrics]).any() == bool(bad)
+
+
+def test_diagnostics_see_the_examples_to_come_and_the_params_before_and_after():
+    # After 5 steps the learner has seen 0 + 1 + ... + 4 = 10, and after 5 more 45. Diagnostics get the next 1000
+    # examples: 125 batches of 8, beginning with number 5, and do not use them up.
+    def diagnostic(*, params, previous_params, features, **signals):
+        assert set(signals) == {"grads", "method_state"} and features.shape == (1000, 1)
+        return {"before": previous_params, "now": params, "first": features[0, 0], "last": features[-1, 0]}
+
+    diagnostics = {"it": diagnostic, "none": lambda **signals: {}}
+    member, [first, second] = run(counting(batch=8, diagnostics=diagnostics), 5, 5)
+    expected = {("it", "before"): 0, ("it", "now"): 10, ("it", "first"): 5, ("it", "last"): 129}
+    assert first == {("loss", ""): 2} | expected
+    assert second["it", "before"] == 10 and second["it", "now"] == 45 and second["it", "first"] == 10
+    assert member.problem == 10
+
+
+def learners(config=None, rate=0.0, diagnostics=(), **settings):
+    """Learners of slowly-changing regression with continual backpropagation if its rate is not zero."""
+    wirings = []
+    stream = slowly_changing_regression.make(slowly_changing_regression.Config(flip_every=100, **settings))
+
+    def methods_for(wiring, network, updates):
+        del network
+        wirings.append(wiring)
+        return (continual_backprop(wiring, replacement_rate=rate, maturity=10),) if rate else ()
+
+    learner = sgd.make(config or sgd.Config(), stream, methods_for)
+    return Components(stream, learner, {make.__name__: make(wirings[0]) for make in diagnostics})
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_members_of_one_seed_meet_the_same_data_whatever_their_learner():
+    def begin(components, seed):
+        return jax.jit(lambda seed: stream_loop.begin(components, seed))(seed)
+
+    plain, other = begin(learners(), 3), begin(learners(sgd.Config("adam"), 0.1, hidden_units=7), 3)
+    for name in ("weights", "slow", "readout", "offset"):
+        assert_same(getattr(plain.problem, name), getattr(other.problem, name))
+    assert_same(jax.random.key_data(plain.problem.examples_key), jax.random.key_data(other.problem.examples_key))
+    another_seed = begin(learners(), 4)
+    assert (plain.problem.weights != another_seed.problem.weights).any()
+    assert plain.diverged == -1
+
+
+def test_what_a_member_does_is_the_learner_fed_by_the_stream():
+    components = learners()
+    member, [metrics] = run(components, 250, seed=5)
+    start = stream_loop.begin(components, 5)
+    _, batches = jax.jit(components.problem.draw, static_argnums=1)(start.problem, 250)
+    agent, losses = jax.jit(components.agent.learn)(start.agent, batches, jnp.int32(0))
+    np.testing.assert_allclose(metrics["loss", ""], np.mean(losses), rtol=1e-5)
+    assert_same(member.agent.params, agent.params)
+
+
+def test_without_random_methods_stretches_may_be_cut_anywhere():
+    whole, [metrics] = run(learners(), 300)
+    cut, [first, second] = run(learners(), 70, 230)
+    assert_same(whole.agent.params, cut.agent.params)
+    mean = (70 * first["loss", ""] + 230 * second["loss", ""]) / 300
+    np.testing.assert_allclose(metrics["loss", ""], mean, rtol=1e-5)
+
+
+def test_with_random_methods_the_numbers_are_the_same_where_blocks_agree(monkeypatch):
+    # Random numbers are drawn for a block at a time: stretches of whole blocks give the same, other blocks do not.
+    monkeypatch.setattr(stream_loop, "_BLOCK_STEPS", 100)
+    components = learners(rate=0.05)
+    assert stream_loop.block_steps(components, 400) == 100
+    whole, [metrics] = run(components, 400)
+    cut, [first, second] = run(components, 200, 200)
+    assert_same(whole.agent.params, cut.agent.params)
+    np.testing.assert_allclose(metrics["loss", ""], (first["loss", ""] + second["loss", ""]) / 2, rtol=1e-5)
+    monkeypatch.setattr(stream_loop, "_BLOCK_STEPS", 200)
+    other, _ = run(components, 400)
+    kernel, other_kernel = (member.agent.params["params"]["Dense_0"]["kernel"] for member in (whole, other))
+    assert (kernel != other_kernel).any()
+
+
+def test_a_member_that_diverges_is_marked_and_the_others_go_on():
+    base, learning_rates, steps = sgd.Config(), [0.01, 1e6, 0.003], 150
+
+    def one(learning_rate):
+        components = learners(dataclasses.replace(base, learning_rate=learning_rate))
+        return stream_loop.advance(components, stream_loop.begin(components, 0), jnp.int32(0), steps)
+
+    members, metrics, _ = jax.jit(jax.vmap(one))(jnp.array(learning_rates))
+    healthy = np.array([True, False, True])
+    np.testing.assert_array_equal(members.diverged == -1, healthy)
+    np.testing.assert_array_equal(np.isfinite(metrics["loss", ""]), healthy)
+    # With the losses at hand: the step of the first that is not finite, counted from 1.
+    components = learners(dataclasses.replace(base, learning_rate=1e6))
+    start = stream_loop.begin(components, 0)
+    _, batches = jax.jit(components.problem.draw, static_argnums=1)(start.problem, steps)
+    _, losses = jax.jit(components.agent.learn)(start.agent, batches, jnp.int32(0))
+    assert 1 < members.diverged[1] == 1 + np.argmin(np.isfinite(losses))
+    for k in (0, 2):
+        alone, *_ = jax.jit(one)(learning_rates[k])
+        np.testing.assert_allclose(
+            members.agent.params["params"]["Dense_0"]["kernel"][k],
+            alone.agent.params["params"]["Dense_0"]["kernel"],
+            atol=1e-4,
+        )
+
+
+def test_diagnostics_are_measured_and_change_nothing():
+    diagnostics = (dormant_fraction, weight_magnitude, weight_change)
+    components, stretch = learners(rate=0.05, diagnostics=diagnostics), 200
+    member, [_, metrics] = run(components, stretch, stretch)
+    plain, _ = run(learners(rate=0.05), stretch, stretch)
+    before, _ = run(learners(rate=0.05), stretch)
+    assert_same(member.agent.params, plain.agent.params)
+
+    kernels = {f"params/{name}/kernel": leaves["kernel"] for name, leaves in member.agent.params["params"].items()}
+    earlier = {f"params/{name}/kernel": leaves["kernel"] for name, leaves in before.agent.params["params"].items()}
+    assert set(metrics) == {("loss", ""), ("dormant_fraction", "Dense_0"), ("dormant_fraction", "")} | {
+        (name, row) for name in ("weight_magnitude", "weight_change") for row in (*kernels, "")
+    }
+    for path, kernel in kernels.items():
+        np.testing.assert_allclose(metrics["weight_magnitude", path], np.abs(kernel).mean(), rtol=1e-5)
+        np.testing.assert_allclose(metrics["weight_change", path], np.abs(kernel - earlier[path]).sum(), rtol=1e-5)
+    # Dead units on the 1000 examples that come next.
+    _, ahead = jax.jit(components.problem.draw, static_argnums=1)(member.problem, 1000)
+    hidden = member.agent.params["params"]["Dense_0"]
+    h = np.asarray(ahead.x[:, 0]) @ np.asarray(hidden["kernel"]) + np.asarray(hidden["bias"])
+    np.testing.assert_allclose(metrics["dormant_fraction", ""], (h <= 0).all(0).mean())

@@ -1,0 +1,411 @@
+"""A run directory: whatever happens to it, what is read is what was written."""
+
+import contextlib
+import errno
+import itertools
+import json
+import logging
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pliant import report
+from pliant.experiment.errors import ConfigError, StoreError
+from pliant.experiment.storage.checkpoints import best_checkpoint, read_checkpoint
+from pliant.experiment.storage.store import Store
+
+STEPS = 100
+LIKE = [
+    jax.ShapeDtypeStruct((3, 4), np.float32),
+    jax.ShapeDtypeStruct((3, 0), np.float32),  # orbax knows no empty arrays
+    jax.ShapeDtypeStruct((3, 2), np.uint32),
+]
+
+
+def state(step):
+    return [np.full(x.shape, step + i, x.dtype) for i, x in enumerate(LIKE)]
+
+
+def rows(step):
+    return pa.table(
+        {
+            "seed": pa.array([0, 1], pa.int32()),
+            "step": pa.array([step, step], pa.int64()),
+            "metric": ["loss", "loss"],
+            "group": ["", ""],
+            "value": [float(step), step + 0.5],
+        }
+    )
+
+
+@contextlib.contextmanager
+def opened(path, config="a: 1\n", kept=()):
+    store = Store(path, STEPS, kept)
+    with store.locked(config, {"python": "3"}):
+        yield store
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    path = tmp_path_factory.mktemp("original") / "run"
+    with opened(path) as store:
+        for first in (0, 20, 40):
+            store.save(first, first + 20, rows(first + 20), state(first + 20), members=2)
+    return path
+
+
+@pytest.fixture
+def path(original, tmp_path):
+    """A run that was saved after 20, 40 and 60 of its 100 steps."""
+    return shutil.copytree(original, tmp_path / "run")
+
+
+def parts(path):
+    return sorted(file.name[:25] for file in (path / "metrics").iterdir())
+
+
+def checkpoints(path):
+    return sorted(int(folder.name) for folder in (path / "checkpoints").iterdir())
+
+
+def part(path, first):
+    (file,) = (path / "metrics").glob(f"{first:012d}-*")
+    return file
+
+
+def resumed(path):
+    """The step that a run goes on from; the state is checked."""
+    with opened(path) as store:
+        result = store.resume(LIKE)
+    if result is None:
+        return None
+    step, arrays = result
+    for array, wanted in zip(arrays, state(step), strict=True):
+        np.testing.assert_array_equal(array, wanted, strict=True)
+    assert json.loads((path / "status.json").read_text())["step"] == step
+    return step
+
+
+def steps_reported(path):
+    return sorted(set(report.load(path).metrics["step"]))
+
+
+def damage(file, how):
+    data = file.read_bytes()
+    if how == "truncated":
+        file.write_bytes(data[: len(data) // 2])
+    elif how == "emptied":
+        file.write_bytes(b"")
+    elif how == "edited":
+        file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif how == "deleted":
+        file.unlink()
+
+
+def array_file(checkpoint):
+    """A file that holds numbers."""
+    return max((checkpoint / "d").iterdir(), key=lambda file: file.stat().st_size)
+
+
+def test_goes_on_from_the_last_save(path):
+    assert steps_reported(path) == [20, 40, 60]
+    assert resumed(path) == 60
+    assert resumed(path) == 60
+    assert steps_reported(path) == [20, 40, 60]
+
+
+def test_only_the_last_two_checkpoints_are_kept(path):
+    assert checkpoints(path) == [40, 60]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A run that was saved after 20, 40, 60 and 80 steps, of which 20 is to stay."""
+    path = tmp_path / "kept"
+    with opened(path, kept=[20]) as store:
+        for first in (0, 20, 40, 60):
+            store.save(first, first + 20, rows(first + 20), state(first + 20), members=2)
+    return path
+
+
+def test_some_checkpoints_stay_among_later_ones(kept):
+    assert checkpoints(kept) == [20, 60, 80]
+    assert read_checkpoint(kept, LIKE, 20)[0] == 20
+    assert read_checkpoint(kept, LIKE)[0] == 80
+    assert resumed(kept) == 80
+
+
+def test_the_best_stays_until_another_is_better(tmp_path):
+    path = tmp_path / "run"
+    with opened(path) as store:
+        for first, best in [(0, 20), (20, 20), (40, 20), (60, 20)]:
+            store.save(first, first + 20, rows(first + 20), state(first + 20), best)
+        assert (checkpoints(path), store.status["best"], best_checkpoint(path)) == ([20, 60, 80], 20, 20)
+        store.save(80, 90, rows(90), state(90), 90)
+        assert (checkpoints(path), best_checkpoint(path)) == ([80, 90], 90)
+    shutil.rmtree(path / "checkpoints" / "000000000090")
+    message = f"^step=best: {path} has no best checkpoint, but only a run with evaluate_every, .* the steps: 80$"
+    with pytest.raises(ConfigError, match=message):
+        best_checkpoint(path)
+
+
+def test_killed_before_it_could_say_which_is_the_best(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+
+    def kill(*args):
+        raise KeyboardInterrupt
+
+    with opened(path) as store:
+        for first in (0, 20, 40):
+            store.save(first, first + 20, rows(first + 20), state(first + 20), 20)
+        monkeypatch.setattr(store, "_write_status", kill)
+        with pytest.raises(KeyboardInterrupt):
+            store.save(60, 80, rows(80), state(80), 80)
+    assert best_checkpoint(path) == 20  # and it is still there
+    assert resumed(path) == 80
+    assert best_checkpoint(path) == 20
+
+
+def test_what_the_parts_say_of_a_metric(path):
+    with opened(path) as store:
+        steps, values = store.read("loss")
+        assert (steps.tolist(), values.tolist()) == ([20, 20, 40, 40, 60, 60], [20, 20.5, 40, 40.5, 60, 60.5])
+        assert [x.tolist() for x in store.read("return")] == [[], []]
+        store.clear()
+        assert [x.tolist() for x in store.read("loss")] == [[], []]
+
+
+def test_goes_back_to_one_that_stayed(kept):
+    for step in (60, 80):
+        damage(array_file(kept / "checkpoints" / f"{step:012d}"), "truncated")
+    assert read_checkpoint(kept, LIKE)[0] == 20
+    assert resumed(kept) == 20
+    assert steps_reported(kept) == [20]
+    with opened(kept, kept=[20]) as store:
+        for first in (20, 40, 60):
+            store.save(first, first + 20, rows(first + 20), state(first + 20), members=2)
+    assert checkpoints(kept) == [20, 60, 80]
+
+
+def test_a_checkpoint_that_stayed_and_is_damaged(kept):
+    damage(array_file(kept / "checkpoints" / "000000000020"), "edited")
+    message = "000000000020 is damaged .*; without a step the newest good one is taken"
+    with pytest.raises(StoreError, match=message):
+        read_checkpoint(kept, LIKE, 20)
+    assert read_checkpoint(kept, LIKE)[0] == 80
+    for step in (60, 80):
+        damage(array_file(kept / "checkpoints" / f"{step:012d}"), "edited")
+    with pytest.raises(StoreError, match=r"has no good checkpoint; pliant run .* makes it anew"):
+        read_checkpoint(kept, LIKE)
+
+
+def test_a_new_directory_has_nothing_to_go_on_from(tmp_path):
+    assert resumed(tmp_path / "new") is None
+
+
+def test_finished(path):
+    with opened(path) as store:
+        assert not store.is_finished()
+        store.save(60, STEPS, rows(STEPS), state(STEPS))
+        assert store.is_finished()
+        assert store.status == {"state": "finished", "step": STEPS, "steps": STEPS}
+    damage(part(path, 60), "edited")
+    with opened(path) as store:
+        assert not store.is_finished()
+    assert resumed(path) == 60
+
+
+def test_clear(path):
+    with opened(path) as store:
+        store.clear()
+    assert parts(path) == checkpoints(path) == []
+    assert resumed(path) is None
+
+
+def test_what_was_not_finished_is_dropped(path):
+    # As if killed after the part of steps 60 to 80, while its checkpoint was being written.
+    (path / "metrics" / "000000000080-000000000100-0000000000000000.parquet.unfinished").write_bytes(b"half")
+    with opened(path) as store:
+        store._write_part(60, 80, rows(80))
+    shutil.copytree(path / "checkpoints" / "000000000060", path / "checkpoints" / "000000000080.unfinished")
+    shutil.copytree(path / "checkpoints" / "000000000060", path / "checkpoints" / "000000000080.unfinished.orbax-tmp")
+    assert resumed(path) == 60
+    assert checkpoints(path) == [40, 60]
+    assert parts(path) == [f"{first:012d}-{first + 20:012d}" for first in (0, 20, 40)]
+    with opened(path) as store:
+        store.save(60, 80, rows(80), state(80))
+    assert steps_reported(path) == [20, 40, 60, 80]
+
+
+@pytest.mark.parametrize("how", ["truncated", "emptied", "edited", "deleted"])
+@pytest.mark.parametrize(("first", "left"), [(40, 40), (20, None)])
+def test_a_damaged_part_is_named_and_run_again(path, how, first, left, caplog):
+    file = part(path, first)
+    damage(file, how)
+    with pytest.raises(report.DamagedRunError, match=re.escape(str(file if how != "deleted" else path / "metrics"))):
+        report.load(path)
+    with caplog.at_level(logging.WARNING):
+        assert resumed(path) == left  # of the checkpoints only 40 and 60 are left
+    assert (str(file) in caplog.text) == (how != "deleted")
+    assert "checkpoint" in caplog.text
+    assert "lacks metrics before it" in caplog.text
+    if left is not None:
+        assert steps_reported(path) == [20, 40]
+
+
+@pytest.mark.parametrize("how", ["truncated", "emptied", "edited", "deleted"])
+@pytest.mark.parametrize("which", ["array", "_METADATA", "manifest.ocdbt", "MANIFEST.json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(path, how, which, caplog):
+    folder = path / "checkpoints" / "000000000060"
+    file = array_file(folder) if which == "array" else folder / which
+    damage(file, how)
+    with caplog.at_level(logging.WARNING):
+        assert resumed(path) == 40
+    assert f"checkpoint {folder} is damaged ({file.relative_to(folder)}): falling back" in caplog.text
+    assert checkpoints(path) == [40]
+    assert steps_reported(path) == [20, 40]  # the metrics of the steps that are run again are gone
+
+
+def test_a_file_that_a_checkpoint_did_not_have_is_damage(path, caplog):
+    (path / "checkpoints" / "000000000060" / "extra").write_text("x")
+    assert resumed(path) == 40
+    assert "is damaged (extra)" in caplog.text
+
+
+@pytest.mark.parametrize("manifest", ["{}", "[]", "null"])
+def test_a_manifest_that_says_nothing_is_damage(path, manifest, caplog):
+    (path / "checkpoints" / "000000000060" / "MANIFEST.json").write_text(manifest)
+    assert resumed(path) == 40
+    assert "is damaged (MANIFEST.json)" in caplog.text
+
+
+def test_two_damaged_checkpoints_leave_the_beginning(path, caplog):
+    for step in (40, 60):
+        damage(array_file(path / "checkpoints" / f"{step:012d}"), "truncated")
+    assert resumed(path) is None
+    assert caplog.text.count("is damaged") == 2
+    assert parts(path) == checkpoints(path) == []
+    assert not (path / "status.json").exists()
+
+
+def test_a_stray_file_is_left_alone(path):
+    (path / "checkpoints" / ".DS_Store").write_text("x")
+    (path / "metrics" / ".DS_Store").write_text("x")
+    assert resumed(path) == 60
+    assert (path / "checkpoints" / ".DS_Store").exists()
+
+
+def test_a_state_of_another_shape(path):
+    other = [jax.ShapeDtypeStruct((3, 5), np.float32), *LIKE[1:]]
+    with opened(path) as store, pytest.raises(StoreError, match="written by another version of the program"):
+        store.resume(other)
+    with opened(path) as store, pytest.raises(StoreError, match="written by another version of the program"):
+        store.resume(LIKE[:1])
+    assert resumed(path) == 60
+
+
+@pytest.mark.parametrize("how", ["truncated", "emptied", "edited", "deleted"])
+@pytest.mark.parametrize("file", ["status.json", "environment.json"])
+def test_damaged_words_about_the_run_are_written_anew(path, file, how):
+    damage(path / file, how)
+    if how != "deleted":
+        with pytest.raises(report.DamagedRunError, match=re.escape(str(path / file))):
+            report.load(path)
+    assert resumed(path) == 60
+    loaded = report.load(path)
+    assert loaded.environment == {"python": "3"}
+    assert loaded.status["steps"] == STEPS
+
+
+@pytest.mark.parametrize("how", ["truncated", "emptied", "edited"])
+def test_a_damaged_configuration_is_named(path, how):
+    damage(path / "config.yaml", how)
+    with (
+        pytest.raises(StoreError, match=rf"{re.escape(str(path / 'config.yaml'))} was edited or cut short"),
+        opened(path),
+    ):
+        pass
+    (path / "config.yaml").unlink()
+    assert resumed(path) == 60
+
+
+def test_a_second_process_is_told(path):
+    code = f"""
+from pathlib import Path
+from pliant.experiment.storage.store import Store
+with Store(Path({str(path)!r}), {STEPS}).locked("a: 1\\n", {{}}):
+    print("locked", flush=True)
+    input()
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "locked\n"
+        message = rf"another process \(pid {other.pid}\) is working on {re.escape(str(path))}$"
+        with pytest.raises(StoreError, match=message), opened(path):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    assert resumed(path) == 60  # a killed process holds nothing
+
+
+def test_a_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file" / "run", tmp_path / "file", Path("/proc/run")):  # not even by root
+        with pytest.raises(StoreError, match=f"^cannot write {path}: ") as error, opened(path):
+            pass
+        assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_wherever_it_strikes(path, tmp_path, monkeypatch):
+    """Every file is synchronized when it is written, and so is its folder: each time the disk may be full."""
+    fsync, outcomes = os.fsync, []
+    for strikes_at in itertools.count():
+        run = shutil.copytree(path, tmp_path / f"{strikes_at}")
+        good = itertools.repeat(None, strikes_at)
+
+        def failing(descriptor, good=good):
+            if next(good, "full") == "full":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(descriptor)
+
+        error = None
+        with opened(run) as store, monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", failing)
+            try:
+                store.save(60, 80, rows(80), state(80))
+            except StoreError as raised:
+                error = str(raised)
+        assert steps_reported(run)[:3] == [20, 40, 60]
+        outcomes.append(resumed(run))
+        assert steps_reported(run) == list(range(20, outcomes[-1] + 1, 20))
+        if error is None:
+            break
+        assert error == f"cannot write {run}: No space left on device; what was saved before can still be read"
+    # Whether the new checkpoint counts is decided in one moment.
+    assert outcomes == sorted(outcomes)
+    assert set(outcomes) == {60, 80}
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written(path):
+    """A limit on the size of files stands for the end of the disk: it stops the checkpoint, which orbax writes."""
+    large = [np.random.default_rng(0).random((1000, 1000))]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with opened(path) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+        try:
+            with pytest.raises(StoreError, match=f"^cannot write {path}: File too large; what was saved before"):
+                store.save(60, 80, rows(80), large)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoints(path) == [40, 60]  # nothing unfinished is left to fill the disk
+    assert resumed(path) == 60

@@ -1,0 +1,105 @@
+"""What the trained agents of a recipe come to."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import staged
+
+from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.run import run
+from pliant.report import Estimate
+from pliant.report.recipe import Contrast, Evaluation, Line
+from pliant.reproduction import comparison, evaluations
+
+LINES = (
+    Line("plain", {"problem": "staged", "seeds": "3", "diagnostics": []}),
+    Line("fast", {"problem": "staged", "seeds": "3-5", "diagnostics": []}),
+)
+
+
+def evaluation(**settings):
+    given = {
+        "title": "Transfer",
+        "lines": LINES,
+        "envs": ("short", "long"),
+        "episodes": 4,
+        "published": {"fast": {"long": 0.5}},
+        "contrasts": (Contrast("fast", "plain", "long", 0.1), Contrast("fast", "plain", "short")),
+        "notes": ("A note.",),
+    }
+    return Evaluation(**{**given, **settings})
+
+
+def played(label, env, seed, returns):
+    """Episodes that succeed where there is a return; each has ten times its number of steps."""
+    return [
+        {"label": label, "env": env, "seed": seed, "return": r, "success": float(r > 0), "length": 10 * (i + 1)}
+        for i, r in enumerate(returns)
+    ]
+
+
+@pytest.fixture
+def episodes():
+    rows = [
+        *played("plain", "long", 0, [0.2, 0.0]),  # mean 0.1, half of them succeed
+        *played("plain", "long", 1, [0.4, 0.2]),  # 0.3
+        *played("fast", "long", 0, [0.5, 0.5]),  # 0.5: 0.4 more
+        *played("fast", "long", 1, [0.5, 0.0]),  # 0.25: 0.05 less
+        *[row for label in ("plain", "fast") for seed in (0, 1) for row in played(label, "short", seed, [1.0, 1.0])],
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_row_for_each_line_and_env(episodes):
+    table = evaluations.table_of(evaluation(), episodes)
+    assert table.columns[:2] == ["method", "env"]
+    assert [tuple(row[:2]) for row in table.rows] == [
+        ("plain", "short"), ("plain", "long"), ("fast", "short"), ("fast", "long"),
+    ]  # fmt: skip
+    _, _, success, mean_return, paper, length, failures = table.rows[1]
+    assert isinstance(success, Estimate)
+    # Seeds 0.5 and 1.0, 0.1 and 0.3, 15 and 15 steps; bootstrap means of two lie between the two.
+    assert (success.value, mean_return.value, length.value) == pytest.approx((0.75, 0.2, 15))
+    assert (success.low, success.high) == pytest.approx((0.5, 1.0))
+    assert (paper, failures) == (None, "1 of 4")
+    assert (table.rows[3][4], table.rows[3][6]) == (0.5, "1 of 4")
+
+
+def test_short_episodes_come_in_more_often_as_the_paper_counts():
+    # Of one environment everything counts in order: returns 1 and 0 in equal parts. In many side by side the first to
+    # be over are the short ones, all of which succeed.
+    rows = [*played("plain", "long", 0, [1.0, 0.0]), *played("plain", "long", 1, [1.0, 0.0])]
+    both = pd.DataFrame(
+        [{**row, "label": line.label, "env": env} for row in rows for line in LINES for env in ("long", "short")]
+    )
+    for num_envs, low, high in ((1, 0.45, 0.55), (100, 0.99, 1.0)):
+        table = evaluations.table_of(evaluation(side_by_side=num_envs, contrasts=()), both)
+        assert table.columns[4] == "as the paper counts"
+        assert all(low <= row[4].value <= high for row in table.rows)
+        assert f"the first 4 episodes to be over in {num_envs} environments" in table.notes[0]
+
+
+def test_contrasts_go_seed_by_seed(episodes):
+    _, with_claim, without, *notes = evaluations.table_of(evaluation(), episodes).notes
+    # Differences of the returns 0.4 and -0.05; of the successes 0.5 and -0.5.
+    assert with_claim == (
+        "fast minus plain on long, seed by seed: return +0.175 [-0.050, +0.400], success +0.000 [-0.500, +0.500], a "
+        "higher return in 1 of 2 seeds; the paper claims a return of +0.10."
+    )
+    assert without.endswith("a higher return in 0 of 2 seeds.")
+    assert notes == ["A note."]
+
+
+def test_agents_of_runs_act(tmp_path, monkeypatch):
+    staged.add(monkeypatch)
+    runs = {comparison.run_of(line): run(from_mapping(line.config), tmp_path) for line in LINES}
+    told = []
+    episodes = evaluations.episodes_of(evaluation(), runs, lambda done, total: told.append((done, total)))
+    assert list(episodes.columns[:3]) == ["label", "env", "seed"]
+    # Three seeds of either line, four episodes in either env, of 2 and of 4 steps.
+    counts = episodes.groupby(["label", "env", "seed"])["length"].agg(["count", "max"])
+    assert len(counts) == 12 and (counts["count"] == 4).all()
+    assert counts["max"].groupby("env").max().to_dict() == {"short": 2, "long": 4}
+    assert set(episodes["policy"]) == {"sampled"}
+    np.testing.assert_array_equal(sorted(set(episodes["seed"])), np.arange(6))
+    assert told[0] == (0, 48) and told[-1] == (48, 48)

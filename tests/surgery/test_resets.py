@@ -1,0 +1,71 @@
+import hand_wired
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pliant.core.units import Group, Incoming, Outgoing, Wiring
+from pliant.surgery.resets import head, last_layers, layer, set_back
+
+
+def test_layers_of_an_mlp():
+    wiring = hand_wired.mlp(3, 4, 4, 2)
+    assert layer(wiring["w1"]) == {"w1", "b1"}
+    assert head(wiring) == {"w2", "b2"}
+    assert last_layers(wiring, 1) == {"w2", "b2"}
+    assert last_layers(wiring, 2) == {"w1", "b1", "w2", "b2"}
+    assert last_layers(wiring, 3) == last_layers(wiring, 9) == {"w0", "b0", "w1", "b1", "w2", "b2"}
+
+
+def test_head_without_bias():
+    assert head(hand_wired.mlp(3, 4, 2, bias=False)) == {"w1"}
+
+
+def test_layers_are_counted_from_every_output():
+    # An actor of two hidden layers and a critic of one: the last two layers are a2, a1 and c1, c0.
+    def chain(name, widths):
+        return {
+            f"{name}{i}": Group(
+                f"{name}{i}",
+                n,
+                (Incoming(f"{name}{i}", 1),),
+                (),
+                (Outgoing(f"{name}{i + 1}", 0, feature=f"{name}{i}"),),
+            )
+            for i, n in enumerate(widths)
+        }
+
+    wiring = Wiring(chain("a", [4, 4]) | chain("c", [4]))
+    assert head(wiring) == {"a2", "c1"}
+    assert last_layers(wiring, 2) == {"a2", "a1", "c1", "c0"}
+
+
+def test_no_head():
+    tied = Wiring({"h": Group("h", 3, (Incoming("w", 1),), (), (Outgoing("w", 0, feature="h"),))})
+    for wiring in (tied, Wiring({})):
+        with pytest.raises(
+            ValueError, match=r"^this wiring has no head: .* by name \(layer_reset\) or .*\(full_reset\)$"
+        ):
+            head(wiring)
+    with pytest.raises(ValueError, match=r"^last:0: a number of layers, at least 1"):
+        last_layers(hand_wired.mlp(3, 4, 2), 0)
+
+
+def test_set_back_takes_the_chosen_leaves_and_marks_them():
+    params = {"a": jnp.zeros((2, 3), jnp.bfloat16), "b": {"c": jnp.zeros(2)}}
+    source = jax.tree.map(lambda w: jnp.ones(w.shape), params)
+    new, fresh, _ = jax.jit(lambda p, s: set_back(p, s, {"a"}))(params, source)
+    np.testing.assert_array_equal(new["a"].astype(float), np.ones((2, 3)))
+    np.testing.assert_array_equal(new["b"]["c"], [0, 0])
+    assert new["a"].dtype == jnp.bfloat16
+    assert fresh["a"].shape == (1, 1) and fresh["a"].all() and not fresh["b"]["c"].any()
+    new, fresh, _ = set_back(params, source)
+    assert all(leaf.all() for leaf in (*jax.tree.leaves(new), *jax.tree.leaves(fresh)))
+
+
+@pytest.mark.parametrize("source", [{"a": jnp.zeros((3, 2))}, {"b": jnp.zeros((2, 3))}, {}])
+def test_set_back_refuses_another_network(source):
+    with pytest.raises(
+        ValueError, match=r"^initialize returned other leaves .* for a \(2, 3\)\); pass the initializer"
+    ):
+        set_back({"a": jnp.zeros((2, 3))}, source)

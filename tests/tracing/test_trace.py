@@ -1,0 +1,385 @@
+"""The groups that `trace` finds, on networks of many styles, and what it refuses."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import networks_zoo
+import numpy as np
+import pytest
+
+from pliant.core.units import Group, Slot, Wiring
+from pliant.tracing.trace import TracingError, trace
+
+UNIT = 1  # the unit that is changed, of each group
+
+NOISY = {"dropout_training", "noisy_weights"}  # each unit has noise of its own, so they cannot change places
+
+every_network = pytest.mark.parametrize("name", networks_zoo.ZOO)
+
+
+@functools.cache
+def traced(name: str) -> tuple[networks_zoo.Network, Wiring]:
+    network = networks_zoo.ZOO[name]()
+    return network, trace(network.apply, network.params, *network.inputs)
+
+
+def slot_of(slot: Slot, *extra: Any) -> tuple[Any, ...]:
+    return (slot.path, slot.axis, *extra)
+
+
+@every_network
+def test_finds_exactly_the_groups(name):
+    network, wiring = traced(name)
+    assert list(wiring) == list(network.groups)
+    for group in wiring.values():
+        expected = network.groups[group.name]
+        assert group.units == expected.units
+        assert group.coupled == expected.coupled
+        assert [slot_of(s, s.fan_in, s.fan_out) for s in group.incoming] == list(expected.incoming)
+        assert [slot_of(s, s.neutral) for s in group.vectors] == list(expected.vectors)
+        assert [slot_of(s, s.feature, s.bias) for s in group.outgoing] == list(expected.outgoing)
+        indices = {s.path: s.indices for s in slots(group) if s.indices is not None}
+        jax.tree.map(np.testing.assert_array_equal, indices, dict(expected.rows))
+
+
+@every_network
+def test_returns_the_output_and_the_features(name):
+    network, wiring = traced(name)
+    output, features = jax.jit(wiring.apply)(network.params, *network.inputs)
+    assert_close(output, jax.jit(network.apply)(network.params, *network.inputs))
+    shapes = {feature: shape for group in network.groups.values() for feature, shape in group.features.items()}
+    assert {feature: array.shape for feature, array in features.items()} == shapes
+
+
+@every_network
+def test_a_unit_without_outgoing_weights_moves_the_output_only_if_coupled(name):
+    network, wiring = traced(name)
+    run = jax.jit(lambda params: network.output(network.apply(params, *network.inputs)))
+    for group in wiring.values():
+        silent = edited(network.params, group.outgoing, lambda entries: 0 * entries)
+        changed = edited(network.params, group.incoming + group.vectors, lambda entries: 2.5 * entries + 0.5)
+        changed = edited(changed, group.outgoing, lambda entries: 0 * entries)
+        assert differs(run(silent), run(changed)) == group.coupled, group.name
+        everyone = edited(network.params, group.outgoing, lambda entries: 0 * entries, units=slice(None))
+        assert differs(run(network.params), run(everyone)), group.name
+
+
+@pytest.mark.parametrize("name", [name for name in networks_zoo.ZOO if name not in NOISY])
+def test_units_can_be_permuted(name):
+    network, wiring = traced(name)
+    run = jax.jit(wiring.apply)
+    output, features = run(network.params, *network.inputs)
+    for group in wiring.values():
+        order = np.array(network.groups[group.name].order or np.roll(np.arange(group.units), 1))
+        permuted, moved = run(reordered(network.params, slots(group), order), *network.inputs)
+        assert_close(network.output(permuted), network.output(output))
+        for feature in group.features:
+            assert_close(moved[feature], features[feature][..., order])
+
+
+@every_network
+def test_gradients_are_those_of_the_network(name):
+    network, wiring = traced(name)
+
+    def loss(params, run):
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(network.output(run(params, *network.inputs))))
+
+    gradients = jax.jit(jax.grad(lambda params: loss(params, lambda *args: wiring.apply(*args)[0])))(network.params)
+    assert_close(gradients, jax.jit(jax.grad(lambda params: loss(params, network.apply)))(network.params))
+
+
+def test_features_of_an_mlp_are_its_activations():
+    def apply(params, x):
+        return jnp.maximum(x @ params["w0"], 0) @ params["w1"]
+
+    # Two samples; the first hidden unit is x0 - x1, the second x1.
+    params = {"w0": jnp.array([[1.0, 0.0], [-1.0, 1.0]]), "w1": jnp.ones((2, 1))}
+    x = jnp.array([[3.0, 1.0], [1.0, 2.0]])
+    _, features = jax.jit(trace(apply, params, x).apply)(params, x)
+    np.testing.assert_array_equal(features["w0"], [[2.0, 1.0], [0.0, 2.0]])
+
+
+def test_features_of_a_flattened_image_have_the_units_last():
+    network, wiring = traced("conv_net")
+    [(image,), variables] = network.inputs, network.params["params"]
+
+    def convolve(x, module, stride):
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        y = jax.lax.conv_general_dilated(x, module["kernel"], (stride, stride), "SAME", dimension_numbers=dimensions)
+        return jax.nn.relu(y + module["bias"][None, None, None])
+
+    def by_hand(image):
+        pooled = convolve(image, variables["Conv_0"], 2).reshape(-1, 2, 2, 2, 2, 4).max(axis=(2, 4))
+        convolved = convolve(pooled, variables["Conv_1"], 1)
+        padded = jnp.pad(convolved, ((0, 0), (0, 1), (0, 1), (0, 0)))
+        averaged = sum(padded[:, i : i + 2, j : j + 2] for i in range(2) for j in range(2)) / 4
+        return pooled, averaged.reshape(-1, 4, 6)
+
+    features = jax.jit(wiring.apply)(network.params, image)[1]
+    assert_close([features["Conv_0"], features["Conv_1"]], list(jax.jit(by_hand)(image)))
+
+
+def test_relu_keeps_its_own_derivative_at_zero():
+    def apply(params, x):
+        return jnp.sum(jax.nn.relu(x @ params["w0"]) @ params["w1"])
+
+    params = {"w0": jnp.zeros((2, 3)), "w1": jnp.ones((3, 1))}
+    x = jnp.ones((1, 2))
+    wiring = trace(apply, params, x)
+    gradient = jax.jit(jax.grad(lambda params: wiring.apply(params, x)[0]))(params)
+    np.testing.assert_array_equal(gradient["w0"], np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["linen_mlp", "group_norm", "resnet_training"])
+def test_maps_over_members(name):
+    network, wiring = traced(name)
+    members = [jax.tree.map(lambda leaf, k=k: leaf * (1 + 0.1 * k), network.params) for k in range(2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    mapped = jax.jit(jax.vmap(lambda params: wiring.apply(params, *network.inputs)))(stacked)
+    looped = [jax.jit(wiring.apply)(member, *network.inputs) for member in members]
+    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
+
+
+@pytest.mark.parametrize("name", ["linen_mlp", "conv_net", "patches", "actor_critic"])
+def test_takes_other_batch_sizes(name):
+    network, wiring = traced(name)
+    [x] = network.inputs
+    more = jnp.concatenate([x, x, x])
+    output, features = jax.jit(wiring.apply)(network.params, more)
+    assert_close(output, jax.jit(network.apply)(network.params, more))
+    assert all(array.shape[0] == len(more) for array in features.values())
+
+
+def test_reads_each_shape_once_and_none_after_that():
+    calls = []
+
+    def apply(params, x):
+        calls.append(x.shape)
+        return jax.nn.relu(x @ params["w0"]) @ params["w1"]
+
+    params = {"w0": jnp.ones((4, 3)), "w1": jnp.ones((3, 1))}
+    wiring = trace(apply, jax.eval_shape(lambda: params), jax.ShapeDtypeStruct((2, 4), jnp.float32))
+    for batch in (2, 5, 2, 5):
+        jax.jit(wiring.apply)(params, jnp.ones((batch, 4)))
+    assert calls == [(2, 4), (5, 4)]
+
+
+def test_runs_in_a_scan_and_closes_over_traced_arrays():
+    def step(carry, x):
+        def apply(params, x):
+            return jax.nn.relu(x @ params["w0"] + carry) @ params["w1"]
+
+        params = {"w0": jnp.ones((4, 3)), "w1": jnp.ones((3, 1))}
+        output, features = trace(apply, params, x).apply(params, x)
+        return carry + output.sum(), features["w0"]
+
+    _, features = jax.jit(lambda xs: jax.lax.scan(step, 0.0, xs))(jnp.ones((2, 2, 4)))
+    # First carry: 0, so that units are 4 and the output is 12 for each of two samples; then units are 4 + 24.
+    np.testing.assert_array_equal(features, [np.full((2, 3), 4.0), np.full((2, 3), 28.0)])
+
+
+def test_describes_the_groups():
+    table = traced("concatenated_action")[1].describe()
+    assert "encoder" in table
+    assert "joint[0]" in table
+    assert "coupled" in traced("layer_norm_before")[1].describe()
+
+
+# --- What happens to outputs is no concern of trace -----------------------------------------------------------------
+
+
+def test_outputs_may_be_sorted_picked_and_sampled():
+    def apply(params, x, key):
+        logits = jax.nn.relu(x @ params["w0"]) @ params["w1"]
+        action = jax.random.categorical(key, logits)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=1)
+        return jnp.sort(logits), jnp.argmax(logits, axis=1), chosen, logits @ logits.T
+
+    params = {"w0": jnp.ones((4, 3)), "w1": jnp.ones((3, 2))}
+    assert list(trace(apply, params, jnp.ones((2, 4)), jax.random.key(0))) == ["w0"]
+
+
+# --- What it refuses ------------------------------------------------------------------------------------------------
+
+WEIGHTS = {"w0": jnp.ones((4, 6)), "w1": jnp.ones((6, 3))}
+X = jnp.ones((2, 4))
+
+
+def recurrent(params, x):
+    def cell(hidden, step):
+        return jnp.tanh(hidden @ params["square"] + step @ params["w0"]), None
+
+    return jax.lax.scan(cell, jnp.zeros((2, 6)), x[None])[0] @ params["w1"]
+
+
+def branching(params, x):
+    return jax.lax.cond(x.sum() > 0, lambda: x @ params["w0"], lambda: x @ params["w0"]) @ params["w1"]
+
+
+def attention(params, x):
+    query, key = x @ params["w0"], x @ params["keys"]
+    return jax.nn.softmax(query @ key.T) @ (x @ params["w0"]) @ params["w1"]
+
+
+def grouped_convolution(params, x):
+    image = (x @ params["w0"]).reshape(2, 6, 1).transpose(0, 2, 1)
+    dimensions = ("NWC", "WIO", "NWC")
+    return jax.lax.conv_general_dilated(
+        image, params["depthwise"], (1,), "SAME", dimension_numbers=dimensions, feature_group_count=6
+    )
+
+
+def ensemble(params, x):
+    hidden = jax.nn.relu(jax.vmap(lambda w: x @ w)(params["members"]))
+    return jax.vmap(jnp.matmul)(hidden, params["heads"])
+
+
+def embedding(params, x):
+    return params["table"][x[:, 0].astype(int)] @ params["w1"]
+
+
+def clashing_groups(params, x):
+    hidden = x @ params["w0"]
+    pairs = hidden.reshape(2, 2, 3)
+    triples = hidden.reshape(2, 3, 2)
+    return sum((split / split.sum(-1, keepdims=True)).reshape(2, 6) for split in (pairs, triples)) @ params["w1"]
+
+
+def along_units(function):
+    def apply(params, x):
+        return function(x @ params["w0"]) @ params["w1"]
+
+    return apply
+
+
+def window_over_units(params, x):
+    hidden = (x @ params["w0"])[..., None]
+    dimensions = ("NWC", "WIO", "NWC")
+    return jax.lax.conv_general_dilated(hidden, params["kernel"], (1,), "SAME", dimension_numbers=dimensions)
+
+
+REFUSED = {
+    "recurrent": (recurrent, {"square": (6, 6)}, "`scan`.*'square'.*'w0'.*recurrent"),
+    "branching": (branching, {}, "`cond`.*'w0'"),
+    "attention": (attention, {"keys": (4, 6)}, "`dot_general`.*'w0'.*attention.*'w1'"),
+    "grouped_convolution": (
+        grouped_convolution,
+        {"depthwise": (3, 1, 6)},
+        "`conv_general_dilated`.*'depthwise'.*grouped",
+    ),
+    "ensemble": (ensemble, {"members": (2, 4, 6), "heads": (2, 6, 3)}, "`dot_general`.*'heads'.*ensemble.*vmap"),
+    "embedding": (embedding, {"table": (5, 6)}, "`gather`.*'table'.*'w1'"),
+    "clashing_groups": (clashing_groups, {}, "`add`.*'w0'.*do not fit"),
+    "window_over_units": (window_over_units, {"kernel": (3, 1, 2)}, "`conv_general_dilated`.*'w0'"),
+    "low_rank": (lambda p, x: x @ (p["a"] @ p["b"]) @ p["w1"], {"a": (4, 2), "b": (2, 6)}, "`dot_general`.*'a'.*'b'"),
+    "two_axes": (
+        lambda p, x: jnp.einsum("bhd,hdo->bo", jnp.einsum("bi,ihd->bhd", x, p["heads"]), p["out"]),
+        {"heads": (4, 2, 3), "out": (2, 3, 5)},
+        "`dot_general`.*'heads'.*two of its axes.*reshape",
+    ),
+    "whole_and_parts": (
+        lambda p, x: (x @ p["w0"]).reshape(2, 2, 3) @ p["part"] + ((x @ p["w0"]) @ p["w1"])[:, None],
+        {"part": (3, 3)},
+        "`reshape`.*'w0'.*as a whole",
+    ),
+    "written_out": (
+        lambda p, x: ((x @ p["w0"])[:, :, None] * p["w1"][None]).sum(axis=1),
+        {},
+        "`mul`.*'w1'.*jnp.matmul",
+    ),
+    "cumsum": (along_units(lambda h: jnp.cumsum(h, axis=1)), {}, "`cumsum`.*'w0'.*'w1'.*by hand"),
+    "sort": (along_units(lambda h: jnp.sort(h, axis=1)), {}, "`sort`.*'w0'.*'w1'"),
+    "fft": (along_units(lambda h: jnp.fft.fft(h).real), {}, "`fft`.*'w0'.*'w1'"),
+    "flip": (along_units(lambda h: h[:, ::-1]), {}, "`rev`.*'w0'.*'w1'"),
+    "stride": (along_units(lambda h: jnp.concatenate([h[:, ::2], h[:, 1::2]], 1)), {}, "`slice`.*'w0'.*'w1'"),
+    "gather": (along_units(lambda h: h[:, jnp.arange(6)[::-1]]), {}, "`gather`.*'w0'.*'w1'"),
+    "maxout": (
+        along_units(lambda h: jax.lax.reduce_window(h, -jnp.inf, jax.lax.max, (1, 3), (1, 1), "SAME")),
+        {},
+        "`reduce_window_max`.*'w0'.*'w1'",
+    ),
+    "unknown": (along_units(lambda h: jnp.linalg.qr(h.T)[0].T), {}, "`.*'w0'.*'w1'"),
+    "product_of_units": (
+        lambda p, x: ((h := x @ p["w0"])[:, :, None] * h[:, None, :]).reshape(2, -1) @ p["bilinear"],
+        {"bilinear": (36, 3)},
+        "'bilinear'.*twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_what_no_rule_follows(case):
+    apply, shapes, message = REFUSED[case]
+    params = WEIGHTS | {name: jnp.ones(shape) for name, shape in shapes.items()}
+    jax.jit(apply)(params, X)
+    with pytest.raises(TracingError, match=message):
+        trace(apply, params, X)
+
+
+def test_refuses_parameters_that_are_no_arrays():
+    with pytest.raises(TracingError, match=r"'activation' is no array but .*partition"):
+        trace(lambda params, x: x, {"activation": abs}, X)
+
+
+def test_refuses_a_network_that_changes_with_its_inputs():
+    def apply(params, x):
+        hidden = x @ params["w0"]
+        return (hidden if len(x) == 2 else hidden / hidden.sum(axis=1, keepdims=True)) @ params["w1"]
+
+    wiring = trace(apply, WEIGHTS, X)
+    with pytest.raises(TracingError, match=r"other groups of units.*trace again"):
+        wiring.apply(WEIGHTS, jnp.ones((3, 4)))
+
+
+# --- Helpers --------------------------------------------------------------------------------------------------------
+
+
+def slots(group: Group) -> tuple[Slot, ...]:
+    return (*group.incoming, *group.vectors, *group.outgoing)
+
+
+def rows_of(slot: Slot, units: int) -> np.ndarray:
+    return np.arange(units)[None] if slot.indices is None else slot.indices
+
+
+def change(params: Any, path: str, function: Any) -> Any:
+    """The parameters with one leaf replaced."""
+
+    def replace(keys, leaf):
+        return function(leaf) if jax.tree_util.keystr(keys, simple=True, separator="/") == path else leaf
+
+    return jax.tree_util.tree_map_with_path(replace, params)
+
+
+def edited(params: Any, where: tuple[Slot, ...], function: Any, units: Any = UNIT) -> Any:
+    """Changes what units own in some slots."""
+    for slot in where:
+        entries = units if slot.indices is None else slot.indices[:, units]
+        index = (slice(None),) * slot.axis + (entries,)
+        params = change(params, slot.path, lambda leaf, index=index: leaf.at[index].set(function(leaf[index])))
+    return params
+
+
+def reordered(params: Any, where: tuple[Slot, ...], order: np.ndarray) -> Any:
+    """Puts the units in another order, once for each axis of a leaf."""
+    for slot in {(slot.path, slot.axis): slot for slot in where}.values():
+        rows = rows_of(slot, len(order))
+
+        def move(leaf, axis=slot.axis, rows=rows):
+            last = jnp.moveaxis(leaf, axis, -1)
+            return jnp.moveaxis(last.at[..., rows].set(last[..., rows[:, order]]), -1, axis)
+
+        params = change(params, slot.path, move)
+    return params
+
+
+def differs(a: Any, b: Any) -> bool:
+    return any(
+        not np.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+def assert_close(a: Any, b: Any) -> None:
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), a, b)
