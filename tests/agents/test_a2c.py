@@ -16,7 +16,7 @@ CONFIG = a2c.Config(
     horizon=T,
     learning_rate=0.02,
     decay=0.9,
-    epsilon=1e-3,
+    eps=1e-3,
     discount=0.9,
     gae_lambda=0.8,
     hidden_units=3,
@@ -61,7 +61,7 @@ def test_equals_an_independent_implementation_with_numerical_gradients(action, s
 
 def test_the_defaults_are_those_of_torch_ac():
     config = a2c.Config()
-    assert (config.horizon, config.learning_rate, config.decay, config.epsilon) == (8, 1e-3, 0.99, 1e-8)
+    assert (config.horizon, config.learning_rate, config.decay, config.eps) == (8, 1e-3, 0.99, 1e-8)
     assert (config.discount, config.gae_lambda, config.max_gradient_norm) == (0.99, 0.95, 0.5)
     assert (config.value_coefficient, config.entropy_coefficient) == (0.5, 0.01)
     assert (config.normalize_advantages, config.truncation, config.recurrence) == ("none", "terminal", 1)

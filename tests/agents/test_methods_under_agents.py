@@ -23,7 +23,8 @@ STEPS = 64
 # Of an agent, where it has the setting.
 SMALL = {
     "horizon": 8, "epochs": 2, "minibatches": 2, "hidden_units": 6,
-    "learning_starts": 8, "batch": 8, "buffer_size": 50, "update_to_data": 0.5, "actor_layers": 1, "critic_layers": 2,
+    "learning_starts": 8, "batch_size": 8, "buffer_size": 50, "update_to_data": 0.5,
+    "actor_layers": 1, "critic_layers": 2,
 }  # fmt: skip
 BUSY = {"period": 2, "end": 4, "maturity": 0, "replacement_rate": 0.15, "threshold": 0.5}  # it acts within few steps
 

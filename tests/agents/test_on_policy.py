@@ -19,7 +19,7 @@ from pliant.methods import continual_backprop
 UNITS = 3
 RECALLING = on_policy.recalling(UNITS)
 CONFIG = ppo.Config(
-    horizon=T, epochs=2, minibatches=3, recurrence=2, learning_rate=0.02, b1=0.8, b2=0.95, epsilon=1e-5, discount=0.9,
+    horizon=T, epochs=2, minibatches=3, recurrence=2, learning_rate=0.02, b1=0.8, b2=0.95, eps=1e-5, discount=0.9,
     gae_lambda=0.8, entropy_coefficient=0.05,
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from pliant.core.problem import Continuous, Discrete
 from pliant.methods import continual_backprop, l2
 
 CONFIG = ppo.Config(
-    horizon=T, epochs=2, minibatches=2, learning_rate=0.02, b1=0.8, b2=0.95, epsilon=1e-5, discount=0.9, gae_lambda=0.8,
+    horizon=T, epochs=2, minibatches=2, learning_rate=0.02, b1=0.8, b2=0.95, eps=1e-5, discount=0.9, gae_lambda=0.8,
     hidden_units=3, activation="tanh",
 )  # fmt: skip
 

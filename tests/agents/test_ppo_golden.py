@@ -89,7 +89,7 @@ def agent_of(settings):
         horizon=STEPS,
         epochs=1,
         minibatches=settings["minibatches"],
-        learning_rate=settings["learning_rate"],
+        learning_rate=settings["step_size"],
         b1=b1,
         b2=b2,
         reset_moments=False,

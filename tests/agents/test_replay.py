@@ -54,8 +54,8 @@ def plain_return(rows, i, n):
 @pytest.mark.parametrize(
     ("num_envs", "times", "n", "buffer_size"), [(1, 1, 1, 12), (1, 1, 3, 12), (3, 1, 3, 40), (2, 4, 2, 30)]
 )
-def test_returns_are_those_of_plain_loops(num_envs, times, n, capacity):
-    replay, kept = Replay(num_envs, capacity, observation=1, action=2, noted=1, n=n), -(-capacity // num_envs)
+def test_returns_are_those_of_plain_loops(num_envs, times, n, buffer_size):
+    replay, kept = Replay(num_envs, buffer_size, observation=1, action=2, extras=1, n=n), -(-buffer_size // num_envs)
     history, add = History(num_envs, seed=0), jax.jit(replay.add)
     sample = jax.jit(lambda stored, key, n: replay.sample(stored, key, 512, DISCOUNT, n))
     stored, calls = jax.jit(replay.init)(), 40
@@ -89,8 +89,8 @@ def test_returns_are_those_of_plain_loops(num_envs, times, n, capacity):
 class Jitted:
     """A replay and what is in it; nothing is computed but in programs that are compiled as a whole."""
 
-    def __init__(self, num_envs, capacity):
-        self.replay, self._environments = Replay(num_envs, capacity, observation=1, action=1, noted=1), num_envs
+    def __init__(self, num_envs, buffer_size):
+        self.replay, self._environments = Replay(num_envs, buffer_size, observation=1, action=1, extras=1), num_envs
         self._add = jax.jit(self.replay.add)
         self._sample = jax.jit(self.replay.sample, static_argnums=2)
         self.stored = jax.jit(self.replay.init)()
@@ -132,7 +132,7 @@ def test_the_oldest_are_drawn_looked_at_and_dropped():
     assert seen(share=0.5) == {20, 30, 40, 50}
     oldest = jax.jit(jitted.replay.oldest, static_argnums=1)
     old, are = oldest(jitted.stored, 3)
-    assert old.observation.ravel().tolist() == [20, 30, 40] and old.noted.ravel().tolist() == [-20, -30, -40]
+    assert old.observation.ravel().tolist() == [20, 30, 40] and old.extras.ravel().tolist() == [-20, -30, -40]
     assert are.all()
     whole, drop = jitted.stored, jax.jit(jitted.replay.drop)
     jitted.stored = drop(whole, 0.3)  # 2.4 of 8

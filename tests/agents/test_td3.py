@@ -21,7 +21,7 @@ from pliant.experiment.loops.components import Components
 INPUTS, ACTIONS, E = 2, 2, 2
 ARENA = arena_of(Continuous(ACTIONS), E, inputs=INPUTS)
 CONFIG = td3.Config(
-    learning_starts=4, capacity=40, batch=6, update_to_data=0.5, learning_rate=0.02, b1=0.8, b2=0.95, epsilon=1e-5,
+    learning_starts=4, buffer_size=40, batch_size=6, update_to_data=0.5, learning_rate=0.02, b1=0.8, b2=0.95, eps=1e-5,
     discount=0.9, tau=0.1, hidden_units=3, actor_layers=1, critic_layers=2,
 )  # fmt: skip
 
@@ -122,7 +122,7 @@ class Reference:
         g, (m, v, t), config = numerical_gradient(lambda w: loss(tree(w)), w), self._optimizers[name], self._config
         m, v, t = config.b1 * m + (1 - config.b1) * g, config.b2 * v + (1 - config.b2) * g**2, t + 1
         self._optimizers[name] = [m, v, t]
-        root = np.sqrt(v / (1 - config.b2**t)) + config.epsilon
+        root = np.sqrt(v / (1 - config.b2**t)) + config.eps
         return tree(w - config.learning_rate * m / (1 - config.b1**t) / root)
 
 
@@ -144,10 +144,12 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
     # samples and which noise an update gets follows from the state's key.
     config = dataclasses.replace(CONFIG, **settings)
     agent = td3.make(config, ARENA, no_methods)
-    replay = Replay(E, config.capacity, INPUTS, ACTIONS, n=config.n_step)
+    replay = Replay(E, config.buffer_size, INPUTS, ACTIONS, n=config.n_step)
     U, first = round(E * config.update_to_data), max(2, config.n_step - 1)
-    sample = compiled(lambda stored, key, n, share: replay.sample(stored, key, config.batch, config.discount, n, share))
-    normal = jax.jit(lambda key: jax.random.normal(key, (config.batch, ACTIONS)))
+    sample = compiled(
+        lambda stored, key, n, share: replay.sample(stored, key, config.batch_size, config.discount, n, share)
+    )
+    normal = jax.jit(lambda key: jax.random.normal(key, (config.batch_size, ACTIONS)))
     state, learn, add = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn), jax.jit(replay.add)
     reference, stored, number, chosen = Reference(state, config), state.replay, 0, []
     for call in range(first + 6):
@@ -171,7 +173,7 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
             sample_key, old_key, probe_key = jax.random.split(sample_key, 3)
             n = config.n_step if number >= config.n_step_after else 1
             ahead.append(n)
-            drawn, weight = sample(stored, sample_key, n, 1.0), np.ones(config.batch)
+            drawn, weight = sample(stored, sample_key, n, 1.0), np.ones(config.batch_size)
             key, recall_key, noise_key = jax.random.split(key, 3)
             if config.recall:
                 probe, activities = in_float64(sample(stored, probe_key, n, 1.0)), []
@@ -201,7 +203,7 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
 def test_what_the_actor_would_do_otherwise_by_now_is_dropped():
     # Every 20 steps the 16 oldest of them are looked at, and any distance is enough.
     config = dataclasses.replace(
-        CONFIG, dynamic_capacity=True, capacity_period=20, capacity_threshold=0.0, least_capacity=20, batch=2
+        CONFIG, dynamic_capacity=True, capacity_period=20, capacity_threshold=0.0, least_capacity=20, batch_size=2
     )
     agent = td3.make(config, ARENA, no_methods)
     state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
@@ -229,7 +231,7 @@ def test_what_the_actor_would_do_otherwise_by_now_is_dropped():
 def test_acts_at_random_at_first_then_with_noise_and_greedily_without():
     many = 2000
     config = dataclasses.replace(
-        CONFIG, exploration_noise=0.5, evaluate_with="elastic", dynamic_capacity=True, capacity=10 * many
+        CONFIG, exploration_noise=0.5, evaluate_with="elastic", dynamic_capacity=True, buffer_size=10 * many
     )
     agent = td3.make(config, arena_of(Continuous(ACTIONS), many), no_methods)
     policy = jax.jit(lambda key: agent.policy(agent.init(key)))(jax.random.key(0))
@@ -344,7 +346,7 @@ def train(environment, config, *seen, steps, time_limit=2**30):
 
 
 PROBE = dataclasses.replace(
-    CONFIG, learning_starts=200, capacity=4000, batch=64, update_to_data=0.25, learning_rate=3e-3, b1=0.9, b2=0.999,
+    CONFIG, learning_starts=200, buffer_size=4000, batch_size=64, update_to_data=0.25, learning_rate=3e-3, b1=0.9, b2=0.999,
     tau=0.05, hidden_units=32,
 )  # fmt: skip
 

@@ -73,7 +73,7 @@ def test_help_of_a_target_shows_its_own_flags(pliant):
 
 def test_help_of_a_target_shows_what_can_be_said_of_its_methods(pliant):
     _, out, _ = pliant("run", P, "--method", "redo", "--method", "l2", "--help")
-    assert re.findall(r"--method\.(\w+)\.(only|on-new-task) ", out) == [
+    assert re.findall(r"--method\.(\w+)\.(groups|on-new-task) ", out) == [
         ("redo", "groups"), ("redo", "on-new-task"), ("l2", "on-new-task"),
     ]  # fmt: skip
     help_of_only = "names or shell patterns (critic_*/*), with commas between; empty: all. [text; default none]"

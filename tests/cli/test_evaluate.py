@@ -127,7 +127,7 @@ def test_several_envs_in_the_order_in_which_they_are_named(evaluate, tmp_path):
 
 
 def test_the_stage_of_an_earlier_checkpoint(evaluate):
-    out = evaluate("staged", "--step", 32, "--episodes", 1)  # the last step of the first stage
+    out = evaluate("staged", "--step", 32, "--episodes", 1)  # the last step of the first task
     assert len(re.findall(r"^short sampled \d 1 \S+ 2 ", out, re.MULTILINE)) == 2
 
 
@@ -235,7 +235,7 @@ def test_help(pliant, columns, monkeypatch):
         ("device --episodes 0", "--episodes=0: write a whole number, at least 1"),
         ("device --episodes many", "--episodes=many: write a whole number, at least 1"),
         ("device --seed -1", "--seed=-1: write a whole number, at least 0"),
-        ("device --seed 1", "unknown argument --seed; did you mean --seeds"),
+        ("device --sed 1", "unknown argument --sed; did you mean --seed"),
         ("device --seeds 0-2", "--seeds 0-2: there is no seed 2; the run has seeds=2"),
         ("device --seeds all", "seeds=all: write a number of seeds (100), or ranges from low to high (0-9,20)"),
         (
@@ -243,7 +243,7 @@ def test_help(pliant, columns, monkeypatch):
             "--where learning_rate=0.5: the run did not sweep agent.learning_rate, but nothing",
         ),
         ("host --where horizon=8", "--where horizon=8: the run did not sweep agent.horizon, but agent.learning_rate"),
-        ("host --where stepsize=1", "unknown setting 'stepsize'; did you mean learning_rate or"),
+        ("host --where learningrate=1", "unknown setting 'learningrate'; did you mean learning_rate or"),
         (
             "host --where learning_rate=1",
             "--where learning_rate=1: there is nobody left; the run swept agent.learning_rate over 0.0",

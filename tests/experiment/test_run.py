@@ -248,7 +248,7 @@ def test_a_member_that_diverges_does_not_stop_the_others(tmp_path, folder):
         np.testing.assert_array_equal(member["value"].isna(), member["step"] >= mark["step"])
 
     alone = run(small(diagnostics=["weight_magnitude"]), folder)
-    np.testing.assert_allclose(losses(path, agent__step_size=0.01), losses(alone), rtol=1e-4)
+    np.testing.assert_allclose(losses(path, agent__learning_rate=0.01), losses(alone), rtol=1e-4)
     assert np.isfinite(losses(alone)).all()
 
 
@@ -272,9 +272,12 @@ def test_a_seed_alone_is_the_seed_in_a_population(folder, seed_axis):
     sweep = {"sweep": {"learning_rate": [0.01, 0.003]}}
     many = run(small(seeds="5", **sweep, **fields), folder)
     one = run(small(seeds="3,", **sweep, **fields), folder)
-    assert losses(one, agent__step_size=0.003).shape == (1, 10)
+    assert losses(one, agent__learning_rate=0.003).shape == (1, 10)
     for learning_rate in (0.01, 0.003):
-        among, alone = losses(many, agent__step_size=learning_rate)[3:4], losses(one, agent__step_size=learning_rate)
+        among, alone = (
+            losses(many, agent__learning_rate=learning_rate)[3:4],
+            losses(one, agent__learning_rate=learning_rate),
+        )
         if seed_axis == "map":
             np.testing.assert_array_equal(among, alone)
         else:

@@ -193,8 +193,8 @@ def test_with_a_period_it_sees_every_third_update_alone():
 
 
 def test_ages_and_utilities_begin_anew_with_a_stage():
-    # Rounds of 10 steps, and a stage that ends after 25: the fourth round is the first of the second stage. Units older
-    # than 2 are mature, of which none is in the first three rounds of a stage but the last.
+    # Rounds of 10 steps, and a task that ends after 25: the fourth round is the first of the second task. Units older
+    # than 2 are mature, of which none is in the first three rounds of a task but the last.
     surgery = restart([25], continual_backprop(hand_wired.mlp(3, 4, 2), 0.25, 0.9, 2))
     state, ages, utilities, replaced = surgery.init(PARAMS), [], [], []
     draws = surgery.draw(jax.random.key(0), PARAMS, 6)

@@ -104,7 +104,7 @@ def test_remembers_and_is_told_as_written_out():
 
 
 @pytest.mark.parametrize(
-    ("lstm", "mission", "number"),
+    ("recurrent", "mission", "number"),
     [
         # Convolutions 208 + 2,080 + 8,256; heads 4,160 + 455 and 4,160 + 65.
         (False, None, 19_384),
@@ -114,11 +114,11 @@ def test_remembers_and_is_told_as_written_out():
         (False, MISSION, 19_384 + 3_200 + 62_208 + 16_384),
     ],
 )
-def test_has_as_many_parameters_as_published(carry, mission, number):
-    network = grid_actor_critic(7, carry, mission)
+def test_has_as_many_parameters_as_published(recurrent, mission, number):
+    network = grid_actor_critic(7, recurrent, mission)
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     assert sum(x.size for x in jax.tree.leaves(shapes)) == number
-    assert [x.shape for x in network.initial_carry(5)] == ([(5, 64)] * 2 if carry else [])
+    assert [x.shape for x in network.initial_carry(5)] == ([(5, 64)] * 2 if recurrent else [])
     assert not any(x.any() for x in network.initial_carry(5))
 
 
@@ -212,9 +212,9 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize(("lstm", "mission"), GROUPS, ids=["plain", "lstm", "memory_and_mission"])
-def test_methods_find_the_hidden_units(carry, mission):
-    network = grid_actor_critic(7, carry, mission)
+@pytest.mark.parametrize(("recurrent", "mission"), GROUPS, ids=["plain", "lstm", "memory_and_mission"])
+def test_methods_find_the_hidden_units(recurrent, mission):
+    network = grid_actor_critic(7, recurrent, mission)
     params = jax.eval_shape(network.init, jax.random.key(0))
     images = jnp.zeros((2, 7, 7, 3), jnp.uint8)
     wiring = trace(in_sequence(network), params, images, images, network.initial_carry(2))
@@ -226,7 +226,7 @@ def test_methods_find_the_hidden_units(carry, mission):
         )
         for group in wiring.values()
     }
-    assert found == GROUPS[carry, mission]
+    assert found == GROUPS[recurrent, mission]
     biases = {path for path in leaves(params) if path.endswith("bias") and "Dense_1" not in path}
     assert {slot.path for group in wiring.values() for slot in group.vectors} == biases
     assert not any(group.coupled for group in wiring.values())

@@ -37,7 +37,7 @@ def test_what_all_have_in_common(name):
         "learning_starts": 25_000,
         "exploration_noise": 0.1,
         "buffer_size": 1_000_000,
-        "batch": 256,
+        "batch_size": 256,
         "update_to_data": 1.0,
         "learning_rate": 3e-4,
         "optimizer": "per_weight_adam" if program else "adam",

@@ -11,7 +11,7 @@ from pliant.diagnostics import inactive_fraction
 from pliant.experiment.configuration.config import from_mapping
 
 STANDARD, PROPER = (0.9, 0.999), (0.99, 0.99)
-WEAK, STRONG = ({"name": "l2", "weight_decay": decay, "coupled": True, "at_stage": "keep"} for decay in (1e-4, 1e-3))
+WEAK, STRONG = ({"name": "l2", "weight_decay": decay, "coupled": True, "on_new_task": "keep"} for decay in (1e-4, 1e-3))
 CBP = {
     "name": "continual_backprop",
     "replacement_rate": 1e-4,
@@ -23,17 +23,17 @@ CBP = {
     "compensate": False,
     "max_per_step": 1,  # 1e-4 of 256 units is 0.0256 a step
     "period": 1,
-    "only": "",
-    "at_stage": "keep",
+    "groups": "",
+    "on_new_task": "keep",
 }
-REDO = {"name": "redo", "threshold": 0.1, "period": 100, "initializer": "lecun", "only": "", "at_stage": "keep"}
+REDO = {"name": "redo", "threshold": 0.1, "period": 100, "initializer": "lecun", "groups": "", "on_new_task": "keep"}
 SNP = {
     "name": "shrink_and_perturb",
     "shrink": 1.0,
     "perturb_scale": 1e-5,
     "weight_decay": 1e-4,
     "period": 1,
-    "at_stage": "keep",
+    "on_new_task": "keep",
 }
 
 FOUR = {"std": (STANDARD, []), "ns": (PROPER, []), "l2": (PROPER, [STRONG]), "cbp": (PROPER, [WEAK, CBP])}
@@ -64,7 +64,7 @@ def test_numbers(problem, name):
     config = from_mapping(registry.presets(problem)[name]).to_mapping()
     environment = config["problem"]
     assert (environment["name"], environment["version"]) == (problem, "v3")
-    assert (environment["steps"], environment["environments"]) == (steps, 1)
+    assert (environment["steps"], environment["num_envs"]) == (steps, 1)
     if problem == "slippery_ant":
         assert (environment["friction_low"], environment["friction_high"], environment["change_time"]) == (
             0.02,
@@ -78,14 +78,14 @@ def test_numbers(problem, name):
         "minibatches": 16,
         "recurrence": 1,
         "alternate": False,
-        "step_size": 1e-4,
+        "learning_rate": 1e-4,
         "schedule": "constant",
         "b1": b1,
         "b2": b2,
-        "epsilon": 1e-8,
+        "eps": 1e-8,
         "reset_moments": False,
         "discount": 0.99,
-        "trace_decay": 0.95,
+        "gae_lambda": 0.95,
         "clip": 0.2,
         "value_clip": 0.0,
         "value_coefficient": 1.0,

@@ -28,7 +28,7 @@ def test_runs_at_every_scale(scale):
         assert config.seeds == "10"
         tasks = config.problem.settings["tasks"].split(",")
         ends = [int(task.partition(":")[2]) for task in tasks]
-        # Whole rounds of learning, at least one for each stage; all are trained for as long.
+        # Whole rounds of learning, at least one for each task; all are trained for as long.
         assert all(end % 2048 == 0 for end in ends) and ends == sorted(set(ends))
         if scale in (None, 1.0):
             assert ends in ([1_986_560], [491_520, 983_040, 1_986_560])

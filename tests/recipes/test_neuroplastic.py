@@ -131,7 +131,7 @@ def test_presets_are_left_as_they_are():
 def test_reproduce(tmp_path, monkeypatch, capsys):
     """One run of 200 steps for all lines of a robot, with networks of eight units and an evaluation every 100 steps."""
     small = dict(neuroplastic.PRESETS["code"])
-    small["agent"] = {**small["agent"], "hidden_units": 8, "batch": 8}
+    small["agent"] = {**small["agent"], "hidden_units": 8, "batch_size": 8}
     small["methods"] = [{**small["methods"][0], "final_sparsity": 0.7}]  # so few steps are not enough for more growth
     small["evaluate_episodes"] = 1
     monkeypatch.setattr(neuroplastic, "PRESETS", dict.fromkeys(neuroplastic.PRESETS, small))

@@ -50,7 +50,7 @@ class RunWriter:
 
 
 def rows_of(metric: str, values: Mapping, group: str = "", every: int = 1) -> Iterator[dict]:
-    """Rows of `values`: {(seed, step size) or seed: [value at step `every`, 2 * `every`, ...]}."""
+    """Rows of `values`: {(seed, learning rate) or seed: [value at step `every`, 2 * `every`, ...]}."""
     for member, series in values.items():
         seed, settings = (member[0], {SETTING: member[1]}) if isinstance(member, tuple) else (member, {})
         for index, value in enumerate(series):
@@ -103,7 +103,7 @@ def episodes(write_run: RunWriter) -> Path:
 
 @pytest.fixture
 def sweep(write_run: RunWriter) -> Path:
-    """Two step sizes, four seeds, four steps in two parts; seed 3 of the larger step size diverges at step 3."""
+    """Two learning rates, four seeds, four steps in two files; seed 3 of the larger rate diverges at step 3."""
     nan = float("nan")
     error = {(seed, 0.01): [seed, seed + 1, seed + 2, seed + 3] for seed in range(4)}
     error |= {(seed, 0.1): [10 * seed] * 4 for seed in range(3)} | {(3, 0.1): [30, 30, nan, nan]}

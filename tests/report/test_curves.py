@@ -14,7 +14,7 @@ def curve(label, **changes):
 
 def test_a_curve_for_each_value_of_a_setting(sweep):
     small, large = curves_of(load(sweep), "error")
-    assert (small.label, large.label) == ("step size 0.01", "step size 0.1")
+    assert (small.label, large.label) == ("learning rate 0.01", "learning rate 0.1")
     np.testing.assert_array_equal(small.x, [1, 2, 3, 4])
     # Seeds 0..3 begin at their number and climb by one: the mean begins at 1.5.
     np.testing.assert_array_equal(small.estimate, [1.5, 2.5, 3.5, 4.5])
@@ -93,7 +93,7 @@ def test_settings_left_out_join_the_seeds(sweep):
 
 def test_a_group_of_units(sweep):
     (curve, _) = curves_of(load(sweep), "dormant", group="Dense_1", label="ReDo")
-    assert curve.label == "ReDo step size 0.01"
+    assert curve.label == "ReDo learning rate 0.01"
     np.testing.assert_array_equal(curve.x, [2, 4])
     np.testing.assert_array_equal(curve.estimate, [0.25, 0.75])
 

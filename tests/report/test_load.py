@@ -52,7 +52,7 @@ def test_a_run_without_episodes(sweep):
 
 
 @pytest.mark.parametrize(
-    ("tasks", "begins"),
+    ("tasks", "is_first"),
     [
         (None, {}),  # written before there were any
         ([], {}),

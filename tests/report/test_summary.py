@@ -6,7 +6,7 @@ from pliant.report import bootstrap_interval, interquartile_mean, load, summary
 
 def test_last_values_of_a_sweep(sweep):
     table = summary(load(sweep))
-    assert table.columns == ["metric", "group", "step size", "step", "last value", "seeds", "left out"]
+    assert table.columns == ["metric", "group", "learning rate", "step", "last value", "seeds", "left out"]
     assert [(*row[:4], *row[5:]) for row in table.rows] == [
         ("error", "", 0.01, 4, 4, 0),
         ("error", "", 0.1, 4, 3, 1),
@@ -20,7 +20,7 @@ def test_last_values_of_a_sweep(sweep):
     np.testing.assert_array_equal(values, [4.5, 10.0, 0.5, 0.5, 0.75, 0.75])
     interval = bootstrap_interval([3.0, 4.0, 5.0, 6.0], interquartile_mean)
     assert (table.rows[0][4].low, table.rows[0][4].high) == (interval.low, interval.high)
-    assert table.notes[1:] == ["Seeds that diverged, and are left out: 1 of step size 0.1 (the first at step 3)."]
+    assert table.notes[1:] == ["Seeds that diverged, and are left out: 1 of learning rate 0.1 (the first at step 3)."]
 
 
 def test_an_unfinished_run_without_a_sweep(write_run, rows_of):

@@ -28,7 +28,7 @@ def test_default_report(sweep, tmp_path):
         "pliant run toy",
         "![error](error.png)",
         "| dormant | Dense_1",
-        "1 of step size",
+        "1 of learning rate",
     ):
         assert part in text
     assert sorted(sweep.rglob("*")) == before
@@ -37,7 +37,7 @@ def test_default_report(sweep, tmp_path):
 def test_curves_as_numbers(sweep, tmp_path):
     write(sweep, tmp_path)
     curves = pd.read_csv(tmp_path / "curves.csv")
-    error = curves[(curves["metric"] == "error") & (curves["curve"] == "step size 0.1")]
+    error = curves[(curves["metric"] == "error") & (curves["curve"] == "learning rate 0.1")]
     np.testing.assert_array_equal(error["step"], [1, 2, 3, 4])
     np.testing.assert_array_equal(error["estimate"], [15.0, 15.0, 10.0, 10.0])
     np.testing.assert_array_equal(error["seeds"], [4, 4, 3, 3])

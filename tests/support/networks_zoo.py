@@ -715,7 +715,7 @@ def norm_vectors(*names: str) -> list[tuple[str, int, float]]:
 
 
 def resnet_groups(side: int) -> dict[str, Expected]:
-    """The residual stream of each stage is one group, the inside of each block another."""
+    """The residual stream of each task is one group, the inside of each block another."""
     groups: dict[str, Expected] = {}
     widths = ResNet18.widths
     sides = [side, side, -(-side // 2), -(-side // 4), -(-side // 8)]

@@ -186,7 +186,7 @@ def adam(config, updates):
         m = config.b1 * m + (1 - config.b1) * gradient
         v = config.b2 * v + (1 - config.b2) * gradient**2
         m_hat, v_hat = m / (1 - config.b1**count), v / (1 - config.b2**count)
-        return -config.learning_rate * falling * m_hat / (np.sqrt(v_hat) + config.epsilon)
+        return -config.learning_rate * falling * m_hat / (np.sqrt(v_hat) + config.eps)
 
     return change
 
@@ -198,7 +198,7 @@ def rmsprop(config):
     def change(gradient):
         nonlocal v
         v = config.decay * v + (1 - config.decay) * gradient**2
-        return -config.learning_rate * gradient / (np.sqrt(v) + config.epsilon)
+        return -config.learning_rate * gradient / (np.sqrt(v) + config.eps)
 
     return change
 

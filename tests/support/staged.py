@@ -30,7 +30,7 @@ class Staged:
     steps: int = 64
     """Length of a run."""
     env: str = ""
-    """Of which kind; empty: as the stages say."""
+    """Of which kind; empty: as the tasks say."""
     backend: Literal["device", "host"] = "device"
     """In which form."""
 

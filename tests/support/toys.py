@@ -32,7 +32,7 @@ class Drift:
     discrete: bool = False
     """Whether there are three actions, or forces of two parts."""
     calm: Annotated[int, AtLeast(0)] = 0
-    """Steps of a first stage, `calm`, before the second, `windy`, which is no other; 0: there are no stages."""
+    """Steps of a first task, `calm`, before the second, `windy`, which is no other; 0: there are no tasks."""
 
 
 def drift(config: Drift) -> Environment:

@@ -32,7 +32,7 @@ def add_arguments(parser: Parser, env: str) -> None:
     parser.add_argument(
         "--env",
         metavar=env,
-        help="the problem's setting env, for this time [default: the run's; of a curriculum, the checkpoint's stage]",
+        help="the problem's setting env, for this time [default: the run's; of a curriculum, the checkpoint's task]",
     )
     parser.add_argument(
         "--backend", metavar="NAME", help="the problem's setting backend, for this time [default: the run's]"

@@ -37,7 +37,7 @@ that is the friction in force at the checkpoint, and when it is to change.
 
 Where the problem has a setting env, --env lets the same agents act in other
 environments, such as larger ones; without it they act in those of the run,
-and after a curriculum in those of the stage in which the checkpoint was taken.
+and after a curriculum in those of the task in which the checkpoint was taken.
 
   pliant evaluate runs/ant-ppo-1a2b3c4d --episodes 30
   pliant evaluate runs/minigrid_doorkey-ppo-1a2b3c4d --env 8x8,16x16"""

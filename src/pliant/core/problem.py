@@ -109,7 +109,7 @@ class Task(NamedTuple):
     """A part of a run in which the environments are of one kind."""
 
     name: str  # of the kind; what evaluation calls it, too
-    until: int  # steps of a member from the beginning of the run to the stage's end
+    until: int  # steps of a member from the beginning of the run to the task's end
 
 
 class Views(NamedTuple):

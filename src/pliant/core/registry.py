@@ -42,8 +42,8 @@ def find(kind: Kind, name: str) -> Any:
     check(kind[:-1], name, names(kind))
     if kind in _FUNCTIONS:
         return getattr(importlib.import_module(f"pliant.{kind}"), name)
-    inside = _files(kind)[name].relative_to(_folder(kind)).with_suffix("")
-    return importlib.import_module(".".join(["pliant", kind, *inside.parts]))
+    family = _families(kind).get(name)
+    return importlib.import_module(".".join(filter(None, ["pliant", kind, family, name])))
 
 
 def presets(problem: str) -> dict[str, dict[str, Any]]:
@@ -66,6 +66,12 @@ def check(what: str, name: Any, allowed: Iterable[str]) -> None:
 def plain(docstring: str) -> str:
     """A piece of a docstring as one line for a terminal: `$\\rho$` is rho."""
     return " ".join(re.sub(r"\$\\?([^$]+)\$", r"\1", docstring).split())
+
+
+@functools.cache
+def _families(kind: Kind) -> dict[str, str]:
+    """The folder of a name that is in the folder of a family, such as `mujoco` of `ant`."""
+    return {name: file.parent.name for name, file in _files(kind).items() if file.parent != _folder(kind)}
 
 
 @functools.cache

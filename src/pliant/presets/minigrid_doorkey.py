@@ -8,10 +8,10 @@
 | `everywhere` | the same with continual backprop in all units, convolutions included |
 
 Published: the units of the two heads, one step of the method a round of learning, from the last minibatch, and what it
-knows is lost between stages. Everywhere: one step of the method for each step of Adam, and nothing is lost.
+knows is lost between tasks. Everywhere: one step of the method for each step of Adam, and nothing is lost.
 
 The published program says 500k, 1M and 2M frames, counted from the beginning. It saved what it had learned every ten
-rounds of learning and never at the end, so that these are the frames that each stage really had; ours are the same.
+rounds of learning and never at the end, so that these are the frames that each task really had; ours are the same.
 Its utility is corrected for an age that is one step behind; that changes the order of units at most among those of
 almost equal utility, and is not imitated.
 """

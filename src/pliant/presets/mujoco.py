@@ -77,8 +77,8 @@ PRESETS = {
         measured=_OF_GROWTH,
     ),
     "static_actor": _run(
-        _expansion("code", "@actor", only="actor/*", static=True),
-        _expansion("code", "@critics", only="critic_*/*", period=100, counter_reset=True),
+        _expansion("code", "@actor", groups="actor/*", static=True),
+        _expansion("code", "@critics", groups="critic_*/*", period=100, counter_reset=True),
         agent=_PROGRAM,
         measured=_OF_GROWTH,
     ),

@@ -34,7 +34,7 @@ _NOTES = (
     "Paper: one seed, one evaluation of 100 episodes; what it calls success rate is the mean return, where a success "
     "counts 1 - 0.9 t / T. On 16x16 its agents failed in 95, 13 and 4 episodes of 100: success rates of 0.05, 0.87 and "
     "0.96.",
-    "Continual backprop: in the units of the two heads, one step a round of learning, begun anew with each stage, as "
+    "Continual backprop: in the units of the two heads, one step a round of learning, begun anew with each task, as "
     "published. Everywhere: in all units, convolutions included, one step for each step of the optimizer, kept.",
 )
 _CURVES_NOTE = (
@@ -44,12 +44,12 @@ _CURVES_NOTE = (
 
 
 def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
-    """Learning curves through the stages, what becomes of the heads' units, and what the agents come to at the end.
+    """Learning curves through the tasks, what becomes of the heads' units, and what the agents come to at the end.
 
     Args:
         full: 30 seeds.
         seeds: other seeds; 10 by default.
-        scale: fraction of the published length of the stages; 1 by default.
+        scale: fraction of the published length of the tasks; 1 by default.
     """
     configs = {name: _scaled(preset, scale or 1.0, seeds or _SEEDS[full]) for name, preset in PRESETS.items()}
     lines = {name: Line(label, configs[name]) for name, label in _LABELS.items()}
@@ -95,7 +95,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
 
 
 def _scaled(preset: dict, scale: float, seeds: str) -> dict:
-    """The preset with other seeds, and its stages shortened to whole rounds of learning."""
+    """The preset with other seeds, and its tasks shortened to whole rounds of learning."""
     config = copy.deepcopy(preset)
     config["seeds"] = seeds
     tasks, before = [], 0

@@ -54,8 +54,8 @@ class Run:
         status: `state` (`"running"` or `"finished"`), `step` and `steps`.
         metrics: one row a measurement, or an episode at the step where it ended, in the columns `seed`, one for each
             swept setting (`agent.learning_rate`), `step` (from 1; 0 for an evaluation before training), `metric`,
-            `group` (`""`: the whole network; both are categories) and `value`. A member that diverged has NaN values from then on, no
-            episodes, and one row of the metric `diverged` whose value is the step.
+            `group` (`""`: the whole network; both are categories) and `value`. A member that diverged has NaN values
+            from then on, no episodes, and one row of the metric `diverged` whose value is the step.
         name: the name of the directory.
     """
 
@@ -101,7 +101,7 @@ class Run:
 
     @property
     def tasks(self) -> dict[int, str]:
-        """The steps at which stages of the problem begin, and their names; none if it has none, or a single one."""
+        """The steps at which tasks of the problem begin, and their names; none if it has none, or a single one."""
         tasks = self.status.get("tasks", [])
         begins = [0, *(task["until"] for task in tasks)]
         return {step: task["name"] for step, task in zip(begins, tasks)} if len(tasks) > 1 else {}

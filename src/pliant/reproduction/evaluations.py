@@ -22,7 +22,7 @@ _HOW_TO_READ = (
 
 
 _AS_PUBLISHED = (
-    " As the paper counts: the mean return of the first {episodes} episodes to be over in {environments} environments "
+    " As the paper counts: the mean return of the first {episodes} episodes to be over in {num_envs} environments "
     "side by side, among which short ones are too many; estimated by drawing from those of each seed."
 )
 _EVALUATIONS = 200  # of each seed, when it is estimated what the paper would have counted

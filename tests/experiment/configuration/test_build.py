@@ -133,13 +133,13 @@ def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():
         (lambda: drift({"name": "redo", "groups": ","}), "no group '' in this wiring; it has: policy/Dense_0, "),
         (
             lambda: drift({"name": "l2", "on_new_task": "reset"}),
-            "l2.on_new_task=reset: drift has no stages; leave on_new_task out",
+            "l2.on_new_task=reset: drift has no tasks; leave on_new_task out",
         ),
         (
             lambda: from_mapping(
                 {"problem": "slowly_changing_regression", "methods": [{"name": "redo", "on_new_task": "reset"}]}
             ),
-            "redo.on_new_task=reset: slowly_changing_regression has no stages; leave on_new_task out",
+            "redo.on_new_task=reset: slowly_changing_regression has no tasks; leave on_new_task out",
         ),
     ],
     ids=["unknown group", "no name", "environment", "stream"],

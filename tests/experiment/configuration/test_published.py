@@ -89,12 +89,12 @@ def test_environments(environment, problem, version):
         ("bs", 4096, {"horizon": 4096}),
         ("n_itrs", 4, {"epochs": 4}),
         ("n_slices", "32", {"minibatches": 32}),
-        ("lr", "3e-4", {"step_size": 3e-4}),  # YAML reads 3e-4 as a text
+        ("lr", "3e-4", {"learning_rate": 3e-4}),  # YAML reads 3e-4 as a text
         ("beta_1", 0.5, {"b1": 0.5}),
         ("beta_2", 0.9, {"b2": 0.9}),
-        ("eps", "1e-5", {"epsilon": 1e-5}),
+        ("eps", "1e-5", {"eps": 1e-5}),
         ("g", 0.9, {"discount": 0.9}),
-        ("lm", 1, {"trace_decay": 1.0}),
+        ("lm", 1, {"gae_lambda": 1.0}),
         ("clip_eps", 0.1, {"clip": 0.1}),
         ("no_clipping", True, {"clip": 1e30}),
         ("no_clipping", 0, {"clip": 0.2}),
@@ -142,7 +142,7 @@ def test_continual_backprop_with_other_numbers():
 def test_redo_has_their_defaults_and_goes_first():
     # With redo their program makes no continual backprop, whatever the rate.
     assert methods(redo=True, rr=1e-4) == {
-        "redo": {"threshold": 0.03, "period": 1000, "initializer": "lecun", "only": "", "at_stage": "keep"},
+        "redo": {"threshold": 0.03, "period": 1000, "initializer": "lecun", "groups": "", "on_new_task": "keep"},
     }
 
 

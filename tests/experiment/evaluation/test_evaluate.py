@@ -62,7 +62,7 @@ def test_what_is_told_of_an_episode(path):
 def test_the_number_of_episodes_is_exact(path):
     episodes = evaluate(load(path), episodes=3, policies=["greedy"])
     assert len(episodes) == 3 * 2 * 3
-    assert list(rows(episodes, seed=1, agent__step_size=0.0)["length"]) == [5, 1, 5]
+    assert list(rows(episodes, seed=1, agent__learning_rate=0.0)["length"]) == [5, 1, 5]
     episodes = evaluate(load(path), episodes=1, policies=["sampled"])
     assert list(episodes["length"]) == [5] * 6  # the 1 step of the second environment is over sooner, and not asked for
 
@@ -80,7 +80,7 @@ def test_greedy_returns_are_those_of_the_checkpoint(path):
     for seed in range(3):
         for learning_rate in STEP_SIZES:
             mean = uneven.initial_mean(seed) + ROUNDS * learning_rate
-            returns = rows(episodes, seed=seed, agent__step_size=learning_rate)["return"]
+            returns = rows(episodes, seed=seed, agent__learning_rate=learning_rate)["return"]
             np.testing.assert_allclose(returns, [15 + 5 * mean, 1 + mean] * 2, rtol=1e-5)
 
 
@@ -105,13 +105,13 @@ def draws(episodes, **where):
 
 def test_what_is_random_is_of_the_evaluation_alone(path):
     episodes = evaluate(load(path), episodes=6)
-    one = draws(episodes, seed=0, agent__step_size=0.5, policy="greedy")
+    one = draws(episodes, seed=0, agent__learning_rate=0.5, policy="greedy")
     assert len(set(one)) == 6
     # The same for whoever has the same seed; another for others, and for another entropy.
-    assert draws(episodes, seed=0, agent__step_size=0.0, policy="greedy") == one
-    assert draws(episodes, seed=0, agent__step_size=0.5, policy="sampled") == one
+    assert draws(episodes, seed=0, agent__learning_rate=0.0, policy="greedy") == one
+    assert draws(episodes, seed=0, agent__learning_rate=0.5, policy="sampled") == one
     alone = evaluate(load(path).only(np.array([3])), episodes=6, policies=["greedy"])
-    assert draws(alone) == draws(episodes, seed=0, agent__step_size=0.0, policy="greedy") == one
+    assert draws(alone) == draws(episodes, seed=0, agent__learning_rate=0.0, policy="greedy") == one
     several = [set(draws(episodes, seed=seed)) for seed in range(3)]
     several += [set(draws(evaluate(load(path), episodes=6, seed=seed))) for seed in (1, 2)]
     metrics = report.load(path).metrics
@@ -142,7 +142,7 @@ def test_a_host_takes_up_what_the_run_saved(paths):
     episodes = evaluate(trained, episodes=1, policies=["greedy"])
     metrics = report.load(paths["uneven_host"]).metrics
     for seed in range(3):
-        mine = rows(metrics, seed=seed, agent__step_size=0.5)
+        mine = rows(metrics, seed=seed, agent__learning_rate=0.5)
         # Of the 32 steps of an environment 32 episodes ended in the second; of the first 6, and 2 steps of the next.
         assert (mine["metric"] == "draw").sum() == 32 + 6
         ends, drawn = (mine[mine["metric"] == name]["value"].to_numpy() for name in ("length", "draw"))
@@ -152,7 +152,7 @@ def test_a_host_takes_up_what_the_run_saved(paths):
         assert known < level[0] < known + 2
         # In its first episode of 5 steps the member draws 5 times, in the other environment 5 times, too; the level is
         # told as it is before the last of them.
-        mine = rows(episodes, seed=seed, agent__step_size=0.5)
+        mine = rows(episodes, seed=seed, agent__learning_rate=0.5)
         assert level[0] + 4 * mine["draw"].item() < mine["level"].item() < level[0] + 4 * mine["draw"].item() + 4
 
 

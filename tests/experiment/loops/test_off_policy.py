@@ -17,7 +17,7 @@ from pliant.experiment.loops.programs import population, programs_of
 from pliant.experiment.run import split
 
 SMALL = {
-    "name": "td3", "learning_starts": 12, "buffer_size": 60, "batch": 8, "update_to_data": 0.5, "hidden_units": 4,
+    "name": "td3", "learning_starts": 12, "buffer_size": 60, "batch_size": 8, "update_to_data": 0.5, "hidden_units": 4,
     "actor_layers": 1, "critic_layers": 1, "learning_rate": 0.01, "n_step": 2,
 }  # fmt: skip
 

@@ -382,7 +382,7 @@ def test_a_run_on_the_device_is_resumed_to_the_bit(tmp_path):
 
 
 def staged(form, **fields):
-    """Rounds of 9 steps, ten of them; the first stage ends after 40, which are filled up to 45. Rows of 18 steps."""
+    """Rounds of 9 steps, ten of them; the first task ends after 40, which are filled up to 45. Rows of 18 steps."""
     name = {"device": "drift", "host": "drift_host"}[form]
     problem = {"name": name, "num_envs": 3, "steps": 90, "calm": 40}
     return drift(form, problem=problem, **{"agent": "watcher", "record_every": 18, "seeds": "2", **fields})
@@ -399,7 +399,7 @@ def test_a_stage_ends_with_a_row_and_a_checkpoint_that_stays(form, checkpoint_ev
     loaded = report.load(path)
     assert loaded.status["tasks"] == [{"name": "calm", "until": 45}, {"name": "windy", "until": 90}]
     assert loaded.tasks == {0: "calm", 45: "windy"}
-    # What was learned by the end of the first stage can still be read.
+    # What was learned by the end of the first task can still be read.
     with contextlib.closing(programs_of(config, population(config))) as programs:
         programs.begin()
         step, arrays = read_checkpoint(path, programs.shapes(), 45)
@@ -408,7 +408,7 @@ def test_a_stage_ends_with_a_row_and_a_checkpoint_that_stays(form, checkpoint_ev
 
 
 @pytest.mark.parametrize(("stretches", "last"), [(3, 36), (4, 45)])
-def test_a_run_in_stages_is_resumed_to_the_bit(stretches, last, tmp_path, caplog):
+def test_a_run_in_tasks_is_resumed_to_the_bit(stretches, last, tmp_path, caplog):
     whole = run(staged("device"), tmp_path / "whole")
     with pytest.raises(Stop):
         run(staged("device"), tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_after(stretches))
@@ -421,7 +421,7 @@ def test_a_run_in_stages_is_resumed_to_the_bit(stretches, last, tmp_path, caplog
 
 
 def test_ages_begin_anew_with_a_stage(opened):
-    # Rounds of 12 steps with one update each; the first stage ends after 20, which are filled up to 24.
+    # Rounds of 12 steps with one update each; the first task ends after 20, which are filled up to 24.
     method = {"name": "continual_backprop", "maturity": 9, "groups": "policy/Dense_0", "on_new_task": "reset"}
     agent = {"name": "ppo", "horizon": 4, "epochs": 1, "minibatches": 1, "hidden_units": 4, "hidden_layers": 1}
     problem = {"name": "drift", "num_envs": 3, "steps": 48, "calm": 20}

@@ -31,7 +31,7 @@ def opened(num_envs=1, seed=SEED, **settings):
 
 def play(host, action):
     """One step, of the same action everywhere or of one for each environment."""
-    member, place = max(host.num_envs)
+    member, place = max(host.environments)
     host.send(np.broadcast_to(np.int32(action), (member + 1, place + 1)))
     return host.receive()
 
@@ -42,7 +42,7 @@ def put_before_goal(environment):
 
 
 def sizes(host):
-    return [environment.width for environment in host.num_envs.values()]
+    return [environment.width for environment in host.environments.values()]
 
 
 def seed_of(member, place, steps):
@@ -104,7 +104,7 @@ def test_episodes_are_those_of_gymnasium():
 
 def test_an_episode_ends_at_the_goal_or_by_the_time_limit_but_never_by_both():
     host = opened(num_envs=4, seed=SEED[:1])
-    before_goal, at_the_last_step, out_of_time, goes_on = host.num_envs.values()
+    before_goal, at_the_last_step, out_of_time, goes_on = host.environments.values()
     put_before_goal(before_goal)
     put_before_goal(at_the_last_step)
     at_the_last_step.step_count = out_of_time.step_count = 249  # of 10 * 5 * 5
@@ -120,7 +120,7 @@ def test_an_episode_ends_at_the_goal_or_by_the_time_limit_but_never_by_both():
     expected[2:5, 5:] = (2, 5, 0)
     expected[3, 6] = (1, 0, 0)
     np.testing.assert_array_equal(answer.final_observation[0, :2], [expected] * 2)
-    for place, environment in enumerate(host.num_envs.values()):
+    for place, environment in enumerate(host.environments.values()):
         np.testing.assert_array_equal(answer.observation[0, place], environment.gen_obs()["image"])
         assert environment.step_count == (1 if environment is goes_on else 0)
     np.testing.assert_array_equal(answer.observation[0, 3], answer.final_observation[0, 3])
@@ -128,15 +128,15 @@ def test_an_episode_ends_at_the_goal_or_by_the_time_limit_but_never_by_both():
 
 def test_an_episode_has_the_size_of_the_stage_in_which_it_begins():
     host = opened(num_envs=2, seed=SEED[:1])
-    first, second = host.num_envs.values()
+    first, second = host.environments.values()
     for _ in range(18):
         play(host, DONE)
     put_before_goal(first)
     play(host, FORWARD)  # step 19: the next episode begins after 38 steps of the member, which is below 40
-    assert sizes(host) == [5, 5] and host.num_envs[0, 0] is first
+    assert sizes(host) == [5, 5] and host.environments[0, 0] is first
     put_before_goal(first)
     seen = play(host, FORWARD).observation[0, 0]
-    assert sizes(host) == [6, 5] and host.num_envs[0, 1] is second  # that one is played to its end
+    assert sizes(host) == [6, 5] and host.environments[0, 1] is second  # that one is played to its end
     restart = gymnasium.make("minigrid:MiniGrid-DoorKey-6x6-v0", disable_env_checker=True)
     np.testing.assert_array_equal(seen, restart.reset(seed=seed_of(0, 0, 40))[0]["image"])
     put_before_goal(second)
@@ -178,7 +178,7 @@ def test_a_members_environments_do_not_depend_on_the_others():
 
 def test_a_restored_host_begins_other_episodes():
     host = opened(num_envs=2, tasks=BIG)
-    beginnings = [[state_of(environment) for environment in host.num_envs.values()]]
+    beginnings = [[state_of(environment) for environment in host.environments.values()]]
     assert len(set(beginnings[0])) == 4
     for _ in range(3):
         play(host, LEFT)
@@ -188,21 +188,21 @@ def test_a_restored_host_begins_other_episodes():
         host = environment(num_envs=2, tasks=BIG).open(SEED)
         host.restore(saved)
         host.reset()
-        beginnings.append([state_of(environment) for environment in host.num_envs.values()])
+        beginnings.append([state_of(environment) for environment in host.environments.values()])
     assert beginnings[1] == beginnings[2]
     assert not set(beginnings[0]) & set(beginnings[1])
     np.testing.assert_array_equal(host.save()["steps"], [6, 6])
     host.reset()  # neither does a host that goes on repeat them
-    assert not set(beginnings[2]) & {state_of(environment) for environment in host.num_envs.values()}
+    assert not set(beginnings[2]) & {state_of(environment) for environment in host.environments.values()}
 
 
 def test_nothing_to_restore_is_a_beginning():
     host = opened(num_envs=2)
-    beginning = [state_of(environment) for environment in host.num_envs.values()]
+    beginning = [state_of(environment) for environment in host.environments.values()]
     play(host, LEFT)
     host.restore({})
     host.reset()
-    assert [state_of(environment) for environment in host.num_envs.values()] == beginning
+    assert [state_of(environment) for environment in host.environments.values()] == beginning
     np.testing.assert_array_equal(host.save()["steps"], [0, 0])
 
 
@@ -231,14 +231,14 @@ def test_the_environment_on_the_device_is_the_same():
         host = opened(num_envs=2, tasks=(Task(size, 120),))
         for t in range(60):
             if t % 20 == 19:
-                put_before_goal(host.num_envs[0, 0])
-                host.num_envs[1, 1].step_count = host.num_envs[1, 1].max_steps - 1
-            before.extend(map(state_of, host.num_envs.values()))
+                put_before_goal(host.environments[0, 0])
+                host.environments[1, 1].step_count = host.environments[1, 1].max_steps - 1
+            before.extend(map(state_of, host.environments.values()))
             # Mostly forward, and seldom a drop: the key is to be found and carried to the door.
             action = rng.choice(7, (2, 2), p=[0.15, 0.15, 0.3, 0.15, 0.05, 0.15, 0.05])
             actions.extend(action.flat)
             answers.append(play(host, action))
-            after.extend(map(state_of, host.num_envs.values()))
+            after.extend(map(state_of, host.environments.values()))
     action = np.int32(actions)
 
     @jax.jit

@@ -166,8 +166,8 @@ def test_the_network_is_that_of_the_settings(memory, text, parts):
 @pytest.mark.parametrize(
     ("settings", "error"),
     [
-        ({"tasks": "4x4:500k"}, "stage='4x4': write one of '5x5', '6x6', '8x8', '16x16'"),
-        ({"tasks": "5x5:500k,7x8:1M"}, "stage='7x8': write one of '5x5', '6x6', '8x8', '16x16'"),
+        ({"tasks": "4x4:500k"}, "task='4x4': write one of '5x5', '6x6', '8x8', '16x16'"),
+        ({"tasks": "5x5:500k,7x8:1M"}, "task='7x8': write one of '5x5', '6x6', '8x8', '16x16'"),
         ({"env": "9x9"}, "env='9x9': write one of '5x5', '6x6', '8x8', '16x16'"),
         ({"tasks": "5x5:500k,6x6:400k"}, "frames count from the beginning of the run"),
     ],
@@ -179,7 +179,7 @@ def test_sizes_that_cannot_be_are_refused_in_one_line(settings, error):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "extras"),
     [
         ({}, False),
         ({"tasks": "8x8:1M"}, False),
@@ -188,11 +188,11 @@ def test_sizes_that_cannot_be_are_refused_in_one_line(settings, error):
         ({"tasks": "8x8:1M,5x5:2M", "env": "16x16"}, False),
     ],
 )
-def test_stages_that_do_not_grow_are_allowed_and_said(settings, extras, caplog):
+def test_tasks_that_do_not_grow_are_allowed_and_said(settings, extras, caplog):
     with caplog.at_level(logging.INFO, "pliant"):
         assert isinstance(make(Config(**settings)), Environment)
     assert len(caplog.messages) == extras
-    assert all("not every stage is larger" in message for message in caplog.messages)
+    assert all("not every task is larger" in message for message in caplog.messages)
 
 
 def test_the_package_itself_is_a_backend():

@@ -18,19 +18,19 @@ NAMES = ("5x5", "6x6", "8x8")
         ("6x6:2147483647", [("6x6", 2**31 - 1)]),
     ],
 )
-def test_stages_are_read_as_people_write_them(text, tasks):
+def test_tasks_are_read_as_people_write_them(text, tasks):
     assert parse(text, NAMES) == tuple(Task(*task) for task in tasks)
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", "'' is no stage; write NAME:FRAMES, as in 5x5:500k"),
-        ("5x5:500k,", "'' is no stage"),
-        ("5x5 500k", "'5x5 500k' is no stage"),
-        (":500k", "':500k' is no stage"),
-        ("5x5:", "'5x5:' is no stage"),
-        ("7x7:500k", "stage='7x7': write one of '5x5', '6x6', '8x8'"),
+        ("", "'' is no task; write NAME:FRAMES, as in 5x5:500k"),
+        ("5x5:500k,", "'' is no task"),
+        ("5x5 500k", "'5x5 500k' is no task"),
+        (":500k", "':500k' is no task"),
+        ("5x5:", "'5x5:' is no task"),
+        ("7x7:500k", "task='7x7': write one of '5x5', '6x6', '8x8'"),
         ("5x5:0", "'0' is no number of frames; write a whole number from 1 to 2147483647, such as 500000, 500k or 2M"),
         ("5x5:-1", "'-1' is no number of frames"),
         ("5x5:0.5", "'0.5' is no number of frames"),
@@ -39,7 +39,7 @@ def test_stages_are_read_as_people_write_them(text, tasks):
         ("5x5:2148M", "'2148M' is no number of frames"),
         (
             "5x5:500k,6x6:500k",
-            "6x6 ends at frame 500,000, and the stage before it at 500,000; frames count from the beginning of the "
+            "6x6 ends at frame 500,000, and the task before it at 500,000; frames count from the beginning of the "
             "run, so write increasing ones",
         ),
     ],

@@ -1,5 +1,6 @@
 import pytest
-from pliant.problems.mujoco.mujoco._control_suite import parts
+
+from pliant.problems.mujoco._control_suite import observation_keys
 
 QUADRUPED = ["egocentric_state", "origin", "rangefinder", "ball_state", "target_position"]
 
@@ -19,4 +20,4 @@ QUADRUPED = ["egocentric_state", "origin", "rangefinder", "ball_state", "target_
     ],
 )
 def test_a_task_shows_what_the_suite_shows(task, names, expected):
-    assert parts(task, names) == expected
+    assert observation_keys(task, names) == expected

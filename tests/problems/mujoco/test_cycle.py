@@ -1,5 +1,6 @@
 import numpy as np
-from pliant.problems.mujoco.mujoco._cycle import TASKS, CycleSchedule
+
+from pliant.problems.mujoco._cycle import TASKS, CycleSchedule
 
 
 def test_the_cycle_goes_on_by_episodes():

@@ -1,10 +1,10 @@
 import gymnasium
 import numpy as np
 import pytest
-from pliant.problems.mujoco.mujoco._host import seed_of
 
 from pliant.core.problem import Continuous
-from pliant.problems.mujoco.mujoco import cyclic_mujoco
+from pliant.problems.mujoco import cyclic_mujoco
+from pliant.problems.mujoco._host import seed_of
 
 SEED = np.array([[1, 2], [3, 4]], np.uint32)
 
@@ -108,7 +108,7 @@ def test_the_world_is_put_back_when_the_task_comes_round():
     host.reset()
     worlds = []
     for action in actions(6, (1, 1, 6)):
-        model = host.simulator._robots.num_envs[0].model
+        model = host.simulator._robots.environments[0].model
         worlds.append((float(model.opt.gravity[2]), float(model.geom_friction[0, 0])))
         host.send(action)
         host.receive()

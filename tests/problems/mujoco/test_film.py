@@ -4,9 +4,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from pliant.problems.mujoco.mujoco._film import choose_opengl
 
-from pliant.problems.mujoco.mujoco import ant, cyclic_mujoco, hopper, mujoco, slippery_ant
+from pliant.problems.mujoco import ant, cyclic_mujoco, hopper, mujoco, slippery_ant
+from pliant.problems.mujoco._film import choose_opengl
 
 SEED = np.array([1, 2], np.uint32)
 

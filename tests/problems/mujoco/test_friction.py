@@ -2,7 +2,8 @@ import math
 
 import numpy as np
 import pytest
-from pliant.problems.mujoco.mujoco._friction import FrictionSchedule
+
+from pliant.problems.mujoco._friction import FrictionSchedule
 
 SEED = np.array([[1, 2], [3, 4], [5, 6]], np.uint32)
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from pliant.problems.mujoco.mujoco._friction import FrictionSchedule
-from pliant.problems.mujoco.mujoco._host import SimulatorHost
+
+from pliant.problems.mujoco._friction import FrictionSchedule
+from pliant.problems.mujoco._host import SimulatorHost
 
 SEED = np.array([[1, 2], [3, 4]], np.uint32)
 

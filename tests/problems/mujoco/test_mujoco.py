@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pliant.core.problem import Continuous
-from pliant.problems.mujoco.mujoco import ant, hopper, slippery_ant, walker
+from pliant.problems.mujoco import ant, hopper, slippery_ant, walker
 
 PROBLEMS = {"ant": ant, "hopper": hopper, "walker": walker, "slippery_ant": slippery_ant}
 BACKENDS = ("envpool", "gymnasium")

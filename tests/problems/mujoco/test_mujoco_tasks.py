@@ -7,12 +7,12 @@ import gymnasium
 import mujoco as physics
 import numpy as np
 import pytest
-from pliant.problems.mujoco.mujoco._envpool import EnvpoolSimulator
-from pliant.problems.mujoco.mujoco._gymnasium import GymnasiumSimulator
-from pliant.problems.mujoco.mujoco._host import seed_of
 
 from pliant.core.problem import Continuous
-from pliant.problems.mujoco.mujoco import _control_suite, _envpool, _gymnasium, mujoco
+from pliant.problems.mujoco import _control_suite, _envpool, _gymnasium, mujoco
+from pliant.problems.mujoco._envpool import EnvpoolSimulator
+from pliant.problems.mujoco._gymnasium import GymnasiumSimulator
+from pliant.problems.mujoco._host import seed_of
 
 SEED = np.array([[1, 2], [3, 4]], np.uint32)
 ONE = np.zeros(1, np.int32)
@@ -57,7 +57,7 @@ def test_both_packages_simulate_the_same(env):
     # As in test_simulators, for forty steps: rounding errors grow. Contact forces of Humanoid are of some hundreds.
     size = _gymnasium.describe(env).observation
     pool, one = EnvpoolSimulator(env, [5]), GymnasiumSimulator(env, 1, size, lambda number: 0)
-    (environment,) = one.num_envs
+    (environment,) = one.environments
     model = environment.model
     rng, largest = np.random.default_rng(1), 0
     for _ in range(4):
@@ -129,7 +129,7 @@ def test_what_is_left_out_of_an_observation_tells_nothing():
         simulator = EnvpoolSimulator(task, [3])
         simulator.restart(ONE, None)
         pool = simulator._pool
-        others = set(pool.observation_space) - set(_control_suite.parts(task, pool.observation_space))
+        others = set(pool.observation_space) - set(_control_suite.observation_keys(task, pool.observation_space))
         for _ in range(3):
             observation = pool.step(np.ones((1, *pool.action_space.shape)))[0]
             assert all((observation[name] == 0).all() for name in others)

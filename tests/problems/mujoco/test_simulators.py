@@ -10,9 +10,10 @@ envpool has MuJoCo 3 inside. MuJoCo 3.6 to 3.15 differ by rounding alone, MuJoCo
 import mujoco
 import numpy as np
 import pytest
-from pliant.problems.mujoco.mujoco._envpool import EnvpoolSimulator, SlipperySimulator
-from pliant.problems.mujoco.mujoco._gymnasium import GymnasiumSimulator
-from pliant.problems.mujoco.mujoco._mujoco import ANT, HOPPER, WALKER
+
+from pliant.problems.mujoco._envpool import EnvpoolSimulator, SlipperySimulator
+from pliant.problems.mujoco._gymnasium import GymnasiumSimulator
+from pliant.problems.mujoco._mujoco import ANT, HOPPER, WALKER
 
 ONE = np.zeros(1, np.int32)
 UNSEEN = {"Ant": 2, "Hopper": 1, "Walker2d": 1}  # positions that no observation has
@@ -29,7 +30,7 @@ def gymnasium_of(task, version):
 
 def put(one, observation, name, friction=None):
     """Puts gymnasium's environment into the state of a first observation; says what it observes there."""
-    (environment,) = one.num_envs
+    (environment,) = one.environments
     model, data = environment.model, environment.data
     known = np.concatenate([np.zeros(UNSEEN[name]), observation])
     mujoco.mj_resetData(model, data)
@@ -117,7 +118,7 @@ def test_friction_is_in_gymnasiums_contacts():
         for _ in range(30):
             one.send(rng.standard_normal((2, 8)))
             one.receive()
-            for number, environment in enumerate(one.num_envs):
+            for number, environment in enumerate(one.environments):
                 found = environment.data.contact.friction
                 contacts[number] += len(found)
                 # Two directions of sliding, then torsion and two of rolling, as the model has them.

@@ -110,7 +110,7 @@ def _method(
         component: the method.
         context: what the network tells it.
         name: of the problem.
-        problem: which may have stages.
+        problem: which may have tasks.
     """
     settings = dict(component.settings)
     settings.pop("groups", "")
@@ -120,7 +120,7 @@ def _method(
         return method
     tasks = () if isinstance(problem, Stream) else problem.tasks
     if not tasks:
-        raise ValueError(f"{component.name}.on_new_task=reset: {name} has no stages; leave on_new_task out")
+        raise ValueError(f"{component.name}.on_new_task=reset: {name} has no tasks; leave on_new_task out")
     return restart([task.until for task in tasks[:-1]], method)
 
 

@@ -78,7 +78,7 @@ OF_ANY_METHOD = {
         "on_new_task",
         Literal["keep", "reset"],
         "keep",
-        "What becomes of its state, such as the units' ages, when a stage of the problem begins.",
+        "What becomes of its state, such as the units' ages, when a task of the problem begins.",
     ),
 }
 

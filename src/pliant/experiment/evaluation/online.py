@@ -28,7 +28,7 @@ class Evaluations:
     """Episodes that the members of a run play between two stretches, in environments of their own.
 
     The episodes begin the same way each time. Environments are as at the beginning of a run; but if they change from
-    stage to stage, and the problem has the setting `env`, they are of the stage in which the members learn. The agents
+    task to task, and the problem has the setting `env`, they are of the task in which the members learn. The agents
     act greedily, unless the problem says that it is to be evaluated by sampled actions alone (`EVALUATE`).
 
     Programs are compiled and environments opened when they are first needed, and kept for the next time.

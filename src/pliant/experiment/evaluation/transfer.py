@@ -16,7 +16,7 @@ def transfer(trained: Trained, env: str | None = None, backend: str | None = Non
     Args:
         trained: who acts.
         env: what the problem's setting `env` becomes. `None`: it stays; but if the environments of the run changed from
-            stage to stage, it is the stage in which the checkpoint was taken, the last one if that was beyond them all.
+            task to task, it is the task in which the checkpoint was taken, the last one if that was beyond them all.
         backend: what the problem's setting `backend` becomes, which may be on the device or outside of it; `None`: it
             stays.
 

@@ -34,7 +34,7 @@ class Components(NamedTuple):
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The stages of the problem, each filled up so that what is seen in it is learned from in it."""
+        """The tasks of the problem, each filled up so that what is seen in it is learned from in it."""
         tasks = () if isinstance(self.problem, Stream) else self.problem.tasks
         whole = self.steps_at_once
         return tuple(task._replace(until=-(-task.until // whole) * whole) for task in tasks)

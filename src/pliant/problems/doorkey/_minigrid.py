@@ -13,7 +13,7 @@ from pliant.problems.mujoco._host import seed_of
 def environment(tasks: tuple[Task, ...], num_envs: int, spec: Spec, network: ActorCritic) -> HostEnvironment:
     """DoorKey in the `minigrid` package as an arena: `MiniGrid-DoorKey-{size}-v0`.
 
-    An episode has the size of the stage in which it begins, and is played to its end.
+    An episode has the size of the task in which it begins, and is played to its end.
 
     Args:
         tasks: sizes such as 5x5, in order, at least one; steps are those of all environments of a member together.
@@ -49,7 +49,7 @@ class MinigridHost:
 
     The seed of an environment is a function of its member's entropy, its place among the member's environments and the
     steps that the member had taken when the environment was made: it depends on no other member, and environments that
-    are made anew, after `restore` or for the next stage, do not repeat the episodes of before.
+    are made anew, after `restore` or for the next task, do not repeat the episodes of before.
 
     Args:
         seed: `(members, 2)` uint32.

@@ -1,4 +1,4 @@
-"""The stages of a curriculum, as people write them: `5x5:500k,6x6:1M,8x8:2M`."""
+"""The tasks of a curriculum, as people write them: `5x5:500k,6x6:1M,8x8:2M`."""
 
 import re
 
@@ -10,12 +10,12 @@ _LARGEST = 2**31 - 1  # frames are counted in 32 bits on the device
 
 
 def parse(text: str, names: tuple[str, ...]) -> tuple[Task, ...]:
-    """Reads stages.
+    """Reads tasks.
 
     Args:
-        text: `NAME:FRAMES` for each stage, with commas between them; `FRAMES` is up to which frame the stage lasts,
+        text: `NAME:FRAMES` for each task, with commas between them; `FRAMES` is up to which frame the task lasts,
             counted from the beginning of the run: `500000`, `500_000`, `500k`, `0.5M`.
-        names: the names that a stage may have.
+        names: the names that a task may have.
 
     Raises:
         ValueError: of one line, if the text cannot be read, a name is not allowed, or frames do not increase.
@@ -24,8 +24,8 @@ def parse(text: str, names: tuple[str, ...]) -> tuple[Task, ...]:
     for part in text.split(","):
         name, colon, frames = (piece.strip() for piece in part.partition(":"))
         if not (name and colon and frames):
-            raise ValueError(f"tasks={text!r}: {part.strip()!r} is no stage; write NAME:FRAMES, as in {names[0]}:500k")
-        require_one_of("stage", name, names)
+            raise ValueError(f"tasks={text!r}: {part.strip()!r} is no task; write NAME:FRAMES, as in {names[0]}:500k")
+        require_one_of("task", name, names)
         until = _frames(frames)
         if until is None:
             raise ValueError(
@@ -34,7 +34,7 @@ def parse(text: str, names: tuple[str, ...]) -> tuple[Task, ...]:
             )
         if tasks and until <= tasks[-1].until:
             raise ValueError(
-                f"tasks={text!r}: {name} ends at frame {until:,}, and the stage before it at {tasks[-1].until:,}; "
+                f"tasks={text!r}: {name} ends at frame {until:,}, and the task before it at {tasks[-1].until:,}; "
                 "frames count from the beginning of the run, so write increasing ones"
             )
         tasks.append(Task(name, until))

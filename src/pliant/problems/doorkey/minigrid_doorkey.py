@@ -1,4 +1,4 @@
-"""MiniGrid DoorKey: fetch a key, unlock a door and get to the goal, in rooms that grow from stage to stage.
+"""MiniGrid DoorKey: fetch a key, unlock a door and get to the goal, in rooms that grow from task to task.
 
 The reward is sparse: in a large room an agent that knows nothing hardly ever sees one. What it learned in small rooms
 is to carry over to larger ones, and to rooms of 16x16 in which it was never trained.
@@ -60,8 +60,8 @@ class Config:
     cumulative: they count from the beginning of the run, all environments of a member together, so that the last number
     is the length of the run."""
     env: str = ""
-    """Size all along, such as 16x16, in place of those of the stages, which then give the run's length only; empty: as
-    the stages say."""
+    """Size all along, such as 16x16, in place of those of the tasks, which then give the run's length only; empty: as
+    the tasks say."""
     num_envs: Annotated[int, AtLeast(1)] = 16
     """Environments of each member, side by side."""
     recurrent: bool = False
@@ -81,13 +81,13 @@ class EnvironmentState(NamedTuple):
 def make(config: Config) -> Environment | HostEnvironment:
     """The problem as an arena; see `_doorkey.py` for its rules.
 
-    When an episode begins, the stage that the run is in decides on its size; those in flight when a stage ends are
+    When an episode begins, the task that the run is in decides on its size; those in flight when a task ends are
     played to their end. `info["success"]` is 1 where the goal was reached.
 
     Raises:
-        ValueError: if stages cannot be read, a size is none of MiniGrid's, or the backend is not installed.
+        ValueError: if tasks cannot be read, a size is none of MiniGrid's, or the backend is not installed.
 
-    Differs from the authors' code: there each stage is a program of its own, which saves the network every so many
+    Differs from the authors' code: there each task is a program of its own, which saves the network every so many
     updates, so that the next does not start from the very last one, and whose environments begin anew from the same
     seeds.
 
@@ -102,7 +102,7 @@ def make(config: Config) -> Environment | HostEnvironment:
         tasks = (Task(config.env, tasks[-1].until),)
     sizes = [SIZES[task.name] for task in tasks]
     if any(after <= before for before, after in itertools.pairwise(sizes)):
-        logger.info("minigrid_doorkey: not every stage is larger than the one before; nothing can carry over upwards")
+        logger.info("minigrid_doorkey: not every task is larger than the one before; nothing can carry over upwards")
     network = grid_actor_critic(actions=ACTIONS, recurrent=config.recurrent, mission=MISSION if config.text else None)
     spec = Spec(jax.ShapeDtypeStruct((VIEW, VIEW, 3), jnp.uint8), Discrete(ACTIONS))
     if config.backend == "minigrid":

@@ -36,16 +36,16 @@ class CyclicSimulator:
         self._robots = GymnasiumSimulator(name, num_envs, observation, seed, (_VELOCITY,), **options)
         self._changes = changes
         self._tasks = np.zeros(num_envs, np.int64)
-        model = self._robots.num_envs[0].model
+        model = self._robots.environments[0].model
         self._gravity, self._friction = model.opt.gravity.copy(), model.geom_friction[:, 0].copy()
         # Ant of v4 has no such weight: it is paid 1 for each m/s.
-        self._weight = getattr(self._robots.num_envs[0], "_forward_reward_weight", 1.0)
+        self._weight = getattr(self._robots.environments[0], "_forward_reward_weight", 1.0)
 
     def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
         """See `Simulator`."""
         self._tasks[which] = np.asarray(in_force)
         for number in which.tolist():
-            change, model = self._changes[self._tasks[number]], self._robots.num_envs[number].model
+            change, model = self._changes[self._tasks[number]], self._robots.environments[number].model
             model.opt.gravity[:] = change.gravity * self._gravity
             model.geom_friction[:, 0] = change.friction * self._friction
         return self._robots.restart(which, None)

@@ -41,7 +41,7 @@ def describe(name: str) -> Description:
     spec: Any = envpool.make_spec(name)
     observation, action = spec.observation_space, spec.action_space
     if isinstance(observation, Mapping):
-        size = sum(math.prod(observation[part].shape) for part in _control_suite.parts(name, observation))
+        size = sum(math.prod(observation[part].shape) for part in _control_suite.observation_keys(name, observation))
     else:
         size = observation.shape[0]
     bound = 1.0 if _scale(action) is not None else float(action.high[0])
@@ -83,7 +83,7 @@ class EnvpoolSimulator:
             **options,
         )
         space = self._pool.observation_space
-        self._parts = _control_suite.parts(name, space) if isinstance(space, Mapping) else None
+        self._parts = _control_suite.observation_keys(name, space) if isinstance(space, Mapping) else None
         self._scale = _scale(self._pool.action_space)
         self._told = told
 
