@@ -346,8 +346,8 @@ def train(environment, config, *seen, steps, time_limit=2**30):
 
 
 PROBE = dataclasses.replace(
-    CONFIG, learning_starts=200, buffer_size=4000, batch_size=64, update_to_data=0.25, learning_rate=3e-3, b1=0.9, b2=0.999,
-    tau=0.05, hidden_units=32,
+    CONFIG, learning_starts=200, buffer_size=4000, batch_size=64, update_to_data=0.25,
+    learning_rate=3e-3, b1=0.9, b2=0.999, tau=0.05, hidden_units=32,
 )  # fmt: skip
 
 
