@@ -17,11 +17,17 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
+import compilations
 import jax
 import pytest
+import trees
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that sharding is tested on any machine
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(compilations.Compilations(), "compilations")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +42,7 @@ def fresh_logging():
 @pytest.fixture
 def key() -> jax.Array:
     """A typed PRNG key; whoever receives it consumes it."""
-    return jax.random.key(0)
+    return trees.key(0)
 
 
 @pytest.fixture(scope="module")

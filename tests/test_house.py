@@ -4,9 +4,11 @@ import ast
 import pathlib
 import re
 
+import compilations
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
+TESTS = ROOT / "tests"
 SOURCE = ROOT / "src" / "pliant"
 UNPICKLERS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 
@@ -42,3 +44,40 @@ def test_nothing_unpickles(folder):
                 assert node.attr != "read_pickle", where
             elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, where
+
+
+def values(tree: ast.AST) -> set[str]:
+    """The names that a file hands on as they are, as in `jax.jit(step)`, and not only calls, as in `step(state)`."""
+    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute) and node not in called]
+    return {node.id if isinstance(node, ast.Name) else node.attr for node in named}
+
+
+def eager(node: ast.AST, handed_on: set[str], inside: bool = False):
+    """The calls `jnp.x(...)` outside of the functions that may be compiled.
+
+    Those are lambdas, functions in functions, functions with a decorator of JAX, and those whose name is handed on.
+    """
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Lambda):
+            continue
+        if isinstance(child, ast.FunctionDef):
+            decorated = any("jax" in ast.unparse(decorator) for decorator in child.decorator_list)
+            if not (inside or decorated or child.name in handed_on):
+                yield from eager(child, handed_on, inside=True)
+            continue
+        if isinstance(child, ast.Call) and ast.unparse(child.func).startswith("jnp."):
+            yield child
+        yield from eager(child, handed_on, inside)
+
+
+@pytest.mark.parametrize("folder", sorted({path.relative_to(TESTS).parts[0] for path in TESTS.glob("**/*.py")}))
+def test_tests_compute_in_numpy(folder):
+    # What is computed with `jnp` outside of a compiled function is one program an operation and shape.
+    if folder in compilations.NOT_YET:
+        pytest.skip("not yet")
+    paths = [TESTS / folder] if folder.endswith(".py") else sorted((TESTS / folder).glob("**/*.py"))
+    for path in paths:
+        tree = ast.parse(path.read_text())
+        for call in eager(tree, values(tree)):
+            pytest.fail(f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)}: write it with NumPy")
