@@ -2,17 +2,12 @@
 
 import contextlib
 import logging
-import platform
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pyarrow as pa
 
@@ -26,6 +21,7 @@ from pliant.experiment.storage.checkpoints import checkpoints
 from pliant.experiment.storage.ranking import Ranking
 from pliant.experiment.storage.store import Store
 
+from .environment import environment
 from .errors import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -96,7 +92,7 @@ def run(
         Interrupted: after Ctrl-C or SIGTERM, when everything is saved.
     """
     store = store_of(config, folder)
-    with store.locked(config.to_yaml(), _environment()):
+    with store.locked(config.to_yaml(), environment()):
         if force:
             store.clear()
         if store.is_finished():
@@ -248,25 +244,3 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _environment() -> dict[str, Any]:
-    packages = ("pliant", "jax", "jaxlib", "optax", "flax", "numpy")
-    return {
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-        "git": _git_revision(),
-        "machine": platform.platform(),
-        "devices": [str(device) for device in jax.local_devices()],
-    }
-
-
-def _git_revision() -> str | None:
-    """The revision of the code that is running, with `+` if files were changed; `None` outside a repository."""
-    ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty=+"]
-    try:
-        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
