@@ -1,16 +1,16 @@
-"""What agents share that learn from their latest steps alone: acting, advantages, sequences and minibatches.
+"""On-policy agents: acting, advantages, and updates on minibatches of the latest steps.
 
 for each step:
-    memory <- nothing, where an episode begins
-    action, value, memory <- the network, of what is seen and of the memory
+    carry <- zeros, where an episode begins
+    action, value, carry <- the network, from observation and carry
 for each call of `learn`, after `horizon` steps of all environments:
     advantages, returns <- generalized advantage estimation
     for each epoch:
         for each minibatch of sequences in random order:
-            loss, features <- the network along the sequences, from the memory at their beginning
+            loss, features <- the network along the sequences, from the carry at their beginning
             params         <- methods and optimizer (gradients, features)
 
-The gradient of the loss runs back through the memory to the beginning of the sequence and no further.
+`_minibatches` draws the minibatches, and `_sequences` runs a recurrent network along them.
 """
 
 import dataclasses
@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from pliant.core.agent import Agent, MethodsFor, Transitions
@@ -27,13 +26,14 @@ from pliant.core.base import Activation, Array, Features, Initializer, Key, Para
 from pliant.core.problem import ActorCritic, Continuous, Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import actor_critic
-from pliant.tracing.trace import trace
 
-from ._advantage import generalized_advantages
+from ._advantage import generalized_advantages, normalized
 from ._distributions import distribution
+from ._minibatches import Schedule, over_minibatches
+from ._sequences import restart, run_along, trace_along
+from ._shapes import require_rank
 
 _PROBE = 1000  # last observations of a horizon on which diagnostics are measured, as published
-_FOLLOWED = 2  # steps of a sequence that are traced: the second shows who reads what the first remembered
 
 Metrics: TypeAlias = dict[str, Array]
 
@@ -43,18 +43,18 @@ PolicyLoss: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Metrics]]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of all of these agents; the defaults are those of torch-ac."""
+    """Settings of all on-policy agents; the defaults are those of torch-ac."""
 
     horizon: Annotated[int, AtLeast(1)] = 128
-    """Steps that each environment takes between two rounds of learning."""
+    """Steps of each environment between two calls of `learn`."""
     recurrence: Annotated[int, AtLeast(1)] = 1
-    """Length of the sequences along which a network with a memory learns (steps); 1 for a network without."""
+    """Length of the sequences on which a recurrent network is trained (steps); 1 for a network without a carry."""
     learning_rate: Annotated[float, AtLeast(0)] = 1e-3
     """Step size of the optimizer."""
     eps: Annotated[float, AtLeast(0)] = 1e-8
-    """What the optimizer adds to the root of the mean of squared gradients."""
+    """Added to the denominator for numerical stability."""
     reset_moments: bool = False
-    """Whether the optimizer forgets its moments of weights that a method made anew."""
+    """Whether the optimizer's moments of weights that a method reinitialized restart at zero."""
     discount: Annotated[float, Between(0, 1)] = 0.99
     """Discount per step."""
     gae_lambda: Annotated[float, Between(0, 1)] = 0.95
@@ -62,15 +62,15 @@ class Config:
     value_coefficient: Annotated[float, AtLeast(0)] = 0.5
     """Weight of the mean squared error of the values."""
     entropy_coefficient: Annotated[float, AtLeast(0)] = 0.01
-    """Weight of the policy's entropy, which is to be high."""
+    """Weight of the entropy bonus."""
     max_gradient_norm: Annotated[float, AtLeast(0)] = 0.5
     """Norm to which longer gradients are scaled down, before any method acts on them; 0: none."""
     normalize_advantages: Literal["round", "minibatch", "none"] = "none"
-    """Over what advantages are shifted and scaled to mean 0 and (unbiased) standard deviation 1."""
+    """Over which samples advantages are shifted and scaled to mean 0 and (unbiased) standard deviation 1."""
     truncation: Literal["terminal", "bootstrap"] = "terminal"
-    """Whether nothing comes after a time limit, as published, or the value of the observation there."""
+    """At a time limit: no future, as published, or the value of the last observation."""
     hidden_units: Annotated[int, AtLeast(1)] = 64
-    """Units of each hidden layer, of policy and value network; not where the problem brings a network."""
+    """Units of each hidden layer, of policy and value network; not where the problem has a network."""
     hidden_layers: Annotated[int, AtLeast(0)] = 2
     """Hidden layers of each network."""
     activation: Activation = "tanh"
@@ -85,15 +85,15 @@ class State(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """What acting tells learning; leading axes `(horizon, num_envs)` there."""
+    """What `act` records of an action for `learn`; leading axes `(horizon, num_envs)` there."""
 
     log_prob: Array  # of the action
     value: Array  # of the observation
-    carry: Any  # with which it was seen
+    carry: Any  # before the observation
 
 
 class Samples(NamedTuple):
-    """What the losses need; leading axis of samples, or `(steps, sequences)`."""
+    """What the losses need; leading axis of samples, or `(recurrence, sequences)`."""
 
     observation: Array
     is_first: Array  # bool: the first observation of an episode
@@ -102,6 +102,60 @@ class Samples(NamedTuple):
     value: Array  # when the action was taken
     returns: Array
     advantage: Array
+
+
+def value_errors(V: Array, old_V: Array, returns: Array, clip: float | Array) -> Array:
+    r"""Squared errors of values, `(samples,)`: $(R - V)^2$, or with a clip $\epsilon > 0$
+
+    $$\max\left((R - V)^2, (R - V_\text{old} - \operatorname{clip}(V - V_\text{old}, -\epsilon, \epsilon))^2\right).$$
+
+    Args:
+        V: $V$, `(samples,)` like all arrays here.
+        old_V: $V_\text{old}$, when the action was taken.
+        returns: $R$.
+        clip: $\epsilon$; 0: none.
+    """
+    require_rank(1, V=V, old_V=old_V, returns=returns)
+    errors = (returns - V) ** 2
+    if clip > 0:
+        near = old_V + jnp.clip(V - old_V, -clip, clip)
+        return jnp.maximum(errors, (returns - near) ** 2)
+    return errors
+
+
+def samples_of(config: Config, network: ActorCritic, params: Params, transitions: Transitions) -> Samples:
+    """The samples of a round on one axis, with advantages and returns.
+
+    Args:
+        config: discount, lambda, and what follows a time limit.
+        network: as it acted.
+        params: with which it acted.
+        transitions: of the round.
+    """
+    V, ended = transitions.extras.value, transitions.terminated | transitions.truncated
+
+    def next_values(these: Transitions) -> Array:
+        """The values of what followed, with the carry after the observation."""
+        flat = these.observation, these.extras.carry, these.next_observation
+        observation, carry, following = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), flat)
+        if jax.tree.leaves(carry):
+            _, carry = network.apply(params, observation, carry)
+        return network.apply(params, following, carry)[0][1].reshape(-1, V.shape[1])
+
+    if config.truncation == "bootstrap":
+        next_V, terminated = next_values(transitions), transitions.terminated
+    else:  # within an episode the next value is that of the next step: only the last one is missing
+        last = jax.tree.map(lambda x: x[-1:], transitions)
+        next_V, terminated = jnp.concatenate([V[1:], next_values(last)]), ended
+    A = generalized_advantages(transitions.reward, V, next_V, terminated, ended, config.discount, config.gae_lambda)
+    returns = A + V
+    if config.normalize_advantages == "round":
+        A = normalized(A)
+    # That of the first time does not matter: the carry at the beginning of a sequence is restarted already.
+    is_first = jnp.concatenate([ended[:1], ended[:-1]])
+    log_prob = transitions.extras.log_prob
+    samples = Samples(transitions.observation, is_first, transitions.action, log_prob, V, returns, A)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
 
 
 def make(
@@ -124,53 +178,26 @@ def make(
         config: numbers may be traced.
         environment: where to act.
         optimizer: made for the number of updates of a whole run.
-        policy_loss: what is to be small, sample by sample.
+        policy_loss: per sample, to be minimized.
         methods_for: makes the plasticity methods.
-        epochs, minibatches: passes over a round, and pieces of a pass.
-        alternate: whether every second pass cuts sequences elsewhere, leaving out one of each environment.
+        epochs, minibatches, alternate: how a round is cut, see `Schedule`.
         value_clip: how far a value may move from the old one before its error counts in full; 0: any distance.
 
     Raises:
-        ValueError: if the pieces of a round do not come out even, the run is shorter than a round, the network
-            remembers and sequences are single steps, or the other way round, or the configuration describes a network
-            where the arena brings one.
+        ValueError: if the minibatches of a round do not come out even, the run is shorter than a round, the recurrence
+            does not suit the network, or the configuration describes a network where the environment has one.
     """
-    T, E, r = config.horizon, environment.num_envs, config.recurrence
     network = _network_for(environment, config)
-    _check(config, minibatches, alternate, network, environment)
-    samples = T * E
-    sequences = samples // minibatches // r  # of a minibatch
-    cycle = (False, True) if alternate else (False,)  # which of the epochs leave out and shift
-    of_cycle = [-(-_starts(T, E, r, shifted).size // sequences) for shifted in cycle]
-    shifts = [cycle[epoch % len(cycle)] for epoch in range(epochs)]
-    updates = sum(of_cycle[shifted] for shifted in shifts)
-    rounds = -(-environment.steps // samples)
-
-    followed = min(r, _FOLLOWED)
-
-    def follow(params: Params, observations: tuple[Array, ...], is_first: tuple[Array, ...], carry: Any) -> Any:
-        """The first steps of sequences: what the network says at each, and what it remembers after each."""
-        answers, carries = [], []
-        for step, observation in enumerate(observations):
-            if step:
-                carry = _forget(carry, is_first[step - 1])
-            answer, carry = network.apply(params, observation, carry)
-            answers.append(answer)
-            carries.append(carry)
-        return answers, carries
-
-    some_key = jax.random.key(0)
-    params_shape = jax.eval_shape(network.init, some_key)
-    seen = jax.ShapeDtypeStruct((sequences, *environment.spec.observation.shape), environment.spec.observation.dtype)
-    begin = jax.ShapeDtypeStruct((sequences,), jnp.bool)
-    carry = jax.eval_shape(lambda: network.initial_carry(sequences))
-    wiring = trace(follow, params_shape, (seen,) * followed, (begin,) * (followed - 1), carry)
+    schedule = Schedule(config.horizon, environment.num_envs, config.recurrence, epochs, minibatches, alternate)
+    _check(schedule, network, environment)
+    updates = -(-environment.steps // schedule.samples) * schedule.updates
+    wiring = trace_along(network, environment.spec.observation, schedule.recurrence, schedule.sequences)
 
     def transformation(key: Key):
-        methods = methods_for(wiring, network, rounds * updates)
-        return plastic(optimizer(rounds * updates), *methods, key=key, reset_moments=config.reset_moments)
+        methods = methods_for(wiring, network, updates)
+        return plastic(optimizer(updates), *methods, key=key, reset_moments=config.reset_moments)
 
-    tx = transformation(some_key)
+    tx = transformation(jax.random.key(0))
 
     def init(key: Key) -> State:
         params_key, methods_key = jax.random.split(key)
@@ -178,148 +205,71 @@ def make(
         return State(params, transformation(methods_key).init(params))
 
     def act(policy: Params, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False):
-        before = _forget(carry, is_first)
+        before = restart(carry, is_first)
         (outputs, V), carry = network.apply(policy, observation, before)
         pi = distribution(environment.spec.action, outputs)
         action = pi.mode() if greedy else pi.sample(key)
         return carry, action, Extras(pi.log_prob(action), V, before)
 
-    def judge(answer: tuple[Any, Array], batch: Samples) -> tuple[Array, Metrics]:
-        """The loss of one step of sequences."""
+    def step_loss(answer: tuple[Any, Array], step: Samples) -> tuple[Array, Metrics]:
+        """The loss of one step of all sequences."""
         outputs, V = answer
         pi = distribution(environment.spec.action, outputs)
-        losses, metrics = policy_loss(pi.log_prob(batch.action), batch.log_prob, batch.advantage)
-        of_policy, H = losses.mean(), pi.entropy().mean()
-        of_value = _squared_errors(V, batch, value_clip).mean()
-        total = of_policy + config.value_coefficient * of_value - config.entropy_coefficient * H
-        return total, {"policy_loss": of_policy, "value_loss": of_value, "entropy": H, **metrics}
+        losses, metrics = policy_loss(pi.log_prob(step.action), step.log_prob, step.advantage)
+        L_pi, H = losses.mean(), pi.entropy().mean()
+        L_V = value_errors(V, step.value, step.returns, value_clip).mean()
+        L = L_pi + config.value_coefficient * L_V - config.entropy_coefficient * H
+        return L, {"policy_loss": L_pi, "value_loss": L_V, "entropy": H, **metrics}
 
     def loss(params: Params, batch: Samples, carry: Any) -> tuple[Array, tuple[Features, Metrics, Any]]:
-        """The mean over the steps of sequences; `batch` has leading axes `(recurrence, sequences)`.
-
-        Returns:
-            The loss, and the features of the steps that were traced, the metrics, and what was remembered after each
-            step but the last, `(recurrence - 1, sequences, ...)`.
-        """
+        """The mean over the steps of sequences, and the features of the first steps, metrics and later carries."""
         if config.normalize_advantages == "minibatch":
-            batch = batch._replace(advantage=_normalized(batch.advantage))
-        of_step = [jax.tree.map(lambda x, i=i: x[i], batch) for i in range(followed)]
-        observations, is_first = [one.observation for one in of_step], [one.is_first for one in of_step[1:]]
-        (answers, carries), features = wiring.apply(params, tuple(observations), tuple(is_first), carry)
-        judged = [judge(answer, one) for answer, one in zip(answers, of_step)]
-        judged = jax.tree.map(lambda *of_steps: jnp.stack(of_steps), *judged)
-
-        def further(carry: Any, one: Samples) -> Any:
-            answer, carry = network.apply(params, one.observation, _forget(carry, one.is_first))
-            return carry, (judge(answer, one), carry)
-
-        carries = jax.tree.map(lambda *of_steps: jnp.stack(of_steps), *carries)
-        if r > followed:
-            last = jax.tree.map(lambda x: x[-1], carries)
-            _, others = jax.lax.scan(further, last, jax.tree.map(lambda x: x[followed:], batch))
-            judged, carries = jax.tree.map(lambda *x: jnp.concatenate(x), (judged, carries), others)
-        total, metrics = jax.tree.map(lambda x: x.mean(0), judged)
-        return total, (features, metrics, jax.tree.map(lambda x: x[:-1], carries))
-
-    def prepare(params: Params, transitions: Transitions) -> Samples:
-        """Advantages and returns; all samples on one axis."""
-        V, ended = transitions.extras.value, transitions.terminated | transitions.truncated
-
-        def next_values(these: Transitions) -> Array:
-            """Of what followed, with what was remembered by then."""
-            seen = these.observation, these.extras.carry, these.next_observation
-            observation, carry, following = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
-            if jax.tree.leaves(carry):
-                _, carry = network.apply(params, observation, carry)
-            return network.apply(params, following, carry)[0][1].reshape(-1, E)
-
-        if config.truncation == "bootstrap":
-            next_V, terminated = next_values(transitions), transitions.terminated
-        else:  # within an episode what followed is what was acted upon next: only the last is new
-            last = jax.tree.map(lambda x: x[-1:], transitions)
-            next_V, terminated = jnp.concatenate([V[1:], next_values(last)]), ended
-        A = generalized_advantages(transitions.reward, V, next_V, terminated, ended, config.discount, config.gae_lambda)
-        returns = A + V
-        if config.normalize_advantages == "round":
-            A = _normalized(A)
-        # Whether the first is one does not matter: the memory at the beginning of a sequence knows it.
-        is_first = jnp.concatenate([ended[:1], ended[:-1]])
-        extras = transitions.extras
-        batch = Samples(transitions.observation, is_first, transitions.action, extras.log_prob, V, returns, A)
-        return jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:]), batch)
-
-    def along(first: Array) -> Array:
-        """The samples of sequences, `(recurrence, sequences)`, that begin with these."""
-        return first[None] + E * np.arange(r)[:, None]
+            batch = batch._replace(advantage=normalized(batch.advantage))
+        losses, features, carries = run_along(network, wiring, params, batch, carry, step_loss)
+        L, metrics = jax.tree.map(lambda x: x.mean(0), losses)
+        return L, (features, metrics, carries)
 
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
-        batch = prepare(state.params, transitions)
-        carry = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:]), transitions.extras.carry)
-        key, *keys = jax.random.split(state.optimizer.key, 1 + epochs)
+        samples = samples_of(config, network, state.params, transitions)
+        carries = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions.extras.carry)
+        key, *keys = jax.random.split(state.optimizer.key, 1 + schedule.epochs)
         state = state._replace(optimizer=state.optimizer._replace(key=key))
 
-        def update(carry: tuple[State, Any], this: tuple[Array, Any, Array]) -> tuple[tuple[State, Any], Metrics]:
-            (state, carry), (first, draw, number) = carry, this
-            rows = along(first)
-            minibatch, before = jax.tree.map(lambda x: x[rows], batch), jax.tree.map(lambda x: x[first], carry)
-            grads, (features, metrics, after) = jax.grad(loss, has_aux=True)(state.params, minibatch, before)
+        def update(
+            now: tuple[State, Any], first: Array, random: Any, number: Array
+        ) -> tuple[tuple[State, Any], Metrics]:
+            state, carries = now
+            rows = schedule.along(first)
+            batch, carry = jax.tree.map(lambda x: x[rows], samples), jax.tree.map(lambda x: x[first], carries)
+            grads, (features, metrics, later) = jax.grad(loss, has_aux=True)(state.params, batch, carry)
             if config.max_gradient_norm > 0:
                 norm = optax.tree.norm(grads)
                 grads = jax.tree.map(lambda g: g * jnp.minimum(1, config.max_gradient_norm / norm), grads)
                 metrics["gradient_norm"] = norm
             new = tx.step(
                 grads, state.optimizer, state.params,
-                random=draw, step=number, steps_before=calls * samples, features=features,
+                random=random, step=calls * schedule.updates + number, steps_before=calls * schedule.samples,
+                features=features,
             )  # fmt: skip
-            if r > 1:  # sequences of the next epoch may begin in the middle of these
-                after = _forget(after, minibatch.is_first[1:])
-                carry = jax.tree.map(lambda x, now: x.at[rows[1:]].set(now), carry, after)
-            return (State(*new), carry), metrics
+            if schedule.recurrence > 1:  # sequences of the next epoch may begin in the middle of these
+                later = restart(later, batch.is_first[1:])
+                carries = jax.tree.map(lambda x, y: x.at[rows[1:]].set(y), carries, later)
+            return (State(*new), carries), metrics
 
-        def passes(carry: Any, keys: Key, number: Array, shifts: tuple[bool, ...]) -> tuple[Any, Metrics]:
-            """As many epochs as there are shifts; the last minibatch of all may be smaller than the others."""
-            firsts, draws, rest = [], [], None
-            for key, shifted in zip(keys, shifts):
-                order_key, draw_key = jax.random.split(key)
-                starts = _starts(T, E, r, shifted)
-                order = jax.random.permutation(order_key, starts.size)
-                order = order if (starts == np.arange(starts.size)).all() else jnp.asarray(starts)[order]
-                whole = starts.size // sequences
-                firsts.append(order[: whole * sequences].reshape(whole, sequences))
-                rest = order[whole * sequences :]
-                draws.append(tx.draw(draw_key, state.params, of_cycle[shifted]))
-            first, draw = jax.tree.map(lambda *x: jnp.concatenate(x), *zip(firsts, draws))
-            whole = first.shape[0]
-            minibatches = (first, jax.tree.map(lambda x: x[:whole], draw), number + 1 + jnp.arange(whole))
-            carry, metrics = jax.lax.scan(update, carry, minibatches)
-            if rest is not None and rest.size:
-                last = jax.tree.map(lambda x: x[whole], draw)
-                carry, of_rest = update(carry, (rest, last, number + 1 + whole))
-                metrics = jax.tree.map(lambda x, y: jnp.append(x, y), metrics, of_rest)
-            return carry, metrics
+        def draw(key: Key, updates: int) -> Any:
+            return tx.draw(key, state.params, updates)
 
-        keys, each, number = jnp.stack(keys), len(cycle), calls * updates
-        cycles = epochs // each
-        of_cycles = jax.tree.map(lambda x: x[: cycles * each].reshape(cycles, each), keys)
-        carry, metrics = jax.lax.scan(
-            lambda carry, this: passes(carry, *this, shifts=cycle),
-            (state, carry),
-            (of_cycles, number + sum(of_cycle) * jnp.arange(cycles)),
-        )
-        metrics = jax.tree.map(jnp.ravel, metrics)
-        if epochs % each:
-            number = number + sum(of_cycle) * cycles
-            carry, others = passes(carry, keys[cycles * each :], number, tuple(shifts[cycles * each :]))
-            metrics = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), metrics, others)
+        (after, _), metrics = over_minibatches(schedule, keys, update, draw, (state, carries))
         metrics = jax.tree.map(jnp.mean, metrics) | {"value": transitions.extras.value.mean()}
         if isinstance(environment.spec.action, Continuous):
             metrics["action_magnitude"] = jnp.abs(transitions.action).mean()
-        return carry[0], metrics
+        return after, metrics
 
     def signals(previous: Params, state: State, transitions: Transitions) -> dict[str, Any]:
-        first = _starts(T, E, r, False)[-max(1, _PROBE // r) :]
-        batch = jax.tree.map(lambda x: x[along(first)], prepare(previous, transitions))
-        carry = jax.tree.map(lambda x: x.reshape(samples, *x.shape[2:])[first], transitions.extras.carry)
+        first = schedule.starts()[-max(1, _PROBE // schedule.recurrence) :]
+        samples = samples_of(config, network, previous, transitions)
+        batch = jax.tree.map(lambda x: x[schedule.along(first)], samples)
+        carry = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[first], transitions.extras.carry)
         grads, (features, _, _) = jax.grad(loss, has_aux=True)(previous, batch, carry)
         return {
             "params": state.params,
@@ -330,7 +280,7 @@ def make(
         }
 
     return Agent(
-        horizon=T,
+        horizon=schedule.horizon,
         init=init,
         policy=lambda state: state.params,
         initial_carry=network.initial_carry,
@@ -340,16 +290,13 @@ def make(
     )
 
 
-def _check(
-    config: Config, minibatches: int, alternate: bool, network: ActorCritic, environment: Environment | HostEnvironment
-) -> None:
-    """Refuses what does not come out even, where sizes are concerned."""
-    T, E, r = config.horizon, environment.num_envs, config.recurrence
-    samples = T * E
+def _check(schedule: Schedule, network: ActorCritic, environment: Environment | HostEnvironment) -> None:
+    """Refuses sizes that do not come out even."""
+    T, E, r, samples = schedule.horizon, schedule.num_envs, schedule.recurrence, schedule.samples
     of_round = f"(horizon={T} x num_envs={E})"
-    if samples % minibatches:
+    if samples % schedule.minibatches:
         raise ValueError(
-            f"minibatches={minibatches} do not divide the {samples} samples of a round {of_round}; "
+            f"minibatches={schedule.minibatches} do not divide the {samples} samples of a round {of_round}; "
             f"write a divisor of {samples}"
         )
     if environment.steps < samples:
@@ -357,52 +304,24 @@ def _check(
             f"steps={environment.steps} are fewer than the {samples} of one round {of_round}; "
             f"write at least {samples} steps, or a shorter horizon"
         )
-    remembers = bool(jax.tree.leaves(jax.eval_shape(lambda: network.initial_carry(1))))
-    if remembers != (r > 1):
-        what = "remembers, which it learns along 2 steps or more" if remembers else "remembers nothing"
-        raise ValueError(f"recurrence={r}: this network {what}; write recurrence={4 if remembers else 1}")
-    if T % r or samples // minibatches % r:
+    recurrent = bool(jax.tree.leaves(jax.eval_shape(lambda: network.initial_carry(1))))
+    if recurrent != (r > 1):
+        what = "is recurrent and learns along 2 steps or more" if recurrent else "is not recurrent"
+        raise ValueError(f"recurrence={r}: this network {what}; write recurrence={4 if recurrent else 1}")
+    if T % r or samples // schedule.minibatches % r:
         raise ValueError(
-            f"recurrence={r} divides not both horizon={T} and the {samples // minibatches} samples of a "
+            f"recurrence={r} does not divide both horizon={T} and the {samples // schedule.minibatches} samples of a "
             f"minibatch; write a common divisor"
         )
-    if alternate and 2 * r > T:
+    if schedule.alternate and 2 * r > T:
         raise ValueError(f"alternate=true leaves out a sequence: write a horizon of at least {2 * r}, not {T}")
 
 
-def _starts(T: int, E: int, r: int, shifted: bool) -> np.ndarray:
-    """The samples with which sequences begin; `shifted` by half, so that one less fits in."""
-    t = np.arange(0, T, r)
-    t = t[:-1] + r // 2 if shifted else t
-    return (E * t[:, None] + np.arange(E)[None]).reshape(-1)
-
-
-def _forget(carry: Any, is_first: Array) -> Any:
-    """Nothing is remembered of other episodes; `is_first` has the leading axes of the memory."""
-    return jax.tree.map(
-        lambda x: jnp.where(is_first.reshape(is_first.shape + (1,) * (x.ndim - is_first.ndim)), 0, x), carry
-    )
-
-
-def _normalized(A: Array) -> Array:
-    """Advantages with mean 0 and standard deviation 1; if all are equal they are only shifted."""
-    std = A.std(ddof=1)
-    return (A - A.mean()) / jnp.where(std > 0, std, 1)
-
-
-def _squared_errors(V: Array, batch: Samples, clip: float | Array) -> Array:
-    errors = (batch.returns - V) ** 2
-    if clip > 0:
-        near = batch.value + jnp.clip(V - batch.value, -clip, clip)
-        return jnp.maximum(errors, (batch.returns - near) ** 2)
-    return errors
-
-
 def _network_for(environment: Environment | HostEnvironment, config: Config) -> ActorCritic:
-    """The arena's own network, or two perceptrons as the configuration has them.
+    """The environment's own network, or two perceptrons as the configuration has them.
 
     Raises:
-        ValueError: if the configuration wants another network than the arena's.
+        ValueError: if the configuration describes a network, and the environment has one.
     """
     if environment.network is None:
         hidden = (config.hidden_units,) * config.hidden_layers
@@ -410,5 +329,5 @@ def _network_for(environment: Environment | HostEnvironment, config: Config) -> 
     usual = type(config)()
     for name in ("hidden_units", "hidden_layers", "activation", "initializer"):
         if getattr(config, name) != getattr(usual, name):
-            raise ValueError(f"{name}={getattr(config, name)}: this problem brings its own network; leave {name} out")
+            raise ValueError(f"{name}={getattr(config, name)}: this problem has a network of its own; leave {name} out")
     return environment.network

@@ -1,8 +1,8 @@
-"""Advantage actor-critic (A2C): act for a few steps, then make one step of the optimizer with all of them.
+"""Advantage actor-critic (A2C): one update with all of the latest steps.
 
 for each call of `learn`, after `horizon` steps of all environments:
-    advantages, returns <- generalized advantage estimation, with the values at the time
-    loss, features      <- policy loss + value loss - entropy   (features for the plasticity methods)
+    advantages, returns <- generalized advantage estimation
+    loss, features      <- policy loss + value loss - entropy bonus
     params              <- methods and optimizer (gradients, features)
 """
 
@@ -17,6 +17,7 @@ from pliant.core.problem import Environment, HostEnvironment
 from pliant.core.settings import AtLeast, FromUpTo
 
 from . import _on_policy
+from ._shapes import require_rank
 
 LEARNS_FROM = "environment"
 
@@ -30,6 +31,17 @@ class Config(_on_policy.Config):
     """Decay of RMSprop's mean of squared gradients."""
 
 
+def policy_gradient_loss(log_prob: Array, A: Array) -> Array:
+    r"""The loss of each sample, $-A \log \pi(a \mid s)$.
+
+    Args:
+        log_prob: $\log \pi(a \mid s)$, `(samples,)`.
+        A: advantages, `(samples,)`; no gradient comes from them.
+    """
+    require_rank(1, log_prob=log_prob, A=A)
+    return -log_prob * A
+
+
 def make(config: Config, environment: Environment | HostEnvironment, methods_for: MethodsFor) -> Agent:
     r"""Makes the agent for one member of a population.
 
@@ -37,14 +49,15 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
 
     Args:
         config: the settings; numbers may be traced.
-        environment: where to act: its observations, its actions, the length of the run, and its network if it has one.
+        environment: its observations and actions, the length of the run, and its network if it has one.
         methods_for: makes the plasticity methods.
 
     Raises:
         ValueError: if the sequences do not divide the horizon, the run is shorter than a round, or the settings do not
-            fit the arena's network.
+            fit the environment's network.
 
-    Differs from the authors' code: nothing, in torch-ac. There the help says 5 steps, the code takes 8, and so do we.
+    Differs from the authors' code: nothing, where the authors' code is torch-ac. Its help text gives a horizon of 5;
+    its code takes 8, the default here.
 
     References:
         Mnih et al., `Asynchronous methods for deep reinforcement learning <https://arxiv.org/abs/1602.01783>`_, ICML
@@ -52,11 +65,11 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
     """
 
     def optimizer(updates: int) -> optax.GradientTransformation:
-        del updates  # the step size stays
+        del updates  # the learning rate stays
         return optax.rmsprop(config.learning_rate, config.decay, config.eps, eps_in_sqrt=False)
 
     def policy_loss(log_prob: Array, old_log_prob: Array, A: Array) -> tuple[Array, dict[str, Array]]:
-        del old_log_prob  # nothing was learned meanwhile
-        return -log_prob * A, {}
+        del old_log_prob  # it equals log_prob: each sample is used once
+        return policy_gradient_loss(log_prob, A), {}
 
     return _on_policy.make(config, environment, optimizer, policy_loss, methods_for)
