@@ -214,19 +214,19 @@ def test_methods_find_the_units_that_remember():
 @pytest.mark.parametrize(
     ("settings", "network", "message"),
     [
-        ({}, None, "recurrence=2: this network remembers nothing; write recurrence=1"),
-        ({"recurrence": 1}, RECALLING, "recurrence=1: this network remembers, which it learns along 2 steps or more"),
-        ({"recurrence": 3}, RECALLING, "recurrence=3 divides not both horizon=4 and the 4 samples of a minibatch"),
-        ({"minibatches": 4}, RECALLING, "recurrence=2 divides not both horizon=4 and the 3 samples of a minibatch"),
+        ({}, None, "recurrence=2: this network is not recurrent; write recurrence=1"),
+        ({"recurrence": 1}, RECALLING, "recurrence=1: this network is recurrent and learns along 2 steps"),
+        ({"recurrence": 3}, RECALLING, "recurrence=3 does not divide both horizon=4 and the 4 samples of a minibatch"),
+        ({"minibatches": 4}, RECALLING, "recurrence=2 does not divide both horizon=4 and the 3 samples of a minibatch"),
         (
             {"alternate": True, "recurrence": 4},
             RECALLING,
             "alternate=true leaves out a sequence: write a horizon of at",
         ),
-        ({"hidden_units": 64}, RECALLING, "hidden_units=64: this problem brings its own network; leave hidden_units"),
-        ({"hidden_layers": 1}, RECALLING, "hidden_layers=1: this problem brings its own network"),
-        ({"activation": "tanh"}, RECALLING, "activation=tanh: this problem brings its own network"),
-        ({"initializer": "kaiming"}, RECALLING, "initializer=kaiming: this problem brings its own network"),
+        ({"hidden_units": 64}, RECALLING, "hidden_units=64: this problem has a network of its own; leave hidden_units"),
+        ({"hidden_layers": 1}, RECALLING, "hidden_layers=1: this problem has a network of its own"),
+        ({"activation": "tanh"}, RECALLING, "activation=tanh: this problem has a network of its own"),
+        ({"initializer": "kaiming"}, RECALLING, "initializer=kaiming: this problem has a network of its own"),
     ],
 )
 def test_refuses_what_does_not_fit_the_network(settings, network, message):

@@ -10,7 +10,8 @@ import pytest
 from on_policy import ACTIONS, INPUTS, E, T, arena_of, assert_close, in_float64, no_methods, some_transitions
 
 from pliant.agents import ppo
-from pliant.agents._on_policy import Extras, _normalized
+from pliant.agents._advantage import normalized
+from pliant.agents._on_policy import Extras
 from pliant.core.agent import Transitions
 from pliant.core.problem import Continuous, Discrete
 from pliant.methods import continual_backprop, l2
@@ -109,11 +110,11 @@ def test_what_follows_the_end_of_an_episode(truncation, ends, expected):
 
 def test_advantages_are_standardized():
     # The published numbers: mean 3.6162025, and standard deviation 2.1847... with three degrees of freedom.
-    A = _normalized(jnp.array([2.4008, 1.6, 6.56501, 3.899]))
+    A = normalized(jnp.array([2.4008, 1.6, 6.56501, 3.899]))
     np.testing.assert_allclose(A, [-0.556345, -0.922907, 1.349802, 0.129449], rtol=1e-5)
     # Equal ones are only shifted, be they one or many.
-    np.testing.assert_array_equal(_normalized(jnp.full(4, 3.0)), np.zeros(4))
-    np.testing.assert_array_equal(_normalized(jnp.full(1, 3.0)), np.zeros(1))
+    np.testing.assert_array_equal(normalized(jnp.full(4, 3.0)), np.zeros(4))
+    np.testing.assert_array_equal(normalized(jnp.full(1, 3.0)), np.zeros(1))
 
 
 def test_the_linear_schedule_ends_at_zero():

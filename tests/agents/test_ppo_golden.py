@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from pliant.agents import ppo
-from pliant.agents._advantage import generalized_advantages
-from pliant.agents._on_policy import Extras, _normalized
+from pliant.agents._advantage import generalized_advantages, normalized
+from pliant.agents._on_policy import Extras
 from pliant.core.agent import Transitions
 from pliant.core.problem import Continuous, Environment, Spec
 from pliant.methods import continual_backprop, l2
@@ -128,7 +128,7 @@ def test_values_returns_and_advantages_match_the_recorded_ones(file):
         V = actor_critic(SPEC, HIDDEN, settings["act"].lower()).apply(params, observations, ())[0][1]
         columns = (x[:, None] for x in (rewards, V[:-1], V[1:], dones, dones))
         A = generalized_advantages(*columns, settings["gamma"], settings["lam"])[:, 0]
-        return V, A + V[:-1], _normalized(A)
+        return V, A + V[:-1], normalized(A)
 
     names = ("observations", "rewards", "dones")
     V, returns, A = jax.jit(estimate)(parameters(data, "before"), *(data[name] for name in names))
