@@ -4,6 +4,7 @@ from pliant.core.base import Edit as Edit
 from pliant.core.base import Surgery as Surgery
 from pliant.core.base import Topology as Topology
 from pliant.core.base import plastic as plastic
+from pliant.core.base import stateless_surgery as stateless_surgery
 from pliant.core.timing import every as every
 from pliant.core.timing import restart as restart
 from pliant.core.timing import until as until
@@ -25,3 +26,4 @@ from .methods import layer_reset as layer_reset
 from .methods import neuroplastic_expansion as neuroplastic_expansion
 from .methods import redo as redo
 from .methods import shrink_and_perturb as shrink_and_perturb
+from .methods import static_sparse as static_sparse

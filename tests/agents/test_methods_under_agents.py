@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from pliant.core import registry
-from pliant.core.base import Edit, Topology, nothing_fresh
+from pliant.core.base import Edit, Topology
 from pliant.core.problem import Continuous
 from pliant.experiment.loops import device as device_loop
 from pliant.experiment.loops import stream as stream_loop
@@ -114,7 +114,7 @@ def test_an_agent_begins_with_the_network_that_a_method_prepares(name):
         lambda params: (),
         lambda params, state: jax.tree.map(jnp.zeros_like, params),
         lambda grads, params, state, **signals: (grads, False, state),
-        lambda params, state, **signals: (Edit(params, nothing_fresh(params)), state),
+        lambda params, state, **signals: (Edit(params), state),
     )
     agent = registry.find("agents", name)
     fields = {field.name for field in dataclasses.fields(agent.Config)}

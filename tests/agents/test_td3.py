@@ -13,7 +13,7 @@ from on_policy import QUICK, arena_of, assert_close, in_float64, no_methods, num
 from pliant.agents import _replay, td3
 from pliant.agents._replay import Replay
 from pliant.core.agent import Transitions
-from pliant.core.base import Edit, Topology, nothing_fresh
+from pliant.core.base import Edit, Topology
 from pliant.core.problem import Continuous, Discrete
 from pliant.experiment.loops import device as device_loop
 from pliant.experiment.loops.components import Components
@@ -300,7 +300,7 @@ def test_targets_begin_whole_and_then_have_the_weights_that_the_network_has():
         lambda params: (),
         without_the_first,
         lambda grads, params, state, **signals: (grads, True, state),
-        lambda params, state, **signals: (Edit(params, nothing_fresh(params)), state),
+        lambda params, state, **signals: (Edit(params), state),
     )
     agent = td3.make(dataclasses.replace(CONFIG, policy_delay=1), ARENA, lambda *network: (missing,))
     before = compiled(agent.init)(jax.random.key(0))

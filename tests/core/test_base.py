@@ -6,7 +6,7 @@ import optax
 import pytest
 from surgeries import adding, missing, recreating, train
 
-from pliant.core.base import Edit, Surgery, nothing_fresh, plastic
+from pliant.core.base import Edit, Surgery, plastic
 from pliant.core.timing import every
 from pliant.surgery.adam import adam
 
@@ -16,7 +16,7 @@ from pliant.surgery.adam import adam
 def test_gradient_pieces_come_before_and_surgeries_after_each_in_order():
     # Gradient 1: doubled, plus 1, is 3; a step of 0.1 * 3 from 1 gives 0.7; times 10, plus 5, is 12.
     def scaling(params, state, *, random, **signals):
-        return Edit(params * 10, nothing_fresh(params)), state
+        return Edit(params * 10), state
 
     plus_one = optax.stateless(lambda g, p: g + 1)
     tx = plastic(optax.sgd(0.1), Surgery(lambda p: (), scaling), optax.scale(2.0), (adding(5.0), plus_one))
@@ -33,7 +33,7 @@ def test_without_methods_it_is_the_optimizer():
 
 def test_the_key_lives_in_the_state(key):
     def noise(params, state, *, random, **signals):
-        return Edit(jax.random.normal(random, params.shape), nothing_fresh(params)), state
+        return Edit(jax.random.normal(random, params.shape)), state
 
     def after(tx, steps):
         return train(tx, jnp.zeros(3), jnp.zeros(3), steps)[0]
@@ -87,7 +87,7 @@ def test_step_is_update_and_apply_updates(key):
 
 def test_unknown_signals_are_ignored_and_a_missing_one_is_named():
     def needing(params, state, *, random, features, **signals):
-        return Edit(params + features, nothing_fresh(params)), state
+        return Edit(params + features), state
 
     tx = plastic(optax.sgd(0.1), optax.scale(1.0), Surgery(lambda params: (), needing))
     params = jnp.ones(2)
@@ -149,7 +149,9 @@ def test_counts_of_steps_can_begin_anew_alone():
     _, state = train(tx, jnp.ones(3), jnp.ones(3), 2)
     assert optax.tree.get(state.optimizer, "count").tolist() == [0, 0, 0]
     np.testing.assert_allclose(optax.tree.get(state.optimizer, "mu"), [0.19, 0, 0.19], rtol=1e-6)
-    with pytest.raises(ValueError, match=r"has one count for all; write pliant.adam \(per_weight_adam\), or leave"):
+    with pytest.raises(
+        ValueError, match=r"has one count for all weights; write pliant.adam \(per_weight_adam\), or turn"
+    ):
         train(plastic(optax.adam(0.1), missing(1, reset_count=True)), jnp.ones(3), jnp.ones(3), 1)
 
 
@@ -205,9 +207,7 @@ def test_masked_with_some_of_the_groups(key):
         np.testing.assert_array_equal(new[name], params[name])
     assert not new["w2"][1].any() and new["b1"][1] == 0 and (new["w1"][:, 1] != params["w1"][:, 1]).all()
 
-    with pytest.raises(
-        ValueError, match=r"^the wiring speaks of a parameter 'w0', but these have only: .*only\(...\)$"
-    ):
+    with pytest.raises(ValueError, match=r"^the wiring names a parameter 'w0', but the parameters are: .*only\(...\)$"):
         whole = optax.masked(plastic(optax.adam(0.1), recreating(wiring, at=1)), mask)
         whole.update(params, whole.init(params), params)
 

@@ -6,7 +6,7 @@ import optax
 import pytest
 from surgeries import adding, missing, recreating, train
 
-from pliant.core.base import Edit, Surgery, nothing_fresh, plastic
+from pliant.core.base import Edit, Surgery, plastic
 from pliant.core.timing import EveryState, RestartState, every, restart, until
 
 # every and until
@@ -146,7 +146,7 @@ def test_members_begin_anew_at_moments_of_their_own():
 
 def test_anew_passes_draws_and_signals_on(key):
     def noise(params, state, *, random, features, steps_before, **signals):
-        return Edit(random + features + steps_before, nothing_fresh(params)), state
+        return Edit(random + features + steps_before), state
 
     surgery = Surgery(lambda params: (), noise, lambda key, params, steps: jnp.arange(10.0, 10 + steps))
     tx = plastic(optax.sgd(0.0), restart([1], surgery))

@@ -43,7 +43,7 @@ def test_errors_teach():
         units.activation({"h": jnp.zeros(3)}, reader, wiring["w0"])
     with pytest.raises(ValueError, match=r"^features\['w0'\] has shape \(8, 4\), but the wiring expects \(..., 3\): "):
         units.activation({"w0": jnp.zeros((8, 4))}, reader, wiring["w0"])
-    with pytest.raises(ValueError, match=r"^the wiring speaks of a parameter 'w1', but these have only: w0, b0; trace"):
+    with pytest.raises(ValueError, match=r"^the wiring names a parameter 'w1', but the parameters are: w0, b0; trace"):
         units.find({"w0": 0, "b0": 0}, reader)
     with pytest.raises(ValueError, match=r"^no group 'w7' in this wiring; it has: w0$"):
         wiring.only("w0", "w7")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from pliant.core.base import Edit, Surgery, nothing_fresh, plastic
+from pliant.core.base import Edit, Surgery, plastic
 from pliant.core.timing import every
 from pliant.diagnostics import replacements, unit_age, unit_utility
 
@@ -38,7 +38,7 @@ FIRST = Counts(
 
 def method(state):
     """A surgery that does nothing but have this state."""
-    return Surgery(lambda params: state, lambda params, state, **signals: (Edit(params, nothing_fresh(params)), state))
+    return Surgery(lambda params: state, lambda params, state, **signals: (Edit(params), state))
 
 
 def state_of(*methods):

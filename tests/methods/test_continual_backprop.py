@@ -298,7 +298,7 @@ def test_refuses_to_compensate_without_a_bias():
     [
         ({"utility": "worth"}, r"^utility='worth': write one of 'contribution', 'weight', "),
         ({"budget": "none"}, r"^budget='none': write one of 'accumulate', 'bernoulli'$"),
-        ({"initializer": "he"}, r"^initializer='he': write one of 'kaiming', "),
+        ({"initializer": "he"}, r"^initializer='he': write one of 'network', 'kaiming', "),
         ({"activation": "rellu"}, r"^activation='rellu': write one of 'relu', "),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from pliant.core.base import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
 from pliant.methods import neuroplastic_expansion
-from pliant.methods._neuroplastic_expansion import _scores
+from pliant.surgery.activity import scores
 from pliant.surgery.adam import adam
 
 # The network of these tests has layers of 4 x 5 and 5 x 1. At a sparsity of 0.62 they have the sparsities 0.715 and
@@ -94,7 +94,6 @@ def test_the_optimizer_stays_as_it_was_at_a_topology_step():
         ({"prune_fraction": 1.0}, 1, 6),
         ({"amount": "cosine", "end": 4}, 1, 7),  # at t = 2 of 4 the cosine is 0: 0.5 * 3.2 is 1, and 0.4 is 0
         ({"end": 2}, 1, 6),  # the topology stays from step 2 on
-        ({"static": True}, 1, 6),
         ({"final_sparsity": 0.6}, 1, 6),  # 15 of 25 are zero, which is enough: 0.2 * 6 churn, and 0.2 * 4
         ({"final_sparsity": 0.6, "churn": "none"}, 1, 6),
         ({"final_sparsity": 0.6, "stop": "mask", "churn": "none"}, 1, 6),
@@ -139,8 +138,8 @@ def test_a_weight_that_feeds_several_units_is_as_alive_as_the_most_active():
 
     wiring = Wiring({"a": group("a"), "b": group("b")})
     features = {"a": jnp.array([[1.0, 0.0]]), "b": jnp.array([[1.0, 3.0]])}
-    scores = _scores(wiring, {"in": jnp.ones((2, 3))}, features, "dormant")
-    assert scores["in"].tolist() == [[2, 1.5, np.inf]] * 2
+    by_path = scores(wiring, {"in": jnp.ones((2, 3))}, features)
+    assert by_path["in"].tolist() == [[2, 1.5, np.inf]] * 2
 
 
 def test_prunes_the_weights_of_the_units_with_the_lowest_score():
@@ -223,7 +222,7 @@ def test_counts_of_steps_begin_anew_in_sparse_layers_alone():
     assert counts["w0"][:, 0, 0].tolist() == [1, 2, 0, 1] and counts["w1"][:, 0, 0].tolist() == [1, 2, 2, 3]
     assert optax.tree.get(state.optimizer, "mu")["w0"][0, 0] != 0
     plain = plastic(optax.adam(0.1), neuroplastic_expansion(WIRING, counter_reset=True))
-    with pytest.raises(ValueError, match=r"^a method sets back the counts of some weights' steps, but this optimizer"):
+    with pytest.raises(ValueError, match=r"^a method resets the step counts of some weights, but this optimizer"):
         jax.eval_shape(lambda: plain.step(WEIGHTS, plain.init(WEIGHTS), WEIGHTS))
 
 
@@ -328,9 +327,7 @@ def test_refuses_growth_that_takes_longer_than_training(settings, steps, longest
     assert record.levelname == "WARNING" and record.getMessage().startswith("period=100: growth ")
 
 
-@pytest.mark.parametrize(
-    "settings", [{"updates": 191_000}, {"static": True}, {"end": 2}, {"updates": 0}, {"preset": "paper"}]
-)
+@pytest.mark.parametrize("settings", [{"updates": 191_000}, {"end": 2}, {"updates": 0}, {"preset": "paper"}])
 def test_growth_that_ends_in_time_or_is_not_to_end(settings, caplog):
     neuroplastic_expansion(WIRING, **{**LONG, **settings})
     assert not caplog.records

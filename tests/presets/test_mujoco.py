@@ -73,17 +73,17 @@ EXPANSION = {
     "clear_grown": False,
 }
 METHODS = {
-    "static": {**EXPANSION, "preset": "code", "static": True},
-    "code": {**EXPANSION, "preset": "code", "period": 100, "counter_reset": True, "static": False},
-    "paper": {**EXPANSION, "preset": "paper", "period": 10_000, "counter_reset": False, "static": False},
-    "redo": {"name": "redo", "threshold": 0.1, "period": 1000, "initializer": "default"},
+    "static": {"name": "static_sparse", "sparsity": 0.8},
+    "code": {**EXPANSION, "preset": "code", "period": 100, "counter_reset": True},
+    "paper": {**EXPANSION, "preset": "paper", "period": 10_000, "counter_reset": False},
+    "redo": {"name": "redo", "threshold": 0.1, "period": 1000, "initializer": "network"},
     "continual_backprop": {
         "name": "continual_backprop",
         "replacement_rate": 1e-4,
         "decay_rate": 0.99,
         "maturity": 10_000,
         "utility": "contribution",
-        "initializer": "default",
+        "initializer": "network",
     },
     "layer_reset": {"name": "layer_reset", "layers": "last:1", "period": 200_000},
 }
@@ -98,11 +98,9 @@ def test_methods(name):
 
 def test_an_actor_that_stays_and_critics_that_grow():
     actor, critics = config_of("static_actor")["methods"]
-    expansion = {**EXPANSION, "preset": "code"}
-    wanted = {**expansion, "name": "neuroplastic_expansion@actor", "groups": "actor/*", "static": True}
+    wanted = {"name": "static_sparse", "groups": "actor/*", "sparsity": 0.8}
     assert {key: actor[key] for key in wanted} == wanted
-    wanted = {**expansion, "name": "neuroplastic_expansion@critics", "groups": "critic_*/*", "static": False}
-    wanted |= {"period": 100, "counter_reset": True}
+    wanted = {**EXPANSION, "preset": "code", "groups": "critic_*/*", "period": 100, "counter_reset": True}
     assert {key: critics[key] for key in wanted} == wanted
     with quietly():
         state = jax.eval_shape(

@@ -19,14 +19,14 @@ CBP = {
     "maturity": 10_000,
     "utility": "contribution",
     "budget": "bernoulli",
-    "initializer": "lecun",
+    "initializer": "network",
     "compensate": False,
     "max_per_step": 1,  # 1e-4 of 256 units is 0.0256 a step
     "period": 1,
     "groups": "",
     "on_new_task": "keep",
 }
-REDO = {"name": "redo", "threshold": 0.1, "period": 100, "initializer": "lecun", "groups": "", "on_new_task": "keep"}
+REDO = {"name": "redo", "threshold": 0.1, "period": 100, "initializer": "network", "groups": "", "on_new_task": "keep"}
 SNP = {
     "name": "shrink_and_perturb",
     "shrink": 1.0,

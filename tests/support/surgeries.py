@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pliant.core.base import Edit, Surgery, Topology, nothing_fresh
+from pliant.core.base import Edit, Surgery, Topology
 from pliant.surgery import recreation
 
 
@@ -27,7 +27,7 @@ def adding(amount):
     """A surgery that adds to every weight, and counts how often it did."""
 
     def operate(params, state, *, random, **signals):
-        return Edit(jax.tree.map(lambda w: w + amount, params), nothing_fresh(params)), state + 1
+        return Edit(jax.tree.map(lambda w: w + amount, params)), state + 1
 
     return Surgery(lambda params: jnp.zeros((), jnp.int32), operate)
 
@@ -56,7 +56,7 @@ def missing(entry, *, skip_at=0, reset_count=False):
 
     def after(params, state, *, random, **signals):
         every_weight = jnp.ones(1, bool) if reset_count else None
-        return Edit(without(params), nothing_fresh(params), every_weight), state
+        return Edit(without(params), None, every_weight), state
 
     def init(params):
         return jnp.int32(0), jnp.zeros_like(params)

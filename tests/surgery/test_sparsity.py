@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pliant.surgery.sparsity import erdos_renyi, largest, ordered
+from pliant.surgery.masks import largest, ordered
+from pliant.surgery.sparsity import erdos_renyi
 
 H = 256
 

@@ -9,6 +9,7 @@ A method is one of three things:
 A few are several, and come as a tuple of pieces. `plastic(optimizer, *methods)` composes any number of them.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -22,6 +23,7 @@ Params: TypeAlias = Any  # a pytree of arrays: what flax, equinox, haiku or a pl
 Key: TypeAlias = jax.Array  # a typed PRNG key; whoever receives it consumes it
 Activation: TypeAlias = Literal["relu", "leaky_relu", "elu", "selu", "swish", "gelu", "tanh", "sigmoid", "linear"]
 Initializer: TypeAlias = Literal["kaiming", "xavier", "lecun", "default"]
+FreshInitializer: TypeAlias = Literal["network", Initializer]  # of fresh weights: the network's own, or another
 Features: TypeAlias = dict[str, Array]  # activation -> (*samples, units)
 
 
@@ -29,8 +31,8 @@ class Edit(NamedTuple):
     """What a surgery did to the weights."""
 
     params: Params
-    fresh: Params  # like params, bool, each broadcastable to its leaf: True where the weight was made anew
-    reset_count: Params | None = None  # likewise: True where only the count of the weight's steps begins anew
+    fresh: Params | None = None  # like params, bool, each broadcastable to its leaf: True where it is reinitialized
+    reset_count: Params | None = None  # likewise: True where only the weight's count of steps starts again
 
 
 def _keys(key: Key, params: Params, steps: int) -> Key:
@@ -43,11 +45,11 @@ class Surgery(NamedTuple):
 
     Attributes:
         init: `params -> state`.
-        operate: `(params, state, *, random, **signals) -> (Edit, state)`. What it needs it names after `*` (`features`,
-            ...); it swallows the other signals.
+        operate: `(params, state, *, random, **signals) -> (Edit, state)`. It names the signals that it needs after `*`
+            (`features`, ...), and swallows the others.
         draw: `(key, params, steps) -> random`, the random numbers of many steps, on a leading axis; `operate` gets
-            those of one. They are drawn apart from their use because a thousand steps' numbers cost little more than
-            those of ten. The key is consumed. By default `random` is a key, which suits a surgery that seldom draws.
+            the numbers of one step. Drawing is separate because a thousand steps' numbers cost little more than ten
+            steps'. The key is consumed. By default `random` is a key, for a surgery that seldom draws.
     """
 
     init: Callable[[Params], Any]
@@ -55,17 +57,43 @@ class Surgery(NamedTuple):
     draw: Callable[[Key, Params, int], Any] = _keys
 
 
+def stateless_surgery(operate: Callable[..., Edit], draw: Callable[[Key, Params, int], Any] = _keys) -> Surgery:
+    """A surgery without a state, as `optax.stateless` makes a gradient transformation.
+
+    Args:
+        operate: `(params, *, random, **signals) -> Edit`.
+        draw: see `Surgery`.
+
+    Returns:
+        The surgery; its state is `optax.EmptyState()`.
+
+    Example:
+        >>> def add_noise(params, *, random, **signals):
+        ...     return pliant.Edit(params + 0.01 * jax.random.normal(random, params.shape))
+        >>> tx = pliant.plastic(optax.sgd(0.1), pliant.stateless_surgery(add_noise))
+    """
+
+    def init(params: Params) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    def operate_with_state(params: Params, state: optax.EmptyState, **signals: Any) -> tuple[Edit, optax.EmptyState]:
+        return operate(params, **signals), state
+
+    return Surgery(init, operate_with_state, draw)
+
+
 class Topology(NamedTuple):
     """Pure functions on both sides of the optimizer, with one state: a method that decides which weights there are.
 
     Attributes:
-        init: `params -> state`; of params that are masked already or not, which makes no difference.
-        mask: `(params, state) -> params`: the network, or a copy that follows it, without the weights that are missing.
-        before: `(grads, params, state, *, random, **signals) -> (grads, skip, state)`. It sees the gradients of all
-            weights, and gives the optimizer those that it shall see; where `skip` `()` is true the optimizer does not
-            step, and its memory stays as it is.
+        init: `params -> state`; masked params and whole params give the same state.
+        mask: `(params, state) -> params`: the network, or a copy that follows it, with the missing weights at 0.
+        before: `(grads, params, state, *, random, **signals) -> (grads, skip, state)`. It receives the gradients of all
+            weights, and returns the gradients for the optimizer. Where `skip` `()` is true the optimizer does not
+            step, and its state stays as it is.
         after: `(params, state, *, random, **signals) -> (Edit, state)`, after the optimizer and all surgeries.
-        draw: as of a `Surgery`; `before` and `after` get the same numbers.
+        draw: as in `Surgery`; `before` and `after` get the same numbers.
     """
 
     init: Callable[[Params], Any]
@@ -85,28 +113,39 @@ class PlasticState(NamedTuple):
     after: tuple[Any, ...]  # states of the surgeries, then of the topologies
 
 
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Plastic(optax.GradientTransformationExtraArgs):
-    """An optax transformation with four more functions: for topologies, and for loops that want speed.
+    """An optax transformation with four more functions: for topologies, and for fast loops.
+
+    It is a dataclass on top of optax's named tuple. A dataclass alone does not suffice: optax's wrappers pass signals
+    on only to instances of `GradientTransformationExtraArgs`, and unpack each into `init` and `update`.
 
     Attributes:
+        init: `params -> PlasticState`.
+        update: `(grads, state, params, **signals) -> (updates, state)`.
         prepare: `params -> params`: the network as it is before its first step. Without a `Topology` nothing changes.
-        mask: `(params, state) -> params`: of a copy that follows the network, such as a target, the weights that the
-            network has now; the others are 0. Without a `Topology` nothing changes.
-        step: `(grads, state, params, *, random=None, **signals) -> (params, state)`: what `optax.apply_updates` would
-            make of `update`, without the detour through a difference, which copies weights and rounds them.
-        draw: `(key, params, steps) -> random`, on a leading axis of steps: what `step` and `update` take, a step at a
-            time, as `random` in place of drawing for themselves.
+        mask: `(params, state) -> params`: a copy that follows the network, such as a target, with 0 wherever the
+            network has no weight now. Without a `Topology` nothing changes.
+        step: `(grads, state, params, *, random=None, **signals) -> (params, state)`: `update` followed by
+            `optax.apply_updates`, without forming the difference, which would copy weights and round them.
+        draw: `(key, params, steps) -> random`, on a leading axis of steps. `step` and `update` take the numbers of one
+            step as `random`; otherwise they draw for themselves.
     """
 
+    init: dataclasses.InitVar[Callable[[Params], PlasticState]]
+    update: dataclasses.InitVar[Callable[..., tuple[Params, PlasticState]]]
     prepare: Callable[[Params], Params]
     mask: Callable[[Params, PlasticState], Params]
     step: Callable[..., tuple[Params, PlasticState]]
     draw: Callable[[Key, Params, int], Any]
 
+    def __new__(cls, init, update, **more: Any) -> "Plastic":
+        """The pair that optax knows; the dataclass keeps the rest."""
+        del more
+        return super().__new__(cls, init, update)
 
-def nothing_fresh(params: Params) -> Params:
-    """The `Edit.fresh` of a surgery that makes no weight anew."""
-    return jax.tree.map(lambda leaf: jnp.zeros((1,) * jnp.ndim(leaf), bool), params)
+    def _replace(self, **changes: Any) -> "Plastic":
+        return dataclasses.replace(self, **changes)
 
 
 def plastic(
@@ -114,30 +153,29 @@ def plastic(
 ) -> Plastic:
     """Joins an optimizer and plasticity methods into one optax transformation.
 
-    Gradient pieces act before the optimizer and surgeries after it, each in the order given. Where a surgery made a
-    weight anew, the optimizer's memory of the old one goes back to its initial value, for any optax optimizer whose
-    memory has the shape of the weights (what is shared between weights, as in a factored second moment, stays).
+    Gradient pieces act before the optimizer and surgeries after it, each in the order given. Where a surgery
+    reinitializes a weight, the weight's optimizer state returns to its initial value. This works for any optax
+    optimizer with a state of the weights' shape. State that several weights share (a factored second moment) stays.
 
-    Of several topologies each has a mask of its own, and a weight is there where all of them let it be; the optimizer
-    stays still whenever one of them wants it to, for the whole network. In a run, two that decide about the same leaf
-    are refused.
+    Each topology has its own mask. A weight is present where all masks are true. The optimizer skips a step, for the
+    whole network, if one topology asks for it. A run refuses two topologies that decide about the same leaf.
 
-    A topology has the last word on both sides: it sees the gradients as the gradient pieces leave them, and after the
-    surgeries it removes the weights that shall be missing. Before the first step its network is not whole either:
-    write `params = tx.prepare(params)` before `state = tx.init(params)`.
+    A topology acts last on both sides: it receives the gradients after the gradient pieces, and it masks the weights
+    after the surgeries. Its network begins masked: write `params = tx.prepare(params)` before
+    `state = tx.init(params)`.
 
     Args:
         optimizer: any optax optimizer.
         methods: gradient transformations, surgeries, topologies, or tuples of them.
-        key: a seed or a PRNG key for surgeries and topologies; it lives in the state and is consumed there.
-        reset_moments: `False` keeps the moments of the weights that went, as the Nature 2024 PPO runs did.
+        key: a seed or a PRNG key for surgeries and topologies; the state holds it, and each step consumes a part.
+        reset_moments: `False` keeps the optimizer's moments of reinitialized weights, as the Nature 2024 PPO runs did.
 
     Returns:
         A transformation for any optax loop: `tx.update(grads, state, params, features=features)`.
 
     Raises:
         TypeError: for something that is no method; or, at `update`, if a method's signal is missing.
-        ValueError: at `update`, if a method sets back counts of steps that the optimizer does not keep.
+        ValueError: at `update`, without `params`; or if a method resets counts of steps that the optimizer lacks.
 
     Example:
         >>> import jax.numpy as jnp, optax, pliant
@@ -210,11 +248,12 @@ def plastic(
             params = edit.params
             edits.append(edit)
 
-        if reset_moments and edits:
-            opt_state = _clear(optimizer, opt_state, params, _any(edit.fresh for edit in edits))
+        fresh = [edit.fresh for edit in edits if edit.fresh is not None]
+        if reset_moments and fresh:
+            opt_state = _reset_moments(optimizer, opt_state, params, _any(fresh))
         reset_count = [edit.reset_count for edit in edits if edit.reset_count is not None]
         if reset_count:
-            opt_state = _count_anew(optimizer, opt_state, params, _any(reset_count))
+            opt_state = _reset_count(optimizer, opt_state, params, _any(reset_count))
         return params, PlasticState(key, tuple(before), opt_state, tuple(states))
 
     def update(grads, state: PlasticState, params: Params | None = None, **signals) -> tuple[Params, PlasticState]:
@@ -223,12 +262,7 @@ def plastic(
         new, state = step(grads, state, params, **signals)
         return jax.tree.map(lambda new, old: new - old, new, params), state
 
-    transformation = Plastic(init, update)
-    transformation.prepare = prepare
-    transformation.mask = mask
-    transformation.step = step
-    transformation.draw = draw
-    return transformation
+    return Plastic(init=init, update=update, prepare=prepare, mask=mask, step=step, draw=draw)
 
 
 def _flatten(methods: tuple[Method, ...]) -> list[optax.GradientTransformation | Surgery | Topology]:
@@ -251,19 +285,19 @@ def _any(masks: Iterable[Params]) -> Params:
     return jax.tree.map(lambda *of_leaf: functools.reduce(jnp.logical_or, of_leaf), *masks)
 
 
-def _clear(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, fresh: Params) -> Any:
-    """The optimizer's memory with its initial value wherever a weight is fresh."""
+def _reset_moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, fresh: Params) -> Any:
+    """The optimizer's state with its initial value wherever a weight is fresh."""
 
     def mask_of(leaf, param, mask):
-        # Memory of another shape than the weights (a factored second moment) is shared between them: it stays.
+        # State of another shape than the weights (a factored second moment) is shared between them: it stays.
         return mask if jnp.shape(leaf) == jnp.shape(param) else False
 
     masks = optax.tree.map_params(optimizer, mask_of, opt_state, params, fresh, transform_non_params=lambda _: False)
     return _with_initial_values(optimizer, opt_state, params, masks)
 
 
-def _count_anew(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, reset_count: Params) -> Any:
-    """The optimizer's memory with the counts of each weight's steps, which are its whole numbers, set back."""
+def _reset_count(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, reset_count: Params) -> Any:
+    """The optimizer's state with the per-weight counts of steps, its only integers, reset."""
 
     def mask_of(leaf, param, mask):
         return mask if jnp.shape(leaf) == jnp.shape(param) and jnp.issubdtype(leaf.dtype, jnp.integer) else False
@@ -273,14 +307,14 @@ def _count_anew(optimizer: optax.GradientTransformation, opt_state: Any, params:
     )
     if all(mask is False for mask in jax.tree.leaves(masks)):
         raise ValueError(
-            "a method sets back the counts of some weights' steps, but this optimizer has one count for all; "
-            "write pliant.adam (per_weight_adam), or leave that setting out"
+            "a method resets the step counts of some weights, but this optimizer has one count for all weights; "
+            "write pliant.adam (per_weight_adam), or turn that setting of the method off"
         )
     return _with_initial_values(optimizer, opt_state, params, masks)
 
 
 def _with_initial_values(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, masks: Any) -> Any:
-    """The optimizer's memory, its initial value where the masks, `False` or like the memory's leaves, are true."""
+    """The optimizer's state, with its initial value where the masks (`False`, or like the leaves) are true."""
     return jax.tree.map(
         lambda mask, initial, leaf: leaf if mask is False else jnp.where(mask, initial, leaf),
         masks,

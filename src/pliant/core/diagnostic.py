@@ -17,6 +17,7 @@ vmapped.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -118,6 +119,16 @@ def unit_state(method_state: Any, field: str, wiring: Wiring) -> dict[str, list[
 def group_state(method_state: Any, field: str, wiring: Wiring) -> dict[str, list[Array]]:
     """As `unit_state`, for fields that hold one number, `()`, for each group."""
     return _state(method_state, field, {name: () for name in wiring})
+
+
+def states_with_masks(method_state: Any) -> list[Any]:
+    """The states of the methods that mask weights: their field `mask` is `{path: like the leaf}` bool."""
+
+    def masks(state: Any) -> bool:
+        by_path = getattr(state, "mask", None)
+        return isinstance(by_path, dict) and all(getattr(mask, "dtype", None) == jnp.bool for mask in by_path.values())
+
+    return [state for state in jax.tree.leaves(method_state, is_leaf=masks) if masks(state)]
 
 
 def _state(method_state: Any, field: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[Array]]:

@@ -11,9 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 import jax
 import numpy as np
 
-from pliant.core.base import Activation
-
-from .base import Array, Key, Params
+from .base import Activation, Array, Initializer, Key, Params
 
 
 class Batch(NamedTuple):
@@ -26,7 +24,8 @@ class Network(NamedTuple):
 
     init: Callable[[Key], Params]
     apply: Callable[[Params, Array], Array]  # (params, (batch, *input)) -> (batch, *output)
-    activation: Activation = "relu"  # of the hidden units: methods draw fresh weights accordingly
+    activation: Activation = "relu"  # of the hidden units
+    initializer: Initializer = "kaiming"  # of their weights: methods draw fresh weights by both
 
 
 class ActorCritic(NamedTuple):
@@ -39,13 +38,15 @@ class ActorCritic(NamedTuple):
             `(size,)`, and logits `(batch, n)` for discrete ones.
         initial_carry: `batch -> carry` at the start of an episode: zeros, a tree of arrays with a leading batch axis;
             `()` for a network that is not recurrent.
-        activation: of the hidden units: methods draw fresh weights accordingly.
+        activation: of the hidden units.
+        initializer: of their weights: methods draw fresh weights by both.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[[Params, Array, Any], tuple[tuple[Any, Array], Any]]
     initial_carry: Callable[[int], Any]
     activation: Activation = "relu"
+    initializer: Initializer = "kaiming"
 
 
 Loss: TypeAlias = Literal["mse", "cross_entropy"]

@@ -9,7 +9,7 @@ import jax
 
 @runtime_checkable
 class Range(Protocol):
-    """What a range can do: judge a number, and say in words what it allows."""
+    """A range of numbers; `str` puts it in words."""
 
     def allows(self, value: float) -> bool:
         """Whether the value is in the range."""
@@ -62,20 +62,25 @@ class FromUpTo:
         return f"from {self.low} up to, but not, {self.high}"
 
 
+def is_traced(*values: object) -> bool:
+    """Whether any of the values is traced, and so has no number yet."""
+    return any(isinstance(value, jax.core.Tracer) for value in values)
+
+
 def require(name: str, value: object, allowed: Range) -> None:
     """Refuses a setting outside its range.
 
-    A traced value passes, for it has no number yet: whoever sweeps a setting checks each of its values before.
+    A traced value passes, because it has no number yet: a sweep checks each of its values beforehand.
 
     Args:
         name: the setting's name, for the error.
-        value: what came.
+        value: the setting's value.
         allowed: the range.
 
     Raises:
         ValueError: naming the setting, the value and the range.
     """
-    if not isinstance(value, jax.core.Tracer) and not allowed.allows(value):
+    if not is_traced(value) and not allowed.allows(value):
         raise ValueError(f"{name}={value}: write a number {allowed}")
 
 

@@ -1,4 +1,4 @@
-"""When a method acts: every so many steps, for some steps only, or from the beginning again."""
+"""When a method acts: every so many steps, during the first steps only, or restarted at given steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,22 +12,30 @@ from .base import Array, Edit, Key, Method, Params, Surgery, Topology
 
 class EveryState(NamedTuple):
     count: Array  # () steps so far
-    inner: Any
+    inner: Any  # the method's own state
 
 
 def every(n: int | Array, method: Method) -> Method:
-    """Lets a method act at steps n, 2n, 3n, ... only; in between neither weights nor gradients nor its state change.
+    """Lets a method act at steps n, 2n, 3n, ... only.
+
+    At the steps in between, weights, gradients and the method's state stay as they are.
 
     Args:
         n: the period in steps, at least 1.
-        method: a surgery, a gradient transformation, or a tuple of them; no topology, which has a period of its own.
+        method: a surgery, a gradient transformation, or a tuple of them. A topology has a period of its own.
+
+    Returns:
+        A method of the same kind; its state is an `EveryState`.
 
     Signals:
         step: `()`, the number of this step, counted from 1. Optional: without it the method counts for itself. Under
-            `vmap` an unmapped `step` keeps the idle steps free: the choice is then made once for all members.
+            `vmap` an unmapped `step` keeps the idle steps free: one choice is then made for all members.
 
     Raises:
         ValueError: if n is below 1; for a topology.
+
+    Example:
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.every(100, pliant.shrink_and_perturb(shrink=0.9)))
     """
     if not isinstance(n, jax.Array) and n < 1:
         raise ValueError(f"every(n={n}, ...): n is a number of steps, at least 1")
@@ -41,11 +49,17 @@ def until(n: int | Array, method: Method) -> Method:
         n: number of steps, at least 0.
         method: as in `every`.
 
+    Returns:
+        A method of the same kind; its state is an `EveryState`.
+
     Signals:
         step: as in `every`.
 
     Raises:
         ValueError: if n is negative; for a topology.
+
+    Example:
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.until(10_000, pliant.l2(1e-4)))
     """
     if not isinstance(n, jax.Array) and n < 0:
         raise ValueError(f"until(n={n}, ...): n is a number of steps, at least 0")
@@ -53,70 +67,96 @@ def until(n: int | Array, method: Method) -> Method:
 
 
 class RestartState(NamedTuple):
-    task: Array  # () how many of the moments are over
-    inner: Any
+    task: Array  # () how many of the given steps are over
+    inner: Any  # the method's own state
 
 
 def restart(at: Sequence[int], method: Method) -> Method:
-    """Lets a method begin anew, as if it had seen nothing, at given moments of a run.
+    """Restarts a method at given steps of a run, for example at the start of each task.
+
+    A restart sets the method's state to its initial value: ages, utilities and counts are 0 again. The weights and the
+    optimizer's state stay. A topology chooses its initial mask again, from the weights present at the restart.
 
     Args:
-        at: the moments, in steps of the problem, in order.
-        method: a surgery, a gradient transformation, a topology, or a tuple of them. A topology keeps the largest of
-            the weights that there are at the moment, as it did of the first.
+        at: when to restart, in steps of the problem (examples or environment steps), in ascending order.
+        method: a surgery, a gradient transformation, a topology, or a tuple of them.
+
+    Returns:
+        A method of the same kind; its state is a `RestartState`.
 
     Signals:
-        steps_before: `()`, steps of the problem before those that are being learned from.
-    """
-    moments = jnp.asarray(at, jnp.int32)
+        steps_before: `()`, steps of the problem before the data of this update. The method restarts at the first
+            update with `steps_before` at or beyond an element of `at`.
 
-    def current(
-        params: Params, state: RestartState, init: Callable[[Params], Any], steps_before: Array
-    ) -> RestartState:
-        task = (steps_before >= moments).sum(dtype=jnp.int32)
-        changed = task != state.task
-        # A topology looks at all weights when it begins: not at every step.
-        return RestartState(task, jax.lax.cond(changed, lambda: init(params), lambda: state.inner))
+    Example:
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.restart([50_000, 100_000], pliant.l2_init(1e-3)))
+        >>> params = jnp.ones(3)
+        >>> updates, state = tx.update(params, tx.init(params), params, steps_before=0)
+    """
+    steps = jnp.asarray(at, jnp.int32)
 
     if isinstance(method, Surgery):
-
-        def operate(params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals):
-            state = current(params, state, method.init, steps_before)
-            edit, inner = method.operate(params, state.inner, random=random, steps_before=steps_before, **signals)
-            return edit, state._replace(inner=inner)
-
-        return Surgery(lambda params: RestartState(jnp.int32(0), method.init(params)), operate, method.draw)
+        return _restarted_surgery(steps, method)
     if isinstance(method, optax.GradientTransformation):
-        transformation = optax.with_extra_args_support(method)
-
-        def update(grads, state: RestartState, params: Params | None = None, *, steps_before: Array, **signals):
-            state = current(params, state, transformation.init, steps_before)
-            grads, inner = transformation.update(grads, state.inner, params, steps_before=steps_before, **signals)
-            return grads, state._replace(inner=inner)
-
-        return optax.GradientTransformationExtraArgs(
-            lambda params: RestartState(jnp.int32(0), transformation.init(params)), update
-        )
+        return _restarted_transformation(steps, optax.with_extra_args_support(method))
     if isinstance(method, Topology):
-
-        def before(grads, params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals):
-            state = current(params, state, method.init, steps_before)
-            signals = {**signals, "steps_before": steps_before}
-            grads, skip, inner = method.before(grads, params, state.inner, random=random, **signals)
-            return grads, skip, state._replace(inner=inner)
-
-        def after(params: Params, state: RestartState, *, random: Any, **signals):
-            edit, inner = method.after(params, state.inner, random=random, **signals)
-            return edit, state._replace(inner=inner)
-
-        return Topology(
-            lambda params: RestartState(jnp.int32(0), method.init(params)),
-            lambda params, state: method.mask(params, state.inner),
-            before,
-            after,
-            method.draw,
-        )
+        return _restarted_topology(steps, method)
     return tuple(restart(at, piece) for piece in method)
+
+
+def _restarted_surgery(steps: Array, surgery: Surgery) -> Surgery:
+    init, current = _restarting(steps, surgery.init)
+
+    def operate(params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals):
+        state = current(params, state, steps_before)
+        edit, inner = surgery.operate(params, state.inner, random=random, steps_before=steps_before, **signals)
+        return edit, state._replace(inner=inner)
+
+    return Surgery(init, operate, surgery.draw)
+
+
+def _restarted_transformation(steps: Array, transformation) -> optax.GradientTransformationExtraArgs:
+    init, current = _restarting(steps, transformation.init)
+
+    def update(grads, state: RestartState, params: Params | None = None, *, steps_before: Array, **signals):
+        state = current(params, state, steps_before)
+        grads, inner = transformation.update(grads, state.inner, params, steps_before=steps_before, **signals)
+        return grads, state._replace(inner=inner)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _restarted_topology(steps: Array, topology: Topology) -> Topology:
+    init, current = _restarting(steps, topology.init)
+
+    def mask(params: Params, state: RestartState) -> Params:
+        return topology.mask(params, state.inner)
+
+    def before(grads, params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals):
+        state = current(params, state, steps_before)
+        signals = {**signals, "steps_before": steps_before}
+        grads, skip, inner = topology.before(grads, params, state.inner, random=random, **signals)
+        return grads, skip, state._replace(inner=inner)
+
+    def after(params: Params, state: RestartState, *, random: Any, **signals):
+        edit, inner = topology.after(params, state.inner, random=random, **signals)
+        return edit, state._replace(inner=inner)
+
+    return Topology(init, mask, before, after, topology.draw)
+
+
+def _restarting(
+    steps: Array, init: Callable[[Params], Any]
+) -> tuple[Callable[[Params], RestartState], Callable[[Params, RestartState, Array], RestartState]]:
+    """`params -> state` at the start of a run, and `(params, state, steps_before) -> state` at an update."""
+
+    def current(params: Params, state: RestartState, steps_before: Array) -> RestartState:
+        task = (steps_before >= steps).sum(dtype=jnp.int32)
+        # Under `cond`, because a topology ranks all weights when it starts.
+        inner = jax.lax.cond(task != state.task, lambda: init(params), lambda: state.inner)
+        return RestartState(task, inner)
+
+    return lambda params: RestartState(jnp.int32(0), init(params)), current
 
 
 def _when(due: Callable[[Array], Array], method: Method) -> Method:
@@ -145,7 +185,8 @@ def _surgery_when(due: Callable[[Array], Array], surgery: Surgery) -> Surgery:
 
         def wait():
             edit, _ = jax.eval_shape(act)
-            return Edit(params, jax.tree.map(lambda mask: jnp.zeros(mask.shape, bool), edit.fresh)), state.inner
+            nowhere = jax.tree.map(lambda mask: jnp.zeros(mask.shape, bool), (edit.fresh, edit.reset_count))
+            return Edit(params, *nowhere), state.inner
 
         edit, inner = jax.lax.cond(due(count if step is None else step), act, wait)
         return edit, EveryState(count, inner)

@@ -19,6 +19,7 @@ Every method and every diagnostic works on the groups alone: none knows what a l
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .base import Array, Features, Params
+from .base import Array, Features, Initializer, Params
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,16 +48,21 @@ class Slot:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Incoming(Slot):
-    """A weight that produces the units: a fresh unit draws it anew.
+class Kernel(Slot):
+    """A weight that sums inputs to units.
 
     Args:
-        fan_in: number of inputs that a unit sums through this weight; `None`: all of the leaf but `axis`.
-        fan_out: number of sums that an input enters through this weight; `None`: the length of `axis`.
+        fan_in: number of inputs of each sum; `None`: as the shape of the leaf tells, see `fans`.
+        fan_out: number of sums that an input enters; `None`: likewise.
     """
 
     fan_in: int | None = None
     fan_out: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Incoming(Kernel):
+    """A weight that produces the units: a fresh unit draws it from the initializer."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,7 +78,7 @@ class Vector(Slot):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Outgoing(Slot):
+class Outgoing(Kernel):
     """A weight that reads the units: a fresh unit has it at zero.
 
     Args:
@@ -86,11 +92,11 @@ class Outgoing(Slot):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Group:
-    """Hidden units that are permuted, measured and made anew together.
+    """Hidden units that are permuted, measured and reinitialized together.
 
     Args:
         name: the module of the first weight that produces the units: `Dense_0`.
-        units: how many they are.
+        units: how many units.
         incoming, vectors, outgoing: where their parameters lie.
         coupled: whether something besides the weights mixes the units (a LayerNorm over them, a softmax): then a
             unit without outgoing weights still moves the others a little.
@@ -114,13 +120,16 @@ class Wiring(Mapping[str, Group]):
     """The groups of hidden units of one network, by name: what every method and metric works on.
 
     Args:
-        groups: the groups, in the order in which data meets them.
+        groups: the groups, in the order of the forward pass.
         function: `(params, *inputs) -> (output, features)`, set by `pliant.trace`; a wiring written by hand may leave
             it out and pass features of its own.
+        initializer: the distribution of the network's initial weights, for methods with `initializer="network"`. In
+            a run the network sets it.
     """
 
     groups: Mapping[str, Group]
     function: Callable[..., tuple[object, Features]] | None = None
+    initializer: Initializer = "kaiming"
 
     def __getitem__(self, name: str) -> Group:
         return self.groups[name]
@@ -149,7 +158,7 @@ class Wiring(Mapping[str, Group]):
         return self.function(params, *inputs)
 
     def only(self, *names: str) -> "Wiring":
-        """The same network with a choice of its groups, for a method that shall leave the others alone.
+        """The same network with some of its groups, for a method that leaves the other groups alone.
 
         Raises:
             ValueError: for a name that is not a group.
@@ -186,15 +195,21 @@ def replace_leaves(params: Params, changed: Mapping[str, Array]) -> Params:
     )
 
 
+def mask_leaves(params: Params, masks: Mapping[str, Array]) -> Params:
+    """A tree of masks like the parameters: those given at their paths, and elsewhere `False`, broadcastable."""
+    nowhere = jax.tree.map(lambda leaf: jnp.zeros((1,) * jnp.ndim(leaf), bool), params)
+    return replace_leaves(nowhere, masks)
+
+
 def find(by_path: Mapping[str, Array], slot: Slot) -> Array:
-    """The leaf that a slot speaks of.
+    """The leaf of a slot.
 
     Raises:
         ValueError: if the parameters have no such leaf (another network, or one that optax masked out).
     """
     if slot.path not in by_path:
         raise ValueError(
-            f"the wiring speaks of a parameter {slot.path!r}, but these have only: {', '.join(by_path)}; "
+            f"the wiring names a parameter {slot.path!r}, but the parameters are: {', '.join(by_path)}; "
             "trace the network with the parameters that the optimizer sees, or choose groups with wiring.only(...)"
         )
     return by_path[slot.path]
@@ -203,6 +218,27 @@ def find(by_path: Mapping[str, Array], slot: Slot) -> Array:
 def positions(slot: Slot) -> int:
     """How many entries along the slot's axis each unit owns."""
     return 1 if slot.indices is None else slot.indices.shape[0]
+
+
+def fans(shape: tuple[int, ...], kernel: Kernel) -> tuple[int, int]:
+    """Inputs of each sum in a kernel, and sums that each input enters: `(fan_in, fan_out)`.
+
+    A kernel written by hand may leave them to the shape of the leaf. An incoming kernel then sums over all axes but its
+    own. An outgoing kernel has two axes, and its sums lie along the other.
+
+    Raises:
+        ValueError: for an outgoing kernel of more than two axes without `fan_in` and `fan_out`.
+    """
+    length = shape[kernel.axis]
+    others = math.prod(shape) // length
+    if isinstance(kernel, Outgoing):
+        if None in (kernel.fan_in, kernel.fan_out) and len(shape) > 2:
+            raise ValueError(
+                f"{kernel.path!r} has {len(shape)} axes {shape}, and its outputs can lie along any; "
+                "write Outgoing(..., fan_in=..., fan_out=...)"
+            )
+        return kernel.fan_in or length, kernel.fan_out or others
+    return kernel.fan_in or others, kernel.fan_out or length
 
 
 def mean_magnitude(leaf: Array, slot: Slot) -> Array:

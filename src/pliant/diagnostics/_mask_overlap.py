@@ -1,12 +1,11 @@
-"""Mask overlap: how much of a sparse network's topology is still what it was."""
+"""Mask overlap: the part of a sparse network's earlier topology that is left."""
 
 from typing import Any, Literal, TypeAlias, get_args
 
 import jax.numpy as jnp
-import optax
 
 from pliant.core.base import Array
-from pliant.core.diagnostic import Diagnostic
+from pliant.core.diagnostic import Diagnostic, states_with_masks
 from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring
 
@@ -14,18 +13,18 @@ Since: TypeAlias = Literal["initial", "previous"]
 
 
 def mask_overlap(wiring: Wiring, *, since: Since = "initial") -> Diagnostic:
-    r"""Fraction of the weights that there were once that are there now, for each leaf with a mask, and of all together.
+    r"""Fraction of the earlier weights that are present now, for each masked leaf, and (row `""`) for all of them.
 
-    $\lvert M_t \cap M_{t'} \rvert / \lvert M_{t'} \rvert$: weights that were added since do not matter. Rows are named
-    after the paths of leaves. It is read from the fields `mask`, `initial_mask` and `previous_mask` of the methods'
-    states; without a method that masks weights there are no rows.
+    $\lvert M_t \cap M_{t'} \rvert / \lvert M_{t'} \rvert$: weights added since do not count. Rows are named after the
+    paths of leaves. The fields `mask`, `initial_mask` and `previous_mask` of the methods' states are read; a mask
+    without the latter two never changes. Without a method that masks weights there are no rows.
 
     Args:
-        wiring: whose weights to look at.
-        since: $t'$: the `initial` mask, or the `previous` one, before the last change of the topology.
+        wiring: whose weights.
+        since: $t'$: the `initial` mask, or the `previous` mask, before the last topology step.
 
     Signals:
-        method_state: the state of the optimizer that `plastic` made.
+        method_state: the state of the transformation that `plastic` returned.
 
     Raises:
         ValueError: for another choice of the earlier mask.
@@ -36,8 +35,8 @@ def mask_overlap(wiring: Wiring, *, since: Since = "initial") -> Diagnostic:
 
     def measure(*, method_state: Any, **signals) -> dict[str, Array]:
         del signals
-        now, before = _masks(method_state, "mask"), _masks(method_state, f"{since}_mask")
-        found = [path for path in paths if path in now and path in before]
+        now, before = _masks(method_state, since)
+        found = [path for path in paths if path in now]
         if not found:
             return {}
         kept = {path: (now[path] & before[path]).sum(dtype=jnp.int32) for path in found}
@@ -48,11 +47,13 @@ def mask_overlap(wiring: Wiring, *, since: Since = "initial") -> Diagnostic:
     return measure
 
 
-def _masks(method_state: Any, field: str) -> dict[str, Array]:
-    """What the methods keep in a field for each leaf; where several mask the same leaf, what all of them let be."""
-    found: dict[str, Array] = {}
-    for _, by_path in optax.tree.get_all_with_path(method_state, field):
-        for path, mask in by_path.items() if isinstance(by_path, dict) else ():
-            if getattr(mask, "dtype", None) == jnp.bool:
-                found[path] = found[path] & mask if path in found else mask
-    return found
+def _masks(method_state: Any, since: Since) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The masks now and earlier, by path; where several methods mask one leaf, the weights that all of them keep."""
+    now: dict[str, Array] = {}
+    before: dict[str, Array] = {}
+    for state in states_with_masks(method_state):
+        earlier = getattr(state, f"{since}_mask", state.mask)
+        for path, mask in state.mask.items():
+            now[path] = now.get(path, True) & mask
+            before[path] = before.get(path, True) & earlier[path]
+    return now, before

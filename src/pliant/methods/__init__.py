@@ -9,3 +9,4 @@ from ._layer_reset import layer_reset as layer_reset
 from ._neuroplastic_expansion import neuroplastic_expansion as neuroplastic_expansion
 from ._redo import redo as redo
 from ._shrink_and_perturb import shrink_and_perturb as shrink_and_perturb
+from ._static_sparse import static_sparse as static_sparse

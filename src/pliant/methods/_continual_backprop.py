@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core import units
-from pliant.core.base import Activation, Array, Features, Initializer, Key, Params, Surgery
+from pliant.core.base import Activation, Array, Features, FreshInitializer, Key, Params, Surgery
 from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_one_of
 from pliant.core.timing import every
 from pliant.core.units import Group, Outgoing, Wiring
@@ -54,7 +54,7 @@ def continual_backprop(
     maturity: int = 100,
     utility: Utility = "contribution",
     budget: Budget = "accumulate",
-    initializer: Initializer = "kaiming",
+    initializer: FreshInitializer = "network",
     activation: Activation = "relu",
     compensate: bool = False,
     max_per_step: int = 1,
@@ -123,7 +123,7 @@ def continual_backprop(
     require("period", period, AtLeast(1))
     require_one_of("utility", utility, get_args(Utility))
     require_one_of("budget", budget, get_args(Budget))
-    require_one_of("initializer", initializer, get_args(Initializer))
+    require_one_of("initializer", initializer, get_args(FreshInitializer))
     require_one_of("activation", activation, get_args(Activation))
     _check_reach(wiring, replacement_rate, maturity, compensate, max_per_step)
     rho, eta = replacement_rate, decay_rate

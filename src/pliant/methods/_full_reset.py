@@ -1,8 +1,6 @@
 """Full reset: now and then begin the whole network anew."""
 
-import optax
-
-from pliant.core.base import Key, Params, Surgery
+from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
 from pliant.surgery.resets import Initialize, set_back
@@ -34,12 +32,8 @@ def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
     """
     require("period", period, AtLeast(1))
 
-    def init(params: Params) -> optax.EmptyState:
-        del params
-        return optax.EmptyState()
-
-    def operate(params: Params, state: optax.EmptyState, *, random: Key, **signals):
+    def operate(params: Params, *, random: Key, **signals) -> Edit:
         del signals
-        return set_back(params, initialize(random)), state
+        return set_back(params, initialize(random))
 
-    return every(period, Surgery(init, operate))
+    return every(period, stateless_surgery(operate))

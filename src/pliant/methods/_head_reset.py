@@ -2,9 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from pliant.core.base import Key, Params, Surgery
+from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
 from pliant.core.units import Wiring
@@ -40,13 +39,9 @@ def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero:
     require("period", period, AtLeast(1))
     leaves = head(wiring)
 
-    def init(params: Params) -> optax.EmptyState:
-        del params
-        return optax.EmptyState()
-
-    def operate(params: Params, state: optax.EmptyState, *, random: Key, **signals):
+    def operate(params: Params, *, random: Key, **signals) -> Edit:
         del signals
         source = jax.tree.map(jnp.zeros_like, params) if zero else initialize(random)
-        return set_back(params, source, leaves), state
+        return set_back(params, source, leaves)
 
-    return every(period, Surgery(init, operate))
+    return every(period, stateless_surgery(operate))

@@ -3,7 +3,7 @@
 import jax
 import optax
 
-from pliant.core.base import Edit, Method, Params, Surgery, nothing_fresh
+from pliant.core.base import Edit, Method, Params, stateless_surgery
 from pliant.core.settings import AtLeast, Between, require
 
 
@@ -34,13 +34,9 @@ def l2(weight_decay: float = 1e-4, coupled: bool = True) -> Method:
     if coupled:
         return optax.stateless_with_tree_map(lambda g, w: g + (weight_decay * w).astype(g.dtype))
 
-    def init(params: Params) -> optax.EmptyState:
-        del params
-        return optax.EmptyState()
-
-    def operate(params: Params, state: optax.EmptyState, **signals):
+    def operate(params: Params, **signals) -> Edit:
         del signals
         new = jax.tree.map(lambda w: (w - weight_decay * w).astype(w.dtype), params)
-        return Edit(new, nothing_fresh(params)), state
+        return Edit(new)
 
-    return Surgery(init, operate)
+    return stateless_surgery(operate)

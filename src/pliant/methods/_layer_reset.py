@@ -1,8 +1,6 @@
 """Layer reset: now and then begin some layers anew."""
 
-import optax
-
-from pliant.core.base import Key, Params, Surgery
+from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
 from pliant.core.units import Wiring
@@ -40,15 +38,11 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
     require("period", period, AtLeast(1))
     leaves = _leaves(wiring, layers)
 
-    def init(params: Params) -> optax.EmptyState:
-        del params
-        return optax.EmptyState()
-
-    def operate(params: Params, state: optax.EmptyState, *, random: Key, **signals):
+    def operate(params: Params, *, random: Key, **signals) -> Edit:
         del signals
-        return set_back(params, initialize(random), leaves), state
+        return set_back(params, initialize(random), leaves)
 
-    return every(period, Surgery(init, operate))
+    return every(period, stateless_surgery(operate))
 
 
 def _leaves(wiring: Wiring, layers: str) -> set[str]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from pliant.core import units
-from pliant.core.base import Activation, Array, Features, Initializer, Key, Params, Surgery
+from pliant.core.base import Activation, Array, Features, FreshInitializer, Key, Params, Surgery
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
 from pliant.core.units import Group, Wiring
@@ -21,7 +21,7 @@ def redo(
     wiring: Wiring,
     threshold: float = 0.1,
     period: int = 1000,
-    initializer: Initializer = "kaiming",
+    initializer: FreshInitializer = "network",
     activation: Activation = "relu",
 ) -> Surgery:
     r"""ReDo, recycling dormant neurons: makes anew, every so many steps, the units that output next to nothing.

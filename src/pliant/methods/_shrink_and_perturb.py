@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pliant.core.base import Edit, Key, Method, Params, Surgery, nothing_fresh
+from pliant.core.base import Edit, Key, Method, Params, stateless_surgery
 from pliant.core.settings import AtLeast, Between, require
 from pliant.core.timing import every
 
@@ -51,10 +51,6 @@ def shrink_and_perturb(
     require("weight_decay", weight_decay, AtLeast(0))
     require("period", period, AtLeast(1))
 
-    def init(params: Params) -> optax.EmptyState:
-        del params
-        return optax.EmptyState()
-
     def draw(key: Key, params: Params, steps: int) -> Params:
         """Standard normal numbers like the parameters; `None` where a leaf is not floating-point."""
         leaves, structure = jax.tree.flatten(params)
@@ -67,14 +63,14 @@ def shrink_and_perturb(
             for w, size, end in zip(leaves, sizes, ends)
         )
 
-    def operate(params: Params, state: optax.EmptyState, *, random: Params, **signals):
+    def operate(params: Params, *, random: Params, **signals) -> Edit:
         del signals
         new = jax.tree.map(
             lambda w, e: w if e is None else (shrink * w + perturb_scale * e).astype(w.dtype), params, random
         )
-        return Edit(new, nothing_fresh(params)), state
+        return Edit(new)
 
     decay = optax.stateless_with_tree_map(lambda g, w: g + (weight_decay * w).astype(g.dtype))
-    surgery = Surgery(init, operate, draw)
+    surgery = stateless_surgery(operate, draw)
     every_step = not isinstance(period, jax.Array) and period == 1
     return decay, surgery if every_step else every(period, surgery)

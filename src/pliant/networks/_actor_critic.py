@@ -47,4 +47,4 @@ def actor_critic(
         V: Any = value.apply({"params": params["value"]}, x)
         return ((outputs, params["log_std"]) if continuous else outputs, V[:, 0]), carry
 
-    return ActorCritic(init, apply, lambda batch: (), activation)
+    return ActorCritic(init, apply, lambda batch: (), activation, initializer)

@@ -33,4 +33,4 @@ def deterministic_actor(observation: int, action: int, hidden: tuple[int, ...], 
             x = jax.nn.relu(dense(params["actor"][f"Dense_{layer}"], x))
         return bound * jnp.tanh(dense(params["actor"][f"Dense_{len(hidden)}"], x))
 
-    return Network(init, apply)
+    return Network(init, apply, initializer="default")

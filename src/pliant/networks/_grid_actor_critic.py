@@ -99,7 +99,8 @@ def grid_actor_critic(actions: int, recurrent: bool = False, mission: str | None
     def initial_carry(batch: int) -> tuple[Array, ...]:
         return (jnp.zeros((batch, _EMBEDDING)),) * 2 if recurrent else ()
 
-    return ActorCritic(init, apply, initial_carry, "tanh")
+    # The rows of the heads have norm 1, as the rows of LeCun's initializer have on the average.
+    return ActorCritic(init, apply, initial_carry, "tanh", "lecun")
 
 
 def _words(mission: str) -> np.ndarray:

@@ -49,7 +49,7 @@ def twin_critics(inputs: int, hidden: tuple[int, ...], layer_norm: bool = True) 
     def apply(params: Params, x: Array) -> Array:
         return jnp.concatenate([value(params[name], x) for name in names], axis=1)
 
-    return Network(init, apply)
+    return Network(init, apply, initializer="default")
 
 
 def _normalized(params: Params, x: Array) -> Array:

@@ -33,7 +33,6 @@ def continual_backprop(decay_rate: float = 0.99) -> dict[str, Any]:
         "maturity": 10_000,
         "utility": "contribution",
         "budget": "bernoulli",
-        "initializer": "lecun",
     }
 
 

@@ -23,7 +23,7 @@ _SEEDS = "30"
 PRESETS = {
     **four(_ANT, _SEEDS),
     "cbpi": run(_ANT, _SEEDS, l2(1e-4), continual_backprop(decay_rate=0.0)),
-    "redo": run(_ANT, _SEEDS, l2(1e-4), {"name": "redo", "threshold": 0.1, "period": 100, "initializer": "lecun"}),
+    "redo": run(_ANT, _SEEDS, l2(1e-4), {"name": "redo", "threshold": 0.1, "period": 100}),
     "shrink_and_perturb": run(
         _ANT, _SEEDS, {"name": "shrink_and_perturb", "perturb_scale": 1e-5, "weight_decay": 1e-4}
     ),

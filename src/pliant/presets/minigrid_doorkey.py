@@ -45,7 +45,6 @@ _OF_ALL = {
     "maturity": _MATURITY * _UPDATES,
     "utility": "contribution",
     "budget": "bernoulli",
-    "initializer": "lecun",  # as long as the rows that the heads begin with
 }
 
 

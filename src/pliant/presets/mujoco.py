@@ -18,7 +18,7 @@ topology steps, one every 100 updates, by the largest gradients; 40 % as many of
 fifth of all weights changes place every 100 updates. Each topology step sets back Adam's step counts in the sparse
 layers, and batches are halved while few units are active. The command of its instructions, `static_actor`, is another
 thing: an actor that stays as it was made, 80 % sparse, and critics that grow. It does not say how often, so that this
-is every 100 updates, too; the text around it names 10,000 (`--method.neuroplastic_expansion@critics.period`).
+is every 100 updates, too; the text around it names 10,000 (`--method.neuroplastic_expansion.period`).
 
 `paper` has a rate of growth that is not published; with the program's, and the period of its instructions, the critics
 are full after a third of the run and the actor, whose updates are half as many, after more than half of it. Review of
@@ -58,9 +58,12 @@ def _run(
     }
 
 
-def _expansion(preset: str, label: str = "", **settings: Any) -> dict[str, Any]:
+_STATIC = {"name": "static_sparse", "sparsity": 0.8}
+
+
+def _expansion(preset: str, **settings: Any) -> dict[str, Any]:
     return {
-        "name": f"neuroplastic_expansion{label}",
+        "name": "neuroplastic_expansion",
         "preset": preset,
         "initial_sparsity": 0.8,
         "final_sparsity": 0.25,
@@ -70,27 +73,26 @@ def _expansion(preset: str, label: str = "", **settings: Any) -> dict[str, Any]:
 
 PRESETS = {
     "td3": _run(),
-    "static": _run(_expansion("code", static=True)),
+    "static": _run(_STATIC),
     "code": _run(
         _expansion("code", period=100, counter_reset=True),
         agent=_PROGRAM,
         measured=_OF_GROWTH,
     ),
     "static_actor": _run(
-        _expansion("code", "@actor", groups="actor/*", static=True),
-        _expansion("code", "@critics", groups="critic_*/*", period=100, counter_reset=True),
+        {**_STATIC, "groups": "actor/*"},
+        _expansion("code", groups="critic_*/*", period=100, counter_reset=True),
         agent=_PROGRAM,
         measured=_OF_GROWTH,
     ),
     "paper": _run(_expansion("paper", period=10_000, rate=0.008), agent={"recall": True}, measured=_OF_GROWTH),
-    "redo": _run({"name": "redo", "threshold": 0.1, "period": 1000, "initializer": "default"}),
+    "redo": _run({"name": "redo", "threshold": 0.1, "period": 1000}),
     "continual_backprop": _run(
         {
             "name": "continual_backprop",
             "replacement_rate": 1e-4,
             "decay_rate": 0.99,
             "maturity": 10_000,
-            "initializer": "default",
         }
     ),
     "layer_reset": _run({"name": "layer_reset", "layers": "last:1", "period": 200_000}),

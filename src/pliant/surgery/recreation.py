@@ -1,21 +1,22 @@
-"""Units made anew: which of a group, from what random numbers, and how they are written into the weights."""
+"""Reinitializing units: which units of a group, from which random numbers, and how the weights are written."""
 
 import math
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pliant.core.base import Array, Edit, Key, Params
-from pliant.core.units import Group, Slot, Wiring, find, leaves, positions, replace_leaves
+from pliant.core.base import Activation, Array, Edit, FreshInitializer, Initializer, Key, Params
+from pliant.core.units import Group, Slot, Wiring, fans, find, leaves, mask_leaves, positions, replace_leaves
 
-from .initializers import Activation, Initializer, uniform_bound
+from .initializers import uniform_bound
 
-_FEW = 4  # up to so many units are written one by one into a large leaf, more by a pass over it
-_SMALL = 4096  # entries: a pass over a smaller leaf fuses with the optimizer's step and is cheaper still
+_FEW = 4  # up to this many units are written one by one into a large leaf, more by a pass over the leaf
+_SMALL = 4096  # entries: a pass over a smaller leaf fuses with the optimizer's step, which is cheaper still
 
-Chosen = dict[str, Array]  # group -> (most,) indices of units; `group.units` (one past the last) stands for none
-Rows = dict[str, tuple[Array, ...]]  # group -> for each incoming weight its leaf's shape with `most` units, in (-1, 1)
+Chosen: TypeAlias = dict[str, Array]  # group -> (most,) indices of units; `group.units` (one past the last) means none
+Rows: TypeAlias = dict[str, tuple[Array, ...]]  # group -> per incoming weight: its leaf with `most` units, in (-1, 1)
 
 
 def lowest(values: Array, *, where: Array, count: Array, most: int) -> Array:
@@ -24,15 +25,16 @@ def lowest(values: Array, *, where: Array, count: Array, most: int) -> Array:
     Args:
         values: `(units,)`.
         where: `(units,)` bool, the units to choose among.
-        count: `()` int, how many are wanted.
-        most: how many there can be at the most, known when compiling.
+        count: `()` int, how many units to choose.
+        most: the largest possible count, static.
 
     Returns:
-        `(most,)` int: the `count` units of lowest value, the lowest first; `units`, which is no unit, fills the rest.
+        `(most,)` int: the `count` units of lowest value, the lowest first. The rest is filled with `units`, one past
+        the last unit.
     """
     units = values.shape[0]
     masked = jnp.where(where, values, jnp.inf)
-    # argmin costs a fraction of a sort, and one unit a step is all that published runs ask for.
+    # argmin costs a fraction of a sort, and published runs replace at most one unit a step.
     order = jnp.argmin(masked)[None] if most == 1 else jax.lax.top_k(-masked, most)[1]
     wanted = (jnp.arange(most) < count) & where[order]
     return jnp.where(wanted, order, units).astype(jnp.int32)
@@ -44,14 +46,14 @@ def is_chosen(chosen: Array, units: int) -> Array:
 
 
 def draw_rows(key: Key, params: Params, wiring: Wiring, most: int | None = None, steps: int = 1) -> Rows:
-    """Draws fresh incoming weights, uniform in (-1, 1), for the units that `recreate` may make anew at each step.
+    """Draws numbers for the fresh incoming weights that `recreate` may write at each step, uniform in (-1, 1).
 
     Args:
         key: consumed.
-        params: only their shapes and types are read.
+        params: only shapes and types are read.
         wiring: the groups.
-        most: for how many units a group; `None`: for all.
-        steps: for how many steps.
+        most: number of units per group; `None`: all.
+        steps: number of steps.
 
     Returns:
         For each group, and each of its incoming weights, `(steps, *shape)`: the leaf's shape with `most` units along
@@ -63,8 +65,8 @@ def draw_rows(key: Key, params: Params, wiring: Wiring, most: int | None = None,
         count = group.units if most is None else min(most, group.units)
         shapes[name] = tuple(_row_shape(find(by_path, slot).shape, slot, count) for slot in group.incoming)
     total = sum(math.prod(shape) for of_group in shapes.values() for shape in of_group)
-    # One flat draw for all (XLA's generator is five times slower on two axes), and two weights from each word of random
-    # bits: a fresh weight needs no more than 16.
+    # One flat draw, because XLA's generator is five times slower on two axes. Each word of 32 random bits gives two
+    # weights: 16 bits suffice for a fresh weight.
     words = jax.random.bits(key, ((steps * total + 1) // 2,), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: steps * total].astype(jnp.float32)
     numbers = ((halves + 0.5) / 2**15 - 1).reshape(steps, total)
@@ -86,25 +88,27 @@ def recreate(
     wiring: Wiring,
     chosen: Chosen,
     rows: Rows,
-    initializer: Initializer = "kaiming",
+    initializer: FreshInitializer = "network",
     activation: Activation = "relu",
 ) -> Edit:
-    """Makes units anew: fresh incoming weights, neutral biases and norms, zero outgoing weights.
+    """Reinitializes units: fresh incoming weights, neutral biases and norms, zero outgoing weights.
 
-    Incoming weights of all groups are written before outgoing weights of any, so that a fresh unit reads nothing from
-    another fresh unit, and no output changes by more than what the old units contributed. Where few units of a large
-    layer can be chosen only their rows are touched: the cost does not grow with the layer.
+    Incoming weights of all groups are written before outgoing weights of any group. So a fresh unit reads nothing from
+    another fresh unit, and the output changes by the contribution of the old units alone. Where few units of a large
+    layer can be chosen, only their rows are written: the cost does not grow with the layer.
 
     Args:
         params: the parameters.
         wiring: the groups.
-        chosen: for each group to be edited, the units to make anew.
-        rows: what `draw_rows` drew, for at least as many units.
-        initializer, activation: the distribution of the fresh incoming weights; see `uniform_bound`.
+        chosen: for each group to be edited, the units to reinitialize.
+        rows: numbers from `draw_rows`, for at least as many units.
+        initializer, activation: the distribution of the fresh incoming weights, see `uniform_bound`; `network` is the
+            wiring's initializer.
 
     Returns:
-        The edited parameters, and where they are fresh.
+        The edited parameters, and masks of the fresh weights.
     """
+    bounds: Initializer = wiring.initializer if initializer == "network" else initializer
     by_path = leaves(params)
     masks: dict[str, Array] = {}
 
@@ -118,17 +122,14 @@ def recreate(
     for group in groups:
         for slot, row in zip(group.incoming, rows[group.name], strict=True):
             leaf = find(by_path, slot)
-            fan_in = slot.fan_in or leaf.size // leaf.shape[slot.axis]
-            fan_out = slot.fan_out or leaf.shape[slot.axis]
-            write(slot, group, row * uniform_bound(initializer, activation, fan_in, fan_out))
+            write(slot, group, row * uniform_bound(bounds, activation, *fans(leaf.shape, slot)))
     for group in groups:
         for vector in group.vectors:
             write(vector, group, vector.neutral)
         for reader in group.outgoing:
             write(reader, group, 0.0)
 
-    untouched = {path: jnp.zeros((1,) * jnp.ndim(leaf), bool) for path, leaf in by_path.items()}
-    return Edit(replace_leaves(params, by_path), replace_leaves(params, untouched | masks))
+    return Edit(replace_leaves(params, by_path), mask_leaves(params, masks))
 
 
 def _write(leaf: Array, slot: Slot, units: int, chosen: Array, values: Array) -> Array:

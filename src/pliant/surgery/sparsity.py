@@ -1,34 +1,41 @@
-"""Networks of which some weights are missing: how many each layer keeps, and how the largest are found."""
+"""How sparse the layers of a network are: which leaves can miss weights, and how many weights each leaf keeps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.base import Array
+from pliant.core.settings import is_traced
+from pliant.core.units import Wiring, find
+
+from .masks import largest, ordered
 
 
 def erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float | Array, whole: int = 0) -> Array | np.ndarray:
-    r"""How sparse each layer is, so that all together have a given sparsity: small layers keep more of their weights.
+    r"""The sparsity of each layer for a given sparsity of the network: small layers keep more of their weights.
 
     The density of a layer with $n$ weights and axes of lengths $a, b, \dots$ is
 
     $$d = \min(1, \epsilon \, p), \qquad p = (a + b + \dots) / n,$$
 
-    with the one $\epsilon$ for which the layers and the whole weights together have the density 1 - sparsity.
+    with the one $\epsilon$ that gives the layers and the `whole` weights together the density 1 - sparsity.
 
     Args:
-        shapes: of the layers' weights.
-        sparsity: in [0, 1), of all together; may be traced.
-        whole: how many weights there are besides, of which none is missing.
+        shapes: shapes of the layers' weights.
+        sparsity: in [0, 1), of the network; may be traced.
+        whole: number of further weights that are never missing.
 
     Returns:
         The sparsity of each layer, `(layers,)` in [0, 1]: float64 of NumPy, or float32 where the sparsity is traced.
 
     Raises:
-        ValueError: if the whole weights alone are more than the sparsity leaves.
+        ValueError: if the whole weights alone exceed the density.
+
+    Example:
+        >>> erdos_renyi([(4, 5), (5, 1)], 0.62)
+        array([0.715, 0.24 ])
 
     References:
         Mocanu et al., `Scalable training of artificial neural networks with adaptive sparse connectivity
@@ -38,12 +45,12 @@ def erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float | Array, whol
     n = np.array([math.prod(shape) for shape in shapes])
     ends = np.array([sum(shape) for shape in shapes])
     p, total = ends / n, n.sum() + whole
-    if not isinstance(sparsity, jax.core.Tracer) and whole > (1 - sparsity) * total:
+    if not is_traced(sparsity) and whole > (1 - sparsity) * total:
         raise ValueError(
             f"sparsity={sparsity}: of {total} weights {whole} belong to norms, of which none can be missing; "
             f"write at most {math.floor(1000 * (1 - whole / total)) / 1000}"
         )
-    # Full are the layers with the largest p: the fewest with which the others fit.
+    # The layers with the largest p are full: the fewest layers with which the others fit.
     levels = np.unique(p)[::-1]
     full = p[None] > levels[:, None]  # (levels, layers)
     left = (1 - sparsity) * total - whole - (full * n).sum(1)
@@ -53,56 +60,64 @@ def erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float | Array, whol
     return 1 - numpy.where(numpy.asarray(full)[level], 1.0, epsilon[level] * p)
 
 
-def largest(keys: Array, count: Array | int, seed: Array | int) -> Array:
-    """Which entries have the largest keys; among equal ones chance decides.
-
-    No sort: the bits of the smallest key that is in are found one by one, each by counting. On a CPU this takes a tenth
-    of the time, and the count may be known at run time only.
+def layers(wiring: Wiring, weights: Mapping[str, Array]) -> list[str]:
+    """Paths of the weights with two axes or more that make or read units, in the order of the forward pass.
 
     Args:
-        keys: uint32 of any shape; entries of key 0 are never chosen. For floats of at least 0, see `ordered`.
-        count: `()` int, how many to choose; fewer if there are fewer.
-        seed: `()` uint32, what chance follows.
-
-    Returns:
-        Bool, like the keys.
+        wiring: the groups.
+        weights: the leaves by path.
     """
-    count = jnp.minimum(count, (keys > 0).sum(dtype=jnp.int32))
-    above, equal = _split(keys, count)
-    missing = count - above.sum(dtype=jnp.int32)
-    ties = _shuffled(keys.shape, seed)
-    # Where all of them are in there is nothing to find out.
-    bits = jnp.where(missing == equal.sum(dtype=jnp.int32), 0, 32)
-    first, last = _split(jnp.where(equal, ties, 0), missing, bits)
-    return above | (equal & (first | last) & (missing > 0))
+    slots = [slot for group in wiring.values() for slot in (*group.incoming, *group.outgoing)]
+    return list(dict.fromkeys(slot.path for slot in slots if find(weights, slot).ndim > 1))
 
 
-def ordered(values: Array) -> Array:
-    """Numbers of at least 0 as uint32 below 2^31 of the same order: the bits of a float32 are."""
-    return jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
+def scales(wiring: Wiring, weights: Mapping[str, Array]) -> list[Array]:
+    """The scales of norms over the units, which count as weights and are never missing.
 
+    Running variances count as scales where the optimizer sees them.
 
-def _split(keys: Array, count: Array, bits: Array | int = 32) -> tuple[Array, Array]:
-    """Which keys are above the largest number that at least `count` of them reach, and which are that number.
-
-    Of the number itself as many bits are found as are asked for; the others are 0.
+    Args:
+        wiring: the groups.
+        weights: the leaves by path.
     """
-
-    # Compared within the loop: the compiler may compute keys anew for whoever reads them after it, rounded otherwise,
-    # and then none would be the number that was found.
-    def with_bit(i: Array, found: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        number, _, _ = found
-        larger = number | (jnp.uint32(1) << (31 - i).astype(jnp.uint32))
-        number = jnp.where((keys >= larger).sum(dtype=jnp.int32) >= count, larger, number)
-        return number, keys > number, keys == number
-
-    return jax.lax.fori_loop(0, bits, with_bit, (jnp.uint32(0), keys > 0, keys == 0))[1:]
+    vectors = [vector for group in wiring.values() for vector in group.vectors if vector.neutral == 1]
+    return list({vector.path: find(weights, vector) for vector in vectors}.values())
 
 
-def _shuffled(shape: tuple[int, ...], seed: Array | int) -> Array:
-    """A different uint32 for each entry, in an order that the seed decides."""
-    x = jax.lax.iota(jnp.uint32, math.prod(shape)) ^ jnp.asarray(seed, jnp.uint32)
-    # Each line can be undone, so no two entries become equal (the finalizer of MurmurHash3).
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return (x ^ (x >> 16)).reshape(shape)
+def allotment(wiring: Wiring, weights: Mapping[str, Array], sparsity: float | Array) -> dict[str, Array | np.int32]:
+    """How many weights each layer keeps, by path; see `erdos_renyi`.
+
+    Args:
+        wiring: the groups.
+        weights: the leaves by path.
+        sparsity: in [0, 1), of all layers and scales together; may be traced.
+    """
+    paths = layers(wiring, weights)
+    whole = sum(scale.size for scale in scales(wiring, weights))
+    sparsities = erdos_renyi([weights[path].shape for path in paths], sparsity, whole)
+    # The published program rounds the number of missing weights down.
+    return {path: weights[path].size - (s * weights[path].size).astype(np.int32) for path, s in zip(paths, sparsities)}
+
+
+def initial_mask(wiring: Wiring, weights: Mapping[str, Array], sparsity: float | Array) -> dict[str, Array]:
+    """The masks that keep the largest weights of each layer, as many as its `allotment`; `{path: like the leaf}` bool.
+
+    Args:
+        wiring: the groups.
+        weights: the leaves by path.
+        sparsity: in [0, 1), of all layers and scales together; may be traced.
+    """
+    kept = allotment(wiring, weights, sparsity)
+    return {path: largest(ordered(jnp.abs(weights[path])) + 1, count, seed=0) for path, count in kept.items()}
+
+
+def require_units(wiring: Wiring) -> None:
+    """Refuses a wiring without units, in which no layer can be sparse.
+
+    Raises:
+        ValueError: if the wiring has no groups.
+    """
+    if not wiring:
+        raise ValueError(
+            "this wiring has no groups of units: no layer can be sparse; trace a network with hidden units"
+        )

@@ -305,8 +305,9 @@ class _Assembly:
             if contraction.operand.active:
                 for axis in _kernel_axes(contraction, contraction.reads):
                     slot = self._slot(axis, unit)
-                    if slot is not None:
-                        readers.setdefault(axis, (slot, number))
+                    if slot is not None and axis not in readers:
+                        fan_in, fan_out = self._fans(axis[0], contraction)
+                        readers[axis] = {**slot, "fan_in": fan_in, "fan_out": fan_out}, number
         return readers
 
     def _with_features(

@@ -133,7 +133,7 @@ def test_continual_backprop_with_other_numbers():
     found = methods(**given)["continual_backprop"]
     assert (found["replacement_rate"], found["maturity"], found["decay_rate"]) == (1e-3, 500, 0.5)
     assert (found["utility"], found["budget"], found["compensate"]) == ("weight", "bernoulli", False)
-    assert methods(rr=0.01, init="xavier")["continual_backprop"]["initializer"] == "xavier"
+    assert methods(rr=0.01, init="xavier")["continual_backprop"]["initializer"] == "network"
     # 0.01 of 256 units are 2.56 a step; of 64 less than one.
     assert methods(rr=0.01)["continual_backprop"]["max_per_step"] == 3
     assert methods(rr=0.01, h_dim=[64])["continual_backprop"]["max_per_step"] == 1
@@ -142,7 +142,7 @@ def test_continual_backprop_with_other_numbers():
 def test_redo_has_their_defaults_and_goes_first():
     # With redo their program makes no continual backprop, whatever the rate.
     assert methods(redo=True, rr=1e-4) == {
-        "redo": {"threshold": 0.03, "period": 1000, "initializer": "lecun", "groups": "", "on_new_task": "keep"},
+        "redo": {"threshold": 0.03, "period": 1000, "initializer": "network", "groups": "", "on_new_task": "keep"},
     }
 
 

@@ -48,7 +48,7 @@ def build(config: RunConfig) -> Components:
                 names = [name for pattern in patterns for name in _matching(pattern, wiring)]
                 if patterns and not names:
                     continue  # it works on another network
-                here = wiring.only(*names) if patterns else wiring
+                here = dataclasses.replace(wiring.only(*names) if patterns else wiring, initializer=network.initializer)
                 context = {
                     "wiring": here,
                     "initialize": network.init,

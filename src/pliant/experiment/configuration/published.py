@@ -186,7 +186,6 @@ def _methods(left: dict[str, Any], agent: Mapping[str, Any]) -> list[dict[str, A
                 "name": "redo",
                 "threshold": _typed(left, "threshold"),
                 "period": _typed(left, "reset_period"),
-                "initializer": agent["initializer"],
             }
         )
     elif policy and rate > 0:
@@ -198,7 +197,6 @@ def _methods(left: dict[str, Any], agent: Mapping[str, Any]) -> list[dict[str, A
                 "maturity": _typed(left, "mt"),
                 "utility": _utility(left),
                 "budget": "bernoulli",
-                "initializer": agent["initializer"],
                 "max_per_step": max(1, math.ceil(rate * agent.get("hidden_units", 1))),
             }
         )
