@@ -70,7 +70,7 @@ def test_whole_update_matches_the_recorded_one(file):
     wiring = hand_wired.mlp(*sizes, activation=getattr(jax.nn, activation))
     optimizer = optax.sgd if settings["optimizer"] == "sgd" else lambda a: adam(a, correction="published")
     tx = plastic(
-        optimizer(settings["learning_rate"]),
+        optimizer(settings["step_size"]),
         continual_backprop(
             wiring,
             settings["replacement_rate"],

@@ -46,7 +46,7 @@ def test_the_whole_step_matches_the_recorded_one(file):
             prune_fraction=config["prune_share"],
             counter_reset=not config["simple_metric"],
         )
-    tx = plastic(adam(config["learning_rate"]), method)
+    tx = plastic(adam(config["step_size"]), method)
 
     def loss(params, x, y):
         return jnp.mean((jnp.tanh(wiring.apply(params, x)[0]) - y) ** 2)
