@@ -1,0 +1,198 @@
+"""The pages that nobody writes: one for each method, diagnostic, problem, agent and recipe, and for a problem's presets.
+
+What stands on them comes from where the command line has it: names and first lines from the registry, settings from
+the signatures and docstrings, presets as the configurations that they are.
+"""
+
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from pliant.core import registry
+from pliant.experiment.configuration.settings import settings_of
+
+_INTRODUCTIONS = {
+    "methods": """# Methods
+
+A method keeps a network able to learn. Each is an optax transformation, a `Surgery` that edits weights after the
+optimizer's step, or a `Topology` that decides which weights exist. `pliant.plastic(optimizer, *methods)` joins any
+number of them; `pliant run PROBLEM --method NAME` adds one to a run. Each page has the equation, the arguments with
+their published values, and the differences from the authors' code.
+""",
+    "diagnostics": """# Diagnostics
+
+A diagnostic is one number about a network, measured while it learns. `pliant run PROBLEM --diagnostics a,b,c` chooses
+those that a run records; without the flag the run records all that its problem and methods allow. A run measures them
+on the next 1,000 examples before it learns them, or, in reinforcement learning, on the last 1,000 steps of a round.
+[Metrics](../guides/metrics.md) lists every column that a run can have.
+""",
+    "problems": """# Problems
+
+A problem is a stream of examples, an environment on the device, or an environment outside of JAX. Each page has the
+task, its settings as flags, the agents that learn it, and its published configurations.
+""",
+    "agents": """# Agents
+
+An agent learns a problem. It names no method, and every method works with every agent.
+""",
+    "recipes": """# Recipes
+
+A recipe is a published figure: the runs behind it, its panels, and the paper's numbers. `pliant reproduce NAME` runs it
+at a reduced scale, `--full` at the published one. The [results book](../results/index.md) has what came out.
+""",
+    "presets": """# Presets
+
+A preset is a published configuration under its published name. `pliant run PROBLEM/PRESET` runs it; any flag changes it.
+""",
+}
+
+
+def generated() -> Iterator[tuple[str, str]]:
+    """All generated pages: `(path below docs/, Markdown)`, each family's `index.md` first."""
+    yield from _family("methods", _function)
+    yield from _family("diagnostics", _function)
+    yield from _family("problems", _problem)
+    yield from _family("agents", _agent)
+    yield from _family("recipes", _recipe)
+    yield from _presets()
+
+
+def _family(kind: registry.Kind, page: Callable[[registry.Kind, str], str]) -> Iterator[tuple[str, str]]:
+    rows = ([f"[`{name}`]({name}.md)", line] for name, line in registry.summaries(kind).items())
+    yield f"{kind}/index.md", f"{_INTRODUCTIONS[kind]}\n{_table(['name', ''], rows)}"
+    for name in registry.names(kind):
+        yield f"{kind}/{name}.md", page(kind, name)
+
+
+def _function(kind: registry.Kind, name: str) -> str:
+    """The page of a method or a diagnostic: its docstring."""
+    flag = {"methods": f"--method {name}", "diagnostics": f"--diagnostics {name}"}[kind]
+    used = [f"[`{preset}`](../presets/{preset.partition('/')[0]}.md)" for preset in _presets_with(kind, name)]
+    many = len(used) > 8
+    presets = f"**Presets with it:** {', '.join(used[:8])}{' and more' if many else ''}.\n" if used else ""
+    face = f"pliant.{name}" if kind == "methods" else f"pliant.{kind}.{name}"
+    return f"{_documentation(face, heading=1)}\n## From the command line\n\n```sh\npliant run PROBLEM {flag}\n```\n\n{presets}"
+
+
+def _problem(kind: registry.Kind, name: str) -> str:
+    module = registry.find(kind, name)
+    agents = ", ".join(f"[`{agent}`](../agents/{agent}.md)" for agent in module.AGENTS)
+    presets = registry.presets(name)
+    links = f"**Agents:** {agents}."
+    if presets:
+        links += f" **Presets:** [{len(presets)} published configurations](../presets/{name}.md)."
+    return "\n".join(
+        [
+            f"# {name}\n\n{_prose(module)}\n\n```sh\npliant run {name}\n```\n\n{links}\n",
+            f"## The problem\n\n{_documentation(f'{module.__name__}.make')}",
+            f"## Settings\n\nEach is a flag of `pliant run {name}` and a field of `problem` in a configuration file.\n",
+            _settings(module.Config),
+        ]
+    )
+
+
+def _agent(kind: registry.Kind, name: str) -> str:
+    module = registry.find(kind, name)
+    problems = [p for p in registry.names("problems") if name in registry.find("problems", p).AGENTS]
+    links = ", ".join(f"[`{problem}`](../problems/{problem}.md)" for problem in problems)
+    return "\n".join(
+        [
+            f"# {name}\n\n{_prose(module)}\n\n```sh\npliant run PROBLEM --agent {name}\n```\n",
+            f"**Problems:** {links}.\n",
+            f"## The update\n\n{_documentation(f'{module.__name__}.make')}",
+            "## Settings\n\nEach is a flag of `pliant run` and a field of `agent` in a configuration file.\n",
+            _settings(module.Config),
+        ]
+    )
+
+
+def _recipe(kind: registry.Kind, name: str) -> str:
+    module = registry.find(kind, name)
+    return "\n".join(
+        [
+            f"# {name}\n\n{_prose(module)}\n\n```sh\npliant reproduce {name}\npliant reproduce {name} --full\n```\n",
+            _documentation(f"{module.__name__}.make"),
+            "The [results book](../results/index.md) has the figure, the table and the paper's numbers.\n",
+        ]
+    )
+
+
+def _presets() -> Iterator[tuple[str, str]]:
+    published = {problem: registry.presets(problem) for problem in registry.names("problems")}
+    published = {problem: presets for problem, presets in published.items() if presets}
+    rows = (
+        [f"[`{problem}`]({problem}.md)", str(len(presets)), ", ".join(f"`{name}`" for name in list(presets)[:8])]
+        for problem, presets in published.items()
+    )
+    yield "presets/index.md", f"{_INTRODUCTIONS['presets']}\n{_table(['problem', 'presets', 'first of them'], rows)}"
+    for problem, presets in published.items():
+        sections = [f'??? note "{problem}/{name}"\n\n{_indented(_yaml(preset))}' for name, preset in presets.items()]
+        command = f"```sh\npliant run {problem}/{next(iter(presets))}\n```\n"
+        prose = (
+            f"Published configurations of [`{problem}`](../problems/{problem}.md), each as its configuration file.\n"
+        )
+        yield f"presets/{problem}.md", "\n".join([f"# Presets of {problem}\n\n{prose}\n{command}", *sections])
+
+
+def _presets_with(kind: registry.Kind, name: str) -> list[str]:
+    """The presets that set a method or a diagnostic."""
+    return [
+        f"{problem}/{preset}"
+        for problem in registry.names("problems")
+        for preset, configuration in registry.presets(problem).items()
+        if name in map(_name, configuration.get(kind, []))
+    ]
+
+
+def _name(component: str | Mapping[str, Any]) -> str:
+    """The name of a component without its label; one without settings may be a bare name."""
+    return (component if isinstance(component, str) else component["name"]).partition("@")[0]
+
+
+def _prose(module: Any) -> str:
+    """A module's docstring, with pseudo-code (lines that open an indented block, and the block) as a block of code."""
+    pieces = []
+    for paragraph in (module.__doc__ or "").strip().split("\n\n"):
+        has_block = any(line.startswith("    ") for line in paragraph.splitlines())
+        pieces.append(f"```text\n{paragraph}\n```" if has_block else paragraph)
+    return "\n\n".join(pieces)
+
+
+def _documentation(path: str, *, heading: int = 0) -> str:
+    """The documentation of an object, under a heading of that level with its signature; 0: only what it says."""
+    if heading:
+        return f"::: {path}\n    options: {{heading_level: {heading}}}\n"
+    return f"::: {path}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"
+
+
+def _settings(config: Any) -> str:
+    rows = (
+        [f"`--{name.replace('_', '-')}`", setting.kind.replace("|", "\\|"), setting.help]
+        for name, setting in settings_of(config).items()
+    )
+    return _table(["flag", "type, range, default", "meaning"], rows)
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _yaml(preset: Mapping[str, Any]) -> str:
+    return f"```yaml\n{yaml.safe_dump(_plain(preset), sort_keys=False, width=100)}```\n"
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, and shared pieces as copies: YAML then has neither tags nor anchors."""
+    match value:
+        case Mapping():
+            return {key: _plain(item) for key, item in typing.cast(Mapping[str, Any], value).items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    return value
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}\n" if line else "\n" for line in text.splitlines())
