@@ -7,7 +7,7 @@ WORKERS ?= 2
 BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo envs test test-all bench pins clean
+.PHONY: help demo docs envs test test-all bench pins clean
 .PRECIOUS: %/.made %/.run %/.envs %/.dev
 
 help: ## show this
@@ -18,11 +18,15 @@ demo: .venv/.run ## reproduce a published figure at reduced scale
 
 envs: .venv/.envs ## install the simulators of the reinforcement-learning problems
 
-test: .venv/.dev ## format, lint, types, who imports whom, tests
+docs: .venv/.dev ## build the documentation, into site/
+	$(BIN)/python docs/_site/build.py
+
+test: .venv/.dev ## format, lint, types, who imports whom, documentation, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python docs/_site/build.py
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 test-all: ## the fast tests on each Python found, of 3.11, 3.12 and 3.13
@@ -37,7 +41,7 @@ test-all: ## the fast tests on each Python found, of 3.11, 3.12 and 3.13
 	echo "== passed on Python:$${tested:- none found}; not found:$${missing:- none}"; \
 	test -n "$$tested"
 
-bench: .venv/.envs ## measure what the README's speed table says
+bench: .venv/.envs ## measure the numbers of docs/performance.md
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file; done
 
 pins: ## renew constraints/ with the newest versions, for each Python found
@@ -52,7 +56,7 @@ pins: ## renew constraints/ with the newest versions, for each Python found
 	done
 
 clean: ## remove environments and caches; runs/ stays
-	rm -rf .venv .venvs .cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venvs .cache .hypothesis .import_linter_cache .pytest_cache .ruff_cache build dist site
 
 # Each stamp says what was done to an environment: made, able to run, with simulators, able to develop. Interrupted work leaves none.
 %/.made:

@@ -53,7 +53,7 @@ def main(tasks: int = 30, steps: int = 200):
         plain_params, plain_state, plain_loss = learn(plain, plain_params, plain_state, y)
         plastic_params, plastic_state, plastic_loss = learn(plastic, plastic_params, plastic_state, y)
         replaced = sum(optax.tree.get(plastic_state, "replaced").values())
-        print(f"task {task}: loss {plain_loss:.3f} plain, {plastic_loss:.3f} plastic ({replaced} units made anew)")
+        print(f"task {task}: loss {plain_loss:.3f} plain, {plastic_loss:.3f} plastic ({replaced} units reinitialized)")
 
 
 if __name__ == "__main__":

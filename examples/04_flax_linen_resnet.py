@@ -1,4 +1,4 @@
-"""A small flax linen ResNet: channels that several blocks share, and running statistics that begin anew with them.
+"""A small flax linen ResNet: channels that several blocks share, and running statistics that restart with them.
 
 Usage:
     python examples/04_flax_linen_resnet.py [--tasks 5] [--steps 100]
@@ -53,7 +53,7 @@ def main(tasks: int = 5, steps: int = 100):
             variables, state, error = step(variables, state, classes[y] + rng.normal(size=(32, 8, 8, 3)), y)
             errors.append(error)
         replaced = sum(optax.tree.get(state, "replaced").values())
-        print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units made anew)")
+        print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units reinitialized)")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main(tasks: int = 5, steps: int = 200):
             params, state, error = step(params, state, classes[y] + 0.5 * rng.normal(size=(32, 16)), y)
             errors.append(error)
         replaced = sum(optax.tree.get(state, "replaced").values())
-        print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units made anew)")
+        print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units reinitialized)")
 
 
 if __name__ == "__main__":

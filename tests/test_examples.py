@@ -1,4 +1,4 @@
-"""Each example, at a smaller size: it runs without a warning, learns, and makes units anew."""
+"""Each example, at a smaller size: it runs without a warning, learns, and reinitializes units."""
 
 import pathlib
 import re
@@ -9,8 +9,8 @@ import jax
 import pytest
 
 EXAMPLES = sorted((pathlib.Path(__file__).parents[1] / "examples").glob("*.py"))
-PLASTIC = re.compile(r"task (\d+): loss ([\d.]+) -> ([\d.]+) \((\d+) units made anew\)")
-COMPARED = re.compile(r"task (\d+): loss ([\d.]+) plain, ([\d.]+) plastic \((\d+) units made anew\)")
+PLASTIC = re.compile(r"task (\d+): loss ([\d.]+) -> ([\d.]+) \((\d+) units reinitialized\)")
+COMPARED = re.compile(r"task (\d+): loss ([\d.]+) plain, ([\d.]+) plastic \((\d+) units reinitialized\)")
 
 
 def printed(path, tasks, steps, monkeypatch, capsys):

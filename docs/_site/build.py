@@ -16,6 +16,8 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Collection
+from typing import Any
 
 import yaml
 from pages import generated
@@ -30,6 +32,7 @@ SITE = ROOT / "site"
 # Files of the root that are pages as well, and what their links mean on the site.
 ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LINKS = {**ROOT_PAGES, "examples/": "get_started/your_network.md"}
+FILES = ["CITATION.cff"]
 
 
 def main() -> None:
@@ -61,6 +64,8 @@ def collect() -> None:
     shutil.copytree(ROOT / "docs", PAGES, ignore=shutil.ignore_patterns("_*"))
     for source, page in ROOT_PAGES.items():
         (PAGES / page).write_text(on_the_site((ROOT / source).read_text(encoding="utf-8")), encoding="utf-8")
+    for file in FILES:
+        shutil.copy(ROOT / file, PAGES)
     for path, text in generated():
         (PAGES / path).parent.mkdir(parents=True, exist_ok=True)
         (PAGES / path).write_text(text, encoding="utf-8")
@@ -74,16 +79,28 @@ def on_the_site(markdown: str) -> str:
     return re.sub(r"\]\(([^)#]+)", lambda link: f"]({LINKS.get(link[1], link[1].removeprefix('docs/'))}", markdown)
 
 
-def navigation(entry: object) -> object:
-    """The `nav` with each folder (`methods/`) replaced by its pages, `index.md` first."""
-    if isinstance(entry, list):
-        return [navigation(item) for item in entry]
-    if isinstance(entry, dict):
-        return {title: navigation(item) for title, item in entry.items()}
-    if not str(entry).endswith("/"):
-        return entry
-    pages = sorted((PAGES / str(entry)).glob("*.md"), key=lambda page: (page.stem != "index", page.stem))
-    return [f"{entry}{page.name}" if page.stem == "index" else {_title(page): f"{entry}{page.name}"} for page in pages]
+def navigation(nav: list) -> list:
+    """The `nav` with each folder (`methods/`) replaced by its pages: all that stand nowhere else, `index.md` first."""
+    named = set(re.findall(r"[\w/]+\.md", str(nav)))
+
+    def expanded(entry: Any) -> Any:
+        if isinstance(entry, dict):
+            return {title: expanded(item) for title, item in entry.items()}
+        if isinstance(entry, list):
+            return [page for item in entry for page in (_pages(item, named) if _is_folder(item) else [expanded(item)])]
+        return _pages(entry, named) if _is_folder(entry) else entry
+
+    return expanded(nav)
+
+
+def _is_folder(entry: Any) -> bool:
+    return isinstance(entry, str) and entry.endswith("/")
+
+
+def _pages(folder: str, named: Collection[str]) -> list:
+    pages = sorted((PAGES / folder).glob("*.md"), key=lambda page: (page.stem != "index", page.stem))
+    paths = {page: f"{folder}{page.name}" for page in pages}
+    return [path if page.stem == "index" else {_title(page): path} for page, path in paths.items() if path not in named]
 
 
 def _title(page: pathlib.Path) -> str:

@@ -51,11 +51,11 @@ def _mend(row: ElementTree.Element) -> None:
 class MathMLExtension(Extension):
     """Replaces what `pymdownx.arithmatex` marks with `generic: true`."""
 
-    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  Markdown's name
+    def extendMarkdown(self, md: Markdown) -> None:
         """Called by Markdown once per converter."""
         md.postprocessors.register(_MathML(md), "mathml", 0)  # the last one: raw HTML is back in the text by then
 
 
-def makeExtension(**settings) -> MathMLExtension:  # noqa: N802  Markdown's name
+def makeExtension(**settings) -> MathMLExtension:
     """Called by Markdown for the entry `mathml` of `markdown_extensions`."""
     return MathMLExtension(**settings)

@@ -1,7 +1,7 @@
-"""The pages that nobody writes: one for each method, diagnostic, problem, agent and recipe, and for a problem's presets.
+"""Generated pages: one for each method, diagnostic, problem, agent and recipe, and for the presets of each problem.
 
-What stands on them comes from where the command line has it: names and first lines from the registry, settings from
-the signatures and docstrings, presets as the configurations that they are.
+They have the sources of the command line: names and first lines from the registry, settings from signatures and
+docstrings, presets as configuration files.
 """
 
 import typing
@@ -44,7 +44,8 @@ at a reduced scale, `--full` at the published one. The [results book](../results
 """,
     "presets": """# Presets
 
-A preset is a published configuration under its published name. `pliant run PROBLEM/PRESET` runs it; any flag changes it.
+A preset is a published configuration under its published name. `pliant run PROBLEM/PRESET` runs it, and any flag
+changes it.
 """,
 }
 
@@ -73,7 +74,8 @@ def _function(kind: registry.Kind, name: str) -> str:
     many = len(used) > 8
     presets = f"**Presets with it:** {', '.join(used[:8])}{' and more' if many else ''}.\n" if used else ""
     face = f"pliant.{name}" if kind == "methods" else f"pliant.{kind}.{name}"
-    return f"{_documentation(face, heading=1)}\n## From the command line\n\n```sh\npliant run PROBLEM {flag}\n```\n\n{presets}"
+    command = f"## From the command line\n\n```sh\npliant run PROBLEM {flag}\n```\n"
+    return f"{_documentation(face, heading=1)}\n{command}\n{presets}"
 
 
 def _problem(kind: registry.Kind, name: str) -> str:
