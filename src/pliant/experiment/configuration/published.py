@@ -1,7 +1,7 @@
 """Configuration files of the published program for PPO, and of its fork for Meta-World, read as ours.
 
-docs/published_configurations.md has the table of keys. What their program does not use is not used here either, and
-named in one line; what means nothing here is refused.
+docs/coming_from/loss_of_plasticity.md has the table of keys. What their program does not use is not used here either,
+and named in one line; what means nothing here is refused.
 """
 
 import contextlib
