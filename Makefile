@@ -4,6 +4,8 @@
 BIN := .venv/bin
 PYTHON ?=
 WORKERS ?= 2
+# A file's tests share programs: they stay together.
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile
 BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
 
 .DEFAULT_GOAL := help
@@ -27,7 +29,7 @@ test: .venv/.dev ## format, lint, types, who imports whom, documentation, tests
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/_site/build.py
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python $(PYTEST)
 
 test-all: ## the fast tests on each Python found, of 3.11, 3.12 and 3.13
 	@set -e; tested=; missing=; \
@@ -35,7 +37,7 @@ test-all: ## the fast tests on each Python found, of 3.11, 3.12 and 3.13
 		if ! python=$$(sh .ci/find-python $$version 2>/dev/null); then missing="$$missing $$version"; continue; fi; \
 		echo "== Python $$version: $$python"; \
 		$(MAKE) --no-print-directory .venvs/$$version/.dev PYTHON="$$python"; \
-		.venvs/$$version/bin/python -m pytest -n $(WORKERS) -m "not slow"; \
+		.venvs/$$version/bin/python $(PYTEST) -m "not slow"; \
 		tested="$$tested $$version"; \
 	done; \
 	echo "== passed on Python:$${tested:- none found}; not found:$${missing:- none}"; \

@@ -27,7 +27,6 @@ NOT_YET = (
     "methods",
     "networks",
     "presets",
-    "problems",
     "recipes",
     "report",
     "reproduction",

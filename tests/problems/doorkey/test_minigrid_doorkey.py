@@ -4,14 +4,14 @@ import re
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import trees
 
 from pliant.core.problem import Discrete, Environment, HostEnvironment, Task
 from pliant.problems.doorkey import minigrid_doorkey
 from pliant.problems.doorkey._doorkey import ACTIONS, CLOSED, LOCKED, MISSION, OPEN, observe, step
-from pliant.problems.doorkey.minigrid_doorkey import Config, make
+from pliant.problems.doorkey.minigrid_doorkey import Config, EnvironmentState, make
 
 TASKS = Config("5x5:4000,6x6:12_000,8x8:14k", num_envs=16)
 STEPS, LEFT = 1000, 0
@@ -40,32 +40,39 @@ def random_actions(*shape):
 def played():
     """The states before each random step, and after the last of them; the actions; the answers."""
     actions = random_actions(STEPS, 16)
-    last, (before, answers) = play(begin(jax.random.key(0))[0], actions)
-    states = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), before.num_envs, last.num_envs)
-    return jax.tree.map(np.asarray, (states, actions, answers))
+    last, (before, answers) = trees.numpy(play(begin(trees.key(0))[0], actions))
+    states = jax.tree.map(lambda a, b: np.concatenate([a, b[None]]), before.environments, last.environments)
+    return states, actions, answers
 
 
 def test_an_arena_as_published():
     environment = make(Config())
-    assert environment.spec.observation == jax.ShapeDtypeStruct((7, 7, 3), jnp.uint8)
+    assert environment.spec.observation == jax.ShapeDtypeStruct((7, 7, 3), np.uint8)
     assert environment.spec.action == Discrete(7)
     assert (environment.num_envs, environment.steps) == (16, 2_000_000)
     assert environment.tasks == (Task("5x5", 500_000), Task("6x6", 1_000_000), Task("8x8", 2_000_000))
-    _, observation = jax.eval_shape(environment.init, jax.random.key(0))
-    assert observation.shape == (16, 7, 7, 3) and observation.dtype == jnp.uint8
+    _, observation = jax.eval_shape(environment.init, trees.key(0))
+    assert observation.shape == (16, 7, 7, 3) and observation.dtype == np.uint8
 
 
 def test_environments_begin_anew_by_themselves(played):
     states, actions, answers = played
     before = jax.tree.map(lambda x: x[:-1], states)
     now = jax.tree.map(lambda x: x[1:], states)
-    every = jax.jit(jax.vmap(jax.vmap(lambda state, action: (*step(state, action), observe(step(state, action)[0])))))
-    after, reward, terminated, truncated, image = every(before, actions)
+
+    @jax.jit
+    @jax.vmap
+    @jax.vmap
+    def every(state, action, following):
+        after, *rest = step(state, action)
+        return after, *rest, observe(after), observe(following)
+
+    after, reward, terminated, truncated, image, shown = trees.numpy(every(before, actions, now))
     np.testing.assert_array_equal(answers.reward, reward)
     np.testing.assert_array_equal(answers.terminated, terminated)
     np.testing.assert_array_equal(answers.truncated, truncated)
     np.testing.assert_array_equal(answers.final_observation, image)
-    np.testing.assert_array_equal(answers.observation, jax.jit(jax.vmap(jax.vmap(observe)))(now))
+    np.testing.assert_array_equal(answers.observation, shown)
     np.testing.assert_array_equal(answers.info["success"], terminated.astype(np.float32))
     assert answers.info["success"].dtype == np.float32
 
@@ -100,48 +107,34 @@ def test_an_episode_has_the_size_of_the_stage_in_which_it_begins():
     # Who only turns around plays to the limits of time: 250 steps on 5x5, 360 on 6x6, 640 on 8x8. Sixteen environments:
     # step 250 is frame 4,000, where 6x6 begins; step 610 frame 9,760, still 6x6, which stays until step 970 although
     # 8x8 begins at step 750. That is after the run's end, and 8x8 all the same.
-    state, _ = begin(jax.random.key(0))
+    state, _ = begin(trees.key(0))
     turns = np.full((STEPS, 16), LEFT)
-    _, (states, answers) = play(state, turns)
+    _, (states, answers) = trees.numpy(play(state, turns))
     np.testing.assert_array_equal(states.frames, 16 * np.arange(STEPS))
     expected = np.repeat([5, 6, 6, 8], [250, 360, 360, 30])
-    np.testing.assert_array_equal(states.num_envs.size, np.repeat(expected[:, None], 16, axis=1))
+    np.testing.assert_array_equal(states.environments.size, np.repeat(expected[:, None], 16, axis=1))
     times, _ = np.nonzero(answers.truncated)
     np.testing.assert_array_equal(times + 1, np.repeat([250, 610, 970], 16))
     assert not answers.terminated.any()
     # To the frame: all end with the next step, after which there were 3,999 frames or 4,000.
-    about_to_end = state.num_envs._replace(t=jnp.full(16, 249))
+    about_to_end = state.environments._replace(t=np.full(16, 249, np.int32))
     for frames, size in ((3999, 5), (4000, 6)):
-        here = state._replace(num_envs=about_to_end, frames=jnp.int32(frames - 16))
-        assert (play(here, turns)[1][0].num_envs.size[1] == size).all()
+        here = state._replace(environments=about_to_end, frames=np.int32(frames - 16))
+        assert (trees.numpy(play(here, turns))[1][0].environments.size[1] == size).all()
 
 
 def test_one_size_all_along():
     config = Config("5x5:1000,6x6:3k", env="16x16", num_envs=3)
     environment = make(config)
     assert environment.tasks == (Task("16x16", 3000),) and environment.steps == 3000
-    size = jax.jit(lambda key: environment.init(key)[0].num_envs.size)(jax.random.key(0))
+    size = jax.jit(lambda key: environment.init(key)[0].environments.size)(trees.key(0))
     np.testing.assert_array_equal(size, [16, 16, 16])
 
 
-def test_members_have_environments_of_their_own():
-    keys = jax.random.split(jax.random.key(2))
-    states, observations = zip(*map(begin, keys))
-    assert not np.array_equal(*observations)
-    actions = random_actions(2, STEPS, 16)
-    together = jax.jit(jax.vmap(_play))(jax.tree.map(lambda *x: jnp.stack(x), *states), actions)
-    alone = [play(state, own) for state, own in zip(states, actions)]
-    answers = jax.tree.map(lambda *x: np.stack(x), *(answers for _, (_, answers) in alone))
-    jax.tree.map(np.testing.assert_array_equal, together[1][1], answers)
-
-
-def test_the_views_show_the_first_environment():
-    environment = make(TASKS)
-    state, _ = begin(jax.random.key(0))
-    scene = jax.tree.map(np.asarray, environment.views.scene(state))
-    assert all(field == every[0] for field, every in zip(scene, state.num_envs))
-    assert environment.views.picture(scene).dtype == np.uint8
-    assert isinstance(environment.views.text(scene), str)
+def test_the_views_show_the_first_environment(played):
+    states, *_ = played
+    scene = make(TASKS).views.scene(EnvironmentState(trees.at(states, 7), np.int32(0), None))
+    assert all(field == every[7, 0] for field, every in zip(scene, states, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -150,14 +143,14 @@ def test_the_views_show_the_first_environment():
 def test_the_network_is_that_of_the_settings(memory, text, parts):
     assert MISSION == "use the key to open the door and then get to the goal"
     environments = [make(Config(recurrent=m, text=t)) for m, t in ((False, False), (memory, text))]
-    plain, ours = (jax.eval_shape(environment.network.init, jax.random.key(0)) for environment in environments)
+    plain, ours = (jax.eval_shape(environment.network.init, trees.key(0)) for environment in environments)
     assert sum(x.size for x in jax.tree.leaves(plain)) == 19_384
     assert (len(jax.tree.leaves(ours)) > len(jax.tree.leaves(plain))) == (parts > 0)
     assert bool(jax.tree.leaves(environments[1].network.initial_carry(2))) == memory
     (logits, V), _ = jax.eval_shape(
         environments[1].network.apply,
         ours,
-        jnp.zeros((2, 7, 7, 3), jnp.uint8),
+        np.zeros((2, 7, 7, 3), np.uint8),
         environments[1].network.initial_carry(2),
     )
     assert logits.shape == (2, 7) and V.shape == (2,)
