@@ -4,6 +4,7 @@ import itertools
 import pathlib
 import re
 import sys
+import tomllib
 import types
 
 import jax
@@ -88,6 +89,15 @@ def test_the_readme_is_one_page():
     assert len(text.split()) <= 700
     assert max(map(len, lines)) <= 100
     assert re.search(r"^make demo\b", text, re.MULTILINE) and re.search(r"^make test\b", text, re.MULTILINE)
+
+
+def test_the_floors_of_the_house_are_those_of_the_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract.get("containers") == ["pliant"]]
+    [floors] = re.findall(
+        r"^```text\n(.*?)^```", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert floors.splitlines() == [re.sub("[()]", "", layer) for layer in layers]
 
 
 def known_flags():

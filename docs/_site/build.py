@@ -31,6 +31,7 @@ SITE = ROOT / "site"
 
 # Files of the root that are pages as well, and what their links mean on the site.
 ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+WITHOUT_SIDEBAR = "---\nhide: [navigation]\n---\n\n"
 LINKS = {**ROOT_PAGES, "examples/": "get_started/your_network.md"}
 FILES = ["CITATION.cff"]
 
@@ -63,7 +64,8 @@ def collect() -> None:
     shutil.rmtree(PAGES, ignore_errors=True)
     shutil.copytree(ROOT / "docs", PAGES, ignore=shutil.ignore_patterns("_*"))
     for source, page in ROOT_PAGES.items():
-        (PAGES / page).write_text(on_the_site((ROOT / source).read_text(encoding="utf-8")), encoding="utf-8")
+        text = on_the_site((ROOT / source).read_text(encoding="utf-8"))
+        (PAGES / page).write_text(WITHOUT_SIDEBAR * (page == "index.md") + text, encoding="utf-8")
     for file in FILES:
         shutil.copy(ROOT / file, PAGES)
     for path, text in generated():

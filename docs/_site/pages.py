@@ -24,8 +24,8 @@ their published values, and the differences from the authors' code.
     "diagnostics": """# Diagnostics
 
 A diagnostic is one number about a network, measured while it learns. `pliant run PROBLEM --diagnostics a,b,c` chooses
-those that a run records; without the flag the run records all that its problem and methods allow. A run measures them
-on the next 1,000 examples before it learns them, or, in reinforcement learning, on the last 1,000 steps of a round.
+the diagnostics of a run; the default is `dormant_fraction,weight_magnitude,replacements`. A run measures them on the
+next 1,000 examples before it learns them, or, in reinforcement learning, on the last 1,000 steps of a round.
 [Metrics](../guides/metrics.md) lists every column that a run can have.
 """,
     "problems": """# Problems
@@ -62,7 +62,7 @@ def generated() -> Iterator[tuple[str, str]]:
 
 def _family(kind: registry.Kind, page: Callable[[registry.Kind, str], str]) -> Iterator[tuple[str, str]]:
     rows = ([f"[`{name}`]({name}.md)", line] for name, line in registry.summaries(kind).items())
-    yield f"{kind}/index.md", f"{_INTRODUCTIONS[kind]}\n{_table(['name', ''], rows)}"
+    yield f"{kind}/index.md", f"{_INTRODUCTIONS[kind]}\n{_table(['name', 'what it is'], rows)}"
     for name in registry.names(kind):
         yield f"{kind}/{name}.md", page(kind, name)
 
@@ -130,12 +130,15 @@ def _presets() -> Iterator[tuple[str, str]]:
     )
     yield "presets/index.md", f"{_INTRODUCTIONS['presets']}\n{_table(['problem', 'presets', 'first of them'], rows)}"
     for problem, presets in published.items():
-        sections = [f'??? note "{problem}/{name}"\n\n{_indented(_yaml(preset))}' for name, preset in presets.items()]
+        sections = [
+            f'??? note "{" · ".join([name, *map(_name, preset.get("methods", []))])}"\n\n{_indented(_yaml(preset))}'
+            for name, preset in presets.items()
+        ]
         command = f"```sh\npliant run {problem}/{next(iter(presets))}\n```\n"
         prose = (
             f"Published configurations of [`{problem}`](../problems/{problem}.md), each as its configuration file.\n"
         )
-        yield f"presets/{problem}.md", "\n".join([f"# Presets of {problem}\n\n{prose}\n{command}", *sections])
+        yield f"presets/{problem}.md", "\n".join([f"# {problem}\n\n{prose}\n{command}", *sections])
 
 
 def _presets_with(kind: registry.Kind, name: str) -> list[str]:
