@@ -4,6 +4,7 @@ They have the sources of the command line: names and first lines from the regist
 docstrings, presets as configuration files.
 """
 
+import pathlib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 
 from pliant.core import registry
 from pliant.experiment.configuration.settings import settings_of
+
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 
 _INTRODUCTIONS = {
     "methods": """# Methods
@@ -111,14 +114,22 @@ def _agent(kind: registry.Kind, name: str) -> str:
 
 
 def _recipe(kind: registry.Kind, name: str) -> str:
-    module = registry.find(kind, name)
+    module = f"pliant.{kind}.{name}"  # not imported: it draws figures
     return "\n".join(
         [
-            f"# {name}\n\n{_prose(module)}\n\n```sh\npliant reproduce {name}\npliant reproduce {name} --full\n```\n",
-            _documentation(f"{module.__name__}.make"),
-            "The [results book](../results/index.md) has the figure, the table and the paper's numbers.\n",
+            f"# {name}\n\n{_documentation(module, members=False)}",
+            f"```sh\npliant reproduce {name}\npliant reproduce {name} --full\n```\n",
+            _documentation(f"{module}.make"),
+            f"**Results:** {_results(name)}.\n",
         ]
     )
+
+
+def _results(recipe: str) -> str:
+    """The recipe's pages in the results book, or the book where it has none yet."""
+    pages = [*RESULTS.glob(f"{recipe}.md"), *sorted(RESULTS.glob(f"{recipe}_*.md"))]
+    links = [f"[`{page.stem}`](../results/{page.name})" for page in pages]
+    return ", ".join(links or ["none yet; see the [results book](../results/index.md)"])
 
 
 def _presets() -> Iterator[tuple[str, str]]:
@@ -165,11 +176,11 @@ def _prose(module: Any) -> str:
     return "\n\n".join(pieces)
 
 
-def _documentation(path: str, *, heading: int = 0) -> str:
-    """The documentation of an object, under a heading of that level with its signature; 0: only what it says."""
-    if heading:
-        return f"::: {path}\n    options: {{heading_level: {heading}}}\n"
-    return f"::: {path}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"
+def _documentation(path: str, *, heading: int = 0, members: bool = True) -> str:
+    """The documentation of an object, under a heading of that level with its signature; 0: its docstring alone."""
+    options = f"heading_level: {heading}" if heading else "show_root_heading: false, show_root_toc_entry: false"
+    only = "" if members else ", members: false"
+    return f"::: {path}\n    options: {{{options}{only}}}\n"
 
 
 def _settings(config: Any) -> str:
