@@ -4,6 +4,8 @@ They have the sources of the command line: names and first lines from the regist
 docstrings, presets as configuration files.
 """
 
+import ast
+import importlib.util
 import pathlib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +15,8 @@ import yaml
 
 from pliant.core import registry
 from pliant.experiment.configuration.settings import settings_of
+
+_FACES = ("report", "reproduction")  # packages whose names are re-exported by their `__init__.py`
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 
@@ -61,6 +65,8 @@ def generated() -> Iterator[tuple[str, str]]:
     yield from _family("agents", _agent)
     yield from _family("recipes", _recipe)
     yield from _presets()
+    for package in _FACES:
+        yield f"reference/{package}.md", _face(package)
 
 
 def _family(kind: registry.Kind, page: Callable[[registry.Kind, str], str]) -> Iterator[tuple[str, str]]:
@@ -150,6 +156,16 @@ def _presets() -> Iterator[tuple[str, str]]:
             f"Published configurations of [`{problem}`](../problems/{problem}.md), each as its configuration file.\n"
         )
         yield f"presets/{problem}.md", "\n".join([f"# {problem}\n\n{prose}\n{command}", *sections])
+
+
+def _face(package: str) -> str:
+    """What a package re-exports. It is read and not imported: these packages draw figures."""
+    spec = importlib.util.find_spec(f"pliant.{package}")
+    tree = ast.parse(pathlib.Path(spec.origin).read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    names = [f"{node.module}.{name.name}" for node in imports for name in node.names if name.asname]
+    title = f"# {package.capitalize()}\n\n{ast.get_docstring(tree)}\n"
+    return "\n".join([title, *[_documentation(f"pliant.{package}.{name}", heading=2) for name in names]])
 
 
 def _presets_with(kind: registry.Kind, name: str) -> list[str]:
