@@ -1,5 +1,6 @@
 """Networks with a wiring written by hand, so that tests of the methods need no tracing."""
 
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -48,6 +49,17 @@ def initializer(*sizes: int, bias: bool = True, dtype=jnp.float32) -> Callable:
         return params
 
     return initialize
+
+
+def params(*sizes: int, bias: bool = True, seed: int = 0) -> dict[str, np.ndarray]:
+    """Parameters for `mlp` of these sizes as the initializer makes them, from NumPy's random numbers."""
+    generator, made = np.random.default_rng(seed), {}
+    for i, (inputs, units) in enumerate(itertools.pairwise(sizes)):
+        bound = uniform_bound("kaiming", "relu", inputs, units)
+        made[f"w{i}"] = generator.uniform(-bound, bound, (inputs, units)).astype(np.float32)
+        if bias:
+            made[f"b{i}"] = np.full(units, 0.1, np.float32)
+    return made
 
 
 def normed_convnet() -> tuple[Wiring, Callable]:

@@ -68,6 +68,7 @@ def stateless_surgery(operate: Callable[..., Edit], draw: Callable[[Key, Params,
         The surgery; its state is `optax.EmptyState()`.
 
     Example:
+        >>> import jax, optax, pliant
         >>> def add_noise(params, *, random, **signals):
         ...     return pliant.Edit(params + 0.01 * jax.random.normal(random, params.shape))
         >>> tx = pliant.plastic(optax.sgd(0.1), pliant.stateless_surgery(add_noise))
@@ -178,11 +179,11 @@ def plastic(
         ValueError: at `update`, without `params`; or if a method resets counts of steps that the optimizer lacks.
 
     Example:
-        >>> import jax.numpy as jnp, optax, pliant
+        >>> import jax, numpy as np, optax, pliant
         >>> def apply(params, x):
-        ...     return jnp.maximum(x @ params["in"], 0) @ params["out"]
-        >>> params = {"in": jnp.ones((3, 4)), "out": jnp.ones((4, 1))}
-        >>> wiring = pliant.trace(apply, params, jnp.ones((8, 3)))
+        ...     return jax.nn.relu(x @ params["in"]) @ params["out"]
+        >>> params = {"in": np.ones((3, 4)), "out": np.ones((4, 1))}
+        >>> wiring = pliant.trace(apply, params, np.ones((8, 3)))
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring))
         >>> params = tx.prepare(params)
         >>> state = tx.init(params)

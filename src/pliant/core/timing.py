@@ -35,6 +35,7 @@ def every(n: int | Array, method: Method) -> Method:
         ValueError: if n is below 1; for a topology.
 
     Example:
+        >>> import optax, pliant
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.every(100, pliant.shrink_and_perturb(shrink=0.9)))
     """
     if not isinstance(n, jax.Array) and n < 1:
@@ -59,6 +60,7 @@ def until(n: int | Array, method: Method) -> Method:
         ValueError: if n is negative; for a topology.
 
     Example:
+        >>> import optax, pliant
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.until(10_000, pliant.l2(1e-4)))
     """
     if not isinstance(n, jax.Array) and n < 0:
@@ -89,9 +91,10 @@ def restart(at: Sequence[int], method: Method) -> Method:
             update with `steps_before` at or beyond an element of `at`.
 
     Example:
+        >>> import optax, pliant
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.restart([50_000, 100_000], pliant.l2_init(1e-3)))
-        >>> params = jnp.ones(3)
-        >>> updates, state = tx.update(params, tx.init(params), params, steps_before=0)
+
+        The loop then passes `tx.update(grads, state, params, steps_before=...)`.
     """
     steps = jnp.asarray(at, jnp.int32)
 

@@ -1,4 +1,4 @@
-"""Continual backpropagation: keep making anew the units that matter least."""
+"""Continual backpropagation: keep reinitializing the units of least utility."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from pliant.core import units
 from pliant.core.base import Activation, Array, Features, FreshInitializer, Key, Params, Surgery
-from pliant.core.settings import AtLeast, Between, FromUpTo, require, require_one_of
+from pliant.core.settings import AtLeast, Between, FromUpTo, is_traced, require, require_one_of
 from pliant.core.timing import every
 from pliant.core.units import Group, Outgoing, Wiring
 from pliant.surgery import recreation
@@ -18,7 +18,7 @@ from pliant.surgery.recreation import Rows
 
 logger = logging.getLogger(__name__)
 
-_ROUNDING = 1e-5  # fifty times 0.02 is one unit, whatever float32 makes of it
+_ROUNDING = 1e-5  # fifty times 0.02 is one unit, despite float32
 
 Utility: TypeAlias = Literal[
     "contribution",
@@ -35,10 +35,10 @@ Budget: TypeAlias = Literal["accumulate", "bernoulli"]
 class ContinualBackpropState(NamedTuple):
     utility: dict[str, Array]  # {group: (units,)} running average, not bias-corrected
     mean_activation: dict[str, Array]  # {feature: (units,)} running average, not bias-corrected
-    age: dict[str, Array]  # {group: (units,)} steps since the unit was made
+    age: dict[str, Array]  # {group: (units,)} steps since the unit was initialized
     owed: dict[str, Array]  # {group: ()} units still owed after the last replacement
-    waited: dict[str, Array]  # {group: ()} mature units x steps since then: whole, so that small rates add up exactly
-    replaced: dict[str, Array]  # {group: ()} units made anew so far
+    waited: dict[str, Array]  # {group: ()} mature units x steps since then: an integer, so small rates add up exactly
+    replaced: dict[str, Array]  # {group: ()} units reinitialized so far
 
 
 class _Random(NamedTuple):
@@ -60,43 +60,44 @@ def continual_backprop(
     max_per_step: int = 1,
     period: int = 1,
 ) -> Surgery:
-    r"""Continual backpropagation: makes anew, all the time, a small fraction of the mature units of least utility.
+    r"""Continual backpropagation: reinitializes a small fraction of the mature units of least utility at each step.
 
     With activations $h_i$ of the forward pass, their running mean $m_i$, and the weights after the step, the utility of
-    unit $i$ is a running average with decay $\eta$,
+    unit $i$ is a running average with decay rate $\eta$,
 
     $$u_i \leftarrow \eta u_i + (1 - \eta)\, y_i, \qquad \hat u_i = u_i / (1 - \eta^{a_i}),$$
 
-    corrected for the unit's age $a_i$; units are ranked by $\hat u_i$. What is averaged is, with means
-    $\overline{\,\cdot\,}$ over the batch, over the units that read it ($w^{out}$) and over its inputs ($w^{in}$):
+    corrected for the unit's age $a_i$; units are ranked by $\hat u_i$. The averaged quantity $y_i$ has means
+    $\overline{\,\cdot\,}$ over the batch, over outgoing weights ($w^{out}$) and over incoming weights ($w^{in}$):
 
     | utility | $y_i$ |
     |---|---|
     | `contribution` | $\overline{\lvert h_i \rvert} \; \overline{\lvert w^{out}_i \rvert}$ |
     | `zero_contribution` | $\overline{\lvert h_i - \hat m_i \rvert} \; \overline{\lvert w^{out}_i \rvert}$ |
-    | `adaptable_contribution` | that of `zero_contribution` $/\, \overline{\lvert w^{in}_i \rvert}$ |
+    | `adaptable_contribution` | `zero_contribution` $/\, \overline{\lvert w^{in}_i \rvert}$ |
     | `weight` | $\overline{\lvert w^{out}_i \rvert}$ |
     | `adaptation` | $1 / \overline{\lvert w^{in}_i \rvert}$ |
     | `feature_by_input` | $\overline{\lvert h_i - \hat m_i \rvert} \,/\, \overline{\lvert w^{in}_i \rvert}$ |
-    | `random` | none: $\hat u_i$ is uniform in (0, 1), drawn anew at each step |
+    | `random` | none: $\hat u_i$ is uniform in (0, 1), drawn at each step |
 
-    At each step a group of which $n$ units are older than `maturity` is due $\rho n$ replacements. A fresh unit has
-    incoming weights from the initializer, zero bias and zero outgoing weights, so it does not disturb the output.
+    At each step, a group with $n$ units older than `maturity` is due $\rho n$ replacements. A fresh unit has incoming
+    weights from the initializer, zero bias and zero outgoing weights, so it does not change the output.
 
     Args:
-        wiring: whose units to renew.
-        replacement_rate: $\rho$ in [0, 1], the expected fraction of mature units made anew per step.
-        decay_rate: $\eta$ in [0, 1), how slowly the utility forgets; 0 ranks by the current step alone.
-        maturity: steps, at least 0, for which a fresh unit is safe.
-        utility: what a unit is worth, as above.
-        budget: what happens to fractions of a unit: `accumulate` owes them to later steps; `bernoulli` replaces one
-            unit with that probability, and drops the fraction above 1.
-        initializer: the bound of the uniform distribution of fresh weights.
+        wiring: whose units to reinitialize.
+        replacement_rate: $\rho$ in [0, 1], the expected fraction of mature units replaced per step.
+        decay_rate: $\eta$ in [0, 1), the decay rate of the running averages; 0 ranks by the current step alone.
+        maturity: steps, at least 0, for which a fresh unit is protected.
+        utility: the quantity $y_i$, see the table.
+        budget: how fractions of a unit are paid: `accumulate` adds them up over steps; `bernoulli` replaces one unit
+            with that probability, and drops the fraction above 1.
+        initializer: distribution of fresh incoming weights, uniform with the bound of this initializer; `network`: the
+            network's own.
         activation: the network's nonlinearity, for the bound.
-        compensate: whether a removed unit's mean contribution moves into the bias of what reads it.
-        max_per_step: how many units of a group can go at one step, at least 1. Known when compiling: one is cheapest,
-            and enough while `replacement_rate` × units is at most 1.
-        period: only every so many updates is a step of this method, at least 1; what is in between it does not see.
+        compensate: whether a removed unit's mean contribution is added to the biases of its readers.
+        max_per_step: largest number of units of a group replaced at one step, at least 1. It is static: one is the
+            cheapest, and suffices while `replacement_rate` × units is at most 1.
+        period: act on every `period`-th update and ignore those in between; at least 1.
 
     Signals:
         features: activations of the forward pass from which the gradients came (`wiring.apply`).
@@ -105,16 +106,24 @@ def continual_backprop(
     Raises:
         ValueError: for a value outside its range; for `compensate` where a reader has no bias.
 
-    Differs from the authors' code: it works on any network, with one rule for all layers (theirs counts replacements
-    from the mature units in MLPs and from all units in convolutional nets: here always from the mature ones). Where
-    several weights read a unit, $\overline{\lvert w^{out} \rvert}$ is the mean over all of them. If a unit and one that
-    reads it are replaced at the same step the weight between them is zero; theirs draws it. In their code a slip makes
-    the compensation zero: `compensate=False` is what was published. With a rate of 0 the ages grow all the same.
+    Differs from the authors' code: one rule for all layers of any network. Replacements are counted from the mature
+    units; the authors' code counts them from all units in convolutional networks. Where several weights read a unit,
+    $\overline{\lvert w^{out} \rvert}$ is the mean over all of them. If a unit and one of its readers are replaced at
+    the same step, the weight between them is zero; the authors' code draws it. A slip in the authors' code makes the
+    compensation zero: `compensate=False` is what was published. With a rate of 0 the ages still grow.
 
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
         Nature 2024. Dohare, Sutton and Mahmood, `Continual backprop: stochastic gradient descent with persistent
         randomness <https://arxiv.org/abs/2108.06325>`_, 2021.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> def apply(params, x):
+        ...     return jax.nn.relu(x @ params["in"]) @ params["out"]
+        >>> params = {"in": np.ones((3, 4)), "out": np.ones((4, 1))}
+        >>> wiring = pliant.trace(apply, params, np.ones((8, 3)))
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-4))
     """
     require("replacement_rate", replacement_rate, Between(0, 1))
     require("decay_rate", decay_rate, FromUpTo(0, 1))
@@ -145,7 +154,7 @@ def continual_backprop(
         rows_key, other_key = jax.random.split(key)
         widths = [group.units if utility == "random" else 0 for group in wiring.values()]
         chances = len(wiring) if budget == "bernoulli" else 0
-        # Words of 32 bits, scaled: a number close to 0 is as fine as 2^-32, and rates can be that small.
+        # Scaled words of 32 bits: near 0 their resolution is 2^-32, and rates can be that small.
         bits = jax.random.bits(other_key, (steps * (sum(widths) + chances),), jnp.uint32)
         uniform = bits.astype(jnp.float32).reshape(steps, -1) * 2.0**-32 if bits.size else jnp.zeros((steps, 0))
         ranks = [uniform[:, end - width : end] for width, end in zip(widths, np.cumsum(widths).tolist())]
@@ -160,7 +169,7 @@ def continual_backprop(
         by_path = units.leaves(params)
         new = ContinualBackpropState(utility={}, mean_activation={}, age={}, owed={}, waited={}, replaced={})
         chosen = {}
-        # All groups choose before any is edited: what a unit is worth does not depend on who else goes.
+        # All groups choose before any is edited: a unit's utility does not depend on other units being replaced.
         for name, group in wiring.items():
             age = state.age[name] + 1
             correction = -jnp.expm1(age.astype(jnp.float32) * jnp.log(eta))
@@ -186,7 +195,7 @@ def continual_backprop(
             new.age[name] = jnp.where(gone, 0, age)
             new.replaced[name] = state.replaced[name] + paid
             new.mean_activation.update({f: jnp.where(gone, 0.0, m[f]) for f in m})
-            # The Bernoulli budget starts anew at every step.
+            # The Bernoulli budget restarts at every step.
             settled = paid > 0 if budget == "accumulate" else True
             new.waited[name] = jnp.where(settled, 0, waited)
             left = jnp.where(paid > 0, owed - paid.astype(jnp.float32), state.owed[name])
@@ -205,7 +214,7 @@ def _worth(
     """$y_i$ of each unit at this step, `(units,)`."""
 
     def read(reader: Outgoing) -> Array:
-        """What one outgoing weight reads of each unit, `(positions, units)`."""
+        """The quantity of each unit for one outgoing weight, `(positions, units)`."""
         w_out = units.mean_magnitude(by_path[reader.path], reader)
         if utility in ("weight", "random"):
             return w_out
@@ -227,13 +236,13 @@ def _worth(
 
 
 def _weighted_mean(parts: list[tuple[Array, Array, units.Slot]]) -> Array:
-    """Mean over the weights of several leaves: each counts with its number of weights per unit."""
+    """Mean over several leaves, each weighted by its number of weights per unit."""
     counts = [units.positions(slot) * leaf.size / leaf.shape[slot.axis] for _, leaf, slot in parts]
     return sum(value * (count / sum(counts)) for (value, _, _), count in zip(parts, counts))
 
 
 def _move_into_biases(by_path: dict[str, Array], group: Group, gone: Array, m_hat: dict[str, Array]) -> None:
-    r"""$b_k \leftarrow b_k + \sum_i w_{ik} \hat m_i$ over the units $i$ that go, `gone` being `(units,)` bool."""
+    r"""$b_k \leftarrow b_k + \sum_i w_{ik} \hat m_i$ over the removed units $i$; `gone` is `(units,)` bool."""
     for reader in group.outgoing:
         leaf, mean = by_path[reader.path], jnp.where(gone, m_hat[reader.feature], 0.0)
         per_entry = mean if reader.indices is None else jnp.zeros(leaf.shape[reader.axis]).at[reader.indices].set(mean)
@@ -242,11 +251,11 @@ def _move_into_biases(by_path: dict[str, Array], group: Group, gone: Array, m_ha
 
 
 def _check_reach(wiring: Wiring, replacement_rate: float, maturity: int, compensate: bool, max_per_step: int) -> None:
-    """Refuses what this network cannot do, and says from when on units can go, where numbers are not traced."""
+    """Refuses settings that this network cannot follow, and logs when the first unit can be replaced."""
     for reader in [reader for group in wiring.values() for reader in group.outgoing]:
         if compensate and reader.bias is None:
             raise ValueError(f"compensate=True needs a bias behind {reader.path!r}; write compensate=False")
-    if isinstance(replacement_rate, jax.core.Tracer) or isinstance(maturity, jax.core.Tracer):
+    if is_traced(replacement_rate, maturity):
         return
     widest = max((group.units for group in wiring.values()), default=0)
     due = replacement_rate * widest

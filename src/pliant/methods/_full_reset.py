@@ -1,4 +1,4 @@
-"""Full reset: now and then begin the whole network anew."""
+"""Full reset: reinitialize the whole network periodically."""
 
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
 from pliant.core.settings import AtLeast, require
@@ -7,13 +7,13 @@ from pliant.surgery.resets import Initialize, set_back
 
 
 def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
-    r"""Full reset: every so many steps, takes all parameters from the initializer: learning from scratch.
+    r"""Full reset: reinitializes all parameters every so many steps, so the network learns from scratch.
 
-    Where the data are kept (a replay buffer) it cures a network that has overfitted its first experiences; where they
-    are not, it is the baseline that never loses plasticity and never remembers anything.
+    With a replay buffer, a reset cures a network that has overfitted its first experiences. Without one, full reset is
+    the baseline that never loses plasticity and remembers nothing.
 
     Args:
-        initialize: `key -> params`, the network's initializer.
+        initialize: `key -> params`, the network's initial parameters.
         period: steps from one reset to the next, at least 1. Published: 200000 (SAC).
 
     Signals:
@@ -22,13 +22,19 @@ def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
     Raises:
         ValueError: for a value outside its range; if `initialize` returns the parameters of another network.
 
-    Differs from the authors' code: a count that the optimizer shares between weights (the steps of `optax.adam`) goes
-    on; use `pliant.adam`, which counts for each weight, to begin that anew as well. Target networks are the agent's
-    affair, and are not reset.
+    Differs from the authors' code: a step count that the weights share (of `optax.adam`) continues; `pliant.adam`
+    counts per weight, and those counts are reset. Target networks belong to the agent, and are not reset.
 
     References:
         Nikishin et al., `The primacy bias in deep reinforcement learning <https://arxiv.org/abs/2205.07802>`_,
         ICML 2022.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> def initialize(key):
+        ...     first, second = jax.random.split(key)
+        ...     return {"in": jax.random.normal(first, (3, 4)), "out": jax.random.normal(second, (4, 1))}
+        >>> tx = pliant.plastic(pliant.adam(1e-3), pliant.full_reset(initialize, period=200_000))
     """
     require("period", period, AtLeast(1))
 

@@ -1,4 +1,4 @@
-"""L2 regularization: pull every weight towards zero."""
+"""L2 regularization: decay every weight towards zero."""
 
 import jax
 import optax
@@ -8,15 +8,15 @@ from pliant.core.settings import AtLeast, Between, require
 
 
 def l2(weight_decay: float = 1e-4, coupled: bool = True) -> Method:
-    r"""L2 regularization, or weight decay: pulls every parameter towards zero, biases and norms included.
+    r"""L2 regularization, or weight decay: decays every parameter towards zero, biases and norms included.
 
     Coupled, it is the gradient of $\frac \lambda 2 \lVert w \rVert^2$, which passes through the optimizer:
     $g \leftarrow g + \lambda w$. Decoupled, it acts on the weights after the optimizer's step:
     $w \leftarrow (1 - \lambda) w$.
 
     Args:
-        weight_decay: $\lambda$, at least 0; decoupled, the fraction of each weight that goes per step, at most 1, in
-            which the step size is contained: for the weight decay of `optax.adamw` write step size × weight decay.
+        weight_decay: $\lambda$, at least 0. Decoupled, it is the fraction by which each weight shrinks per step, at
+            most 1, learning rate included: for the weight decay of `optax.adamw` write learning rate × weight decay.
             Published, coupled: 1e-4 (permuted MNIST), 3e-6 (continual ImageNet), 1e-3 (PPO).
         coupled: whether the decay passes through the optimizer, as published.
 
@@ -29,6 +29,10 @@ def l2(weight_decay: float = 1e-4, coupled: bool = True) -> Method:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
         Nature 2024. Loshchilov and Hutter, `Decoupled weight decay regularization <https://arxiv.org/abs/1711.05101>`_,
         ICLR 2019.
+
+    Example:
+        >>> import optax, pliant
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.l2(weight_decay=1e-3))
     """
     require("weight_decay", weight_decay, AtLeast(0) if coupled else Between(0, 1))
     if coupled:

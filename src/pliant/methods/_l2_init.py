@@ -1,4 +1,4 @@
-"""L2 Init, or regenerative regularization: pull every weight towards where it began."""
+"""L2 Init, or regenerative regularization: decay every weight towards its initial value."""
 
 from typing import NamedTuple
 
@@ -15,29 +15,33 @@ class L2InitState(NamedTuple):
 
 
 def l2_init(strength: float = 1e-3) -> optax.GradientTransformation:
-    r"""L2 Init, regenerative regularization: pulls every parameter towards its initial value $w^0$.
+    r"""L2 Init, regenerative regularization: decays every parameter towards its initial value $w^0$.
 
-    It adds the gradient of $\lambda \lVert w - w^0 \rVert^2$, with its factor of two, before the optimizer:
+    The gradient of $\lambda \lVert w - w^0 \rVert^2$, factor of two included, is added before the optimizer:
 
     $$g \leftarrow g + 2 \lambda (w - w^0).$$
 
     Args:
-        strength: $\lambda$, at least 0; half of what `l2` calls weight decay. Published: 1e-2 to 1e-5, by problem.
+        strength: $\lambda$, at least 0; half of the weight decay of `l2`. Published: 1e-2 to 1e-5, by problem.
 
     Raises:
         ValueError: for a value outside its range.
 
-    Differs from the authors' code: nothing. Where another method makes a weight anew, $w^0$ stays the value at the
+    Differs from the authors' code: nothing. Where another method reinitializes a weight, $w^0$ stays the value at the
     start of training.
 
     References:
         Kumar, Marklund and Van Roy, `Maintaining plasticity in continual learning via regenerative regularization
         <https://arxiv.org/abs/2308.11958>`_, 2023.
+
+    Example:
+        >>> import optax, pliant
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.l2_init(strength=1e-3))
     """
     require("strength", strength, AtLeast(0))
 
     def init(params: Params) -> L2InitState:
-        # A copy: a training step may donate the memory of the parameters, and cannot donate it twice.
+        # A copy: a training step may donate the buffers of the parameters, and cannot donate one twice.
         return L2InitState(initial=jax.tree.map(jnp.array, params))
 
     def update(grads, state: L2InitState, params: Params):

@@ -1,4 +1,4 @@
-"""Layer reset: now and then begin some layers anew."""
+"""Layer reset: reinitialize some layers periodically."""
 
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
 from pliant.core.settings import AtLeast, require
@@ -8,16 +8,16 @@ from pliant.surgery.resets import Initialize, head, last_layers, layer, set_back
 
 
 def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", period: int = 20_000) -> Surgery:
-    r"""Layer reset: every so many steps, takes all weights of some layers from the initializer.
+    r"""Layer reset: reinitializes all weights of some layers every so many steps.
 
-    A hidden layer are the weights that produce a group of units, with the biases and norms of the group; the output
-    layer, `head`, the weights that read hidden units and feed none, with their biases.
+    A hidden layer is the weights that produce a group of units, with the biases and norms of the group. The output
+    layer, `head`, is the weights that read hidden units and feed none, with their biases.
 
     Args:
-        wiring: the whole network's; one cut down by `only(...)` takes the last of its groups for the last of all.
-        initialize: `key -> params`, the network's initializer.
-        layers: `last:2`, so many layers counted from the outputs (1 is the head), or names of groups and `head`, with
-            commas between them: `Dense_1,head`.
+        wiring: of the whole network: with some groups only, the layer behind the last of them counts as output layer.
+        initialize: `key -> params`, the network's initial parameters.
+        layers: `last:2`, a number of layers counted from the outputs (1 is the head); or names of groups and `head`,
+            separated by commas: `Dense_1,head`.
         period: steps from one reset to the next, at least 1. Published: `last:1` every 20000 steps (SPR); the last
             three of seven layers every 200000 (DrQ); see also `full_reset`.
 
@@ -28,12 +28,22 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
         ValueError: for a value outside its range; for a layer that is not there; if `initialize` returns the
             parameters of another network.
 
-    Differs from the authors' code: the optimizer forgets the weights that went, unless `plastic` has
-    `reset_moments=False`. Target networks are the agent's affair, and are not reset.
+    Differs from the authors' code: the optimizer state of the layers is reset too, unless `plastic` has
+    `reset_moments=False`. Target networks belong to the agent, and are not reset.
 
     References:
         Nikishin et al., `The primacy bias in deep reinforcement learning <https://arxiv.org/abs/2205.07802>`_,
         ICML 2022.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> def initialize(key):
+        ...     first, second = jax.random.split(key)
+        ...     return {"in": jax.random.normal(first, (3, 4)), "out": jax.random.normal(second, (4, 1))}
+        >>> def apply(params, x):
+        ...     return jax.nn.relu(x @ params["in"]) @ params["out"]
+        >>> wiring = pliant.trace(apply, {"in": np.ones((3, 4)), "out": np.ones((4, 1))}, np.ones((8, 3)))
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.layer_reset(wiring, initialize, layers="last:2"))
     """
     require("period", period, AtLeast(1))
     leaves = _leaves(wiring, layers)
@@ -46,7 +56,7 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
 
 
 def _leaves(wiring: Wiring, layers: str) -> set[str]:
-    """The paths of the leaves that `layers` speaks of."""
+    """The paths of the leaves of the chosen layers."""
     first, _, count = layers.partition(":")
     if first == "last" and count.isdecimal():
         return last_layers(wiring, int(count))

@@ -116,11 +116,12 @@ def neuroplastic_expansion(
         ICML 2020.
 
     Example:
-        >>> params = {"in": jnp.ones((10, 20)), "out": jnp.ones((20, 1))}
-        >>> wiring = pliant.trace(lambda w, x: jnp.maximum(x @ w["in"], 0) @ w["out"], params, jnp.ones((8, 10)))
+        >>> import jax, numpy as np, optax, pliant
+        >>> params = {"in": np.ones((10, 20), np.float32), "out": np.ones((20, 1), np.float32)}
+        >>> wiring = pliant.trace(lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"], params, np.ones((8, 10)))
         >>> tx = pliant.plastic(optax.adam(3e-4), pliant.neuroplastic_expansion(wiring, initial_sparsity=0.5))
-        >>> params = tx.prepare(params)  # from here on half of the weights are missing
-        >>> state = tx.init(params)
+        >>> params = jax.jit(tx.prepare)(params)  # from here on half of the weights are missing
+        >>> state = jax.jit(tx.init)(params)
         >>> print({path: int(mask.sum()) for path, mask in state.after[0].mask.items()})
         {'in': 90, 'out': 20}
     """

@@ -1,4 +1,4 @@
-"""ReDo: now and then make anew the units that output next to nothing."""
+"""ReDo: recycle dormant units periodically."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from pliant.surgery.recreation import Rows
 
 
 class ReDoState(NamedTuple):
-    replaced: dict[str, Array]  # {group: ()} units made anew so far
+    replaced: dict[str, Array]  # {group: ()} units reinitialized so far
 
 
 def redo(
@@ -24,21 +24,22 @@ def redo(
     initializer: FreshInitializer = "network",
     activation: Activation = "relu",
 ) -> Surgery:
-    r"""ReDo, recycling dormant neurons: makes anew, every so many steps, the units that output next to nothing.
+    r"""ReDo, recycling dormant neurons: reinitializes the units of almost no activity every so many steps.
 
     With means over the current batch and over the $n$ units of the group, unit $i$ is dormant if
 
     $$s_i = \frac{\overline{\lvert h_i \rvert}}{\frac 1 n \sum_k \overline{\lvert h_k \rvert}} \le \tau.$$
 
     Every `period` steps all dormant units get incoming weights from the initializer, zero bias and zero outgoing
-    weights. A unit that is read through several activations is dormant if it is so in all of them.
+    weights. A unit with several activations is dormant if all of them are.
 
     Args:
-        wiring: whose units to renew.
-        threshold: $\tau$, at least 0; at 0 only dead units go. Published: 0.025 in DQN at its default replay ratio and
-            0.1 at higher ones; 0.1 in the PPO of Dohare et al.
-        period: steps from one renewal to the next, at least 1. Published: 1000 in DQN; 100 in that PPO.
-        initializer: the bound of the uniform distribution of fresh weights.
+        wiring: whose units to reinitialize.
+        threshold: $\tau$, at least 0; 0 recycles dead units only. Published: 0.025 in DQN at its default replay ratio
+            and 0.1 at higher replay ratios; 0.1 in the PPO of Dohare et al.
+        period: steps from one recycling to the next, at least 1. Published: 1000 in DQN; 100 in that PPO.
+        initializer: distribution of fresh incoming weights, uniform with the bound of this initializer; `network`: the
+            network's own.
         activation: the network's nonlinearity, for the bound.
 
     Signals:
@@ -48,14 +49,22 @@ def redo(
     Raises:
         ValueError: for a value outside its range.
 
-    Differs from the authors' code: in a group that is dead as a whole, where the score is 0 / 0, all units are made
-    anew (in the code of Dohare et al. none, so the group never recovers). Fresh weights are uniform with the bound of
-    the chosen initializer, and the scores come from the batch that is learned, not from one of their own.
+    Differs from the authors' code: in a group that is dead as a whole, where the score is 0 / 0, all units are
+    recycled (in the code of Dohare et al. none, so the group never recovers). Fresh weights are uniform with the bound
+    of the initializer. The scores come from the training batch, not from a batch drawn for them.
 
     References:
         Sokar et al., `The dormant neuron phenomenon in deep reinforcement learning
         <https://arxiv.org/abs/2302.12902>`_, ICML 2023. Dohare et al., `Loss of plasticity in deep continual learning
         <https://doi.org/10.1038/s41586-024-07711-7>`_, Nature 2024.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> def apply(params, x):
+        ...     return jax.nn.relu(x @ params["in"]) @ params["out"]
+        >>> params = {"in": np.ones((3, 4)), "out": np.ones((4, 1))}
+        >>> wiring = pliant.trace(apply, params, np.ones((8, 3)))
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.redo(wiring, threshold=0.1, period=100))
     """
     require("threshold", threshold, AtLeast(0))
     require("period", period, AtLeast(1))

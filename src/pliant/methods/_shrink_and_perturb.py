@@ -1,4 +1,4 @@
-"""Shrink and perturb: keep the weights small and stirred."""
+"""Shrink and perturb: scale the weights down and add noise."""
 
 import math
 
@@ -22,9 +22,9 @@ def shrink_and_perturb(
 
     $$w \leftarrow \lambda w + \epsilon, \qquad \epsilon \sim N(0, \sigma^2).$$
 
-    The defaults are the continual form of Dohare et al., in which the shrinking is weight decay alone ($\lambda = 1$)
-    and the noise comes after every step. The original form comes between rounds of training: $\lambda < 1$, no weight
-    decay, and a period of one round.
+    The defaults are the continual form of Dohare et al.: weight decay alone shrinks the weights ($\lambda = 1$), and
+    noise is added after every step. The original form acts between rounds of training: $\lambda < 1$, no weight decay,
+    and a period of one round.
 
     Args:
         shrink: $\lambda$ in [0, 1].
@@ -45,6 +45,10 @@ def shrink_and_perturb(
         Ash and Adams, `On warm-starting neural network training <https://arxiv.org/abs/1910.08475>`_, NeurIPS 2020.
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
         Nature 2024.
+
+    Example:
+        >>> import optax, pliant
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.shrink_and_perturb(perturb_scale=1e-5, weight_decay=1e-4))
     """
     require("shrink", shrink, Between(0, 1))
     require("perturb_scale", perturb_scale, AtLeast(0))
@@ -55,7 +59,7 @@ def shrink_and_perturb(
         """Standard normal numbers like the parameters; `None` where a leaf is not floating-point."""
         leaves, structure = jax.tree.flatten(params)
         sizes = [math.prod(w.shape) if jnp.issubdtype(w.dtype, jnp.floating) else 0 for w in leaves]
-        # One flat draw for all: XLA's generator is several times slower on two axes, and for many small draws.
+        # One flat draw: XLA's generator is several times slower on two axes, and for many small draws.
         numbers = jax.random.normal(key, (steps * sum(sizes),)).reshape(steps, sum(sizes))
         ends = np.cumsum(sizes).tolist()
         return structure.unflatten(

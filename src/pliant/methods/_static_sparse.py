@@ -41,10 +41,11 @@ def static_sparse(wiring: Wiring, sparsity: float = 0.8) -> Topology:
         ICLR 2025.
 
     Example:
-        >>> params = {"in": jnp.ones((10, 20)), "out": jnp.ones((20, 1))}
-        >>> wiring = pliant.trace(lambda w, x: jnp.maximum(x @ w["in"], 0) @ w["out"], params, jnp.ones((8, 10)))
+        >>> import jax, numpy as np, optax, pliant
+        >>> params = {"in": np.ones((10, 20), np.float32), "out": np.ones((20, 1), np.float32)}
+        >>> wiring = pliant.trace(lambda w, x: jax.nn.relu(x @ w["in"]) @ w["out"], params, np.ones((8, 10)))
         >>> tx = pliant.plastic(optax.adam(3e-4), pliant.static_sparse(wiring, sparsity=0.5))
-        >>> params = tx.prepare(params)  # from here on half of the weights are missing
+        >>> params = jax.jit(tx.prepare)(params)  # from here on half of the weights are missing
         >>> print({path: int((w != 0).sum()) for path, w in params.items()})
         {'in': 90, 'out': 20}
     """
