@@ -1,7 +1,6 @@
 """What a user does: list, run, sweep, stop, go on, report, reproduce; and what the help says."""
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -142,11 +141,11 @@ def test_run_and_run_again(pliant, tmp_path):
     assert path.startswith(f"runs/{P}-sgd-")
     assert "loss" in out
     assert re.fullmatch(rf"{path.removeprefix('runs/')}: 100%, \d+\S* examples/s\n", err)  # no terminal, no bar
-    written = {file: file.stat().st_mtime_ns for file in (tmp_path / path / "metrics").iterdir()}
+    written = {file: file.stat().st_mtime_ns for file in (tmp_path / path).glob("shards/*/metrics/*")}
 
     code, again, err = pliant("run", P, *SMALL)
     assert (code, again) == (0, out)
-    assert err == f"{path} is finished already (run it anew with --force)\n"
+    assert err == f"{path} is finished already (run it again with --force)\n"
     # A configuration file, or a run, is a target; what is the same is not run again, wherever it was read.
     for target in (path, f"{path}/config.yaml", tmp_path / path):
         code, again, _ = pliant("run", target)
@@ -297,19 +296,34 @@ def test_report(pliant, tmp_path):
     assert (tmp_path / "there" / "loss.png").stat().st_size > 10_000
 
 
-def test_report_names_what_is_damaged(pliant):
+def test_report_names_what_is_damaged(pliant, tmp_path):
     _, out, _ = pliant("run", P, *SMALL)
     (path,) = directory(out)
-    (component,) = os.listdir(f"{path}/metrics")
-    with open(f"{path}/metrics/{component}", "r+b") as file:
-        file.truncate(100)
+    (file,) = (tmp_path / path).glob("shards/*/metrics/*")
+    with open(file, "r+b") as opened:
+        opened.truncate(100)
     code, out, err = pliant("report", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert f"{path}/metrics/{component} is damaged" in err
+    assert f"{file.relative_to(tmp_path)} is damaged" in err
     code, _, err = pliant("run", path)  # as the message says
     assert code == 0
-    assert f"{path}/metrics/{component} is damaged: its steps will be run again" in err
+    assert f"{file.relative_to(tmp_path)} is damaged: its steps will be run again" in err
     assert pliant("report", path)[0] == 0
+
+
+def test_more_seeds_of_a_run(pliant, tmp_path):
+    _, first, _ = pliant("run", P, *SMALL, "--seeds", 1)
+    (path,) = directory(first)
+    code, out, err = pliant("run", path, "--seeds", 3)
+    assert (code, directory(out)) == (0, [path])
+    assert f"{path} has seeds 0-0 already; computing seeds 1-2\n" in err
+    assert sorted(shard.name for shard in (tmp_path / path / "shards").iterdir()) == ["0-0", "1-2"]
+    # The table is that of the seeds that were asked for; a run as a target has all of its own.
+    assert pliant("run", P, *SMALL, "--seeds", 1)[1] == first
+    assert pliant("run", path)[1] == pliant("run", f"{path}/config.yaml")[1] == out
+    code, _, err = pliant("run", path, "--seeds", 2, "--force")
+    message = f"--force for seeds 0-1: {path}/shards/1-2 holds other seeds, too, and is computed as a whole; write"
+    assert (code, err) == (2, f"pliant: {message} --seeds 0-2\n")
 
 
 def test_reproduce(pliant, tmp_path):
@@ -322,7 +336,7 @@ def test_reproduce(pliant, tmp_path):
     assert "figure: here/figures/regression/regression.png and .pdf; table: .md and .csv" in out
     assert sorted(file.name for file in figures.iterdir()) == [f"regression.{e}" for e in ("csv", "md", "pdf", "png")]
     runs = [path for path in (tmp_path / "here").iterdir() if path.name != "figures"]
-    assert all(json.loads((run / "status.json").read_text())["state"] == "finished" for run in runs)
+    assert all(report.load(run).status["state"] == "finished" for run in runs)
     code, again, err = pliant(*words)
     assert code == 0
     assert err.count("is finished already") == len(runs)

@@ -181,7 +181,7 @@ def test_a_checkpoint_is_chosen(pliant, runs, tmp_path):
     assert f"\ngreedy 0 2 {8 + 3 * mean:.4g} " in single_blanks(out)
     code, out, err = pliant("evaluate", path, "--step", 32)
     assert (code, out) == (2, "")
-    assert err == f"pliant: step=32: {path} has no such checkpoint; there are: 48, 64\n"
+    assert err == f"pliant: step=32: {path}/shards/0-1 has no such checkpoint; there are: 48, 64\n"
 
 
 def test_the_best_checkpoint(pliant, runs, tmp_path):
@@ -194,7 +194,9 @@ def test_the_best_checkpoint(pliant, runs, tmp_path):
     assert f"{path.name} at step 16: each seed" in out
     code, out, err = pliant("evaluate", runs["device"], "--step", "best")
     assert (code, out) == (2, "")
-    assert err.startswith(f"pliant: step=best: {runs['device']} has no best checkpoint, but only a run with evaluate")
+    assert err.startswith(
+        f"pliant: step=best: {runs['device']}/shards/0-1 has no best checkpoint, but only a run with evaluate"
+    )
 
 
 def test_stopped(pliant, runs, monkeypatch):
@@ -229,21 +231,21 @@ def test_help(pliant, columns, monkeypatch):
         ("", "the following arguments are required: RUN (see pliant evaluate --help)"),
         ("nothing", "nothing is not a run: it has no config.yaml; give the path of a run, such as runs/<name>-<hash>"),
         ("stream", "stream is a run of slowly_changing_regression, a stream of examples, in which there are no"),
-        ("new", "new has no checkpoint yet; wait for its first, or go on with pliant run new"),
-        ("device --step 10", "step=10: device has no such checkpoint; there are: 64"),
+        ("new", "new/shards/0-1 has no checkpoint yet; wait for its first, or resume it: pliant run new"),
+        ("device --step 10", "step=10: device/shards/0-1 has no such checkpoint; there are: 64"),
         ("device --step last", "--step=last: write a whole number, at least 0"),
         ("device --episodes 0", "--episodes=0: write a whole number, at least 1"),
         ("device --episodes many", "--episodes=many: write a whole number, at least 1"),
         ("device --seed -1", "--seed=-1: write a whole number, at least 0"),
         ("device --sed 1", "unknown argument --sed; did you mean --seed"),
-        ("device --seeds 0-2", "--seeds 0-2: there is no seed 2; the run has seeds=2"),
+        ("device --seeds 0-2", "seeds=0-2: there is no seed 2; the run has seeds=0-1"),
         ("device --seeds all", "seeds=all: write a number of seeds (100), or ranges from low to high (0-9,20)"),
         (
             "device --where learning_rate=0.5",
             "--where learning_rate=0.5: the run did not sweep agent.learning_rate, but nothing",
         ),
         ("host --where horizon=8", "--where horizon=8: the run did not sweep agent.horizon, but agent.learning_rate"),
-        ("host --where learningrate=1", "unknown setting 'learningrate'; did you mean learning_rate or"),
+        ("host --where learningrate=1", "unknown setting 'learningrate'; did you mean learning_rate?"),
         (
             "host --where learning_rate=1",
             "--where learning_rate=1: there is nobody left; the run swept agent.learning_rate over 0.0",

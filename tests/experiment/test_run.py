@@ -1,5 +1,6 @@
 """Runs from beginning to end, and however they are stopped in between."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -75,7 +76,7 @@ def test_a_run(folder):
     assert work_of(config) == (6000, "examples")
 
     loaded = report.load(path)
-    assert loaded.config == config.to_mapping()
+    assert loaded.config == {name: value for name, value in config.to_mapping().items() if name != "seeds"}
     assert loaded.status["state"] == "finished"
     assert (loaded.status["step"], loaded.status["steps"], loaded.status["members"]) == (1000, 1000, 6)
     assert loaded.status["seconds"] > 0
@@ -114,15 +115,39 @@ def test_a_finished_run_is_not_run_again(whole, folder, monkeypatch, caplog):
     monkeypatch.setattr(runs, "_advance", fail)
     caplog.set_level("INFO")
     assert run(stoppable(), folder) == whole
-    assert f"{whole} is finished already (run it anew with --force)" in caplog.text
+    assert f"{whole} is finished already (run it again with --force)" in caplog.text
 
 
-def test_force_runs_anew(tmp_path, whole):
+def test_force_runs_again(tmp_path, whole):
     run(stoppable(), tmp_path)
     told = []
     path = run(stoppable(), tmp_path, force=True, on_progress=lambda done, total: told.append(done))
     assert told[0] == 0
     same(path, whole)
+
+
+def test_seeds_are_added_to_a_run(tmp_path, whole, caplog):
+    """Two commands for some of the seeds each come to what one command for all of them does, and no seed is twice."""
+    caplog.set_level("INFO")
+    first = run(dataclasses.replace(stoppable(), seeds="1"), tmp_path)
+    told, saved = [], []
+    path = run(stoppable(), tmp_path, on_progress=lambda *amount: told.append(amount), saved=saved.append)
+    assert path == first == tmp_path / whole.name
+    assert sorted(shard.name for shard in (path / "shards").iterdir()) == ["0-0", "1-2"]
+    assert f"{path} has seeds 0-0 already; computing seeds 1-2" in caplog.text
+    assert told == [(done, 3000) for done in range(1000, 3001, 200)]  # of 3 x 1000 examples a third was there
+    assert set(saved) == {path}
+    np.testing.assert_allclose(losses(path), losses(whole), rtol=1e-4)
+    np.testing.assert_array_equal(report.load(path, seeds=[0]).metrics, report.load(first, seeds=[0]).metrics)
+
+
+def test_fewer_seeds_than_there_are_need_nothing(whole, folder, monkeypatch, caplog):
+    monkeypatch.setattr(runs, "_advance", None)
+    caplog.set_level("INFO")
+    saved = []
+    assert run(dataclasses.replace(stoppable(), seeds="1-2"), folder, saved=saved.append) == whole
+    assert saved == [whole]
+    assert f"{whole} is finished already" in caplog.text
 
 
 class Stop(Exception):
@@ -200,7 +225,7 @@ def test_two_at_once(tmp_path):
         messages.append(str(error.value))
 
     path = run(stoppable(), tmp_path, on_progress=another)
-    assert set(messages) == {f"another process (pid {os.getpid()}) is working on {path}"}
+    assert set(messages) == {f"another process (pid {os.getpid()}) is working on {path / 'shards' / '0-2'}"}
 
 
 def test_killed_at_three_random_moments(tmp_path, folder):
@@ -217,7 +242,7 @@ run(from_yaml({config.to_yaml()!r}), Path({str(tmp_path)!r}), checkpoint_every=0
     path, killed_at = tmp_path / config.name, []
 
     def saved():
-        status = path / "status.json"  # which is there whole or not at all
+        status = path / "shards" / "0-2" / "status.json"  # which is there whole or not at all
         return json.loads(status.read_text())["step"] if status.exists() else 0
 
     for _ in range(3):
@@ -268,11 +293,11 @@ def test_a_divergence_is_remembered_over_a_stop(tmp_path):
 
 
 @pytest.mark.parametrize("seed_axis", ["vmap", "map"])
-def test_a_seed_alone_is_the_seed_in_a_population(folder, seed_axis):
+def test_a_seed_alone_is_the_seed_in_a_population(tmp_path, seed_axis):
     fields = {"methods": stoppable().to_mapping()["methods"], "seed_axis": seed_axis}
     sweep = {"sweep": {"learning_rate": [0.01, 0.003]}}
-    many = run(small(seeds="5", **sweep, **fields), folder)
-    one = run(small(seeds="3,", **sweep, **fields), folder)
+    many = run(small(seeds="5", **sweep, **fields), tmp_path / "many")
+    one = run(small(seeds="3,", **sweep, **fields), tmp_path / "one")
     assert losses(one, agent__learning_rate=0.003).shape == (1, 10)
     for learning_rate in (0.01, 0.003):
         among, alone = (

@@ -13,7 +13,7 @@ import yaml
 SETTING = "agent.learning_rate"
 
 
-def write_part(directory: Path, first: int, last: int, rows: pd.DataFrame) -> Path:
+def write_metrics(directory: Path, first: int, last: int, rows: pd.DataFrame) -> Path:
     buffer = io.BytesIO()
     rows.astype({"seed": "int32"}).to_parquet(buffer, index=False)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
@@ -23,7 +23,7 @@ def write_part(directory: Path, first: int, last: int, rows: pd.DataFrame) -> Pa
 
 
 class RunWriter:
-    """Writes run directories below a temporary one."""
+    """Writes run directories below a temporary one, shard by shard."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -34,19 +34,27 @@ class RunWriter:
         ends: Sequence[int] = (100,),
         *,
         name: str = "toy-0123abcd",
+        seeds: str | None = None,
         step: int | None = None,
         state: str = "finished",
     ) -> Path:
         directory = self.root / name
-        (directory / "metrics").mkdir(parents=True)
-        (directory / "config.yaml").write_text(yaml.safe_dump({"problem": {"name": "toy"}, "seeds": 4}))
-        (directory / "environment.json").write_text(json.dumps({"command": "pliant run toy", "jax": "0.10"}))
-        status = {"state": state, "step": ends[-1] if step is None else step, "steps": ends[-1]}
-        (directory / "status.json").write_text(json.dumps(status))
         frame = pd.DataFrame(list(rows))
+        shard = directory / "shards" / (seeds or f"{frame['seed'].min()}-{frame['seed'].max()}")
+        (shard / "metrics").mkdir(parents=True)
+        (directory / "config.yaml").write_text(yaml.safe_dump({"problem": {"name": "toy"}}))
+        (shard / "environment.json").write_text(json.dumps({"command": "pliant run toy", "jax": "0.10"}))
+        status = {"state": state, "step": ends[-1] if step is None else step, "steps": ends[-1]}
+        (shard / "status.json").write_text(json.dumps(status))
         for first, last in zip([0, *ends], ends, strict=False):
-            write_part(directory / "metrics", first, last, frame[(first < frame["step"]) & (frame["step"] <= last)])
+            write_metrics(shard / "metrics", first, last, frame[(first < frame["step"]) & (frame["step"] <= last)])
         return directory
+
+
+def shard_of(run: Path) -> Path:
+    """The folder of a run's only shard."""
+    (shard,) = (run / "shards").iterdir()
+    return shard
 
 
 def rows_of(metric: str, values: Mapping, group: str = "", every: int = 1) -> Iterator[dict]:
@@ -78,9 +86,14 @@ def write_run(tmp_path: Path) -> RunWriter:
     return RunWriter(tmp_path / "runs")
 
 
-@pytest.fixture(name="write_part")
-def write_part_fixture():
-    return write_part
+@pytest.fixture(name="write_metrics")
+def write_metrics_fixture():
+    return write_metrics
+
+
+@pytest.fixture(name="shard_of")
+def shard_of_fixture():
+    return shard_of
 
 
 @pytest.fixture(name="rows_of")
@@ -90,7 +103,7 @@ def rows_of_fixture():
 
 @pytest.fixture
 def episodes(write_run: RunWriter) -> Path:
-    """Twenty steps of three seeds, in two parts; seed 2 diverges at step 15, and seed 1 is slow to end an episode."""
+    """Twenty steps of three seeds, in two files; seed 2 diverges at step 15, and seed 1 is slow to end an episode."""
     nan = float("nan")
     ended = {0: {2: 1, 4: 3, 13: 5, 19: 7, 20: 9}, 1: {6: 10, 17: 30}, 2: {1: 4, 3: 6, 14: 8}}
     rows = [

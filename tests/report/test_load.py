@@ -5,17 +5,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pliant.report import DamagedRunError, curves_of, load
+from pliant.report import DamagedRunError, curves_of, load, summary
 
 
-def parts(directory):
-    return sorted((directory / "metrics").iterdir())
+def files(shard):
+    return sorted((shard / "metrics").iterdir())
 
 
 def test_round_trip(sweep):
     run = load(sweep)
     assert run.name == "toy-0123abcd"
-    assert run.config == {"problem": {"name": "toy"}, "seeds": 4}
+    assert run.config == {"problem": {"name": "toy"}}
+    assert [shard.name for shard in run.shards] == ["0-3"]
     assert run.environment["jax"] == "0.10"
     assert run.status == {"state": "finished", "step": 4, "steps": 4}
     assert run.settings == ("agent.learning_rate",)
@@ -52,7 +53,7 @@ def test_a_run_without_episodes(sweep):
 
 
 @pytest.mark.parametrize(
-    ("tasks", "is_first"),
+    ("tasks", "begins"),
     [
         (None, {}),  # written before there were any
         ([], {}),
@@ -63,19 +64,20 @@ def test_a_run_without_episodes(sweep):
         ),
     ],
 )
-def test_where_stages_begin(sweep, tasks, is_first):
-    status = json.loads((sweep / "status.json").read_text())
-    (sweep / "status.json").write_text(json.dumps(status if tasks is None else status | {"tasks": tasks}))
-    assert load(sweep).tasks == dict(zip([0, 1, 3], is_first))
+def test_where_tasks_begin(sweep, shard_of, tasks, begins):
+    file = shard_of(sweep) / "status.json"
+    status = json.loads(file.read_text())
+    file.write_text(json.dumps(status if tasks is None else status | {"tasks": tasks}))
+    assert load(sweep).tasks == dict(zip([0, 1, 3], begins))
 
 
-def test_reads_categories_and_narrow_numbers_alike(write_run, write_part, rows_of):
+def test_reads_categories_and_narrow_numbers_alike(write_run, write_metrics, shard_of, rows_of):
     # Another writer may store names as categories and values as float32: the report reads them as the same thing.
     directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(2,))
-    (part,) = parts(directory)
-    frame = pd.read_parquet(part).astype({"metric": "category", "value": "float32"})
-    part.unlink()
-    write_part(directory / "metrics", 0, 2, frame)
+    (file,) = files(shard_of(directory))
+    frame = pd.read_parquet(file).astype({"metric": "category", "value": "float32"})
+    file.unlink()
+    write_metrics(shard_of(directory) / "metrics", 0, 2, frame)
     run = load(directory)
     assert run.metrics["value"].dtype == np.float64
     assert list(run.metrics["metric"]) == ["error", "error"]
@@ -89,31 +91,31 @@ def test_reads_categories_and_narrow_numbers_alike(write_run, write_part, rows_o
         (lambda frame: frame.assign(width=1.0), "differ in their columns"),
     ],
 )
-def test_notices_parts_that_are_whole_but_wrong(write_run, write_part, rows_of, change, message):
+def test_notices_files_that_are_whole_but_wrong(write_run, write_metrics, shard_of, rows_of, change, message):
     directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(1, 2))
-    part = parts(directory)[1]
-    frame = pd.read_parquet(part)
-    part.unlink()
-    write_part(directory / "metrics", 1, 2, change(frame))
+    file = files(shard_of(directory))[1]
+    frame = pd.read_parquet(file)
+    file.unlink()
+    write_metrics(shard_of(directory) / "metrics", 1, 2, change(frame))
     with pytest.raises(DamagedRunError, match=message):
         load(directory)
 
 
-def test_a_run_that_has_only_begun_has_no_rows(write_run, rows_of):
+def test_a_run_that_has_only_begun_has_no_rows(write_run, shard_of, rows_of):
     directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(2,), state="running", step=0)
-    shutil.rmtree(directory / "metrics")
+    shutil.rmtree(shard_of(directory) / "metrics")
     run = load(directory)
     assert run.metrics.empty
     assert run.last_step == 0
 
 
-def test_what_was_evaluated_before_the_first_step(write_run, write_part, rows_of):
+def test_what_was_evaluated_before_the_first_step(write_run, write_metrics, shard_of, rows_of):
     before = dict(seed=0, step=0, metric="error", group="", value=7.0)
     rows = [*rows_of("error", {0: [1, 2, 4, 6]})]
     directory = write_run(rows, ends=(2, 4))
-    first, second = parts(directory)
+    first, second = files(shard_of(directory))
     first.unlink()
-    write_part(directory / "metrics", 0, 2, pd.DataFrame([before, *rows[:2]]))
+    write_metrics(shard_of(directory) / "metrics", 0, 2, pd.DataFrame([before, *rows[:2]]))
     run = load(directory)
     assert list(zip(run.metrics["step"], run.metrics["value"])) == [(0, 7), (1, 1), (2, 2), (3, 4), (4, 6)]
     (curve,) = curves_of(run, "error")
@@ -121,49 +123,47 @@ def test_what_was_evaluated_before_the_first_step(write_run, write_part, rows_of
     (curve,) = curves_of(run, "error", bin=2)  # (7 + 1 + 2) / 3 and (4 + 6) / 2
     np.testing.assert_allclose(curve.estimate, [10 / 3, 5])
     second.unlink()
-    write_part(directory / "metrics", 2, 4, pd.DataFrame([before, *rows[2:]]))
+    write_metrics(shard_of(directory) / "metrics", 2, 4, pd.DataFrame([before, *rows[2:]]))
     with pytest.raises(DamagedRunError, match="holds steps 0 to 4, which its name denies"):
         load(directory)
 
 
-def test_a_part_may_be_ahead_of_the_status(write_run, rows_of):
+def test_metrics_may_be_ahead_of_the_status(write_run, rows_of):
     # Killed between the two writes: step 2 is done, though the status still says 1.
     assert load(write_run([*rows_of("error", {0: [1, 2]})], ends=(1, 2), step=1, state="running")).last_step == 2
 
 
-def test_an_unfinished_file_is_no_part(sweep):
-    (sweep / "metrics" / ".000000000004-000000000006.parquet.tmp").write_bytes(b"PAR1")
+def test_an_unfinished_file_is_left_alone(sweep, shard_of):
+    (shard_of(sweep) / "metrics" / ".000000000004-000000000006.parquet.tmp").write_bytes(b"PAR1")
     assert load(sweep).last_step == 4
 
 
-def test_names_a_truncated_part(sweep):
-    part = parts(sweep)[1]
-    part.write_bytes(part.read_bytes()[:-7])
-    with pytest.raises(DamagedRunError, match=rf"{part.name} is damaged.*run the same command again"):
+def test_names_a_truncated_file(sweep, shard_of):
+    file = files(shard_of(sweep))[1]
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(DamagedRunError, match=rf"{file.name} is damaged.*run the same command again"):
         load(sweep)
 
 
-def test_names_an_edited_part(sweep):
-    part = parts(sweep)[0]
-    content = bytearray(part.read_bytes())
+def test_names_an_edited_file(sweep, shard_of):
+    file = files(shard_of(sweep))[0]
+    content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
-    part.write_bytes(content)
-    with pytest.raises(DamagedRunError, match=rf"{part.name} is damaged.*run the same command again"):
+    file.write_bytes(content)
+    with pytest.raises(DamagedRunError, match=rf"{file.name} is damaged.*run the same command again"):
         load(sweep)
 
 
-@pytest.mark.parametrize(
-    ("index", "message"), [(0, "lacks the part of steps 0 to 2"), (1, "lacks the part of steps 2 to 4")]
-)
-def test_notices_a_missing_part(sweep, index, message):
-    parts(sweep)[index].unlink()
+@pytest.mark.parametrize(("index", "message"), [(0, "lacks the steps 0 to 2"), (1, "lacks the steps 2 to 4")])
+def test_notices_a_missing_file(sweep, shard_of, index, message):
+    files(shard_of(sweep))[index].unlink()
     with pytest.raises(DamagedRunError, match=f"{message}.*run the same command again"):
         load(sweep)
 
 
-def test_notices_a_lost_metrics_folder(sweep):
-    shutil.rmtree(sweep / "metrics")
-    with pytest.raises(DamagedRunError, match="lacks the part of steps 0 to 4"):
+def test_notices_a_lost_metrics_folder(sweep, shard_of):
+    shutil.rmtree(shard_of(sweep) / "metrics")
+    with pytest.raises(DamagedRunError, match="lacks the steps 0 to 4"):
         load(sweep)
 
 
@@ -171,23 +171,23 @@ def test_notices_a_lost_metrics_folder(sweep):
     ("name", "message"),
     [
         ("copy.parquet", "is not named <first>-<last>-<sha>.parquet"),
-        ("000000000002-000000000006-{sha}.parquet", "overlaps the part before it"),
+        ("000000000002-000000000006-{sha}.parquet", "overlaps the file before it"),
         ("000000000004-000000000006-{sha}.parquet", "holds steps 3 to 4, which its name denies"),
     ],
 )
-def test_notices_a_copy_under_another_name(sweep, name, message):
-    part = parts(sweep)[1]
-    shutil.copy(part, part.with_name(name.format(sha=part.stem[-16:])))
+def test_notices_a_copy_under_another_name(sweep, shard_of, name, message):
+    file = files(shard_of(sweep))[1]
+    shutil.copy(file, file.with_name(name.format(sha=file.stem[-16:])))
     with pytest.raises(DamagedRunError, match=message):
         load(sweep)
 
 
 @pytest.mark.parametrize("file", ["environment.json", "status.json"])
-def test_names_a_missing_or_broken_file(sweep, file):
-    (sweep / file).write_text('{"state": "runn')
+def test_names_a_missing_or_broken_file(sweep, shard_of, file):
+    (shard_of(sweep) / file).write_text('{"state": "runn')
     with pytest.raises(DamagedRunError, match=f"{file} cannot be read"):
         load(sweep)
-    (sweep / file).unlink()
+    (shard_of(sweep) / file).unlink()
     with pytest.raises(DamagedRunError, match=f"{file} is missing"):
         load(sweep)
 
@@ -207,8 +207,8 @@ def test_a_config_cannot_run_code(sweep):
         load(sweep)
 
 
-def test_a_status_without_a_step_is_damaged(sweep):
-    (sweep / "status.json").write_text(json.dumps({"state": "finished"}))
+def test_a_status_without_a_step_is_damaged(sweep, shard_of):
+    (shard_of(sweep) / "status.json").write_text(json.dumps({"state": "finished"}))
     with pytest.raises(DamagedRunError, match="does not say at which step"):
         load(sweep)
 
@@ -219,4 +219,78 @@ def test_what_is_no_run_is_refused(sweep, tmp_path):
     with pytest.raises(ValueError, match=r"holds 1: give one of them, such as .*toy-0123abcd"):
         load(sweep.parent)
     with pytest.raises(ValueError, match=r"is not a run: it has no config.yaml"):
-        load(sweep / "metrics")
+        load(sweep / "shards")
+
+
+def test_the_rows_of_all_shards(write_run, rows_of):
+    # Seeds 0 and 1 are finished; seeds 2, 3 and 5 are at step 1 of 2.
+    write_run([*rows_of("error", {2: [5], 3: [6], 5: [7]})], ends=(1, 2), seeds="2-3,5-5", step=1, state="running")
+    directory = write_run([*rows_of("error", {0: [1, 2], 1: [3, 4]})], ends=(2,))
+    run = load(directory)
+    assert [shard.name for shard in run.shards] == ["0-1", "2-3,5-5"]
+    assert list(run.members["seed"]) == [0, 1, 2, 3, 5]
+    assert (run.status, run.last_step) == ({"state": "running", "step": 1, "steps": 2}, 2)
+    (curve,) = curves_of(run, "error")
+    np.testing.assert_allclose(curve.estimate, [(1 + 3 + 5 + 6 + 7) / 5, (2 + 4) / 2])
+    assert list(curve.members) == [5, 2]
+    assert run.damaged == ()
+
+
+def test_some_seeds_alone(write_run, rows_of):
+    write_run([*rows_of("error", {2: [5, 6]})], ends=(2,), step=1, state="running")
+    directory = write_run([*rows_of("error", {0: [1, 2], 1: [3, 4]})], ends=(2,))
+    run = load(directory, seeds=[1])
+    assert (list(run.metrics["seed"]), list(run.metrics["value"])) == ([1, 1], [3, 4])
+    assert run.status["state"] == "finished"  # whatever other shards are
+    with pytest.raises(ValueError, match=r"toy-0123abcd has no seed 4; it has those of 0-1 and 2-2$"):
+        load(directory, seeds=[1, 4])
+
+
+def test_members_and_seconds_are_those_of_all_shards(write_run, rows_of):
+    for seed in (0, 1):
+        directory = write_run([*rows_of("error", {seed: [1]})], ends=(1,))
+        file = directory / "shards" / f"{seed}-{seed}" / "status.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"members": 1, "seconds": 1.5}))
+    status = load(directory).status
+    assert (status["state"], status["members"], status["seconds"]) == ("finished", 2, 3.0)
+
+
+def test_a_damaged_shard_is_named_and_the_others_are_read(write_run, rows_of, caplog):
+    write_run([*rows_of("error", {1: [3, 4]})], ends=(2,))
+    directory = write_run([*rows_of("error", {0: [1, 2]})], ends=(2,))
+    (file,) = files(directory / "shards" / "0-0")
+    file.write_bytes(file.read_bytes()[:-7])
+    run = load(directory)
+    assert list(run.members["seed"]) == [1]
+    (damage,) = run.damaged
+    assert f"{file} is damaged" in damage
+    assert f"left out: {damage}" in caplog.text
+    assert any("Left out, since it is damaged" in note and file.name in note for note in summary(run).notes)
+    with pytest.raises(DamagedRunError, match=f"{file.name} is damaged"):  # these seeds were asked for
+        load(directory, seeds=[0, 1])
+    (file,) = files(directory / "shards" / "1-1")
+    file.unlink()
+    with pytest.raises(DamagedRunError, match=r"0-0/metrics/\S+ is damaged"):  # there is no other
+        load(directory)
+
+
+def test_a_shard_under_another_name(write_run, rows_of):
+    directory = write_run([*rows_of("error", {0: [1], 1: [2]})], ends=(1,), seeds="0-0")
+    with pytest.raises(DamagedRunError, match="0-0 has rows of seed 1, which its name denies"):
+        load(directory)
+
+
+def test_two_shards_with_the_same_seed(write_run, rows_of):
+    # As if the results of two machines had been put together.
+    write_run([*rows_of("error", {2: [1]})], ends=(1,), seeds="2-4")
+    directory = write_run([*rows_of("error", {0: [1], 2: [1]})], ends=(1,))
+    with pytest.raises(ValueError, match=r"0-2 and \S+2-4 both hold seed 2; move one of the two out of \S+shards$"):
+        load(directory)
+
+
+def test_what_is_no_shard_is_left_alone(write_run, rows_of):
+    directory = write_run([*rows_of("error", {0: [1]})], ends=(1,))
+    (directory / "shards" / "notes").mkdir()
+    (directory / "shards" / ".DS_Store").write_text("x")
+    (directory / "shards" / "1-9").mkdir()  # a process has just begun there
+    assert [shard.name for shard in load(directory).shards] == ["0-0"]

@@ -23,14 +23,14 @@ def test_last_values_of_a_sweep(sweep):
     assert table.notes[1:] == ["Seeds that diverged, and are left out: 1 of learning rate 0.1 (the first at step 3)."]
 
 
-def test_an_unfinished_run_without_a_sweep(write_run, rows_of):
+def test_an_unfinished_run_without_a_sweep(write_run, shard_of, rows_of):
     rows = [
         *rows_of("accuracy", {0: [0.5, 0.6], 1: [0.7, float("nan")]}),
         {"seed": 1, "step": 2, "metric": "diverged", "group": "", "value": 2.0},
     ]
     directory = write_run(rows, ends=(2,), state="running")
-    status = (directory / "status.json").read_text().replace('"steps": 2', '"steps": 10')
-    (directory / "status.json").write_text(status)
+    file = shard_of(directory) / "status.json"
+    file.write_text(file.read_text().replace('"steps": 2', '"steps": 10'))
     table = summary(load(directory))
     assert table.columns == ["metric", "step", "last value", "seeds", "left out"]
     assert table.notes[1:] == [
@@ -71,9 +71,16 @@ def test_a_seed_that_diverges_in_the_last_tenth_is_left_out(write_run, rows_of):
     assert [(row[0], float(row[3].value), row[4]) for row in table.rows] == [("return", 1.5, 2), ("loss", 5.0, 1)]
 
 
-def test_a_run_without_metrics_is_refused(write_run, rows_of):
+def test_a_run_without_metrics_is_refused(write_run, shard_of, rows_of):
     directory = write_run([*rows_of("error", {0: [1]})], ends=(1,), step=0)
-    for part in (directory / "metrics").iterdir():
-        part.unlink()
+    for file in (shard_of(directory) / "metrics").iterdir():
+        file.unlink()
     with pytest.raises(ValueError, match="has not recorded any metric yet"):
         summary(load(directory))
+
+
+def test_how_far_each_shard_is(write_run, rows_of):
+    write_run([*rows_of("error", {2: [5]})], ends=(1, 4), step=1, state="running")
+    write_run([*rows_of("error", {3: [5, 6]})], ends=(2, 4), step=2, state="running")
+    table = summary(load(write_run([*rows_of("error", {0: [1, 2, 3, 4]})], ends=(4,))))
+    assert table.notes[1:] == ["Unfinished: seeds 2-2 at step 1, 3-3 at step 2 of 4."]

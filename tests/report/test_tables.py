@@ -61,8 +61,8 @@ def test_terminal_prints_brackets_as_they_are():
     console = Console(file=io.StringIO(), width=100)
     TABLE.to_terminal(console)
     text = console.file.getvalue()
-    for part in ("Slowly changing regression", "1.30 [1.26, 1.35]", "a|b [1]", "mean of 100 seeds"):
-        assert part in text
+    for words in ("Slowly changing regression", "1.30 [1.26, 1.35]", "a|b [1]", "mean of 100 seeds"):
+        assert words in text
 
 
 @pytest.mark.parametrize("width", [20, 70])

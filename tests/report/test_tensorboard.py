@@ -25,7 +25,7 @@ def test_every_row_of_every_member(sweep):
 
 
 def test_episodes_come_in_the_order_of_their_steps(write_run):
-    # In the metrics they come environment by environment, or crew by crew.
+    # In the metrics they come environment by environment, or group by group.
     rows = [dict(seed=7, step=step, metric="return", group="", value=step) for step in (9, 4, 6, 5)]
     run = write_run(rows)
     report.tensorboard()(run)
@@ -79,22 +79,22 @@ def test_published_tags_stand_in_files_of_their_own(write_run):
 
 
 @pytest.fixture
-def half(sweep):
-    """The run after its first part, with event files; and the part that comes then, as it is called."""
-    *_, part = sorted((sweep / "metrics").iterdir())
-    part = part.rename(sweep / part.name)
+def half(sweep, shard_of):
+    """The run after its first file of metrics, with event files; and what writes the second."""
+    *_, file = sorted((shard_of(sweep) / "metrics").iterdir())
+    later = file.rename(sweep / file.name)
     report.tensorboard()(sweep)
     assert {step for rows in scalars(sweep).values() for step, *_ in rows} == {1, 2}
-    return sweep, part
+    return sweep, lambda: later.rename(file)
 
 
 def test_what_is_there_stays_and_what_comes_is_appended(half):
-    run, part = half
+    run, go_on = half
     before = {file: file.read_bytes() for file in run.glob("tensorboard/*/*")}
     update = report.tensorboard()
     update(run)
     assert {file: file.read_bytes() for file in run.glob("tensorboard/*/*")} == before
-    part.rename(run / "metrics" / part.name)
+    go_on()
     update(run)
     assert_complete(run)
     for file, content in before.items():
@@ -102,9 +102,9 @@ def test_what_is_there_stays_and_what_comes_is_appended(half):
 
 
 def test_what_a_kill_left_is_cut_off_and_written_again_as_it_was(half):
-    run, part = half
+    run, go_on = half
     index = (run / "tensorboard" / "written.json").read_bytes()
-    part.rename(run / "metrics" / part.name)
+    go_on()
     report.tensorboard()(run)
     whole = {file: file.read_bytes() for file in run.glob("tensorboard/*/*")}
     # Killed before it could tell how far it was: files have grown, one of them not to its end, one of them by more.
@@ -117,8 +117,26 @@ def test_what_a_kill_left_is_cut_off_and_written_again_as_it_was(half):
     assert_complete(run)
 
 
+def test_shards_grow_in_any_order(write_run, write_metrics, rows_of):
+    later = [*rows_of("error", {0: [1, 2]})]
+    run = write_run(later[:1], ends=(1,), step=1, state="running")
+    write_run([*rows_of("error", {1: [3]})], ends=(1,))
+    report.tensorboard()(run)
+    before = {file: file.read_bytes() for file in run.glob("tensorboard/*/*")}
+    write_metrics(run / "shards" / "0-0" / "metrics", 1, 2, pd.DataFrame(later[1:]))
+    write_run([*rows_of("error", {2: [4]})], ends=(1,))
+    report.tensorboard()(run)
+    assert_complete(run)
+    assert scalars(run) == {
+        "seed=0": [(1, "error", 1), (2, "error", 2)],
+        "seed=1": [(1, "error", 3)],
+        "seed=2": [(1, "error", 4)],
+    }
+    assert all(file.read_bytes().startswith(content) for file, content in before.items())
+
+
 @pytest.mark.parametrize("lost", ["index", "file", "end", "whole"])
-def test_what_is_lost_is_written_anew(sweep, lost):
+def test_what_is_lost_is_written_again(sweep, lost):
     report.tensorboard()(sweep)
     file = next(sweep.glob("tensorboard/*/*"))
     {
@@ -131,14 +149,15 @@ def test_what_is_lost_is_written_anew(sweep, lost):
     assert_complete(sweep)
 
 
-def test_metrics_that_were_made_anew(half, write_part, rows_of):
-    # As after `--force`, or where a part was damaged: the first is another, and a member is not there any more.
+def test_metrics_that_were_computed_again(half, shard_of, write_metrics, rows_of):
+    # As after `--force`, or where a file was damaged: the first is another, and a member is not there any more.
     run, _ = half
-    for part in (run / "metrics").iterdir():
-        part.unlink()
+    shard = shard_of(run)
+    for file in (shard / "metrics").iterdir():
+        file.unlink()
     frame = pd.DataFrame(list(rows_of("error", {(0, 0.01): [5, 6]})))
-    write_part(run / "metrics", 0, 2, frame)
-    (run / "status.json").write_text(json.dumps({"state": "running", "step": 2, "steps": 4}))
+    write_metrics(shard / "metrics", 0, 2, frame)
+    (shard / "status.json").write_text(json.dumps({"state": "running", "step": 2, "steps": 4}))
     report.tensorboard()(run)
     assert scalars(run) == {"seed=0,learning_rate=0.01": [(1, "error", 5), (2, "error", 6)]}
 

@@ -23,14 +23,14 @@ def test_default_report(sweep, tmp_path):
     ]
     assert all(file.stat().st_size > 0 for file in report.parent.iterdir())
     text = report.read_text()
-    for part in (
+    for words in (
         "# toy-0123abcd",
         "pliant run toy",
         "![error](error.png)",
         "| dormant | Dense_1",
         "1 of learning rate",
     ):
-        assert part in text
+        assert words in text
     assert sorted(sweep.rglob("*")) == before
 
 
@@ -43,10 +43,10 @@ def test_curves_as_numbers(sweep, tmp_path):
     np.testing.assert_array_equal(error["seeds"], [4, 4, 3, 3])
 
 
-def test_stages_are_marked_in_every_panel(sweep, tmp_path, monkeypatch):
+def test_tasks_are_marked_in_every_panel(sweep, shard_of, tmp_path, monkeypatch):
     tasks = [{"name": "5x5", "until": 2}, {"name": "6x6", "until": 4}]
-    status = json.loads((sweep / "status.json").read_text())
-    (sweep / "status.json").write_text(json.dumps(status | {"tasks": tasks}))
+    file = shard_of(sweep) / "status.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tasks": tasks}))
     drawn = []
     monkeypatch.setattr(
         importlib.import_module("pliant.report.write"), "plot", lambda panels, *_, **__: drawn.extend(panels)
@@ -99,9 +99,9 @@ def test_a_second_report_replaces_the_first(sweep, tmp_path):
     assert write(sweep, tmp_path).read_bytes() == first
 
 
-def test_a_damaged_run_leaves_no_report(sweep, tmp_path):
-    part = next((sweep / "metrics").iterdir())
-    part.write_bytes(part.read_bytes()[:50])
-    with pytest.raises(DamagedRunError, match=part.name):
+def test_a_damaged_run_leaves_no_report(sweep, shard_of, tmp_path):
+    file = next((shard_of(sweep) / "metrics").iterdir())
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(DamagedRunError, match=file.name):
         write(sweep, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pliant.report import Run
+from pliant.report import Run, Shard
 from pliant.report.recipe import Line, Measure, Panel, Recipe
 from pliant.reproduction.comparison import Comparison, run_of
 
@@ -13,7 +13,8 @@ CONFIG = {"problem": "toy"}
 
 def a_run(rows):
     metrics = pd.DataFrame(rows, columns=["seed", "step", "metric", "group", "value"])
-    return Run({}, {}, {"step": 12, "steps": 12, "state": "finished"}, metrics.astype({"value": float}))
+    shard = Shard("0-0", {}, {"step": 12, "steps": 12, "state": "finished"})
+    return Run({}, (shard,), metrics.astype({"value": float}))
 
 
 # Two seeds of 12 steps; episodes that end when they end, and two groups of units every third step.

@@ -62,7 +62,8 @@ def check_folder(flag: str, file: Path | None) -> None:
 def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
     """The members that are asked for and can act, and what is to be said of the others."""
     step = given.step if given.step in (None, "best") else _STEP.read(given.step, "--step")
-    return _without_diverged(_chosen(load(given.run, step), given))
+    seeds = None if given.seeds is None else configs.read_seeds(given.seeds)
+    return _without_diverged(_chosen(load(given.run, step, seeds), given))
 
 
 def policies(given: argparse.Namespace, trained: Trained) -> list[Policy]:
@@ -76,14 +77,6 @@ def _chosen(trained: Trained, given: argparse.Namespace) -> Trained:
     """The members that are asked for."""
     config, members = trained.config, trained.members
     mine = np.ones(len(members), bool)
-    if given.seeds is not None:
-        seeds = configs.read_seeds(given.seeds)
-        missing = set(seeds) - set(config.seed_list)
-        if missing:
-            raise ConfigError(
-                f"--seeds {given.seeds}: there is no seed {min(missing)}; the run has seeds={config.seeds}"
-            )
-        mine &= np.isin(members.seeds, seeds)
     for text in given.where:
         name, _, value = text.partition("=")
         dotted, setting = configs.resolve(config, name)

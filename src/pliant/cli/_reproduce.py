@@ -80,23 +80,23 @@ def command(arguments: list[str]) -> None:
 
 def _run_all(recipe: Recipe, out: Path, force: bool, console: Console) -> dict[str, Run]:
     """Runs what the lines of a recipe need, each run once; by `run_of` the lines."""
-    names: dict[str, str] = {}
-    needed: dict[str, RunConfig] = {}
+    which: dict[str, tuple[str, str]] = {}
+    needed: dict[tuple[str, str], RunConfig] = {}  # by name and seeds
     for panel in itertools.chain.from_iterable(recipe.panels.values()):
         for line in panel.lines:
-            if run_of(line) not in names:
+            if run_of(line) not in which:
                 (one,) = split(configs.from_mapping(line.config))
-                needed.setdefault(one.name, one)
-                names[run_of(line)] = one.name
-    works = {name: work_of(config) for name, config in needed.items()}
+                which[run_of(line)] = (one.name, one.seeds)
+                needed.setdefault(which[run_of(line)], one)
+    works = {key: work_of(config) for key, config in needed.items()}
     unit = next(iter(works.values())).unit
     total = Work(sum(work.amount for work in works.values()), unit)
     amount = f"{total.amount / 1e6:,.0f} million" if total.amount >= 1e6 else f"{total.amount:,}"
     console.print(f"{recipe.title}: {len(needed)} run{'s' if len(needed) > 1 else ''}, {amount} {unit} in all")
     estimate = Estimate(total, lambda text: console.print(text, markup=False))
     runs = {}
-    for number, (name, config) in enumerate(needed.items(), 1):
-        with progress(f"{number}/{len(needed)} {name}", unit) as on_progress:
-            directory = run(config, out, force=force, on_progress=estimate.render(works[name].amount, on_progress))
-        runs[name] = report.load(directory)
-    return {key: runs[name] for key, name in names.items()}
+    for number, (key, config) in enumerate(needed.items(), 1):
+        with progress(f"{number}/{len(needed)} {config.name}", unit) as on_progress:
+            directory = run(config, out, force=force, on_progress=estimate.render(works[key].amount, on_progress))
+        runs[key] = report.load(directory, config.seed_list)
+    return {line: runs[key] for line, key in which.items()}

@@ -17,6 +17,7 @@ from pliant.experiment.configuration.config import RUN_SETTINGS, ComponentSpec, 
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.run import run, split, work_of
+from pliant.experiment.storage.shards import shards_of
 
 from ._arguments import Flag, Parser
 from ._progress import progress
@@ -60,7 +61,7 @@ def command(arguments: list[str]) -> None:
             directories.append(run(one, given.out, force=given.force, on_progress=on_progress, saved=saved))
     console = Console(highlight=False)
     for one, directory in zip(runs, directories):
-        report.summary(report.load(directory)).to_terminal(console)
+        report.summary(report.load(directory, one.seed_list)).to_terminal(console)
         console.print(
             f"{directory}{_apart(config, one)}; curves: pliant report {directory}\n", soft_wrap=True, markup=False
         )
@@ -209,7 +210,9 @@ def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
             raise ConfigError(
                 f"--preset {named_preset}: presets are those of a problem, and {target} is a file or a run"
             )
-        return _from_file(path / "config.yaml" if path.is_dir() else path)
+        if path.name == "config.yaml" and (path.parent / "shards").is_dir():
+            path = path.parent
+        return _of_run(path) if path.is_dir() else _from_file(path)
     registry.check("problem or path", problem, registry.names("problems"))
     if preset and named_preset not in (None, preset):
         raise ConfigError(f"{target} and --preset {named_preset}: write one of the two")
@@ -219,6 +222,13 @@ def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
     presets = registry.presets(problem)
     registry.check(f"preset of {problem}", preset, presets)
     return from_mapping(presets[preset])
+
+
+def _of_run(path: Path) -> RunConfig:
+    """The configuration of a run, with the seeds that it has."""
+    config = _from_file(path / "config.yaml")
+    seeds = [shard.text for shard in shards_of(path)]
+    return dataclasses.replace(config, seeds=",".join(seeds)) if seeds else config
 
 
 def _from_file(file: Path) -> RunConfig:

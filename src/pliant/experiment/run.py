@@ -1,6 +1,7 @@
 """Runs a configuration to its end: compiles, advances, writes, resumes."""
 
 import contextlib
+import dataclasses
 import logging
 import signal
 import time
@@ -18,6 +19,7 @@ from pliant.experiment.evaluation.online import Evaluations
 from pliant.experiment.loops.programs import Population, Programs, Stretch, check_memory, population, programs_of
 from pliant.experiment.loops.stream import batch_size
 from pliant.experiment.storage.checkpoints import checkpoints
+from pliant.experiment.storage.claim import claimed
 from pliant.experiment.storage.ranking import Ranking
 from pliant.experiment.storage.store import Store
 
@@ -76,10 +78,11 @@ def run(
 
     Args:
         config: what to run.
-        folder: where run directories lie; this one's name comes from the configuration.
-        force: run it anew even if there are results.
+        folder: where run directories lie; this one's name comes from the configuration without its seeds. Seeds that
+            are there already are not computed again.
+        force: compute these seeds again even if there are results.
         on_progress: is told how far the run is, after every stretch.
-        saved: is called whenever metrics were saved, and once if the run is finished already; nobody else works there.
+        saved: is called whenever metrics were saved, and once if the run is finished already.
         checkpoint_every: seconds from one checkpoint to the next, at least; they come between two stretches. One that
             takes long is followed by at least 20 times as long without; after that time one comes in any case that is
             the best so far. 0: after each stretch.
@@ -88,26 +91,32 @@ def run(
         The run's directory.
 
     Raises:
-        StoreError: if the directory cannot be written, or another process works there.
+        StoreError: if the directory cannot be written, or another process works on one of the seeds.
+        ConfigError: if `force` would delete the results of other seeds, too.
         Interrupted: after Ctrl-C or SIGTERM, when everything is saved.
     """
-    store = store_of(config, folder)
-    with store.locked(config.to_yaml(), environment()):
-        if force:
-            store.clear()
-        if store.is_finished():
-            logger.info("%s is finished already (run it anew with --force)", store.path)
-            saved(store.path)
-        else:
-            _advance(config, store, on_progress, saved, checkpoint_every)
-    return store.path
-
-
-def store_of(config: RunConfig, folder: Path) -> Store:
-    """The directory of a run among others in a folder."""
+    path = folder / config.name
     with quietly():
         components = build(config)
-    return Store(folder / config.name, components.steps, [task.until for task in components.tasks])
+    steps, kept = components.steps, [task.until for task in components.tasks]
+    with claimed(path, config.seed_list, config.to_yaml_without_seeds(), steps=steps, force=force) as claim:
+        if not claim.to_do:
+            logger.info("%s is finished already (run it again with --force)", path)
+            saved(path)
+        per_seed = work_of(config).amount // len(config.seed_list)
+        done, left = (per_seed * sum(len(shard.seeds) for shard in shards) for shards in claim)
+        total = done + left
+        for shard in claim.to_do:
+            store = Store(shard.path, steps, kept)
+            store.prepare(environment())
+
+            def told(now: int, _: int, before: int = done) -> None:
+                on_progress(before + now, total)
+
+            of_shard = dataclasses.replace(config, seeds=shard.text)
+            _advance(of_shard, store, told, lambda _: saved(path), checkpoint_every)
+            done += per_seed * len(shard.seeds)
+    return path
 
 
 def _advance(config: RunConfig, store: Store, on_progress: OnProgress, saved: Saved, checkpoint_every: float) -> None:

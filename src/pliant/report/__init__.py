@@ -7,6 +7,7 @@ from .curves import curves_of as curves_of
 from .curves import plot as plot
 from .load import DamagedRunError as DamagedRunError
 from .load import Run as Run
+from .load import Shard as Shard
 from .load import load as load
 from .statistics import Estimate as Estimate
 from .statistics import bin_maxima as bin_maxima

@@ -7,7 +7,7 @@ from .load import Run
 from .statistics import bootstrap_interval, interquartile_mean
 from .tables import Cell, Table
 
-_PART = 0.1  # of a run with episodes, at either end of it
+_TENTH = 0.1  # of a run with episodes, at either end of it
 
 
 def summary(run: Run) -> Table:
@@ -30,7 +30,7 @@ def summary(run: Run) -> Table:
     """
     metrics = run.metrics.loc[run.metrics["metric"] != "diverged"]
     if metrics.empty:
-        raise ValueError(f"run {run.name} has not recorded any metric yet; wait for its first part")
+        raise ValueError(f"run {run.name} has not recorded any metric yet; wait for its first rows")
     of_episodes = run.of_episodes
     with_groups = bool((metrics["group"] != "").any())
     grouped = metrics.groupby(["metric", "group", *run.settings], observed=True)
@@ -77,20 +77,31 @@ def _last(cell: pd.DataFrame) -> pd.Series:
 def _first_and_last(cell: pd.DataFrame, last_step: int) -> list[pd.Series]:
     step = cell["step"]
     by_seed = step.groupby(cell["seed"])
-    first = cell.loc[step <= np.maximum(by_seed.transform("min"), _PART * last_step)]
-    last = cell.loc[step > np.minimum(by_seed.transform("max") - 1, (1 - _PART) * last_step)]
-    return [part.groupby("seed")["value"].agg(lambda values: values.mean(skipna=False)) for part in (first, last)]
+    first = cell.loc[step <= np.maximum(by_seed.transform("min"), _TENTH * last_step)]
+    last = cell.loc[step > np.minimum(by_seed.transform("max") - 1, (1 - _TENTH) * last_step)]
+    return [tenth.groupby("seed")["value"].agg(lambda values: values.mean(skipna=False)) for tenth in (first, last)]
 
 
 def _notes(run: Run, has_episodes: bool) -> list[str]:
     what = "First and last tenth of the run: the mean there," if has_episodes else "Last value:"
     notes = [f"{what} interquartile mean over seeds [95 % bootstrap interval]."]
-    if run.status.get("state") != "finished":
-        notes.append(f"Unfinished: step {run.last_step} of {run.status.get('steps', '?')}.")
+    notes += _unfinished(run)
+    notes += [f"Left out, since it is damaged: {damage}." for damage in run.damaged]
     diverged = run.metrics.loc[run.metrics["metric"] == "diverged"]
     if not diverged.empty:
         notes.append(f"Seeds that diverged, and are left out: {_describe(diverged, run)}.")
     return notes
+
+
+def _unfinished(run: Run) -> list[str]:
+    """How far the shards are that have not made all steps."""
+    shards = [shard for shard in run.shards if shard.status.get("state") != "finished"]
+    if not shards:
+        return []
+    if len(run.shards) == 1:
+        return [f"Unfinished: step {run.last_step} of {run.status.get('steps', '?')}."]
+    steps = ", ".join(f"{shard.name} at step {shard.status['step']}" for shard in shards)
+    return [f"Unfinished: seeds {steps} of {run.status.get('steps', '?')}."]
 
 
 def _describe(diverged: pd.DataFrame, run: Run) -> str:

@@ -2,14 +2,14 @@
 
     RUN/tensorboard/
       seed=3,learning_rate=0.01/events.out.tfevents.<time>   every row of a member: scalar `metric/group` at its step
-      seed=3,learning_rate=0.01,tags=neuroplastic_expansion/events.out.tfevents.<time>   what the published program of
-                     Neuroplastic Expansion tells, too, under its tags (`_PUBLISHED_TAGS`), to be laid over its curves
-      written.json   which parts of the metrics these files hold, and how long they are by that
+      seed=3,learning_rate=0.01,tags=neuroplastic_expansion/events.out.tfevents.<time>   also what the published program
+                     of Neuroplastic Expansion records, under its tags (`_PUBLISHED_TAGS`), to be laid over its curves
+      written.json   which files of metrics these files hold, shard by shard, and how long they are by that
       lock           held while they are written
 
 A file grows by what it lacks, however often its run was stopped, and what a kill left half written is cut off again. If
-the metrics are not those that were written, because the run was run anew or some were damaged, the files are emptied,
-and others take their place.
+the metrics are not those that were written, because seeds were computed again or some files were damaged, the event
+files are emptied, and others take their place.
 """
 
 import fcntl
@@ -18,13 +18,13 @@ import json
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .load import Run, parts_of, read_part
+from .load import Run, files_of, read_file, shards_of
 
 Update = Callable[[Path], None]
 
@@ -48,7 +48,7 @@ _PUBLISHED_TAGS = {
 
 
 class _Written(NamedTuple):
-    parts: list[str]  # names of the parts of the metrics
+    metrics: dict[str, list[str]]  # names of the files of metrics, by the shard's name
     files: dict[str, int]  # names of the event files, with the folder of their member -> bytes
 
 
@@ -95,40 +95,42 @@ def tensorboard() -> Update:
         folder.mkdir(exist_ok=True)
         with open(folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a run may be at work, and somebody ask for a report of it
-            parts = parts_of(run_dir)
-            written = _written(folder, [part.file.name for part in parts])
+            metrics = {shard.name: files_of(shard) for shard in shards_of(run_dir)}
+            written = _written(folder, {name: [file.path.name for file in files] for name, files in metrics.items()})
             files = {Path(name).parent.name: name for name in written.files}
-            for part in parts[len(written.parts) :]:
-                at = part.file.stat().st_mtime  # a file that is continued twice gets the same bytes
-                for member, rows in _members(read_part(part).to_pandas()):
-                    name = files.setdefault(member, f"{member}/events.out.tfevents.{time.time_ns()}")
-                    size = written.files.get(name, 0)
-                    data = b"".join([*([] if size else [head(at)]), *events(rows, at)])
-                    _continue(folder / name, size, data)
-                    written.files[name] = size + len(data)
-                written.parts.append(part.file.name)
+            for shard, found in metrics.items():
+                known = written.metrics.setdefault(shard, [])
+                for file in found[len(known) :]:
+                    at = file.path.stat().st_mtime  # a file that is continued twice gets the same bytes
+                    for member, rows in _members(read_file(file).to_pandas()):
+                        name = files.setdefault(member, f"{member}/events.out.tfevents.{time.time_ns()}")
+                        size = written.files.get(name, 0)
+                        data = b"".join([*([] if size else [head(at)]), *events(rows, at)])
+                        _continue(folder / name, size, data)
+                        written.files[name] = size + len(data)
+                    known.append(file.path.name)
             _remember(folder, written)
 
     return update
 
 
-def _written(folder: Path, parts: list[str]) -> _Written:
-    """What the event files hold already of these parts; if it is not how they begin, the files are emptied."""
+def _written(folder: Path, metrics: Mapping[str, list[str]]) -> _Written:
+    """What the event files hold already of these metrics; if it is not how they begin, the event files are emptied."""
     try:
         written = _Written(**json.loads((folder / "written.json").read_text(encoding="utf-8")))
         whole = all((folder / name).stat().st_size >= size for name, size in written.files.items())
-        if whole and parts[: len(written.parts)] == written.parts:
+        if whole and all(metrics.get(shard, [])[: len(names)] == names for shard, names in written.metrics.items()):
             return written
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, TypeError, ValueError):
         pass
     for file in folder.glob("*/*"):
         os.truncate(file, 0)  # a TensorBoard that reads it goes on with the next, but not if it were gone
-    return _Written([], {})
+    return _Written({}, {})
 
 
 def _members(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each member under its name; and if there are any, those that have published tags, too."""
-    names = {setting: short.replace(" ", "_") for setting, short in Run({}, {}, {}, rows).short_names.items()}
+    names = {setting: short.replace(" ", "_") for setting, short in Run({}, (), rows).short_names.items()}
     for key, its_rows in rows.groupby(["seed", *names], sort=False):
         seed, *values = tuple(key)
         words = [f"{name}={str(value).removesuffix('.0')}" for name, value in zip(names.values(), values, strict=True)]

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +109,12 @@ def _numbers(curves: list[tuple[object, str, Curve]]) -> Table:
 
 
 def _markdown(run: Run, table: Table, figures: list[str]) -> str:
-    command = run.environment.get("command")
-    parts = [f"# {run.name}"]
-    if command:
-        parts.append(f"```\n{command if isinstance(command, str) else ' '.join(map(str, command))}\n```")
-    return "\n\n".join([*parts, *figures, table.to_markdown()])
+    commands = dict.fromkeys(
+        _in_words(shard.environment["command"]) for shard in run.shards if "command" in shard.environment
+    )
+    sections = [f"# {run.name}", *(f"```\n{command}\n```" for command in commands)]
+    return "\n\n".join([*sections, *figures, table.to_markdown()])
+
+
+def _in_words(command: str | Sequence[str]) -> str:
+    return command if isinstance(command, str) else " ".join(map(str, command))

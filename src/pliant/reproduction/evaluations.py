@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
 from pliant.experiment.evaluation.transfer import transfer
@@ -39,7 +40,10 @@ def episodes_of(evaluation: Evaluation, directories: Mapping[str, Path], on_prog
     Returns:
         One row an episode: the columns of `evaluate`, behind the line's `label` and the `env`.
     """
-    agents = {line.label: load(directories[run_of(line)]) for line in evaluation.lines}
+    agents = {
+        line.label: load(directories[run_of(line)], seeds=from_mapping(line.config).seed_list)
+        for line in evaluation.lines
+    }
     amounts = {label: len(trained.members) * evaluation.episodes for label, trained in agents.items()}
     total, before, tables = sum(amounts.values()) * len(evaluation.envs), 0, []
     for label, trained in agents.items():

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import toys
+import yaml
 
 from pliant.core import registry
 from pliant.core.registry import UnknownNameError
@@ -228,12 +229,14 @@ def test_the_name_is_that_of_the_configuration():
     assert from_mapping(FULL).name == config.name
 
 
-def test_the_name_changes_with_every_field():
+def test_the_name_changes_with_every_field_but_the_seeds():
     config = from_mapping(FULL)
+    assert dataclasses.replace(config, seeds="3").name == config.name
     others = [
-        dataclasses.replace(config, seeds="3"),
         dataclasses.replace(config, record_every=7),
         dataclasses.replace(config, seed_axis="auto"),
+        dataclasses.replace(config, evaluate_every=7),
+        dataclasses.replace(config, evaluate_episodes=7),
         dataclasses.replace(config, sweep={}),
         dataclasses.replace(config, diagnostics=()),
         dataclasses.replace(config, methods=()),
@@ -243,6 +246,13 @@ def test_the_name_changes_with_every_field():
             others.append(config.with_values({f"{where}.{key}": f"not {setting.default}"}))
     names = {other.name for other in others} | {config.name}
     assert len(names) == len(others) + 1
+
+
+def test_the_file_of_a_run_has_no_seeds():
+    config = from_mapping(FULL)
+    text = config.to_yaml_without_seeds()
+    assert "seeds" not in yaml.safe_load(text)
+    assert dataclasses.replace(from_yaml(text), seeds=config.seeds) == config
 
 
 @pytest.mark.parametrize(
@@ -339,6 +349,8 @@ def test_with_values():
     assert changed.methods[1].settings["coupled"] is False
     assert changed.diagnostics[1].settings["threshold"] == 0.5
     assert (changed.problem, changed.seeds, changed.sweep) == (config.problem, config.seeds, config.sweep)
+    with pytest.raises(KeyError, match=r"method\.ppo"):
+        config.with_values({"method.ppo.period": 3})
 
 
 def test_expand_into_a_run_for_each_program():

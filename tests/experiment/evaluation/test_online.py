@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import staged
 import uneven
+from shards import shard_of
 
 from pliant import report
 from pliant.core import registry
@@ -188,7 +189,7 @@ def descending():
 
 def test_the_best_checkpoint_stays(tmp_path):
     path = run(descending(), tmp_path, checkpoint_every=0.0)
-    assert checkpoints(path) == [32, 144, 160]
+    assert checkpoints(shard_of(path)) == [32, 144, 160]
     assert report.load(path).status["best"] == 32
     assert load(path, "best").step == 32
     np.testing.assert_array_equal(load(path, "best").agents[-1], load(path, 32).agents[-1])
@@ -198,13 +199,13 @@ def test_the_best_is_found_again_after_a_stop(tmp_path):
     with pytest.raises(Stop):
         run(descending(), tmp_path, checkpoint_every=0.0, on_progress=stop_at(112))
     path = run(descending(), tmp_path, checkpoint_every=0.0)
-    assert (checkpoints(path), report.load(path).status["best"]) == ([32, 144, 160], 32)
+    assert (checkpoints(shard_of(path)), report.load(path).status["best"]) == ([32, 144, 160], 32)
 
 
 def test_the_best_is_saved_before_its_time(tmp_path):
     # A checkpoint is not due for years, but the first evaluation is the best so far; and so is each one that is better.
     path = run(descending(), tmp_path, checkpoint_every=1e9)
-    assert checkpoints(path) == [32, 160]
+    assert checkpoints(shard_of(path)) == [32, 160]
 
 
 def test_a_checkpoint_that_takes_long_is_followed_by_none_for_long(tmp_path, monkeypatch):
@@ -220,7 +221,7 @@ def test_a_checkpoint_that_takes_long_is_followed_by_none_for_long(tmp_path, mon
 
     def note(path):
         now[0] += 1
-        saved.append(checkpoints(path)[-1] // 16)
+        saved.append(checkpoints(shard_of(path))[-1] // 16)
 
     run(config_of({"name": "uneven", "steps": 320}, evaluate_every=0), tmp_path, on_progress=on_progress, saved=note)
     assert saved == [3, 10, 17, 20]

@@ -1,5 +1,6 @@
 """Reading the agents of a run, whatever has happened or is happening to it."""
 
+import dataclasses
 import logging
 import re
 import shutil
@@ -15,7 +16,6 @@ from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
 from pliant.experiment.run import run
 from pliant.experiment.storage import checkpoints
-from pliant.experiment.storage.store import Store
 
 CONFIG = {"seeds": "2", "diagnostics": [], "record_every": 16}
 
@@ -53,8 +53,12 @@ def contents(path):
     return {file: (file.stat().st_mtime_ns, file.is_file() and file.read_bytes()) for file in path.rglob("*")}
 
 
+def checkpoints_of(path):
+    return path / "shards" / "0-1" / "checkpoints"
+
+
 def damage(path, step, file="MANIFEST.json"):
-    (path / "checkpoints" / f"{step:012d}" / file).write_text("{}")
+    (checkpoints_of(path) / f"{step:012d}" / file).write_text("{}")
 
 
 def test_the_newest_is_the_default(path):
@@ -91,19 +95,19 @@ def test_a_damaged_checkpoint_is_left_for_the_one_before(path, caplog):
     before = contents(path)
     with caplog.at_level(logging.WARNING):
         assert load(path).step == 48
-    folder = path / "checkpoints" / "000000000064"
+    folder = checkpoints_of(path) / "000000000064"
     assert f"checkpoint {folder} is damaged (_METADATA): falling back to the one before" in caplog.text
     with pytest.raises(StoreError, match=rf"^checkpoint {re.escape(str(folder))} is damaged \(_METADATA\); without a"):
         load(path, 64)
     assert contents(path) == before
     damage(path, 48)
-    with pytest.raises(StoreError, match=f"^{re.escape(str(path))} has no good checkpoint; pliant run .* makes it"):
+    with pytest.raises(StoreError, match="0-1 has no good checkpoint; compute it again: pliant run "):
         load(path)
 
 
 def test_an_empty_checkpoint_is_damaged(path, caplog):
-    shutil.rmtree(path / "checkpoints" / "000000000064")
-    (path / "checkpoints" / "000000000064").mkdir()
+    shutil.rmtree(checkpoints_of(path) / "000000000064")
+    (checkpoints_of(path) / "000000000064").mkdir()
     assert load(path).step == 48
     assert "is damaged (MANIFEST.json)" in caplog.text
 
@@ -120,11 +124,11 @@ def test_a_run_without_evaluations_has_no_best(path):
 
 @pytest.mark.parametrize("step", [None, 16])
 def test_no_checkpoint_yet(path, step):
-    for left in (path / "checkpoints").iterdir():
+    for left in (checkpoints_of(path)).iterdir():
         left.rename(left.with_suffix(".unfinished"))
-    with pytest.raises(StoreError, match="has no checkpoint yet; wait for its first, or go on with pliant run"):
+    with pytest.raises(StoreError, match="has no checkpoint yet; wait for its first, or resume it: pliant run"):
         load(path, step)
-    shutil.rmtree(path / "checkpoints")
+    shutil.rmtree(checkpoints_of(path))
     with pytest.raises(StoreError, match="has no checkpoint yet"):
         load(path, step)
 
@@ -151,32 +155,29 @@ def test_while_the_run_goes_on(tmp_path):
 def test_a_checkpoint_that_is_dropped_while_it_is_read(tmp_path, monkeypatch, caplog, asked):
     """Two newer ones come between the look at the directory and the reading."""
     path, like = tmp_path / "run", [jax.ShapeDtypeStruct((3,), np.float32)]
-    writer = Store(path, 100)
     look, looked_at = checkpoints._damage, []
 
     def slowly(folder):
         looked_at.append(int(folder.name))
         if len(looked_at) == 1:
             for step in (40, 60):
-                checkpoints.write_checkpoint(writer.path, step, [np.full(3, step, np.float32)])
+                checkpoints.write_checkpoint(path, step, [np.full(3, step, np.float32)])
             checkpoints.drop_checkpoints(path, [])
         return look(folder)
 
-    with writer.locked("a: 1\n", {}):
-        checkpoints.write_checkpoint(writer.path, 20, [np.full(3, 20, np.float32)])
-        monkeypatch.setattr(checkpoints, "_damage", slowly)
-        if asked is None:
-            step, (array,) = checkpoints.read_checkpoint(path, like)
-            assert (step, list(array), looked_at) == (60, [60, 60, 60], [20, 60])
-        else:
-            with pytest.raises(ConfigError, match=r"^step=20: .* there are: 40, 60$"):
-                checkpoints.read_checkpoint(path, like, asked)
+    checkpoints.write_checkpoint(path, 20, [np.full(3, 20, np.float32)])
+    monkeypatch.setattr(checkpoints, "_damage", slowly)
+    if asked is None:
+        step, (array,) = checkpoints.read_checkpoint(path, like)
+        assert (step, list(array), looked_at) == (60, [60, 60, 60], [20, 60])
+    else:
+        with pytest.raises(ConfigError, match=r"^step=20: .* there are: 40, 60$"):
+            checkpoints.read_checkpoint(path, like, asked)
     assert caplog.text == ""
 
 
 def test_a_checkpoint_of_another_shape(path):
-    text = (path / "config.yaml").read_text()
-    (path / "config.yaml").write_text(text.replace("seeds: '2'", "seeds: '3'"))
+    (path / "shards" / "0-1").rename(path / "shards" / "0-2")  # three seeds, which it never had
     with pytest.raises(StoreError, match="written by another version of the program"):
         load(path)
 
@@ -192,3 +193,54 @@ def test_what_is_no_run_of_an_arena(tmp_path, path):
     (path / "config.yaml").write_text("problem: slowly_changing_regresion\n")
     with pytest.raises(ConfigError, match=r"config.yaml: unknown problem 'slowly_changing_regresion'; did you mean"):
         load(path)
+
+
+# Runs of several shards.
+
+
+@pytest.fixture(scope="module", params=["uneven", "uneven_host"])
+def extended(request, tmp_path_factory):
+    """The same run, and one whose seeds were added by two commands; they sweep a number, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        uneven.add(patch)
+        config = from_mapping({**mapping(request.param), "seeds": "3", "sweep": {"learning_rate": [0.5, 0.25]}})
+        whole, added = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("added")
+        run(dataclasses.replace(config, seeds="1-1"), added, checkpoint_every=0.0)
+        yield run(config, whole, checkpoint_every=0.0), run(config, added, checkpoint_every=0.0)
+
+
+def test_the_members_of_all_shards_are_those_of_one_run(extended):
+    whole, added = map(load, extended)
+    assert sorted(shard.name for shard in (extended[1] / "shards").iterdir()) == ["0-0,2-2", "1-1"]
+    assert (added.step, added.config.seed_list) == (whole.step, whole.config.seed_list) == (64, (0, 1, 2))
+    np.testing.assert_array_equal(added.members.seeds, [0, 1, 2, 0, 1, 2])
+    np.testing.assert_array_equal(added.members.swept["agent.learning_rate"], [0.5] * 3 + [0.25] * 3)
+    np.testing.assert_array_equal(added.diverged, whole.diverged)
+    assert [leaf.dtype for leaf in added.agents] == [leaf.dtype for leaf in whole.agents]
+    np.testing.assert_allclose(means(added), means(whole), rtol=1e-6)
+    assert added.host.keys() == whole.host.keys()
+    for name, saved in added.host.items():
+        np.testing.assert_array_equal(saved, whole.host[name])
+
+
+def test_some_seeds_of_all_shards(extended):
+    _, path = extended
+    trained = load(path, seeds=[2, 1])
+    assert list(trained.members.seeds) == [1, 2, 1, 2]
+    np.testing.assert_array_equal(means(trained), means(load(path))[[1, 2, 4, 5]])
+    with pytest.raises(ConfigError, match=r"^seeds=2-3: there is no seed 3; the run has seeds=0-2$"):
+        load(path, seeds=[2, 3])
+
+
+def test_shards_act_together_at_one_step(extended, tmp_path):
+    path = shutil.copytree(extended[1], tmp_path / "run")
+    newest = path / "shards" / "1-1" / "checkpoints" / "000000000064"
+    (newest / "MANIFEST.json").write_text("{}")
+    assert load(path).step == 48  # the newest that all have
+    shutil.rmtree(path / "shards" / "0-0,2-2" / "checkpoints" / "000000000048")
+    message = (
+        r"has seeds 0-0,2-2 at step 64, 1-1 at step 48: agents act together at one step; choose some with --seeds$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        load(path)
+    assert load(path, seeds=[0, 2]).step == 64

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import toys
+from shards import shard_of
 
 from pliant import report
 from pliant.experiment.configuration.build import build
@@ -376,7 +377,7 @@ def test_a_run_on_the_device_is_resumed_to_the_bit(tmp_path):
     with contextlib.closing(programs_of(config, population(config))) as programs:
         programs.begin()
         shapes = programs.shapes()
-    last, other = (Store(folder, 90).resume(shapes) for folder in (path, whole))
+    last, other = (Store(shard_of(folder), 90).resume(shapes) for folder in (path, whole))
     assert last is not None and last[0] == 90
     assert_same(last, other)
 
@@ -395,14 +396,14 @@ def test_a_stage_ends_with_a_row_and_a_checkpoint_that_stays(form, checkpoint_ev
     path = run(config, tmp_path, checkpoint_every=checkpoint_every)
     rewards = metrics(path, "rewards")
     assert sorted(set(rewards["step"])) == [18, 36, 45, 63, 81, 90]
-    assert checkpoints(path) == ([45, 81, 90] if checkpoint_every == 0 else [45, 90])
+    assert checkpoints(shard_of(path)) == ([45, 81, 90] if checkpoint_every == 0 else [45, 90])
     loaded = report.load(path)
     assert loaded.status["tasks"] == [{"name": "calm", "until": 45}, {"name": "windy", "until": 90}]
     assert loaded.tasks == {0: "calm", 45: "windy"}
     # What was learned by the end of the first task can still be read.
     with contextlib.closing(programs_of(config, population(config))) as programs:
         programs.begin()
-        step, arrays = read_checkpoint(path, programs.shapes(), 45)
+        step, arrays = read_checkpoint(shard_of(path), programs.shapes(), 45)
     assert step == 45
     np.testing.assert_array_equal(arrays[0], rewards.loc[rewards["step"] == 45, "value"])
 
@@ -416,7 +417,7 @@ def test_a_run_in_tasks_is_resumed_to_the_bit(stretches, last, tmp_path, caplog)
     path = run(staged("device"), tmp_path / "stopped", checkpoint_every=0.0)
     assert f"going on from step {last} of 90" in caplog.text
     pd.testing.assert_frame_equal(metrics(path), metrics(whole), check_exact=True)
-    assert checkpoints(path) == [45, 81, 90]
+    assert checkpoints(shard_of(path)) == [45, 81, 90]
     assert report.load(path).tasks == report.load(whole).tasks
 
 

@@ -1,4 +1,4 @@
-"""A run directory: whatever happens to it, what is read is what was written."""
+"""A shard of a run: whatever happens to it, what is read is what was written."""
 
 import contextlib
 import errno
@@ -9,9 +9,6 @@ import os
 import re
 import resource
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,7 +18,9 @@ import pytest
 from pliant import report
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.storage.checkpoints import best_checkpoint, read_checkpoint
-from pliant.experiment.storage.store import Store
+from pliant.experiment.storage.lock import locked
+from pliant.experiment.storage.metrics import write_metrics
+from pliant.experiment.storage.store import Store, clear, is_finished
 
 STEPS = 100
 LIKE = [
@@ -48,28 +47,36 @@ def rows(step):
 
 
 @contextlib.contextmanager
-def opened(path, config="a: 1\n", kept=()):
-    store = Store(path, STEPS, kept)
-    with store.locked(config, {"python": "3"}):
+def opened(path, kept=()):
+    path.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        store = Store(path, STEPS, kept)
+        store.prepare({"python": "3"})
         yield store
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    path = tmp_path_factory.mktemp("original") / "run"
-    with opened(path) as store:
+    run = tmp_path_factory.mktemp("original")
+    with opened(run / "shards" / "0-1") as store:
         for first in (0, 20, 40):
             store.save(first, first + 20, rows(first + 20), state(first + 20), members=2)
-    return path
+    (run / "config.yaml").write_text("a: 1\n")
+    return run
 
 
 @pytest.fixture
 def path(original, tmp_path):
-    """A run that was saved after 20, 40 and 60 of its 100 steps."""
-    return shutil.copytree(original, tmp_path / "run")
+    """The only shard of a run, which was saved after 20, 40 and 60 of its 100 steps."""
+    return shutil.copytree(original, tmp_path / "run") / "shards" / "0-1"
 
 
-def parts(path):
+def load(path):
+    """The run, as a report reads it."""
+    return report.load(path.parent.parent)
+
+
+def metrics_files(path):
     return sorted(file.name[:25] for file in (path / "metrics").iterdir())
 
 
@@ -77,7 +84,7 @@ def checkpoints(path):
     return sorted(int(folder.name) for folder in (path / "checkpoints").iterdir())
 
 
-def part(path, first):
+def metrics_file(path, first):
     (file,) = (path / "metrics").glob(f"{first:012d}-*")
     return file
 
@@ -96,7 +103,7 @@ def resumed(path):
 
 
 def steps_reported(path):
-    return sorted(set(report.load(path).metrics["step"]))
+    return sorted(set(load(path).metrics["step"]))
 
 
 def damage(file, how):
@@ -129,8 +136,10 @@ def test_only_the_last_two_checkpoints_are_kept(path):
 
 @pytest.fixture
 def kept(tmp_path):
-    """A run that was saved after 20, 40, 60 and 80 steps, of which 20 is to stay."""
-    path = tmp_path / "kept"
+    """A shard that was saved after 20, 40, 60 and 80 steps, of which 20 is to stay."""
+    path = tmp_path / "kept" / "shards" / "0-1"
+    path.mkdir(parents=True)
+    (tmp_path / "kept" / "config.yaml").write_text("a: 1\n")
     with opened(path, kept=[20]) as store:
         for first in (0, 20, 40, 60):
             store.save(first, first + 20, rows(first + 20), state(first + 20), members=2)
@@ -175,12 +184,12 @@ def test_killed_before_it_could_say_which_is_the_best(tmp_path, monkeypatch):
     assert best_checkpoint(path) == 20
 
 
-def test_what_the_parts_say_of_a_metric(path):
+def test_the_rows_of_a_metric_from_all_files(path):
     with opened(path) as store:
         steps, values = store.read("loss")
         assert (steps.tolist(), values.tolist()) == ([20, 20, 40, 40, 60, 60], [20, 20.5, 40, 40.5, 60, 60.5])
         assert [x.tolist() for x in store.read("return")] == [[], []]
-        store.clear()
+        clear(path)
         assert [x.tolist() for x in store.read("loss")] == [[], []]
 
 
@@ -204,7 +213,7 @@ def test_a_checkpoint_that_stayed_and_is_damaged(kept):
     assert read_checkpoint(kept, LIKE)[0] == 80
     for step in (60, 80):
         damage(array_file(kept / "checkpoints" / f"{step:012d}"), "edited")
-    with pytest.raises(StoreError, match=r"has no good checkpoint; pliant run .* makes it anew"):
+    with pytest.raises(StoreError, match=r"has no good checkpoint; compute it again: pliant run .*kept$"):
         read_checkpoint(kept, LIKE)
 
 
@@ -214,33 +223,30 @@ def test_a_new_directory_has_nothing_to_go_on_from(tmp_path):
 
 def test_finished(path):
     with opened(path) as store:
-        assert not store.is_finished()
+        assert not is_finished(path, STEPS)
         store.save(60, STEPS, rows(STEPS), state(STEPS))
-        assert store.is_finished()
+        assert is_finished(path, STEPS)
         assert store.status == {"state": "finished", "step": STEPS, "steps": STEPS}
-    damage(part(path, 60), "edited")
-    with opened(path) as store:
-        assert not store.is_finished()
+    damage(metrics_file(path, 60), "edited")
+    assert not is_finished(path, STEPS)
     assert resumed(path) == 60
 
 
 def test_clear(path):
-    with opened(path) as store:
-        store.clear()
-    assert parts(path) == checkpoints(path) == []
+    clear(path)
+    assert metrics_files(path) == checkpoints(path) == []
     assert resumed(path) is None
 
 
 def test_what_was_not_finished_is_dropped(path):
-    # As if killed after the part of steps 60 to 80, while its checkpoint was being written.
+    # As if killed after the metrics of steps 60 to 80, while its checkpoint was being written.
     (path / "metrics" / "000000000080-000000000100-0000000000000000.parquet.unfinished").write_bytes(b"half")
-    with opened(path) as store:
-        store._write_part(60, 80, rows(80))
+    write_metrics(path, 60, 80, rows(80))
     shutil.copytree(path / "checkpoints" / "000000000060", path / "checkpoints" / "000000000080.unfinished")
     shutil.copytree(path / "checkpoints" / "000000000060", path / "checkpoints" / "000000000080.unfinished.orbax-tmp")
     assert resumed(path) == 60
     assert checkpoints(path) == [40, 60]
-    assert parts(path) == [f"{first:012d}-{first + 20:012d}" for first in (0, 20, 40)]
+    assert metrics_files(path) == [f"{first:012d}-{first + 20:012d}" for first in (0, 20, 40)]
     with opened(path) as store:
         store.save(60, 80, rows(80), state(80))
     assert steps_reported(path) == [20, 40, 60, 80]
@@ -248,11 +254,11 @@ def test_what_was_not_finished_is_dropped(path):
 
 @pytest.mark.parametrize("how", ["truncated", "emptied", "edited", "deleted"])
 @pytest.mark.parametrize(("first", "left"), [(40, 40), (20, None)])
-def test_a_damaged_part_is_named_and_run_again(path, how, first, left, caplog):
-    file = part(path, first)
+def test_a_damaged_file_of_metrics_is_named_and_run_again(path, how, first, left, caplog):
+    file = metrics_file(path, first)
     damage(file, how)
     with pytest.raises(report.DamagedRunError, match=re.escape(str(file if how != "deleted" else path / "metrics"))):
-        report.load(path)
+        load(path)
     with caplog.at_level(logging.WARNING):
         assert resumed(path) == left  # of the checkpoints only 40 and 60 are left
     assert (str(file) in caplog.text) == (how != "deleted")
@@ -293,7 +299,7 @@ def test_two_damaged_checkpoints_leave_the_beginning(path, caplog):
         damage(array_file(path / "checkpoints" / f"{step:012d}"), "truncated")
     assert resumed(path) is None
     assert caplog.text.count("is damaged") == 2
-    assert parts(path) == checkpoints(path) == []
+    assert metrics_files(path) == checkpoints(path) == []
     assert not (path / "status.json").exists()
 
 
@@ -315,62 +321,33 @@ def test_a_state_of_another_shape(path):
 
 @pytest.mark.parametrize("how", ["truncated", "emptied", "edited", "deleted"])
 @pytest.mark.parametrize("file", ["status.json", "environment.json"])
-def test_damaged_words_about_the_run_are_written_anew(path, file, how):
+def test_damaged_words_about_a_shard_are_written_again(path, file, how):
     damage(path / file, how)
     if how != "deleted":
         with pytest.raises(report.DamagedRunError, match=re.escape(str(path / file))):
-            report.load(path)
+            load(path)
     assert resumed(path) == 60
-    loaded = report.load(path)
+    loaded = load(path)
     assert loaded.environment == {"python": "3"}
     assert loaded.status["steps"] == STEPS
 
 
-@pytest.mark.parametrize("how", ["truncated", "emptied", "edited"])
-def test_a_damaged_configuration_is_named(path, how):
-    damage(path / "config.yaml", how)
-    with (
-        pytest.raises(StoreError, match=rf"{re.escape(str(path / 'config.yaml'))} was edited or cut short"),
-        opened(path),
-    ):
-        pass
-    (path / "config.yaml").unlink()
+def test_a_shard_that_is_not_held_any_more(path):
+    with opened(path) as store:
+        (path / "owner.json").write_text('{"host": "elsewhere", "pid": 7}')
+        with pytest.raises(StoreError, match=f"^this process does not hold {path} any more, but pid 7 on elsewhere"):
+            store.save(60, 80, rows(80), state(80))
+    assert load(path).last_step == 60  # nothing was written
+    assert (path / "owner.json").exists()  # it is another's
+    (path / "owner.json").unlink()
     assert resumed(path) == 60
-
-
-def test_a_second_process_is_told(path):
-    code = f"""
-from pathlib import Path
-from pliant.experiment.storage.store import Store
-with Store(Path({str(path)!r}), {STEPS}).locked("a: 1\\n", {{}}):
-    print("locked", flush=True)
-    input()
-"""
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert other.stdout.readline() == "locked\n"
-        message = rf"another process \(pid {other.pid}\) is working on {re.escape(str(path))}$"
-        with pytest.raises(StoreError, match=message), opened(path):
-            pass
-    finally:
-        other.kill()
-        other.communicate()
-    assert resumed(path) == 60  # a killed process holds nothing
-
-
-def test_a_directory_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("x")
-    for path in (tmp_path / "file" / "run", tmp_path / "file", Path("/proc/run")):  # not even by root
-        with pytest.raises(StoreError, match=f"^cannot write {path}: ") as error, opened(path):
-            pass
-        assert "\n" not in str(error.value)
 
 
 def test_a_full_disk_wherever_it_strikes(path, tmp_path, monkeypatch):
     """Every file is synchronized when it is written, and so is its folder: each time the disk may be full."""
     fsync, outcomes = os.fsync, []
     for strikes_at in itertools.count():
-        run = shutil.copytree(path, tmp_path / f"{strikes_at}")
+        run = shutil.copytree(path.parent.parent, tmp_path / f"{strikes_at}") / "shards" / "0-1"
         good = itertools.repeat(None, strikes_at)
 
         def failing(descriptor, good=good):

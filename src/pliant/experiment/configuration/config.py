@@ -111,7 +111,7 @@ RUN_SETTINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides what a run computes; its hash names the run's directory."""
+    """Everything that decides what a run computes; the hash of all but its seeds names the run's directory."""
 
     problem: ComponentSpec
     agent: ComponentSpec
@@ -125,28 +125,33 @@ class RunConfig:
     evaluate_episodes: int
 
     def components(self) -> dict[str, ComponentSpec]:
-        """The parts by the names that flags, sweeps and columns use.
+        """The components by the names that flags, sweeps and columns use.
 
         These are `problem`, `agent`, `method`, or `method.redo` (`method.redo@often`) if there are several, and
         `diagnostic.rank`.
         """
-        one = len(self.methods) == 1
-        methods = {"method" if one else f"method.{method.name}": method for method in self.methods}
-        diagnostics = {f"diagnostic.{diagnostic.name}": diagnostic for diagnostic in self.diagnostics}
-        return {"problem": self.problem, "agent": self.agent, **methods, **diagnostics}
+        return {
+            self._place(component): component
+            for component in (self.problem, self.agent, *self.methods, *self.diagnostics)
+        }
+
+    def _place(self, component: ComponentSpec) -> str:
+        if component.kind in ("problems", "agents") or (component.kind == "methods" and len(self.methods) == 1):
+            return component.kind[:-1]
+        return f"{component.kind[:-1]}.{component.name}"
 
     def with_values(self, values: Mapping[str, Any]) -> "RunConfig":
         """The same run with some settings, by dotted name, replaced; the values may be traced."""
-        components = self.components()
+        now = self.components()
         for dotted, value in values.items():
             where, _, key = dotted.rpartition(".")
-            components[where] = dataclasses.replace(
-                components[where], settings={**components[where].settings, key: value}
-            )
-        problem, agent, *rest = components.values()
-        methods, diagnostics = rest[: len(self.methods)], rest[len(self.methods) :]
+            now[where] = dataclasses.replace(now[where], settings={**now[where].settings, key: value})
         return dataclasses.replace(
-            self, problem=problem, agent=agent, methods=tuple(methods), diagnostics=tuple(diagnostics)
+            self,
+            problem=now[self._place(self.problem)],
+            agent=now[self._place(self.agent)],
+            methods=tuple(now[self._place(method)] for method in self.methods),
+            diagnostics=tuple(now[self._place(diagnostic)] for diagnostic in self.diagnostics),
         )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -166,14 +171,21 @@ class RunConfig:
         }
 
     def to_yaml(self) -> str:
-        """The file that `pliant run path/config.yaml` takes."""
+        """The file that `pliant run FILE` takes."""
         return yaml.safe_dump(self.to_mapping(), sort_keys=False)
+
+    def to_yaml_without_seeds(self) -> str:
+        """The file in the directory of a run, which any seeds may be added to."""
+        return yaml.safe_dump(self._without_seeds(), sort_keys=False)
+
+    def _without_seeds(self) -> dict[str, Any]:
+        return {name: value for name, value in self.to_mapping().items() if name != "seeds"}
 
     @property
     def name(self) -> str:
-        """`problem-methods-hash`: the same for the same configuration."""
-        digest = hashlib.sha256(json.dumps(self.to_mapping(), sort_keys=True).encode()).hexdigest()[:8]
-        methods = "+".join(p.name for p in self.methods) or self.agent.name
+        """`problem-methods-hash`: the same for the same configuration, whatever its seeds."""
+        digest = hashlib.sha256(json.dumps(self._without_seeds(), sort_keys=True).encode()).hexdigest()[:8]
+        methods = "+".join(method.name for method in self.methods) or self.agent.name
         return f"{self.problem.name}-{methods}-{digest}"
 
     @property

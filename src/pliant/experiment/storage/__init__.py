@@ -1,1 +1,1 @@
-"""What is kept of a run."""
+"""What is kept of a run: its directory, and in it a shard for each block of seeds."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: `checkpoints/<step>/`, written by orbax, with the SHA-256 of their files in MANIFEST.json."""
+"""Checkpoints of a shard: `checkpoints/<step>/`, written by orbax, with the SHA-256 of their files in MANIFEST.json."""
 
 import json
 import logging
@@ -22,12 +22,17 @@ _KEEP = 2  # the newest
 _MANIFEST = "MANIFEST.json"
 
 
+def _run(path: Path) -> Path:
+    """The directory of the run that a shard belongs to."""
+    return path.parent.parent
+
+
 def _folder(path: Path, step: int) -> Path:
     return path / "checkpoints" / f"{step:012d}"
 
 
 def checkpoints(path: Path) -> list[int]:
-    """The steps at which a run has checkpoints, in order; whether or not a process is working there."""
+    """The steps at which a shard has checkpoints, in order; whether or not a process is working there."""
     folders = (path / "checkpoints").glob("*/")
     return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
 
@@ -36,7 +41,7 @@ def write_checkpoint(path: Path, step: int, state: Sequence[np.ndarray]) -> None
     """Writes a checkpoint, which is there whole or not at all.
 
     Args:
-        path: the run's directory.
+        path: the directory of the shard.
         step: steps before it.
         state: all arrays of the population, in a fixed order.
 
@@ -75,7 +80,7 @@ def drop_checkpoints(path: Path, kept: Container[int | None]) -> None:
 
 
 def best_checkpoint(path: Path) -> int:
-    """The step of the best checkpoint of a run that is evaluated while it learns.
+    """The step of the best checkpoint of a shard that is evaluated while it learns.
 
     Raises:
         ConfigError: if there is none.
@@ -92,10 +97,10 @@ def best_checkpoint(path: Path) -> int:
 def read_checkpoint(
     path: Path, like: Sequence[jax.ShapeDtypeStruct], step: int | None = None
 ) -> tuple[int, list[np.ndarray]]:
-    """Reads a checkpoint and changes nothing; another process may be working on the run.
+    """Reads a checkpoint and changes nothing; another process may be working on the shard.
 
     Args:
-        path: the run's directory.
+        path: the directory of the shard.
         like: shapes and types that the state must have.
         step: which; `None`: the newest good one.
 
@@ -110,12 +115,12 @@ def read_checkpoint(
     while True:
         there = checkpoints(path)
         if not there:
-            raise StoreError(f"{path} has no checkpoint yet; wait for its first, or go on with pliant run {path}")
+            raise StoreError(f"{path} has no checkpoint yet; wait for its first, or resume it: pliant run {_run(path)}")
         if step is not None and step not in there:
             raise ConfigError(f"step={step}: {path} has no such checkpoint; there are: {', '.join(map(str, there))}")
         left = [other for other in there if other not in damaged and step in (None, other)]
         if not left:
-            raise StoreError(f"{path} has no good checkpoint; pliant run {path} makes it anew")
+            raise StoreError(f"{path} has no good checkpoint; compute it again: pliant run {_run(path)}")
         newest, folder = left[-1], _folder(path, left[-1])
         try:
             damage = _damage(folder)
@@ -124,7 +129,7 @@ def read_checkpoint(
         except (OSError, ValueError) as error:
             damage = str(error)
         if newest not in checkpoints(path):
-            continue  # it is not damaged: the run has gone on, and dropped it
+            continue  # it is not damaged: the run has gone on, and deleted it
         if step is not None:
             raise StoreError(f"checkpoint {folder} is damaged ({damage}); without a step the newest good one is taken")
         _say_damaged(folder, damage)
@@ -181,7 +186,9 @@ def load_checkpoint(folder: Path, like: Sequence[jax.ShapeDtypeStruct]) -> list[
     # Orbax would cut or fill up an array of another shape.
     fits = all(array.shape == x.shape and array.dtype == x.dtype for array, x in zip(arrays, like))
     if not fits or set(found) != {name for name, x in zip(names, like) if x.size}:
-        raise StoreError(f"checkpoint {folder} was written by another version of the program; run anew with --force")
+        raise StoreError(
+            f"checkpoint {folder} was written by another version of the program; run it again with --force"
+        )
     return arrays
 
 

@@ -1,0 +1,130 @@
+"""Which seeds of a run a process computes, and which are there already.
+
+A run's directory is named after its configuration without seeds, and any number of processes may add seeds to it. Each
+holds the shards that it works on. Who holds which is decided under the lock of the run, one process after another, so
+that no seed is computed twice.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pliant.experiment.errors import ConfigError, StoreError
+
+from .files import write_atomically
+from .lock import locked
+from .shards import Shard, blocks, check_disjoint, has_results, named_shards, seeds_text
+from .store import clear, is_finished, writing
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 30.0  # seconds; another process holds the lock of a run for moments
+
+
+class Claim(NamedTuple):
+    """The shards that hold the seeds that were asked for."""
+
+    finished: list[Shard]
+    to_do: list[Shard]  # held by this process: begun ones first, then the one that is new
+
+
+@contextlib.contextmanager
+def claimed(run: Path, seeds: Sequence[int], config: str, *, steps: int, force: bool = False) -> Iterator[Claim]:
+    """Makes the run's directory if need be, and holds the shards of these seeds that are not finished.
+
+    Seeds that no shard has become one new shard. A shard that was begun is one program: it is resumed as a whole, also
+    if it holds other seeds beside these.
+
+    Args:
+        run: the run's directory.
+        seeds: those that are asked for.
+        config: the text of `config.yaml`, without seeds.
+        steps: of the whole run.
+        force: delete the results of these seeds first.
+
+    Raises:
+        ConfigError: if `force` would delete the results of other seeds, too.
+        StoreError: if the directory cannot be written, its `config.yaml` is not this, or another process works on one
+            of these seeds.
+    """
+    wanted = set(seeds)
+    with contextlib.ExitStack() as held:
+        with writing(run):
+            run.mkdir(parents=True, exist_ok=True)
+            with locked(run, wait=_PATIENCE):
+                _describe(run, config)
+                there = [shard for shard in _in_use(run) if not wanted.isdisjoint(shard.seeds)]
+                if force:
+                    _check_alone(there, wanted)
+                    for shard in there:
+                        with locked(shard.path):
+                            clear(shard.path)
+                            _drop(shard)
+                    there = []
+                finished = [shard for shard in there if is_finished(shard.path, steps)]
+                begun = [shard for shard in there if shard not in finished]
+                new = blocks(run, wanted.difference(*(shard.seeds for shard in there)))
+                for shard in (*begun, *new):
+                    shard.path.mkdir(parents=True, exist_ok=True)
+                    held.enter_context(locked(shard.path))
+        _say(run, finished, begun, new, wanted)
+        yield Claim(finished, [*begun, *new])
+
+
+def _describe(run: Path, config: str) -> None:
+    file = run / "config.yaml"
+    if not file.exists():
+        write_atomically(file, config.encode())
+    elif file.read_bytes() != config.encode():
+        raise StoreError(
+            f"{file} was edited or cut short: it is not the configuration that its directory is named after; "
+            f"delete {file} to have it written again"
+        )
+
+
+def _in_use(run: Path) -> list[Shard]:
+    """The shards that have results, or in which a process is at work; others, which a kill left empty, are deleted."""
+    in_use = []
+    for shard in named_shards(run):
+        if not has_results(shard.path):
+            with contextlib.suppress(StoreError), locked(shard.path):
+                _drop(shard)
+                continue
+        in_use.append(shard)
+    check_disjoint(in_use)
+    return in_use
+
+
+def _drop(shard: Shard) -> None:
+    """Deletes a shard without results; what is not of a shard stays, and so does the folder around it."""
+    for name in ("environment.json", "owner.json", "lock"):
+        (shard.path / name).unlink(missing_ok=True)
+    for folder in (shard.path / "metrics", shard.path / "checkpoints", shard.path):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _check_alone(there: Sequence[Shard], wanted: set[int]) -> None:
+    """Refuses to delete the results of seeds that nobody named."""
+    named_too = wanted.union(*(shard.seeds for shard in there))
+    if named_too != wanted:
+        folder = next(shard.path for shard in there if not wanted.issuperset(shard.seeds))
+        raise ConfigError(
+            f"--force for seeds {seeds_text(wanted)}: {folder} holds other seeds, too, and is computed as a whole; "
+            f"write --seeds {seeds_text(named_too)}"
+        )
+
+
+def _say(run: Path, finished: Sequence[Shard], begun: Sequence[Shard], new: Sequence[Shard], wanted: set[int]) -> None:
+    """What of the seeds is there already, and what is more than was asked for."""
+    if finished and (begun or new):
+        there, left = (
+            seeds_text(seed for shard in part for seed in shard.seeds) for part in (finished, (*begun, *new))
+        )
+        logger.info("%s has seeds %s already; computing seeds %s", run, there, left)
+    for shard in begun:
+        more = set(shard.seeds) - wanted
+        if more:
+            logger.info("seeds %s are computed, too: %s is one program", seeds_text(more), shard.path)

@@ -1,0 +1,170 @@
+"""One process at a time works in a folder, also where several machines share a file system.
+
+    lock         locked by the system (`flock`), which lets go of it however the process ends
+    owner.json   host and process of whoever works here; its time of change is a heartbeat
+
+`flock` holds between the processes of one machine. Some network file systems do not pass it on to other machines, and
+for these there is the owner file: it is made by whoever finds none, touched every 15 seconds, and deleted at the end.
+An owner that was killed leaves it behind. On the same machine the lock shows that it is dead; an owner on another
+machine counts as dead when its heartbeat has stopped for three minutes.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pliant.experiment.errors import StoreError
+
+from .files import read_json
+
+_HEARTBEAT = 15.0  # seconds between two
+_SILENT = 180.0  # seconds without one after which an owner is dead; clients of NFS see times that are up to 60 s old
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)  # a file system that has no `flock`
+
+
+class _InUseError(StoreError):
+    """Another process works in the folder."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Holds a folder, which exists; the system lets go of it whichever way the process ends.
+
+    Args:
+        folder: where this process alone wants to write.
+        wait: seconds for which it tries again while another process holds the folder.
+
+    Raises:
+        StoreError: if another process holds it.
+        OSError: if the folder cannot be written.
+    """
+    owner, deadline = folder / "owner.json", time.monotonic() + wait
+    with open(folder / "lock", "a") as lock:
+        while True:
+            try:
+                _take(lock, owner)
+                break
+            except _InUseError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.05)
+        over = threading.Event()
+        heart = threading.Thread(target=_beat, args=(owner, over), daemon=True, name="heartbeat")
+        heart.start()
+        try:
+            yield
+        finally:
+            over.set()
+            heart.join()
+            if _is_mine(owner):
+                owner.unlink(missing_ok=True)
+
+
+def check_owner(folder: Path) -> None:
+    """Refuses to go on in a folder that this process does not hold any more.
+
+    A machine that slept for more than three minutes may find that another one has taken its place.
+
+    Raises:
+        StoreError: if this process is not the owner.
+    """
+    owner = folder / "owner.json"
+    if not _is_mine(owner):
+        now = _in_words(read_json(owner)) or "nobody"
+        raise StoreError(f"this process does not hold {folder} any more, but {now} does; what was saved stays as it is")
+
+
+def _take(lock: IO[str], owner: Path) -> None:
+    """Makes this process the owner, in place of a dead one if need be."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        has_lock = True
+    except BlockingIOError:
+        raise _in_use(owner) from None
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        has_lock = False
+    os.utime(lock.fileno())
+    now = os.fstat(lock.fileno()).st_mtime  # by the clock of whoever keeps the files, as heartbeats are
+    while True:
+        with contextlib.suppress(FileExistsError), open(owner, "x", encoding="utf-8") as made:
+            json.dump({**_me(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, made)
+            return
+        if _is_alive(owner, now, has_lock):
+            raise _in_use(owner, now)
+        dead = owner.with_name(f"owner.{socket.gethostname()}.{os.getpid()}.dead")
+        with contextlib.suppress(FileNotFoundError):  # of several who find it dead, one moves it out of the way
+            owner.rename(dead)
+            dead.unlink()
+
+
+def _is_alive(owner: Path, now: float, has_lock: bool) -> bool:
+    there, silent = read_json(owner), _silent_for(owner, now)
+    if silent is None or silent > _SILENT:
+        return False
+    if there.get("host") != socket.gethostname():
+        return True
+    return not has_lock and _runs(there.get("pid"))  # whoever has the lock of a machine is alone there
+
+
+def _silent_for(owner: Path, now: float) -> float | None:
+    """Seconds since the last heartbeat; `None` if there is no owner. To open a file asks the server for its times."""
+    try:
+        with open(owner, "rb") as opened:
+            return max(0.0, now - os.fstat(opened.fileno()).st_mtime)
+    except FileNotFoundError:
+        return None
+
+
+def _runs(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, TypeError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _beat(owner: Path, over: threading.Event) -> None:
+    while not over.wait(_HEARTBEAT):
+        with contextlib.suppress(OSError):  # a moment without the network: the next one will do
+            if _is_mine(owner):
+                os.utime(owner)
+
+
+def _me() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _is_mine(owner: Path) -> bool:
+    there = read_json(owner)
+    return {name: there.get(name) for name in ("host", "pid")} == _me()
+
+
+def _in_words(owner: dict[str, Any]) -> str:
+    if not owner:
+        return ""
+    where = "" if owner.get("host") == socket.gethostname() else f" on {owner.get('host')}"
+    return f"pid {owner.get('pid')}{where}"
+
+
+def _in_use(owner: Path, now: float | None = None) -> _InUseError:
+    who = _in_words(read_json(owner))
+    message = f"another process ({who or 'which has just begun'}) is working on {owner.parent}"
+    silent = None if now is None else _silent_for(owner, now)
+    if silent is not None:
+        message += (
+            f"; its last heartbeat is {silent:.0f} s old: if it was killed, write the same command again when that "
+            f"is {_SILENT:.0f} s"
+        )
+    return _InUseError(message)
