@@ -34,7 +34,7 @@ def test_runs_at_every_scale(scale):
             assert ends in ([1_986_560], [491_520, 983_040, 1_986_560])
         for panel in panels:
             assert config.record_every <= panel.measure.bin and panel.measure.bin % config.record_every == 0
-    assert evaluation.notes[0].startswith("Scaled down") == (scale not in (None, 1.0))
+    assert (recipe.scale.steps, recipe.scale.published_steps) == (ends[-1], 1_986_560)
 
 
 def test_seeds():

@@ -60,9 +60,8 @@ def test_runs_at_every_scale(full, scale):
             assert agent["buffer_size"] == 1_000_000 or agent["buffer_size"] >= steps + steps / 1000
             measured = {part.name for part in config.diagnostics} | {"evaluation_return"}
             assert panel.measure.metric in measured
-    assert recipe.notes[0].startswith("Scaled down") == (steps < 1_000_000)
-    assert f"{steps:,} steps" in recipe.notes[0]
-    assert ("64 units instead of 256" in recipe.notes[0]) == (steps < 100_000)
+    assert (recipe.scale.steps, recipe.scale.published_steps) == (steps, 1_000_000)
+    assert ("64 units instead of 256" in " ".join(recipe.falls_short)) == (steps < 100_000)
     # Seven runs on each robot: those of all panels are the same.
     lines = (line for panels in recipe.panels.values() for panel in panels for line in panel.lines)
     assert len({json.dumps(line.config, sort_keys=True) for line in lines}) == 14
@@ -118,7 +117,7 @@ def test_bin_width(steps, width):
 
 def test_seeds():
     assert {config["seeds"] for config in configs(seeds="0-1,7").values()} == {"0-1,7"}
-    assert "3 seeds" in neuroplastic.make(seeds="0-1,7").notes[0]
+    assert neuroplastic.make(seeds="0-1,7").scale.seeds == 3
 
 
 def test_presets_are_left_as_they_are():
@@ -142,7 +141,7 @@ def test_reproduce(tmp_path, monkeypatch, capsys):
     assert main(["reproduce", "neuroplastic", "--scale", "1e-9", "--seeds", "2"]) == 0
     out, _ = capsys.readouterr()
     assert out.startswith("TD3 with Neuroplastic Expansion: 1 run, 400 steps in all\n")
-    assert "Scaled down: 200 steps, 2 seeds" in out
+    assert "Scaled down: 200 of the published 1,000,000 steps; 2 seeds, published 7." in out
     figures = tmp_path / "runs" / "figures" / "neuroplastic"
     names = sorted(file.name for file in figures.iterdir())
     assert names == [f"neuroplastic_hopper.{ending}" for ending in ("csv", "md", "pdf", "png")]

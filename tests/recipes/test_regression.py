@@ -6,6 +6,7 @@ import pytest
 
 from pliant.experiment.configuration.config import from_mapping
 from pliant.recipes import regression
+from pliant.report.recipe import Scale
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -36,6 +37,7 @@ def test_scale_and_seeds():
         for line in panel.lines:
             assert line.config["problem"]["examples"] == 100_000
             assert line.config["seeds"] == "3"
+    assert recipe.scale == Scale(100_000, 1_000_000, 3, 100)
     (panel, _) = regression.make(scale=1e-6).panels["regression"]
     assert panel.lines[0].config["problem"]["examples"] == panel.measure.bin  # a bin at least
 

@@ -9,6 +9,7 @@ from pliant.cli import main
 from pliant.core import registry
 from pliant.experiment.configuration.config import from_mapping
 from pliant.recipes import _ppo, ant, hopper, slippery_ant, walker
+from pliant.report.recipe import Scale
 
 RECIPES = {"ant": ant, "hopper": hopper, "slippery_ant": slippery_ant, "walker": walker}
 PUBLISHED = {"ant": 50_000_000, "hopper": 100_000_000, "slippery_ant": 20_000_000, "walker": 50_000_000}
@@ -39,8 +40,7 @@ def test_runs_at_every_scale(name, full, scale):
         assert bin >= min(steps / 60, 100_000)
         assert -(-config.record_every // 2048) * 2048 <= bin
         assert set(line.published) <= set(range(bin, steps + 1, bin))
-    assert f"{steps:,}" in recipe.notes[0]
-    assert recipe.notes[0].startswith("Scaled down") == (steps < PUBLISHED[name])
+    assert recipe.scale == Scale(steps, PUBLISHED[name], int(seeds), 100 if name == "slippery_ant" else 30)
     assert recipe.edge == "right"
 
 
@@ -83,11 +83,11 @@ def test_ant_as_published():
 def test_ant_says_when_there_is_no_window_of_weight_changes():
     recipe = ant.make(full=True, scale=0.02)  # 1,000,000 steps, and 500 rounds have 1,024,000
     assert list(recipe.panels) == ["ant", "ant_methods"]
-    assert recipe.notes[-1].startswith("The largest weight changes are left out")
+    assert recipe.falls_short == (ant._NO_WINDOW,)
     recipe = ant.make(full=True, scale=0.021)
     (change,) = recipe.panels["ant_weight_change"]
     assert change.lines[0].config["problem"]["steps"] == 1_050_000
-    assert not any("left out" in note for note in recipe.notes)
+    assert recipe.falls_short == ()
 
 
 def test_numbers_beyond_a_shorter_run_are_left_out():
@@ -109,7 +109,7 @@ def test_friction_changes_as_often_in_a_shorter_run():
 def test_seeds():
     for _, line in lines(hopper.make(seeds="0-1,7")):
         assert line.config["seeds"] == "0-1,7"
-    assert "; 3 seeds, published 30." in hopper.make(seeds="0-1,7").notes[0]
+    assert hopper.make(seeds="0-1,7").scale == Scale(300_000, 100_000_000, 3, 30)
 
 
 def test_presets_are_left_as_they_are():

@@ -1,52 +1,30 @@
 """Figures and tables of a recipe, from runs that were written down by hand."""
 
+import dataclasses
+
 import numpy as np
-import pandas as pd
 import pytest
+from toy_recipe import CONFIG, RETURN, a_run, panels, recipe_of
 
-from pliant.report import Run, Shard
-from pliant.report.recipe import Line, Measure, Panel, Recipe
-from pliant.reproduction.comparison import Comparison, run_of
-
-CONFIG = {"problem": "toy"}
+from pliant.report.recipe import Line, Measure, Panel, Scale
+from pliant.reproduction import compare
 
 
-def a_run(rows):
-    metrics = pd.DataFrame(rows, columns=["seed", "step", "metric", "group", "value"])
-    shard = Shard("0-0", {}, {"step": 12, "steps": 12, "state": "finished"})
-    return Run({}, (shard,), metrics.astype({"value": float}))
+def figure_of(*panels, **of_recipe):
+    """The only figure of a recipe."""
+    (figure,) = compare(*recipe_of(*panels, **of_recipe)).values()
+    return figure
 
 
-# Two seeds of 12 steps; episodes that end when they end, and two groups of units every third step.
-RUN = a_run(
-    [(0, step, "return", "", value) for step, value in {1: 10, 3: 20, 9: 70, 12: 90}.items()]
-    + [(1, step, "return", "", value) for step, value in {4: 40, 11: 100}.items()]
-    + [(seed, 3 * i, "fraction", group, 0.1 * i) for seed in (0, 1) for group in ("a", "b") for i in (1, 2, 3, 4)]
-)
-
-RETURN = Measure("return", "return", 4, decimals=0)
-FRACTION = Measure("fraction", "fraction (%)", 6, ("a", "b"), factor=100, decimals=1)
-
-
-def compare(*panels, **of_recipe):
-    recipe = Recipe("Toy", "steps", {"toy": panels}, ("a note",), **of_recipe)
-    return Comparison(recipe, panels, {run_of(line): RUN for panel in panels for line in panel.lines})
-
-
-def panels():
-    # Numbers for 4 and 12 stand at right edges; 6 is none of `RETURN`.
-    returns = Line("ours", CONFIG, published={4: 25, 6: 0, 12: 100})
-    return Panel("Return", RETURN, (returns,), (0, 200)), Panel("Fraction", FRACTION, (Line("ours", CONFIG),))
-
-
-def test_panels_differ_in_what_they_show():
-    returns, fraction = compare(*panels(), edge="right").drawn()
+def test_panels_differ_in_their_measures():
+    returns, fraction = figure_of(*panels()).panels
     (curve,) = returns.curves
     np.testing.assert_array_equal(curve.x, [4, 8, 12])
     # Seed 0: 15, none, 80; seed 1: 40, none, 100.
     np.testing.assert_array_equal(curve.estimate, [(15 + 40) / 2, np.nan, 90])
+    assert (curve.diverged, curve.total) == (0, 2)
     (reference,) = returns.references
-    assert (reference.x, reference.y, reference.of) == ([4, 6, 12], [25, 0, 100], "ours")
+    assert (reference.x, reference.y, reference.of) == ([4, 6, 12], [25, 0, 200], "ours")
     assert (returns.y_label, returns.x_label, returns.title, returns.y_limits) == (
         "return",
         "steps",
@@ -55,58 +33,121 @@ def test_panels_differ_in_what_they_show():
     )
     (curve,) = fraction.curves
     np.testing.assert_array_equal(curve.x, [6, 12])
-    np.testing.assert_allclose(curve.estimate, [15, 35])
+    np.testing.assert_allclose(curve.estimate, [15, 35], rtol=1e-6)  # float32
     assert fraction.references == []
 
 
-def test_left_edges_by_default():
-    (curve,) = compare(*panels()).drawn()[0].curves
+def test_left_edges():
+    (curve,) = figure_of(*panels(), edge="left").panels[0].curves
     np.testing.assert_array_equal(curve.x, [0, 4, 8])
 
 
 def test_maxima():
     measure = Measure("fraction", "largest sum", 6, ("a", "b"), within="max", factor=2)
-    (curve,) = compare(Panel("Fraction", measure, (Line("ours", CONFIG),))).drawn()[0].curves
+    (curve,) = figure_of(Panel("Fraction", measure, (Line("ours", CONFIG),))).panels[0].curves
     # Of 2 x 0.1 and 2 x 0.2, and of 2 x 0.3 and 2 x 0.4; both seeds are alike.
-    np.testing.assert_allclose([curve.estimate, curve.low, curve.high], [[0.4, 0.8]] * 3)
+    np.testing.assert_allclose([curve.estimate, curve.low, curve.high], [[0.4, 0.8]] * 3, rtol=1e-6)
 
 
-def test_table():
-    table = compare(*panels(), edge="right").table()
+def test_the_table_has_the_first_and_the_last_bin():
+    table = figure_of(*panels()).table
     assert table.columns == ["panel", "method", "first bin [95 %]", "mean", "paper", "last bin [95 %]", "mean", "paper"]
     returns, fraction = table.rows
     assert returns[:2] == ["Return", "ours"]
     assert (returns[2].value, returns[2].members) == (27.5, 2)
-    assert (returns[3], returns[4], returns[6], returns[7]) == (28.0, "25", 90.0, "100")
+    assert (returns[3], returns[4], returns[6], returns[7]) == (28.0, "25", 90.0, "200")
     assert (fraction[3], fraction[4], fraction[6], fraction[7]) == (15.0, None, 35.0, None)
-    # (27.5 - 25 + 90 - 100) / 2; there is no bin at 6.
-    assert table.notes[1:] == (
-        "Ours minus the paper's, averaged over its points: Return: ours -4 (2 points).",
-        "a note",
+    # (27.5 - 25 + 90 - 200) / 2; there is no bin at 6.
+    assert table.notes[1:3] == (
+        "Ours minus the paper's, averaged over its points: Return: ours -54 (2 points).",
+        "A note.",
     )
 
 
-def test_table_step_by_step():
-    assert compare(*panels(), edge="right").step_by_step() is None
-    table = compare(*panels(), edge="right", step_by_step=True).step_by_step()
+def test_a_number_of_a_simulation_is_marked():
+    line = Line("ours", CONFIG, simulated={4: 30})
+    (row,) = figure_of(Panel("Return", RETURN, (line,))).table.rows
+    assert (row[3], row[-1]) == ("~30", None)
+
+
+def test_the_table_step_by_step_has_the_steps_of_the_papers_numbers():
+    assert figure_of(*panels()).step_by_step is None
+    table = figure_of(*panels(), step_by_step=True).step_by_step
     assert table.title == "Toy, step by step"
     assert table.columns == ["panel", "method", "steps", "ours [95 %]", "mean", "paper"]
     assert [(*row[:3], row[3].value, *row[4:]) for row in table.rows] == [
         ("Return", "ours", 4, 27.5, 28.0, "25"),
-        ("Return", "ours", 12, 90.0, 90.0, "100"),
+        ("Return", "ours", 12, 90.0, 90.0, "200"),
     ]
-    without = compare(panels()[1], edge="right", step_by_step=True)
-    assert without.step_by_step() is None
+    assert figure_of(panels()[1], step_by_step=True).step_by_step is None
+
+
+def test_rows_are_the_numbers_of_the_table():
+    figure = figure_of(*panels())
+    assert list(figure.rows) == ["panel", "method", "measure", "seed", "step", "value"]
+    returns = figure.rows[figure.rows["panel"] == "Return"]
+    assert [tuple(row) for row in returns[["method", "measure", "seed", "step"]].to_numpy()] == [
+        ("ours", "return", seed, step) for seed in (0, 1) for step in (4, 8, 12)
+    ]
+    np.testing.assert_array_equal(returns["value"], [15, np.nan, 80, 40, np.nan, 100])
+    assert returns["value"].dtype == np.float32
+    # Every number of the table, digit by digit, from the rows alone.
+    for row in figure.table.rows:
+        of_panel = figure.rows[figure.rows["panel"] == row[0]]
+        means = of_panel.astype({"value": float}).groupby("step")["value"].mean()
+        assert (row[2].value, row[5].value) == (means.iloc[0], means.iloc[-1])  # of two seeds, as the mean
+
+
+@pytest.mark.parametrize(
+    ("scale", "sentence"),
+    [
+        (Scale(12, 100, 2, 30), "Scaled down: 12 of the published 100 steps; 2 seeds, published 30. This is a check"),
+        (Scale(12, 12, 2, 30), "2 seeds, published 30."),
+    ],
+)
+def test_a_smaller_scale_falls_short(scale, sentence):
+    figure = figure_of(panels()[1], scale=scale, falls_short=("Something else.",))
+    assert figure.falls_short[0].startswith(sentence)
+    assert figure.falls_short[1:] == ("Something else.",)
+    assert figure.table.notes[-2:] == figure.falls_short
+
+
+def test_at_the_published_scale_numbers_of_the_paper_outside_the_interval_fall_short():
+    # Means of two seeds: 27.5 in [15, 40] has 25, and 90 in [80, 100] has not 200.
+    (sentence,) = figure_of(*panels()).falls_short
+    assert sentence == (
+        "1 of the paper's 2 numbers lie outside the 95 % interval of our mean: Return: ours at 12 (paper 200, ours 90 "
+        "[80, 100])."
+    )
+    assert figure_of(*panels({4: 25, 12: 100})).falls_short == ()
 
 
 @pytest.mark.parametrize(("panel", "note"), [(0, "interval; markers: published."), (1, "interval")])
 def test_note_of_the_figure(panel, note):
-    assert compare(panels()[panel]).note == f"Mean over seeds with its 95 % bootstrap {note}"
+    assert figure_of(panels()[panel]).note == f"Mean over seeds with its 95 % bootstrap {note}"
 
 
 def test_a_line_in_panels_of_two_measures_has_two_rows():
     line = Line("ours", CONFIG)
-    table = compare(Panel("Return", RETURN, (line,)), Panel("Fraction", FRACTION, (line,))).table()
+    fraction = panels()[1].measure
+    table = figure_of(Panel("Return", RETURN, (line,)), Panel("Fraction", fraction, (line,))).table
     assert [row[0] for row in table.rows] == ["Return", "Fraction"]
-    table = compare(Panel("Return", RETURN, (line,)), Panel("Again", RETURN, (line,))).table()
+    table = figure_of(Panel("Return", RETURN, (line,)), Panel("Again", RETURN, (line,))).table
     assert [row[0] for row in table.rows] == ["ours"]
+
+
+def test_a_metric_that_a_short_run_has_not_recorded_is_unknown():
+    measure = dataclasses.replace(RETURN, metric="success")
+    figure = figure_of(Panel("Success", measure, (Line("ours", CONFIG),)))
+    (row,) = figure.table.rows
+    assert np.isnan(row[1].value) and np.isnan(row[2])
+    assert figure.rows["value"].isna().all()
+
+
+def test_a_line_shows_the_members_of_its_settings():
+    recipe, runs = recipe_of(Panel("Return", RETURN, (Line("ours", CONFIG, {"agent.learning_rate": 0.1}),)))
+    run = a_run()
+    rates = np.where(run.metrics["seed"] == 0, 0.1, 0.2)
+    swept = dataclasses.replace(run, metrics=run.metrics.assign(**{"agent.learning_rate": rates}))
+    (curve,) = compare(recipe, dict.fromkeys(runs, swept))["toy"].panels[0].curves
+    np.testing.assert_array_equal(curve.estimate, [15, np.nan, 80])  # seed 0 alone

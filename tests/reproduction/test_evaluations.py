@@ -9,7 +9,7 @@ from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.run import run
 from pliant.report import Estimate
 from pliant.report.recipe import Contrast, Evaluation, Line
-from pliant.reproduction import comparison, evaluations
+from pliant.reproduction import evaluations, run_of
 
 LINES = (
     Line("plain", {"problem": "staged", "seeds": "3", "diagnostics": []}),
@@ -20,6 +20,7 @@ LINES = (
 def evaluation(**settings):
     given = {
         "title": "Transfer",
+        "shows": "Agents act elsewhere.",
         "lines": LINES,
         "envs": ("short", "long"),
         "episodes": 4,
@@ -76,7 +77,7 @@ def test_short_episodes_come_in_more_often_as_the_paper_counts():
         table = evaluations.table_of(evaluation(side_by_side=num_envs, contrasts=()), both)
         assert table.columns[4] == "as the paper counts"
         assert all(low <= row[4].value <= high for row in table.rows)
-        assert f"the first 4 episodes to be over in {num_envs} environments" in table.notes[0]
+        assert f"the first 4 episodes to end in {num_envs} environments" in table.notes[0]
 
 
 def test_contrasts_go_seed_by_seed(episodes):
@@ -92,7 +93,7 @@ def test_contrasts_go_seed_by_seed(episodes):
 
 def test_agents_of_runs_act(tmp_path, monkeypatch):
     staged.add(monkeypatch)
-    runs = {comparison.run_of(line): run(from_mapping(line.config), tmp_path) for line in LINES}
+    runs = {run_of(line): run(from_mapping(line.config), tmp_path) for line in LINES}
     told = []
     episodes = evaluations.episodes_of(evaluation(), runs, lambda done, total: told.append((done, total)))
     assert list(episodes.columns[:3]) == ["label", "env", "seed"]

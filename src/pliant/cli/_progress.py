@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from pliant.experiment.run import OnProgress
-from pliant.reproduction.estimate import speed
+from pliant.reproduction.time_left import speed
 
 _SECONDS_BETWEEN_LINES = 15.0
 

@@ -1,4 +1,4 @@
-"""What the recipes of PPO share: the published runs at any scale, and the panels that show them."""
+"""Shared by the recipes of PPO: the published runs at any scale, and the panels that show them."""
 
 import copy
 import dataclasses
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pliant.experiment.configuration.config import read_seeds
-from pliant.report.recipe import Line, Measure, Panel, Recipe
+from pliant.report.recipe import Line, Measure, Panel, Recipe, Scale
 
 ROUND = 2048  # steps of a member between two rounds of learning
 LAYER = 256  # units
@@ -22,14 +22,15 @@ LABELS = {
 FOUR = ("std", "ns", "l2", "cbp")
 
 METHODS_NOTE = (
-    "Proper Adam has decays of 0.99 and 0.99 in place of 0.9 and 0.999, as all but the first; L2 with weight decay "
-    "0.001, continual backprop and ReDo with 0.0001 beside it."
+    "Proper Adam: Adam with decays of 0.99 and 0.99 instead of 0.9 and 0.999. All but Adam use it. L2: weight decay of "
+    "0.001. Continual backprop and ReDo: weight decay of 0.0001 beside the method."
 )
 MEASURES_NOTE = (
-    "Return: of the episodes that ended in a bin, the agent exploring. Dormant: units of the policy's two hidden "
-    "layers that were active on at most 1 % of the last 1,000 steps. Stable rank: of the policy's last hidden layer on "
-    "the same steps."
+    "Return: mean over the episodes that ended in a bin; the agent explores. Dormant units: units of the policy's two "
+    "hidden layers that were active on at most 1 % of the last 1,000 steps. Stable rank: of the policy's last hidden "
+    "layer on the same steps."
 )
+NO_NUMBERS = "The authors publish a figure without numbers, so no number of theirs stands beside ours."
 
 _SEEDS = "4"
 _FEWEST_BINS = 20
@@ -44,23 +45,15 @@ class Study:
 
     Args:
         configs: the runs, by preset.
-        steps: of a run.
-        published_steps: of a published run.
-        note: how the runs compare to the published ones.
+        scale: length and number of the runs.
     """
 
     configs: Mapping[str, Mapping[str, Any]]
-    steps: int
-    published_steps: int
-    note: str
+    scale: Scale
 
     def bin(self, published: int) -> int:
-        """Width of the bins: the published one, or so much less that a shorter run still has twenty of them.
-
-        It is 1, 2.5 or 5 times a power of ten, so that bins end at the steps of the paper's numbers, but at least a
-        round of learning.
-        """
-        return bin_width(self.steps, published)
+        """Width of the bins of these runs, in steps; `published` is the published width."""
+        return bin_width(self.scale.steps, published)
 
     def panel(
         self,
@@ -74,30 +67,39 @@ class Study:
 
         Args:
             title: above it.
-            measure: what it shows.
+            measure: the quantity of its y axis.
             presets: whose runs.
             numbers: the paper's.
-            y_limits: those of the paper; shorter runs are drawn as their data ask.
+            y_limits: those of the paper; a figure of shorter runs has the limits of its data.
         """
         lines = []
         for preset in presets:
             points = {round(millions * 1e6): y for millions, y in (numbers or {}).get(preset, {}).items()}
-            here = {x: y for x, y in points.items() if x <= self.steps and x % measure.bin == 0}
+            here = {x: y for x, y in points.items() if x <= self.scale.steps and x % measure.bin == 0}
             lines.append(Line(LABELS[preset], self.configs[preset], published=here))
-        return Panel(title, measure, tuple(lines), y_limits if self.steps == self.published_steps else None)
+        return Panel(title, measure, tuple(lines), y_limits if self.scale.steps == self.scale.published_steps else None)
 
-    def recipe(self, name: str, title: str, returns: Panel, note: str) -> Recipe:
-        """The figure that most of these problems have: returns, and what becomes of the policy's units and weights.
+    def recipe(self, name: str, title: str, shows: str, returns: Panel, *notes: str) -> Recipe:
+        """The figure of a problem without published numbers: returns, and the policy's units and weights.
 
         Args:
             name: of the figure.
-            title: what it shows.
+            title: of the figure.
+            shows: what it shows.
             returns: its first panel.
-            note: what else a reader must know.
+            notes: what a reader must know of this problem.
         """
-        notes = (self.note, METHODS_NOTE, MEASURES_NOTE, note)
-        panels = {name: (returns, *self.internals())}
-        return Recipe(title, "steps", panels, notes, edge="right", step_by_step=True)
+        return Recipe(
+            title=title,
+            shows=shows,
+            x_label="steps",
+            panels={name: (returns, *self.internals())},
+            scale=self.scale,
+            notes=(METHODS_NOTE, MEASURES_NOTE, *notes),
+            falls_short=(NO_NUMBERS,),
+            edge="right",
+            step_by_step=True,
+        )
 
     def returns(self, published_bin: int) -> Measure:
         """Returns of episodes."""
@@ -106,7 +108,7 @@ class Study:
     def internals(
         self, dormant: Numbers | None = None, rank: Numbers | None = None, weights: Numbers | None = None
     ) -> tuple[Panel, ...]:
-        """What becomes of the policy's units and weights: the same three panels for every problem.
+        """The policy's units and weights: the same three panels for every problem.
 
         Args:
             dormant, rank, weights: the paper's numbers.
@@ -124,7 +126,15 @@ class Study:
 
 
 def bin_width(steps: int, published: int) -> int:
-    """See `Study.bin`."""
+    """Width of bins: the published one, or less in a shorter run, so that it has at least twenty of them.
+
+    The width is 1, 2.5 or 5 times a power of ten, so that bins end at the steps of the paper's numbers; it is at least
+    a round of learning.
+
+    Args:
+        steps: length of a run.
+        published: the published width, in steps.
+    """
     widest = min(steps // _FEWEST_BINS, published)
     nice = (round(factor * 10**power) for power in range(9, 1, -1) for factor in (5, 2.5, 1))
     return max(ROUND, next((width for width in nice if width <= widest), ROUND))
@@ -143,15 +153,15 @@ def study(
 
     Args:
         presets: the published configurations.
-        steps: of a published run, as far as its figure shows it.
-        published_seeds: how many there are.
-        usual_scale: fraction of the published steps, if nothing else is asked for.
-        full, seeds, scale: what is asked for, as a recipe's `make` is told.
+        steps: length of a published run, as far as its figure shows it.
+        published_seeds: number of published seeds.
+        usual_scale: fraction of the published steps by default.
+        full, seeds, scale: arguments of the recipe's `make`.
     """
     seeds = seeds or (str(published_seeds) if full else _SEEDS)
     scale = scale or (1.0 if full else usual_scale)
     shorter = max(ROUND, round(steps * scale))
-    # Every bin needs a row: they come after whole rounds.
+    # Every bin needs a row of metrics: rows come after whole rounds.
     most = bin_width(shorter, _INTERNAL_BIN) // ROUND * ROUND
     configs = {}
     for name, preset in presets.items():
@@ -162,7 +172,4 @@ def study(
         if "change_time" in config["problem"]:
             config["problem"]["change_time"] = round(config["problem"]["change_time"] * scale)
         configs[name] = config
-    note = f"{shorter:,} of the published {steps:,} steps; {len(read_seeds(seeds))} seeds, published {published_seeds}."
-    if shorter < steps:
-        note = f"Scaled down: {note} Plasticity is lost over the whole length: this is a check, and no reproduction."
-    return Study(configs, shorter, steps, note)
+    return Study(configs, Scale(shorter, steps, len(read_seeds(seeds)), published_seeds))

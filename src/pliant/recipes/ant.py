@@ -51,23 +51,29 @@ _WEIGHT_CHANGE = Measure(
     "weight_change", "largest change in 500 rounds", _WINDOW, _KERNELS, within="max", factor=len(_KERNELS), decimals=1
 )
 
+_SHOWS = (
+    "Return, dormant units, stable rank and weight magnitude of PPO on Ant with four optimizers and methods (Dohare et "
+    "al., Nature 2024, Fig. 4)."
+)
 _NOTE = (
-    "Paper: read off the authors' figures, means over 30 runs. Beyond those numbers the return with Adam is below 0 "
-    "from about 17 million steps on, with proper Adam from about 38 million."
+    "Paper: means over 30 runs, read off the authors' figures. After its last number here, the return with Adam is "
+    "below 0 from about 17 million steps on, with proper Adam from about 38 million."
 )
 _METHODS = (
-    "Beside other methods the authors publish figures without numbers: ReDo gets worse over time, and instantaneous "
-    "utility does as well as the running one."
+    "The authors publish figures of other methods without numbers: in these the return of ReDo falls over time, and "
+    "instantaneous utility performs as well as running utility."
 )
-_NO_WINDOW = f"The largest weight changes are left out: they are of windows of {_WINDOW:,} steps, longer than the runs."
+_NO_WINDOW = (
+    f"The figure of the largest weight changes is missing: its bins have {_WINDOW:,} steps, more than these runs."
+)
 
 
 def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
-    """Returns, dormant units, stable rank and weights of four configurations; or all that was published.
+    """Returns, dormant units, stable rank and weights of four configurations; or all published figures.
 
     Args:
-        full: as published: 30 seeds, 50 million steps; besides, ReDo, continual backprop with instantaneous utility,
-            and the largest weight changes of Adam and proper Adam.
+        full: as published, 30 seeds and 50 million steps; with ReDo, continual backprop with instantaneous utility, and
+            the largest weight changes of Adam and proper Adam.
         seeds: other seeds; 4 by default.
         scale: fraction of the published length of the runs; 0.006 by default, or 1 with `full`.
     """
@@ -75,22 +81,33 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     returns = runs.returns(_BIN)
     main = runs.panel("Return", returns, FOUR, _RETURN, (0, _HIGHEST))
     figures = {"ant": (main, *runs.internals(_DORMANT, _STABLE_RANK, _WEIGHTS))}
-    notes = [runs.note, METHODS_NOTE, MEASURES_NOTE, _NOTE]
+    notes, falls_short = [METHODS_NOTE, MEASURES_NOTE, _NOTE], []
     if full:
-        has_window = runs.steps >= _WINDOW
+        has_window = runs.scale.steps >= _WINDOW
         figures["ant_methods"] = tuple(
             runs.panel(title, returns, presets, _RETURN, (0, _HIGHEST))
             for title, presets in {"ReDo": ("redo", "cbp", "l2"), "Instantaneous utility": ("cbpi", "cbp")}.items()
         )
         if has_window:
             figures["ant_weight_change"] = (_weight_change(runs),)
-        notes += [_METHODS] if has_window else [_METHODS, _NO_WINDOW]
-    return Recipe("PPO on Ant", "steps", figures, tuple(notes), edge="right", step_by_step=True)
+        notes.append(_METHODS)
+        falls_short += [] if has_window else [_NO_WINDOW]
+    return Recipe(
+        title="PPO on Ant",
+        shows=_SHOWS,
+        x_label="steps",
+        panels=figures,
+        scale=runs.scale,
+        notes=tuple(notes),
+        falls_short=tuple(falls_short),
+        edge="right",
+        step_by_step=True,
+    )
 
 
 def _weight_change(runs: Study) -> Panel:
-    """From runs of their own, which measure nothing else, but this after every round: in any may be the largest."""
-    steps = min(runs.steps, _WINDOWS * _WINDOW)
+    """From separate runs, which measure this metric alone, after every round: the largest change may be in any."""
+    steps = min(runs.scale.steps, _WINDOWS * _WINDOW)
     lines = []
     for preset in ("std", "ns"):
         config = runs.configs[preset]

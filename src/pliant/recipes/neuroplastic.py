@@ -1,7 +1,7 @@
 """TD3 with Neuroplastic Expansion on two robots, beside dense and sparse networks and other methods.
 
-The one number of the published program that others have published is of HalfCheetah after a million steps; so long are
-these runs.
+One number of the published program is known, published by others: of HalfCheetah after a million steps. The full runs
+have this length.
 """
 
 import copy
@@ -10,7 +10,7 @@ from typing import Any
 
 from pliant.experiment.configuration.config import read_seeds
 from pliant.presets.mujoco import PRESETS
-from pliant.report.recipe import Line, Measure, Panel, Recipe
+from pliant.report.recipe import Line, Measure, Panel, Recipe, Scale
 
 _LABELS = {
     "td3": "TD3",
@@ -28,7 +28,7 @@ _ENVS = {"halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}  # of one s
 _STEPS = 1_000_000
 _SEEDS = {False: "3", True: "7"}
 _SCALE = 0.05
-_SHORT, _NARROW = 100_000, 64  # steps, and units of the layers of shorter runs: wide ones take too long
+_SHORT, _NARROW = 100_000, 64  # steps; units a layer of shorter runs, since wide layers take too long
 _BIN = 20_000  # steps
 _FEWEST_EPISODES = 3  # of an evaluation
 _FEWEST_BINS = 10
@@ -43,17 +43,26 @@ _PUBLISHED = {"halfcheetah": {"code": {1_000_000: 7800}}}
 _ACTOR = ("actor/Dense_0", "actor/Dense_1")
 _CRITICS = tuple(f"critic_{twin}/Dense_{layer}" for twin in range(2) for layer in range(3))
 
-_NOTES = (
-    "Paper: no numbers of its own could be found. That of HalfCheetah is what others got from the published program "
-    "after a million steps, read off a figure (github.com/nothingbutbut/ICML-NE_compare); with which of its flags and "
-    "how many seeds is not known.",
-    "Return: mean of the evaluations in a bin, of 10 episodes each or in short runs fewer, acting without noise; the "
-    "first bin has that before training, too. Active units: pairs of a sample and a unit that are not zero. Dormant: "
-    "units of actor and critics below a tenth of their layer's mean. Sparsity: weights of actor and critics that are "
-    "zero. Overlap: of the weights that were there at first, those that are there now.",
-    "Code: what the published program does by default. Paper: as described; its rate and period are not published. "
-    "ReDo, continual backprop and layer reset have the numbers of the papers that introduced them.",
+_SHOWS = (
+    "TD3 with networks that are dense, sparse or growing, or whose units are reinitialized: return, dormant and active "
+    "units, sparsity and overlap of masks (Liu et al., ICLR 2025)."
 )
+_NOTES = (
+    "Return: mean of the evaluations in a bin, of 10 episodes each or fewer in short runs, without noise; the first "
+    "bin includes the evaluation before training. Active units: pairs of a sample and a unit that are not zero. "
+    "Dormant units: units of actor and critics below a tenth of their layer's mean. Sparsity: weights of actor and "
+    "critics that are zero. Overlap: fraction of the initial weights that the mask still has.",
+    "Code: the published program by default. Paper: as described; its rate and period are not published. ReDo, "
+    "continual backprop and layer reset have the settings of the papers that introduced them.",
+)
+_NO_NUMBERS = (
+    "The paper publishes no numbers. The number of HalfCheetah was measured by others with the published program after "
+    "a million steps (read off a figure of github.com/nothingbutbut/ICML-NE_compare); its flags and seeds are not "
+    "known."
+)
+_PUBLISHED_LENGTH = "The published program runs 6 million steps by default, the paper 7 million."
+_NARROW_LAYERS = f"Layers have {_NARROW} units instead of 256."
+_SHORTENED = "Every schedule is shortened in proportion to the runs."
 
 
 def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
@@ -62,24 +71,30 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     Args:
         full: seven seeds and a million steps.
         seeds: other seeds; 3 by default.
-        scale: fraction of a million steps; 0.05 by default, or 1 with `full`. What else has a length is shortened so
-            that as much happens in a run. Below a tenth, layers have 64 units instead of 256.
+        scale: fraction of a million steps; 0.05 by default, or 1 with `full`. Every schedule is shortened so that a run
+            has as many of its events. Below a tenth, layers have 64 units instead of 256.
     """
     seeds = seeds or _SEEDS[full]
     scale = scale or (1.0 if full else _SCALE)
     steps = max(_SHORTEST, round(_STEPS * scale))
     bin = _bin_width(steps)
     configs = {name: _scaled(PRESETS[name], steps, bin, seeds) for name in _LABELS}
-    note = (
-        f"{steps:,} steps, {len(read_seeds(seeds))} seeds; the published program has 6 million by default, the paper 7."
-    )
-    if steps < _STEPS:
-        narrow = f" Layers have {_NARROW} units instead of 256." if steps < _SHORT else ""
-        note = f"Scaled down: {note}{narrow} This is a check, and no reproduction."
     figures = {
         f"neuroplastic_{name}": _panels(configs, env, bin, _PUBLISHED.get(name, {})) for name, env in _ENVS.items()
     }
-    return Recipe("TD3 with Neuroplastic Expansion", "steps", figures, (note, *_NOTES), edge="right")
+    falls_short = [_PUBLISHED_LENGTH, _NO_NUMBERS]
+    if steps < _STEPS:
+        falls_short.append(f"{_NARROW_LAYERS} {_SHORTENED}" if steps < _SHORT else _SHORTENED)
+    return Recipe(
+        title="TD3 with Neuroplastic Expansion",
+        shows=_SHOWS,
+        x_label="steps",
+        panels=figures,
+        scale=Scale(steps, _STEPS, len(read_seeds(seeds)), published_seeds=_SEEDS[True]),
+        notes=_NOTES,
+        falls_short=tuple(falls_short),
+        edge="right",
+    )
 
 
 def _panels(
@@ -109,13 +124,13 @@ def _panels(
 
 
 def _bin_width(steps: int) -> int:
-    """The usual one, or in a short run, that shall have ten, 1, 2 or 5 times a power of ten."""
+    """The usual one; a short run gets 1, 2 or 5 times a power of ten, so that it has at least ten bins."""
     widest = min(steps // _FEWEST_BINS, _BIN)
     return next(width for power in range(4, 1, -1) for factor in (5, 2, 1) if (width := factor * 10**power) <= widest)
 
 
 def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict[str, Any]:
-    """A preset of so many steps, in which as much happens."""
+    """A preset of another length, with every schedule shortened in proportion."""
     config = copy.deepcopy(dict(preset))
     share = steps / _STEPS
     exploration = max(round(config["agent"]["learning_starts"] * share), min(_EPISODE, steps // 10))

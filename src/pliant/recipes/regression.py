@@ -3,11 +3,14 @@
 import copy
 from typing import Any
 
+from pliant.experiment.configuration.config import read_seeds
 from pliant.presets.slowly_changing_regression import ACTIVATIONS, PRESETS
-from pliant.report.recipe import Line, Measure, Panel, Recipe
+from pliant.report.recipe import Line, Measure, Panel, Recipe, Scale
 
 _BIN = 20_000
 _LAST = 980_000
+_EXAMPLES = 1_000_000  # of a published run
+_SEEDS = 100  # published
 _ERROR = Measure("loss", "squared error", _BIN)
 
 # Read off the figure that the authors publish with their code: 100 runs, bins of 20,000 examples; to about 0.005, its
@@ -36,11 +39,16 @@ _SIMULATED = {
 _SIMULATED_L2 = {1e-4: (0.658, 1.185), 1e-3: (0.654, 0.955), 1e-2: (0.667, 0.823), 1e-1: (0.898, 1.296)}
 _SIMULATED_PERTURB = {1e-4: (0.68, 0.59), 1e-3: (0.67, 0.60), 1e-2: (0.69, 0.67)}
 
+_SHOWS = (
+    "A network of 5 ReLU units follows a target whose inputs drift, for a million examples. Backpropagation loses "
+    "plasticity: its error grows. Methods that reinitialize units or shrink weights keep the error low (Dohare et al., "
+    "Nature 2024, Extended Data Fig. 2)."
+)
 _NOTES = (
-    "Squared error in bins of 20,000 examples. The paper: means over 100 runs, read off the authors' figure. The "
-    "independent simulation: the same protocol in C, 100 runs. Both have standard errors of 0.03 to 0.05.",
-    "L2 with weight decay 0.01; shrink-and-perturb with the same and noise of 0.001 after each step; continual "
-    "backprop with replacement rate 0.0001: all with step size 0.01.",
+    "Squared error in bins of 20,000 examples. The paper: means over 100 runs, read off the authors' figure to 0.01. "
+    "The independent simulation: the same protocol in C, 100 runs. Both have standard errors of 0.03 to 0.05.",
+    "L2: weight decay of 0.01. Shrink and perturb: the same, and noise of 0.001 after each step. Continual backprop: "
+    "replacement rate of 0.0001. All with learning rate 0.01.",
 )
 
 
@@ -48,18 +56,21 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     """The figure for ReLU networks; or all figures.
 
     Args:
-        full: every configuration that was published (seven activations, SGD and Adam; L2, shrink-and-perturb and
-            continual backprop with all their strengths; one bit flipping at a time), 100 seeds.
+        full: all published configurations (seven activations, SGD and Adam; L2, shrink and perturb and continual
+            backprop with all their strengths; one bit flipping at a time), 100 seeds.
         seeds: other seeds than the recipe's, which are 30, or 100 for `full`.
         scale: fraction of the published length of the runs; 1 by default.
     """
-    sized = {name: _sized(preset, seeds or ("100" if full else "30"), scale or 1.0) for name, preset in PRESETS.items()}
-    panels = _full(sized) if full else {"regression": _short(sized)}
+    seeds = seeds or (str(_SEEDS) if full else "30")
+    sized = {name: _sized(preset, seeds, scale or 1.0) for name, preset in PRESETS.items()}
+    examples = sized["sgd/bp/relu"]["problem"]["examples"]
     return Recipe(
         title="Slowly-changing regression",
+        shows=_SHOWS,
         x_label="examples",
-        panels=panels,
-        notes=_NOTES if not full else _NOTES[:1],
+        panels=_full(sized) if full else {"regression": _short(sized)},
+        scale=Scale(examples, _EXAMPLES, len(read_seeds(seeds)), _SEEDS),
+        notes=_NOTES[:1] if full else _NOTES,
     )
 
 
@@ -105,7 +116,7 @@ def _short(presets: dict[str, Any]) -> tuple[Panel, ...]:
     ]
     return (
         Panel("Backpropagation loses plasticity", _ERROR, (*backprop, linear), (0.4, 1.5)),
-        Panel("Methods that keep it, step size 0.01", _ERROR, (backprop[0], *lines, linear), (0.4, 1.5)),
+        Panel("Methods that keep it, learning rate 0.01", _ERROR, (backprop[0], *lines, linear), (0.4, 1.5)),
     )
 
 
@@ -147,7 +158,7 @@ def _five_million(presets: dict[str, Any], optimizer: str) -> Panel:
     # The preset sweeps the activations, each of which is a program of its own: a line takes one.
     lines = [Line(a, {**preset, "problem": {**preset["problem"], "activation": a}, "sweep": {}}) for a in ACTIVATIONS]
     linear = Line("linear 0.003", presets[f"{optimizer}/bp/linear_1"])
-    return Panel(f"backprop, step size 0.001, {optimizer}", _ERROR, (*lines, linear))
+    return Panel(f"backprop, learning rate 0.001, {optimizer}", _ERROR, (*lines, linear))
 
 
 def _one_bit_flips(presets: dict[str, Any]) -> tuple[Panel, ...]:

@@ -10,9 +10,13 @@ _SEEDS = 100
 _BIN = 100_000  # of the returns, published
 _SCALE = 0.015
 
+_SHOWS = (
+    "Return, dormant units, stable rank and weight magnitude of PPO on Ant, whose floor changes its friction, with "
+    "four optimizers and methods (Dohare et al., Nature 2024, Fig. 3)."
+)
 _NOTE = (
-    "Friction changes every {:,} steps. The authors publish a figure without numbers. In it PPO with Adam fails "
-    "altogether, proper Adam less so, and L2 and continual backprop hold."
+    "Friction changes every {:,} steps. In the authors' figure the return of PPO with Adam collapses, with proper Adam "
+    "it falls less, and with L2 and continual backprop it stays."
 )
 
 
@@ -28,4 +32,4 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     runs = study(PRESETS, _STEPS, _SEEDS, _SCALE, full, seeds, scale)
     returns = runs.panel("Return", runs.returns(_BIN), FOUR, y_limits=(0, 5500))
     change_time = runs.configs["std"]["problem"]["change_time"]
-    return runs.recipe("slippery_ant", "PPO on Slippery Ant", returns, _NOTE.format(change_time))
+    return runs.recipe("slippery_ant", "PPO on Slippery Ant", _SHOWS, returns, _NOTE.format(change_time))

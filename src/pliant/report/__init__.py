@@ -3,8 +3,10 @@
 from .curves import Curve as Curve
 from .curves import Panel as Panel
 from .curves import Reference as Reference
+from .curves import Values as Values
 from .curves import curves_of as curves_of
 from .curves import plot as plot
+from .curves import values_of as values_of
 from .load import DamagedRunError as DamagedRunError
 from .load import Run as Run
 from .load import Shard as Shard

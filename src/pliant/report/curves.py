@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -137,6 +137,40 @@ class Panel:
     marks: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
+class Values(NamedTuple):
+    """A metric of each member along the steps.
+
+    Args:
+        members: a row for each member: its `seed`, and a column for each swept setting.
+        x: `(points,)`, steps.
+        values: `(members, points)`, NaN where a member has none.
+    """
+
+    members: pd.DataFrame
+    x: np.ndarray
+    values: np.ndarray
+
+
+def values_of(
+    run: Run,
+    metric: str,
+    bin: int | None = None,
+    group: str | Sequence[str] = "",
+    edge: Literal["left", "right"] = "left",
+    within: Literal["mean", "max"] = "mean",
+) -> Values:
+    """The numbers of which `curves_of` takes a statistic over members; the arguments are those of `curves_of`.
+
+    Raises:
+        ValueError: if the run has no such metric or group, or the bin is wider than the run.
+    """
+    _check({"edge": edge, "within": within}, bin, run)
+    rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
+    keys = ["seed", *run.settings]
+    members = rows.drop_duplicates(keys).sort_values(by=keys)[keys].reset_index(drop=True)
+    return Values(members, *_by_member(rows, run, bin, edge, within))
+
+
 def curves_of(
     run: Run,
     metric: str,
@@ -172,25 +206,19 @@ def curves_of(
     Raises:
         ValueError: if the run has no such metric, group or setting, or the bin is wider than the run.
     """
-    for name, given in {"statistic": statistic, "band": band, "edge": edge, "within": within}.items():
-        if given not in _CHOICES[name]:
-            raise ValueError(f"{name}={given!r} is not known; write one of: {', '.join(_CHOICES[name])}")
+    _check({"statistic": statistic, "band": band, "edge": edge, "within": within}, bin, run)
     if band == "standard_error" and statistic != "mean":
         raise ValueError(f"a standard error is one of the mean, not of {statistic!r}; write band='bootstrap'")
     by = run.settings if by is None else tuple(by)
     unknown = [setting for setting in by if setting not in run.settings]
     if unknown:
         raise ValueError(f"{unknown[0]!r} was not swept in this run; it swept: {', '.join(run.settings) or 'nothing'}")
-    if bin is not None and not 1 <= bin <= run.last_step:
-        raise ValueError(f"bin={bin} does not fit a run of {run.last_step} steps; write a width from 1 to that")
     rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
 
     curves = []
     for key, chosen in _split(rows, by):
         members = _members(run, key)
-        x, values = _by_member(chosen, run, bin, within)
-        if bin is not None and edge == "right":
-            x = x + bin
+        x, values = _by_member(chosen, run, bin, edge, within)
         if band == "bootstrap":
             estimate = bootstrap_interval(values, _STATISTICS[statistic])
         else:
@@ -209,6 +237,14 @@ def curves_of(
             )
         )
     return curves
+
+
+def _check(choices: Mapping[str, str], bin: int | None, run: Run) -> None:
+    for name, given in choices.items():
+        if given not in _CHOICES[name]:
+            raise ValueError(f"{name}={given!r} is not known; write one of: {', '.join(_CHOICES[name])}")
+    if bin is not None and not 1 <= bin <= run.last_step:
+        raise ValueError(f"bin={bin} does not fit a run of {run.last_step} steps; write a width from 1 to that")
 
 
 def _rows_of(run: Run, metric: str, groups: tuple[str, ...]) -> pd.DataFrame:
@@ -236,7 +272,7 @@ def _split(rows: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, float]
 
 
 def _by_member(
-    rows: pd.DataFrame, run: Run, bin: int | None, within: Literal["mean", "max"]
+    rows: pd.DataFrame, run: Run, bin: int | None, edge: Literal["left", "right"], within: Literal["mean", "max"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """`(points,)` steps and `(members, points)` values, NaN where a member has none."""
     member = rows.groupby(["seed", *run.settings]).ngroup().to_numpy()  # (rows,)
@@ -246,7 +282,8 @@ def _by_member(
         in_blocks = _IN_BLOCKS[within]
         steps = np.maximum(steps, 1)  # what was seen before the first step counts to the first block
         binned = [in_blocks(steps[member == m], values[member == m], bin, run.last_step) for m in members]
-        return binned[0][0], np.stack([values for _, values in binned])
+        left = binned[0][0]
+        return left + bin if edge == "right" else left, np.stack([values for _, values in binned])
     x, at = np.unique(steps, return_inverse=True)
     table = np.full((len(members), x.size), np.nan)
     table[member, at] = values

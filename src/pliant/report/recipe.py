@@ -11,8 +11,8 @@ class Line:
 
     Args:
         label: what it is called.
-        config: the run it comes from, as in a configuration file; lines with equal configurations share the run.
-        where: which values of the run's sweep it takes: `{"agent.learning_rate": 0.01}`.
+        config: of its run, as in a configuration file; lines with equal configurations share a run.
+        where: the members of the run's sweep that it shows: `{"agent.learning_rate": 0.01}`.
         published: the paper's means: edge of the bin (steps) -> value; the edge is the recipe's.
         simulated: means of an independent simulation, where the paper has none or to stand beside it.
     """
@@ -29,12 +29,12 @@ class Measure:
     """What a panel shows of its runs.
 
     Args:
-        metric: what the runs recorded.
+        metric: name of the metric in the runs' rows.
         y_label: of the axis, with the unit.
-        bin: width of the blocks of steps of which one number is taken, in steps.
-        groups: the groups of units whose mean it is; `""`: of the network as a whole, or of no units at all.
-        within: the number taken of a block: its mean, or its maximum.
-        factor: what the numbers are multiplied by: 100 for percent.
+        bin: width of the bins, in steps; a bin has one number.
+        groups: groups of units over which the metric is averaged; `""`: the whole network, or a metric without units.
+        within: the statistic in a bin: mean or maximum.
+        factor: multiplies the numbers: 100 for percent.
         decimals: digits behind the point, in tables.
     """
 
@@ -53,9 +53,9 @@ class Panel:
 
     Args:
         title: above it.
-        measure: what it shows.
-        lines: what is drawn.
-        y_limits: `(lowest, highest)`; `None`: as the data ask.
+        measure: the quantity of its y axis.
+        lines: its curves.
+        y_limits: `(lowest, highest)`; `None`: of the data.
     """
 
     title: str
@@ -66,7 +66,7 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """A difference that is claimed: what the agents of one line get more than those of another.
+    """A claimed difference: return of the agents of one line minus return of the agents of another.
 
     Args:
         better, worse: labels of the lines.
@@ -82,21 +82,24 @@ class Contrast:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A table of what trained agents come to, in environments that they know and in others.
+    """A table of the success and the return of trained agents, in environments of their training and in others.
 
     Args:
         title: above it.
+        shows: what the table shows, in a sentence or two.
         lines: whose agents; their last checkpoints act.
         envs: where, by the problem's setting `env`.
         episodes: of each seed in each of them; actions are sampled as in training.
         published: the paper's mean returns: label -> env -> value.
-        side_by_side: how many environments the paper evaluates in at once, until `episodes` are over in all of them
-            together, so that short ones come in more often; `None`: it counts as we do.
+        side_by_side: number of environments in which the paper evaluates at once, until `episodes` have ended in all
+            of them together, so that short episodes are too frequent; `None`: the paper counts as we do.
         contrasts: the differences that matter.
         notes: what a reader must know.
+        falls_short: in what the table falls short of the paper's, sentence by sentence.
     """
 
     title: str
+    shows: str
     lines: tuple[Line, ...]
     envs: tuple[str, ...]
     episodes: int
@@ -104,6 +107,22 @@ class Evaluation:
     side_by_side: int | None = None
     contrasts: tuple[Contrast, ...] = ()
     notes: tuple[str, ...] = ()
+    falls_short: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How long and how many the runs of a recipe are, beside the published ones.
+
+    Args:
+        steps, published_steps: length of a run, in the unit of the recipe's x axis.
+        seeds, published_seeds: number of seeds.
+    """
+
+    steps: int
+    published_steps: int
+    seeds: int
+    published_seeds: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,20 +130,26 @@ class Recipe:
     """A figure, or a set of them.
 
     Args:
-        title: what is shown.
+        title: of the figures.
+        shows: what the figures show, in a sentence or two, with the paper.
         x_label: of the axes, with the unit.
         panels: by the name of the figure they belong to.
-        notes: what a reader of the table must know: where the reference numbers come from, how ours differ.
-        edge: of a block of steps, at which its number stands: the left in supervised experiments, whose scripts count
-            blocks from 0; the right in reinforcement learning, whose scripts plot what has been reached by then.
+        scale: length and number of the runs.
+        notes: what a reader of the table must know, such as where the reference numbers come from.
+        falls_short: in what the runs fall short of the paper's beside their scale, sentence by sentence.
+        edge: of a bin, at which its number stands. The published scripts of supervised experiments count bins from 0
+            (left); those of reinforcement learning plot the mean of the steps before (right).
         step_by_step: whether there is a second table, of every step for which the paper has a number.
-        evaluations: what the trained agents come to, by the name of the table.
+        evaluations: tables of the trained agents' episodes, by the name of the table.
     """
 
     title: str
+    shows: str
     x_label: str
     panels: Mapping[str, tuple[Panel, ...]]
+    scale: Scale
     notes: tuple[str, ...]
+    falls_short: tuple[str, ...] = ()
     edge: Literal["left", "right"] = "left"
     step_by_step: bool = False
     evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)

@@ -1,155 +1,260 @@
-"""A recipe's runs as figure and tables, with the paper's numbers beside ours."""
+"""The figures of a recipe: our curves and tables beside the paper's numbers."""
 
 import dataclasses
-import json
+import functools
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from pliant.report import Cell, Curve, Estimate, Reference, Run, Table, curves_of
+from pliant.report import (
+    Cell,
+    Curve,
+    Estimate,
+    Reference,
+    Run,
+    Table,
+    bootstrap_interval,
+    interquartile_mean,
+    values_of,
+)
 from pliant.report import Panel as Drawn
 from pliant.report.recipe import Line, Measure, Panel, Recipe
 
+from .runs import run_of
+from .scale import scale_note
+
 _HOW_TO_READ = (
-    "First and last bin: interquartile mean over seeds with its 95 % bootstrap interval, and the mean, which is what "
-    "papers give. Paper: its mean; with ~ that of an independent simulation."
+    "First and last bin: interquartile mean over seeds with its 95 % bootstrap interval, and the mean, the statistic "
+    "of papers. Paper: its mean; with ~ the mean of an independent simulation."
 )
+_MOST_NAMED = 10  # numbers that fall short
 
 
-def run_of(line: Line) -> str:
-    """What lines that share a run have in common."""
-    return json.dumps(line.config, sort_keys=True)
-
-
-class Comparison:
-    """One figure of a recipe.
+class Figure(NamedTuple):
+    """One figure of a recipe, and what it is made of.
 
     Args:
-        recipe: which.
-        panels: of the figure.
-        runs: of its lines, by `run_of`.
+        panels: to be plotted.
+        note: how to read the panels.
+        table: first and last bin of each line.
+        step_by_step: a table of every step for which the paper has a number; `None` if the recipe asks for none.
+        rows: the numbers of panels and tables, one row for each seed and bin of each line: `panel`, `method`,
+            `measure`, `seed`, `step`, `value` (float32; NaN where a seed has no value).
+        notes: how to read the table.
+        falls_short: in what the figure falls short of the paper's.
     """
 
-    def __init__(self, recipe: Recipe, panels: Sequence[Panel], runs: Mapping[str, Run]):
-        self._recipe, self._panels, self._runs = recipe, panels, runs
-        self._lines = _distinct(panels)
-        labels = {line.label for _, line in self._lines}
-        self._several = len(labels) < len(self._lines)  # whether it takes a panel's title to know a line
-        self._has_published = any(line.published for _, line in self._lines)
-
-    @property
-    def note(self) -> str:
-        """How to read the figure."""
-        return "Mean over seeds with its 95 % bootstrap interval" + ("; markers: published." * self._has_published)
-
-    def drawn(self) -> list[Drawn]:
-        """The panels, to be plotted."""
-        return [
-            Drawn(
-                curves=[self._curve(panel.measure, line, "mean") for line in panel.lines],
-                y_label=panel.measure.y_label,
-                x_label=self._recipe.x_label,
-                title=panel.title,
-                references=[
-                    Reference("published", list(line.published.values()), list(line.published), of=line.label)
-                    for line in panel.lines
-                    if line.published
-                ],
-                y_limits=panel.y_limits,
-                marks=next(filter(None, (self._runs[run_of(line)].tasks for line in panel.lines)), {}),
-            )
-            for panel in self._panels
-        ]
-
-    def table(self) -> Table:
-        """First and last bin of each line: interquartile mean, and the mean beside the published one."""
-        rows = []
-        for panel, line in self._lines:
-            iqm, mean = (self._curve(panel.measure, line, statistic) for statistic in ("iqm", "mean"))
-            rows.append(self._names(panel, line))
-            for at in (0, -1):
-                rows[-1] += _cells(panel.measure, iqm, mean, at)
-                rows[-1].append(_reference(panel.measure, line, int(mean.x[at])))
-        columns = self._columns()
-        for bin in ("first", "last"):
-            columns += [f"{bin} bin [95 %]", "mean", "paper"]
-        return Table(self._recipe.title, columns, rows, (_HOW_TO_READ, *self._distances(), *self._recipe.notes))
-
-    def step_by_step(self) -> Table | None:
-        """Every step within the runs for which the paper has a number; nothing if the recipe does not ask for it."""
-        rows = []
-        for panel, line in self._lines if self._recipe.step_by_step else ():
-            iqm, mean = (self._curve(panel.measure, line, statistic) for statistic in ("iqm", "mean"))
-            for at, x in enumerate(mean.x.tolist()):
-                if x in line.published:
-                    cells = _cells(panel.measure, iqm, mean, at)
-                    rows.append([*self._names(panel, line), x, *cells, _reference(panel.measure, line, x)])
-        columns = [*self._columns(), self._recipe.x_label, "ours [95 %]", "mean", "paper"]
-        return Table(f"{self._recipe.title}, step by step", columns, rows) if rows else None
-
-    def _distances(self) -> list[str]:
-        """How far ours are from the paper's numbers, over all points that it has."""
-        texts = []
-        for panel, line in self._lines:
-            curve = self._curve(panel.measure, line, "mean")
-            ours = dict(zip(curve.x.tolist(), curve.estimate.tolist(), strict=True))
-            both = [ours[x] - paper for x, paper in line.published.items() if x in ours]
-            if both:
-                label = ": ".join(str(name) for name in self._names(panel, line))
-                texts.append(f"{label} {np.mean(both):+.{panel.measure.decimals}f} ({len(both)} points)")
-        return [f"Ours minus the paper's, averaged over its points: {', '.join(texts)}."] if texts else []
-
-    def _columns(self) -> list[str]:
-        return ["panel", "method"] if self._several else ["method"]
-
-    def _names(self, panel: Panel, line: Line) -> list[Cell]:
-        return [panel.title, line.label] if self._several else [line.label]
-
-    def _curve(self, measure: Measure, line: Line, statistic: Literal["mean", "iqm"]) -> Curve:
-        """The curve of a line: of those members of its run that have the line's settings."""
-        run = self._runs[run_of(line)]
-        rows = run.metrics
-        for setting, value in line.where.items():
-            rows = rows[np.isclose(rows[setting], value, rtol=1e-9, atol=0)]
-        if measure.metric not in set(rows["metric"]):  # as of episodes, if a short run saw none end
-            nothing = np.full(1, np.nan)
-            return Curve(line.label, np.array([measure.bin]), nothing, nothing, nothing, np.zeros(1, int), 0, 0)
-        (curve,) = curves_of(
-            dataclasses.replace(run, metrics=rows),
-            measure.metric,
-            by=(),
-            bin=measure.bin,
-            statistic=statistic,
-            group=measure.groups,
-            label=line.label,
-            edge=self._recipe.edge,
-            within=measure.within,
-        )
-        return dataclasses.replace(
-            curve,
-            estimate=curve.estimate * measure.factor,
-            low=curve.low * measure.factor,
-            high=curve.high * measure.factor,
-        )
+    panels: list[Drawn]
+    note: str
+    table: Table
+    step_by_step: Table | None
+    rows: pd.DataFrame
+    notes: tuple[str, ...]
+    falls_short: tuple[str, ...]
 
 
-def _cells(measure: Measure, iqm: Curve, mean: Curve, at: int) -> list[Cell]:
-    """The interquartile mean with its interval, and the mean."""
-    ours = Estimate(iqm.estimate[at], iqm.low[at], iqm.high[at], int(iqm.members[at]))
-    return [ours, round(float(mean.estimate[at]), measure.decimals)]
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Series:
+    """A line of a panel: a value of each seed in each bin."""
+
+    panel: Panel
+    line: Line
+    seeds: np.ndarray  # (seeds,)
+    x: np.ndarray  # (bins,)
+    values: np.ndarray  # (seeds, bins)
+    diverged: int
+    tasks: Mapping[int, str]
+
+    @functools.cached_property
+    def mean(self) -> Estimate:
+        """The mean over seeds with its interval, each `(bins,)`."""
+        return bootstrap_interval(self.values)
+
+    @functools.cached_property
+    def iqm(self) -> Estimate:
+        """The interquartile mean over seeds with its interval, each `(bins,)`."""
+        return bootstrap_interval(self.values, interquartile_mean)
 
 
-def _reference(measure: Measure, line: Line, x: int) -> str | None:
-    if x in line.published:
-        return f"{line.published[x]:.{measure.decimals}f}"
-    return f"~{line.simulated[x]:.{measure.decimals}f}" if x in line.simulated else None
+def compare(recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, Figure]:
+    """Puts the runs of a recipe beside the paper's numbers.
+
+    Args:
+        recipe: of the figures.
+        runs: of its lines, by `run_of`, as `run` returns them.
+
+    Returns:
+        The figures, by their names.
+
+    Raises:
+        ValueError: if a run lacks a metric or a group of units that a panel shows.
+    """
+    return {name: _figure(recipe, panels, runs) for name, panels in recipe.panels.items()}
 
 
-def _distinct(panels: Sequence[Panel]) -> list[tuple[Panel, Line]]:
-    """The lines of a figure with their panels; a line that stands in several panels of one measure once."""
-    distinct: dict[tuple[int, Measure], tuple[Panel, Line]] = {}
-    for panel in panels:
-        for line in panel.lines:
-            distinct.setdefault((id(line), panel.measure), (panel, line))
+def _figure(recipe: Recipe, panels: Sequence[Panel], runs: Mapping[str, Run]) -> Figure:
+    series = [[_series(recipe, panel, line, runs[run_of(line)]) for line in panel.lines] for panel in panels]
+    distinct = _distinct(list(itertools.chain.from_iterable(series)))
+    has_published = any(one.line.published for one in distinct)
+    notes = (_HOW_TO_READ, *_distances(distinct), *recipe.notes)
+    falls_short = (*scale_note(recipe), *recipe.falls_short, *_outside(distinct))
+    return Figure(
+        [_drawn(recipe, panel, of_panel) for panel, of_panel in zip(panels, series, strict=True)],
+        "Mean over seeds with its 95 % bootstrap interval" + ("; markers: published." * has_published),
+        _table(recipe, distinct, (*notes, *falls_short)),
+        _step_by_step(recipe, distinct) if recipe.step_by_step else None,
+        pd.concat([_rows(one) for one in distinct], ignore_index=True),
+        notes,
+        falls_short,
+    )
+
+
+def _series(recipe: Recipe, panel: Panel, line: Line, run: Run) -> _Series:
+    """The values of a line: of those members of its run that have the line's settings."""
+    measure, rows = panel.measure, run.metrics
+    for setting, value in line.where.items():
+        rows = rows[np.isclose(rows[setting], value, rtol=1e-9, atol=0)]
+    of_line = dataclasses.replace(run, metrics=rows)
+    if measure.metric in set(rows["metric"]):
+        found = values_of(of_line, measure.metric, measure.bin, measure.groups, recipe.edge, measure.within)
+        seeds, x, values = found.members["seed"].to_numpy(), found.x, found.values
+    else:  # such as returns, if a short run saw no episode end
+        seeds, x, values = np.unique(rows["seed"])[:1], np.array([measure.bin]), np.full((1, 1), np.nan)
+    # The precision of the metrics is float32: what is written of them shall give the same tables.
+    values = (values * measure.factor).astype(np.float32).astype(float)
+    return _Series(panel, line, seeds, x, values, int(of_line.members["diverged"].notna().sum()), run.tasks)
+
+
+def _distinct(series: Sequence[_Series]) -> list[_Series]:
+    """Each line of a measure once, though it may stand in several panels."""
+    distinct: dict[tuple[int, Measure], _Series] = {}
+    for one in series:
+        distinct.setdefault((id(one.line), one.panel.measure), one)
     return list(distinct.values())
+
+
+def _drawn(recipe: Recipe, panel: Panel, series: Sequence[_Series]) -> Drawn:
+    return Drawn(
+        curves=[_curve(one) for one in series],
+        y_label=panel.measure.y_label,
+        x_label=recipe.x_label,
+        title=panel.title,
+        references=[
+            Reference("published", list(line.published.values()), list(line.published), of=line.label)
+            for line in panel.lines
+            if line.published
+        ],
+        y_limits=panel.y_limits,
+        marks=next((one.tasks for one in series if one.tasks), {}),
+    )
+
+
+def _curve(series: _Series) -> Curve:
+    value, low, high, members = map(np.asarray, series.mean)
+    return Curve(series.line.label, series.x, value, low, high, members, series.diverged, len(series.seeds))
+
+
+def _rows(series: _Series) -> pd.DataFrame:
+    seeds, bins = series.values.shape
+    return pd.DataFrame(
+        {
+            "panel": series.panel.title,
+            "method": series.line.label,
+            "measure": series.panel.measure.y_label,
+            "seed": np.repeat(series.seeds, bins).astype(np.int32),
+            "step": np.tile(series.x, seeds).astype(np.int64),
+            "value": series.values.ravel().astype(np.float32),
+        }
+    )
+
+
+def _table(recipe: Recipe, series: Sequence[_Series], notes: tuple[str, ...]) -> Table:
+    """First and last bin of each line: interquartile mean, and the mean beside the published one."""
+    rows = []
+    for one in series:
+        cells = _cells(one)
+        rows.append([*_names(one, series), *cells[0], *cells[-1]])
+    columns = _columns(series)
+    for bin in ("first", "last"):
+        columns += [f"{bin} bin [95 %]", "mean", "paper"]
+    return Table(recipe.title, columns, rows, notes)
+
+
+def _step_by_step(recipe: Recipe, series: Sequence[_Series]) -> Table | None:
+    """Every step within the runs for which the paper has a number."""
+    rows = [
+        [*_names(one, series), x, *cells]
+        for one in series
+        for x, cells in zip(one.x.tolist(), _cells(one), strict=True)
+        if x in one.line.published
+    ]
+    columns = [*_columns(series), recipe.x_label, "ours [95 %]", "mean", "paper"]
+    return Table(f"{recipe.title}, step by step", columns, rows) if rows else None
+
+
+def _cells(series: _Series) -> list[list[Cell]]:
+    """For each bin: the interquartile mean with its interval, the mean, the paper's number."""
+    decimals = series.panel.measure.decimals
+    return [
+        [Estimate(value, low, high, members), round(float(average), decimals), _reference(series, x)]
+        for x, average, value, low, high, members in zip(series.x.tolist(), series.mean.value, *series.iqm, strict=True)
+    ]
+
+
+def _reference(series: _Series, x: int) -> str | None:
+    line, decimals = series.line, series.panel.measure.decimals
+    if x in line.published:
+        return f"{line.published[x]:.{decimals}f}"
+    return f"~{line.simulated[x]:.{decimals}f}" if x in line.simulated else None
+
+
+def _distances(series: Sequence[_Series]) -> list[str]:
+    """Ours minus the paper's numbers, averaged over the points of each line."""
+    texts = []
+    for one in series:
+        ours = dict(zip(one.x.tolist(), np.asarray(one.mean.value).tolist(), strict=True))
+        both = [ours[x] - paper for x, paper in one.line.published.items() if x in ours]
+        if both:
+            texts.append(f"{_name(one, series)} {np.mean(both):+.{one.panel.measure.decimals}f} ({len(both)} points)")
+    return [f"Ours minus the paper's, averaged over its points: {', '.join(texts)}."] if texts else []
+
+
+def _outside(series: Sequence[_Series]) -> list[str]:
+    """The paper's numbers outside our interval of the mean."""
+    points, outside = 0, []
+    for one in series:
+        mean, decimals = one.mean, one.panel.measure.decimals
+        for x, value, low, high in zip(one.x.tolist(), mean.value, mean.low, mean.high, strict=True):
+            if x in one.line.published:
+                paper = one.line.published[x]
+                points += 1
+                if not low <= paper <= high:
+                    ours = f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+                    outside.append(f"{_name(one, series)} at {x:,} (paper {paper:.{decimals}f}, ours {ours})")
+    if not outside:
+        return []
+    more = f", and {len(outside) - _MOST_NAMED} more" if len(outside) > _MOST_NAMED else ""
+    return [
+        f"{len(outside)} of the paper's {points} numbers lie outside the 95 % interval of our mean: "
+        f"{', '.join(outside[:_MOST_NAMED])}{more}."
+    ]
+
+
+def _columns(series: Sequence[_Series]) -> list[str]:
+    return ["panel", "method"] if _needs_panels(series) else ["method"]
+
+
+def _names(one: _Series, series: Sequence[_Series]) -> list[Cell]:
+    return [one.panel.title, one.line.label] if _needs_panels(series) else [one.line.label]
+
+
+def _name(one: _Series, series: Sequence[_Series]) -> str:
+    return ": ".join(str(name) for name in _names(one, series))
+
+
+def _needs_panels(series: Sequence[_Series]) -> bool:
+    """Whether a label alone does not tell lines apart."""
+    return len({one.line.label for one in series}) < len(series)

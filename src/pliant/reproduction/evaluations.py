@@ -1,4 +1,4 @@
-"""What the trained agents of a recipe come to, as a table with the paper's numbers beside ours."""
+"""The evaluations of a recipe: its trained agents act, and a table has the paper's numbers beside ours."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,31 +14,31 @@ from pliant.experiment.run import OnProgress
 from pliant.report import Cell, Estimate, Table, bootstrap_interval
 from pliant.report.recipe import Evaluation
 
-from .comparison import run_of
+from .runs import run_of
 
 _HOW_TO_READ = (
     "Means over seeds with 95 % bootstrap intervals, actions sampled as in training. Success: the fraction of episodes "
-    "that reached the goal. Failures: episodes that did not, of all."
+    "that reached the goal. Failures: the number of episodes that did not, of all."
 )
-
-
 _AS_PUBLISHED = (
-    " As the paper counts: the mean return of the first {episodes} episodes to be over in {num_envs} environments "
-    "side by side, among which short ones are too many; estimated by drawing from those of each seed."
+    " As the paper counts: the mean return of the first {episodes} episodes to end in {num_envs} environments side by "
+    "side, among which short episodes are too frequent; estimated by drawing from the episodes of each seed."
 )
-_EVALUATIONS = 200  # of each seed, when it is estimated what the paper would have counted
+_EVALUATIONS = 200  # resampled for each seed, as the paper counts
 
 
-def episodes_of(evaluation: Evaluation, directories: Mapping[str, Path], on_progress: OnProgress) -> pd.DataFrame:
-    """Lets the agents act.
+def episodes_of(
+    evaluation: Evaluation, directories: Mapping[str, Path], on_progress: OnProgress = lambda done, total: None
+) -> pd.DataFrame:
+    """Plays the episodes of an evaluation.
 
     Args:
-        evaluation: whose, where and how long.
-        directories: of the runs, by `run_of` the lines.
-        on_progress: is told how many episodes are over, of all.
+        evaluation: which agents, environments, and how many episodes.
+        directories: of the runs, by the key (`run_of`) of their lines.
+        on_progress: is called with the number of episodes that have ended, and of all.
 
     Returns:
-        One row an episode: the columns of `evaluate`, behind the line's `label` and the `env`.
+        One row an episode: the line's `label` and the `env`, then the columns of `evaluate`.
     """
     agents = {
         line.label: load(directories[run_of(line)], seeds=from_mapping(line.config).seed_list)
@@ -49,11 +49,11 @@ def episodes_of(evaluation: Evaluation, directories: Mapping[str, Path], on_prog
     for label, trained in agents.items():
         for env in evaluation.envs:
 
-            def told(done: int, of: int, before: int = before) -> None:
+            def of_all(done: int, of: int, before: int = before) -> None:
                 on_progress(before + done, total)
 
             played = evaluate(
-                transfer(trained, env), episodes=evaluation.episodes, policies=("sampled",), on_progress=told
+                transfer(trained, env), episodes=evaluation.episodes, policies=("sampled",), on_progress=of_all
             )
             tables.append(played.assign(label=label, env=env))
             before += amounts[label]
@@ -63,7 +63,15 @@ def episodes_of(evaluation: Evaluation, directories: Mapping[str, Path], on_prog
 
 
 def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
-    """A row for each line and env: success, return beside the paper's, length, failures."""
+    """A row for each line and environment: success, return beside the paper's, length, failures.
+
+    Args:
+        evaluation: with the paper's numbers.
+        episodes: as `episodes_of` returns them.
+
+    Returns:
+        The table. Its notes tell how to read it, and have the claimed differences beside ours.
+    """
     rows: list[list[Cell]] = []
     num_envs = evaluation.side_by_side
     means = episodes.groupby(["label", "env", "seed"])[["success", "return", "length"]].mean()
@@ -85,8 +93,23 @@ def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
     return Table(evaluation.title, columns, rows, notes)
 
 
+def shortfalls_of(evaluation: Evaluation, episodes: pd.DataFrame) -> tuple[str, ...]:
+    """In what an evaluation falls short: the paper's returns outside our interval, and the recipe's sentences."""
+    returns = episodes.groupby(["label", "env", "seed"])["return"].mean()
+    points, outside = 0, []
+    for label, numbers in evaluation.published.items():
+        for env, paper in numbers.items():
+            ours = bootstrap_interval(returns.loc[label, env].to_numpy())
+            points += 1
+            if not ours.low <= paper <= ours.high:
+                found = f"{ours.value:.2f} [{ours.low:.2f}, {ours.high:.2f}]"
+                outside.append(f"{label} on {env} (paper {paper:.2f}, ours {found})")
+    count = f"{len(outside)} of the paper's {points} returns lie outside the 95 % interval of our mean: "
+    return (*([f"{count}{', '.join(outside)}."] if outside else []), *evaluation.falls_short)
+
+
 def _as_published(played: pd.DataFrame, num_envs: int, episodes: int) -> Estimate:
-    """The mean return if the paper had counted, with its interval over seeds: episodes are drawn from those played."""
+    """The mean return as the paper counts, with its interval over seeds: episodes are drawn from those played."""
     random, shape = np.random.default_rng(0), (_EVALUATIONS, num_envs, episodes)
     returns = []
     for _, own in played.groupby("seed"):

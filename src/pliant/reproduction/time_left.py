@@ -1,4 +1,4 @@
-"""How long the work that is left will take, from the speed of what was done."""
+"""How long the remaining work takes, from the speed of the work done so far."""
 
 import time
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pliant.experiment.run import OnProgress, Work
 
 _ENOUGH = 60.0  # seconds of work from which a speed is known
-_SHORT = 300.0  # seconds of work about which nothing is said
+_SHORT = 300.0  # seconds of remaining work that need no line
 
 
-class Estimate:
-    """Watches runs, and says after a minute of each, or at its end, how long all that is left will take.
+class TimeLeft:
+    """Watches runs. After a minute of each, or at its end, a line tells how long all remaining runs take.
 
     Args:
-        work: that of all runs together.
+        work: of all runs together.
         say: shows a line.
     """
 
@@ -23,12 +23,12 @@ class Estimate:
         self._say = say
         self._done, self._seconds = 0, 0.0  # watched so far
 
-    def render(self, amount: int, on_progress: OnProgress) -> OnProgress:
-        """Takes note of what the next run tells.
+    def watch(self, amount: int, on_progress: OnProgress) -> OnProgress:
+        """Wraps the progress function of the next run.
 
         Args:
             amount: of the run.
-            on_progress: what it would tell otherwise, and goes on telling.
+            on_progress: is called as before.
         """
         self._left -= amount
         times: list[float] = []
@@ -38,27 +38,28 @@ class Estimate:
             nonlocal before, has_said
             on_progress(done, total)
             times.append(time.monotonic())
-            if len(times) > 2:  # up to the second time it compiled
+            if len(times) > 2:  # the first chunk compiles
                 self._done += done - before
                 self._seconds += times[-1] - times[-2]
                 if not has_said and (times[-1] - times[1] > _ENOUGH or done == total):
                     has_said = True
-                    self._tell_left(self._left + total - done)
+                    self._say_left(self._left + total - done)
             before = done
 
         return watched
 
-    def _tell_left(self, amount: int) -> None:
+    def _say_left(self, amount: int) -> None:
         rate = self._done / max(self._seconds, 1e-9)
         if amount > _SHORT * rate:
-            self._say(f"at {speed(rate, self._unit)}, what is left takes about {_duration(amount / rate)}")
+            self._say(f"at {speed(rate, self._unit)}, the remaining work takes about {duration(amount / rate)}")
 
 
-def _duration(seconds: float) -> str:
-    for size, name in ((86400.0, "days"), (3600.0, "hours")):
+def duration(seconds: float) -> str:
+    """A time for people: `55 seconds`, `12 minutes`, `3 hours`, `2 days`."""
+    for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"
-    return f"{seconds / 60:.0f} minutes"
+    return f"{seconds:.0f} seconds"
 
 
 def speed(per_second: float, unit: str) -> str:

@@ -1,0 +1,131 @@
+"""The results book: a page for each figure and each evaluation of a recipe, and the index of all pages."""
+
+import dataclasses
+import io
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from pliant import report
+from pliant.experiment.environment import revision
+from pliant.report import Run
+from pliant.report.recipe import Recipe
+
+from .comparison import Figure
+from .evaluations import shortfalls_of, table_of
+from .index import FrontMatter, index_of
+from .page import Page, write_page
+from .provenance import Provenance, provenance_of
+from .rows import thinned
+from .scale import scale_note, seeds_text, steps_text
+from .time_left import duration
+
+_DPI = 250
+_COLORS = 128  # of the palette of a PNG: a third of the size, and nobody sees it
+
+
+def write_book(
+    recipe: Recipe,
+    command: str,
+    runs: Mapping[str, Run],
+    figures: Mapping[str, Figure],
+    episodes: Mapping[str, pd.DataFrame],
+    folder: Path,
+) -> list[Path]:
+    """Writes the pages of a recipe, and the index of the folder.
+
+    Written again from the same runs, a page differs in nothing but the date and the commit of its writing.
+
+    Args:
+        recipe: whose figures and evaluations.
+        command: with which the numbers are computed again.
+        runs: as `run` returns them.
+        figures: as `compare` returns them.
+        episodes: of each evaluation, as `episodes_of` returns them.
+        folder: of the book; made if need be.
+
+    Returns:
+        The paths of the pages.
+    """
+    provenance = provenance_of(runs.values())
+    pages = [_page_of_figure(recipe, name, figure, command, provenance) for name, figure in figures.items()]
+    pages += [_page_of_episodes(recipe, name, played, command, provenance) for name, played in episodes.items()]
+    paths = [write_page(page, folder) for page in pages]
+    (folder / "index.md").write_text(index_of(folder), encoding="utf-8")
+    return paths
+
+
+def _page_of_figure(recipe: Recipe, name: str, figure: Figure, command: str, provenance: Provenance) -> Page:
+    several = len(recipe.panels) > 1
+    title = f"{recipe.title}: {name}" if several else recipe.title
+    tables = [dataclasses.replace(figure.table, title="First and last bin", notes=figure.notes)]
+    if figure.step_by_step is not None:
+        tables.append(dataclasses.replace(figure.step_by_step, title="Step by step"))
+    lines = [line for panel in recipe.panels[name] for line in panel.lines]
+    return Page(
+        name=name,
+        front_matter=_front_matter(title, recipe, command, provenance),
+        shows=recipe.shows,
+        figure=_png(figure),
+        figure_text=(", ".join(panel.title for panel in figure.panels), f"{figure.note.rstrip('.')}."),
+        tables=tables,
+        falls_short=figure.falls_short,
+        made=_made(recipe, command, provenance),
+        rows=thinned(figure.rows, {x for line in lines for x in (*line.published, *line.simulated)}),
+    )
+
+
+def _page_of_episodes(recipe: Recipe, name: str, episodes: pd.DataFrame, command: str, provenance: Provenance) -> Page:
+    evaluation = recipe.evaluations[name]
+    table = table_of(evaluation, episodes)
+    return Page(
+        name=name,
+        front_matter=_front_matter(evaluation.title, recipe, command, provenance),
+        shows=evaluation.shows,
+        figure=None,
+        figure_text=("", ""),
+        tables=[dataclasses.replace(table, title="Episodes of the trained agents")],
+        falls_short=(*scale_note(recipe), *shortfalls_of(evaluation, episodes)),
+        made=_made(recipe, command, provenance),
+        rows=episodes,
+    )
+
+
+def _front_matter(title: str, recipe: Recipe, command: str, provenance: Provenance) -> FrontMatter:
+    return FrontMatter(
+        title=title,
+        command=command,
+        scale=steps_text(recipe),
+        seeds=seeds_text(recipe),
+        date=provenance.date,
+        commit=provenance.commit,
+        source="reproduce",
+    )
+
+
+def _made(recipe: Recipe, command: str, provenance: Provenance) -> list[tuple[str, str]]:
+    number = f"{len(provenance.runs)} runs one after the other" if len(provenance.runs) > 1 else "one run"
+    return [
+        ("command", f"`{command}`"),
+        ("commit", provenance.commit),
+        ("date", provenance.date),
+        ("wall time", f"{duration(provenance.seconds)} for {number}"),
+        ("scale", steps_text(recipe)),
+        ("seeds", seeds_text(recipe)),
+        ("versions", provenance.versions),
+        ("machine", provenance.machine),
+        ("runs", ", ".join(f"`{name}`" for name in provenance.runs)),
+        ("page", f"written on {time.strftime('%Y-%m-%d')} by {revision() or 'an unknown commit'}"),
+    ]
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure with a palette, which keeps it small."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    report.plot(figure.panels, columns=2, note=figure.note).savefig(drawn, format="png", dpi=_DPI)
+    image = Image.open(drawn).convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
+    image.save(small, format="png", optimize=True)
+    return small.getvalue()

@@ -1,0 +1,84 @@
+"""A page of the results book: Markdown, with its figure and its rows beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from pliant.report import Table
+
+from .index import FrontMatter
+from .rows import write_rows
+
+_REMARKS = "\n## Remarks\n"
+
+
+class Page(NamedTuple):
+    """What a page of the book consists of.
+
+    Args:
+        name: of its files, without ending.
+        front_matter: what the index shows of it.
+        shows: what is shown, in a sentence or two.
+        figure: PNG; `None` for a page of a table alone.
+        figure_text: what the figure shows, for those who do not see it, and how to read it.
+        tables: with notes that tell how to read them.
+        falls_short: in what the results fall short of the paper's, sentence by sentence.
+        made: how they were made: name, value.
+        rows: the numbers behind figure and tables.
+    """
+
+    name: str
+    front_matter: FrontMatter
+    shows: str
+    figure: bytes | None
+    figure_text: tuple[str, str]
+    tables: Sequence[Table]
+    falls_short: Sequence[str]
+    made: Sequence[tuple[str, str]]
+    rows: pd.DataFrame
+
+
+def write_page(page: Page, folder: Path) -> Path:
+    """Writes `NAME.md`, `NAME.parquet` and, of a figure, `NAME.png`.
+
+    The section Remarks at the end of a page is written by hand. It stays when the page is written again, so it repeats
+    no number.
+
+    Args:
+        page: what to write.
+        folder: where; made if need be.
+
+    Returns:
+        The path of `NAME.md`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{page.name}.md"
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, heading, remarks = before.partition(_REMARKS)
+    path.write_text(_markdown(page) + heading + remarks, encoding="utf-8")
+    write_rows(page.rows, folder / f"{page.name}.parquet")
+    if page.figure is not None:
+        (folder / f"{page.name}.png").write_bytes(page.figure)
+    return path
+
+
+def _markdown(page: Page) -> str:
+    alternative, how_to_read = page.figure_text
+    figure = [f"![{alternative}]({page.name}.png)", how_to_read] if page.figure is not None else []
+    falls_short = "\n".join(f"- {sentence}" for sentence in page.falls_short) or "Nothing that was measured."
+    rows = f"[{page.name}.parquet]({page.name}.parquet): {', '.join(f'`{name}`' for name in page.rows)}"
+    made = "\n".join(f"| {name} | {value} |" for name, value in [*page.made, ("rows", rows)])
+    sections = [
+        f"{page.front_matter.to_text()}\n# {page.front_matter.title}",
+        page.shows,
+        *figure,
+        "## Results",
+        *(table.to_markdown().rstrip() for table in page.tables),
+        "## What falls short",
+        falls_short,
+        "## How it was made",
+        f"| | |\n| --- | --- |\n{made}",
+    ]
+    return "\n\n".join(sections) + "\n"

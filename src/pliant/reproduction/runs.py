@@ -1,0 +1,93 @@
+"""The runs of a recipe: each is computed once, however many lines it has."""
+
+import contextlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from pliant import report
+from pliant.experiment.configuration.config import RunConfig, from_mapping
+from pliant.experiment.run import OnProgress, Work, split, work_of
+from pliant.experiment.run import run as run_one
+from pliant.report import Run
+from pliant.report.recipe import Line, Recipe
+
+from .time_left import TimeLeft
+
+Watch = Callable[[str, str], AbstractContextManager[OnProgress]]  # (title, unit) -> progress function while it is open
+
+
+@contextlib.contextmanager
+def _silently(title: str, unit: str) -> Iterator[OnProgress]:
+    del title, unit
+    yield lambda done, total: None
+
+
+def run_of(line: Line) -> str:
+    """The key of a line's run: equal for lines that share a run."""
+    return json.dumps(line.config, sort_keys=True)
+
+
+def configs_of(recipe: Recipe) -> dict[str, RunConfig]:
+    """The configurations of all runs, by the key (`run_of`) of their lines.
+
+    Raises:
+        ConfigError: if a setting is refused.
+    """
+    lines = itertools.chain.from_iterable(panel.lines for panels in recipe.panels.values() for panel in panels)
+    configs: dict[str, RunConfig] = {}
+    for line in lines:
+        if run_of(line) not in configs:
+            (configs[run_of(line)],) = split(from_mapping(line.config))
+    return configs
+
+
+def run(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    force: bool = False,
+    watch: Watch = _silently,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Run]:
+    """Computes the runs of a recipe; finished runs are only read, and stopped ones resume.
+
+    Args:
+        recipe: of the figures.
+        folder: where run directories lie.
+        force: compute finished runs again.
+        watch: `(title, unit)` opens a progress bar or the like for one run, and gives its progress function.
+        say: shows a line: the amount of work, and how long the remaining work takes.
+
+    Returns:
+        The runs, by the key (`run_of`) of their lines.
+
+    Raises:
+        ConfigError: if a setting is refused; before any run begins.
+        StoreError: if a directory cannot be written, or another process works there.
+        Interrupted: after Ctrl-C or SIGTERM, when everything is saved.
+
+    Example:
+        >>> from pliant import reproduction
+        >>> from pliant.recipes import regression
+        >>> recipe = regression.make(scale=0.02, seeds="2")
+        >>> len(reproduction.configs_of(recipe))  # runs; reproduction.run(recipe, Path("runs")) computes them
+        5
+    """
+    configs = configs_of(recipe)
+    needed = {(config.name, config.seeds): config for config in configs.values()}
+    works = {key: work_of(config) for key, config in needed.items()}
+    unit = next(iter(works.values())).unit
+    total = Work(sum(work.amount for work in works.values()), unit)
+    amount = f"{total.amount / 1e6:,.0f} million" if total.amount >= 1e6 else f"{total.amount:,}"
+    say(f"{recipe.title}: {len(needed)} run{'s' if len(needed) > 1 else ''}, {amount} {unit} in all")
+    time_left, runs = TimeLeft(total, say), {}
+    for number, (key, config) in enumerate(needed.items(), 1):
+        with watch(f"{number}/{len(needed)} {config.name}", unit) as on_progress:
+            directory = run_one(
+                config, folder, force=force, on_progress=time_left.watch(works[key].amount, on_progress)
+            )
+        runs[key] = report.load(directory, config.seed_list)
+    return {key: runs[config.name, config.seeds] for key, config in configs.items()}

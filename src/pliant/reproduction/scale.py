@@ -1,0 +1,26 @@
+"""The scale of a recipe in words: its runs beside the published ones."""
+
+from pliant.report.recipe import Recipe
+
+
+def steps_text(recipe: Recipe) -> str:
+    """`300,000 steps; published 100,000,000`."""
+    return f"{recipe.scale.steps:,} {recipe.x_label}; published {recipe.scale.published_steps:,}"
+
+
+def seeds_text(recipe: Recipe) -> str:
+    """`4; published 30`."""
+    return f"{recipe.scale.seeds}; published {recipe.scale.published_seeds}"
+
+
+def scale_note(recipe: Recipe) -> list[str]:
+    """What a reader must know of a smaller scale; nothing at the published one."""
+    scale = recipe.scale
+    if scale.steps < scale.published_steps:
+        return [
+            f"Scaled down: {scale.steps:,} of the published {scale.published_steps:,} {recipe.x_label}; {scale.seeds} "
+            f"seeds, published {scale.published_seeds}. This is a check, not a reproduction."
+        ]
+    if scale.seeds < scale.published_seeds:
+        return [f"{scale.seeds} seeds, published {scale.published_seeds}."]
+    return []
