@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 
 from pliant import report
-from pliant.core import registry
 from pliant.experiment import run as runs
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError, Interrupted, StoreError
@@ -375,10 +374,3 @@ def test_swept_whole_numbers_stay_whole(folder):
     assert members.swept["method.period"].dtype.kind == "i"
     np.testing.assert_array_equal(members.swept["method.period"], [10, 10, 10, 100, 100, 100])
     np.testing.assert_array_equal(members.seeds, [0, 1, 2, 0, 1, 2])
-
-
-@pytest.mark.parametrize("name", registry.presets("slowly_changing_regression"))
-def test_every_preset_can_be_built(name):
-    config = from_mapping({**registry.presets("slowly_changing_regression")[name], "seeds": "1"})
-    parts = split(config)  # builds each of its members
-    assert len(parts) == (6 if name.endswith("/5m") else 1)

@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+import trees
 
 from pliant.agents import td3
 from pliant.core import registry
@@ -103,9 +104,7 @@ def test_an_actor_that_stays_and_critics_that_grow():
     wanted = {**EXPANSION, "preset": "code", "groups": "critic_*/*", "period": 100, "counter_reset": True}
     assert {key: critics[key] for key in wanted} == wanted
     with quietly():
-        state = jax.eval_shape(
-            build(from_mapping(registry.presets("mujoco")["static_actor"])).agent.init, jax.random.key(0)
-        )
+        state = jax.eval_shape(build(from_mapping(registry.presets("mujoco")["static_actor"])).agent.init, trees.key(0))
     (actor,), (critics,) = state.optimizer["actor"].after, state.optimizer["critics"].after
     assert (len(actor.mask), len(critics.mask)) == (3, 8)
 
@@ -119,10 +118,3 @@ def test_growth_has_all_updates_of_the_run():
 
 def test_td3_has_no_method():
     assert config_of("td3")["methods"] == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_presets_can_be_built(name):
-    with quietly():
-        parts = build(from_mapping(registry.presets("mujoco")[name]))
-    assert (parts.steps, parts.steps_at_once) == (6_000_000, 1)

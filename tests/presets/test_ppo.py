@@ -2,7 +2,6 @@
 
 import hand_wired
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -114,6 +113,6 @@ def test_numbers(problem, name):
 def test_inactive_is_at_most_a_hundredth_of_1000_steps():
     # Three units, positive on 9, 10 and 11 of 1000 steps. Published: dormant if the fraction is at most 0.01.
     (diagnostic,) = (d for d in registry.presets("ant")["std"]["diagnostics"] if d["name"] == "inactive_fraction")
-    features = jnp.asarray(np.arange(1000)[:, None] < np.array([9, 10, 11]), jnp.float32)
+    features = np.float32(np.arange(1000)[:, None] < np.array([9, 10, 11]))
     measure = jax.jit(inactive_fraction(hand_wired.mlp(1, 3, 1), threshold=diagnostic["threshold"]))
     np.testing.assert_allclose(measure(features={"w0": features})["w0"], 2 / 3, rtol=1e-6)

@@ -68,12 +68,12 @@ def test_runs_at_every_scale(full, scale):
 
 
 def test_a_million_steps():
-    dense, static, code, paper, redo, renewed, reset = configs(full=True).values()
+    dense, _, code, paper, redo, renewed, reset = configs(full=True).values()
     assert dense["agent"]["learning_starts"] == 25_000
     assert dense["agent"]["buffer_size"] == 1_000_000
     assert (dense["evaluate_every"], dense["evaluate_episodes"]) == (5000, 10)
     # All updates of the run: 1,000,000 steps less 25,000 of exploration.
-    assert {method_of(config)["end"] for config in (static, code, paper)} == {0}
+    assert {method_of(config)["end"] for config in (code, paper)} == {0}
     assert method_of(code)["period"] == 100
     # 10,000 of 5,975,000 updates are 1,632 of 975,000.
     assert method_of(paper)["period"] == 1632

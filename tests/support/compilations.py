@@ -26,7 +26,6 @@ NOT_YET = (
     "experiment",
     "methods",
     "networks",
-    "presets",
     "recipes",
     "report",
     "reproduction",

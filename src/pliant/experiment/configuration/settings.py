@@ -6,6 +6,7 @@ its factory. Names, types, defaults, ranges and help come from there and stand n
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import math
@@ -87,6 +88,11 @@ class Setting:
 
 def settings_of(source: Any) -> dict[str, Setting]:
     """The settings of a `Config` dataclass, or of a method's or diagnostic's factory, by name."""
+    return dict(_settings_of(source))
+
+
+@functools.cache  # a configuration of ten components takes 15 ms to read without
+def _settings_of(source: Any) -> dict[str, Setting]:
     annotations = typing.get_type_hints(source, include_extras=True)
     if dataclasses.is_dataclass(source):
         helps = _field_docstrings(source)

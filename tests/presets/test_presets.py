@@ -1,0 +1,39 @@
+"""Every preset can be read, and each combination of a problem, an agent and methods in one of them can be built."""
+
+import jax
+import pytest
+import trees
+
+from pliant.core import registry
+from pliant.experiment.configuration.build import build, quietly
+from pliant.experiment.configuration.config import from_mapping
+
+PROBLEMS = [problem for problem in registry.names("problems") if registry.presets(problem)]
+
+
+def combinations():
+    """One preset for each: those that differ in numbers alone are built alike, and reading them checks the numbers."""
+    found = {}
+    for problem in PROBLEMS:
+        for name, preset in registry.presets(problem).items():
+            config = from_mapping(preset)
+            parts = (config.problem, config.agent, *config.methods, *config.diagnostics)
+            found.setdefault(tuple(part.name for part in parts), (problem, name))
+    return list(found.values())
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_every_preset_is_a_configuration_of_its_problem(problem):
+    for name, preset in registry.presets(problem).items():
+        config = from_mapping(preset)
+        assert config.problem.name == problem, name
+        assert from_mapping(config.to_mapping()) == config, name  # with all defaults written out
+
+
+@pytest.mark.parametrize(("problem", "name"), combinations())
+def test_every_combination_can_be_built(problem, name):
+    with quietly():
+        config = from_mapping(registry.presets(problem)[name])
+        built = build(config.with_values({name: values[0] for name, values in config.sweep.items()}))
+        jax.eval_shape(built.agent.init, trees.key(0))
+    assert set(built.diagnostics) == {diagnostic.name for diagnostic in config.diagnostics}
