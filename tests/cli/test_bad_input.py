@@ -135,6 +135,7 @@ FILES = {
         ("reproduce regression --scale nan", "--scale=nan: a fraction of the published length"),
         ("reproduce regression --scale half", "argument --scale: invalid float value: 'half'"),
         ("reproduce regression --seeds 3-1", "seeds=3-1: write a number of seeds"),
+        ("reproduce regression --book text.yaml", "--book text.yaml: this is a file; write the folder of the book"),
         ("reproduce regression --fall", "unknown argument --fall; did you mean --full?"),
         ("report", "the following arguments are required: RUN (see pliant report --help)"),
         ("report nothing", "there is no directory nothing"),

@@ -327,7 +327,7 @@ def test_more_seeds_of_a_run(pliant, tmp_path):
 
 
 def test_reproduce(pliant, tmp_path):
-    words = ("reproduce", "regression", "--scale", 0.02, "--seeds", 2, "--out", "here")
+    words = ("reproduce", "regression", "--scale", 0.02, "--seeds", 2, "--out", "here", "--book", "book")
     code, out, _ = pliant(*words)
     assert code == 0
     for label in ("backprop 0.01", "linear 0.01", "L2", "shrink & perturb", "continual backprop"):
@@ -337,7 +337,17 @@ def test_reproduce(pliant, tmp_path):
     assert sorted(file.name for file in figures.iterdir()) == [f"regression.{e}" for e in ("csv", "md", "pdf", "png")]
     runs = [path for path in (tmp_path / "here").iterdir() if path.name != "figures"]
     assert all(report.load(run).status["state"] == "finished" for run in runs)
+    assert "page: book/regression.md" in out
+
+    def book():
+        """All files, but for the day on which a page was written."""
+        files = {file.name: file.read_bytes() for file in (tmp_path / "book").iterdir()}
+        return {name: re.sub(rb"written on \S+", b"", content) for name, content in files.items()}
+
+    pages = book()
+    assert sorted(pages) == ["index.md", *(f"regression.{ending}" for ending in ("md", "parquet", "png"))]
     code, again, err = pliant(*words)
     assert code == 0
+    assert book() == pages
     assert err.count("is finished already") == len(runs)
     assert again == out

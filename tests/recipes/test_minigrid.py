@@ -71,6 +71,7 @@ def test_a_round_of_the_problem_is_what_the_recipe_takes_it_for():
 
 
 @pytest.mark.slow
+@pytest.mark.compilations(36)  # whole runs, with agents, diagnostics and evaluations
 def test_reproduce(tmp_path, monkeypatch, capsys):
     """Rounds of 32 steps, two environments, two optimizer steps a round; all lines share one run."""
     small = dict(minigrid.PRESETS["reference"])

@@ -41,13 +41,15 @@ def test_runs_at_every_scale(full, scale):
     assert {name: panels[0].title for name, panels in recipe.panels.items()} == {
         name: f"Return, {env}" for name, env in ENVS.items()
     }
+    parsed = {}  # of the same mapping, once
     for name, panel in [(name, panel) for name, panels in recipe.panels.items() for panel in panels]:
         only = {"Sparsity": SPARSE, "Overlap with the first mask": GROWING}.get(panel.title, LABELS)
         assert [line.label for line in panel.lines] == only
         bin = panel.measure.bin
         assert bin <= steps / 10 and bin <= 20_000
         for line in panel.lines:
-            config = from_mapping(line.config)
+            config = parsed.get(id(line.config)) or from_mapping(line.config)
+            parsed[id(line.config)] = config
             assert (config.problem.settings["env"], config.problem.settings["steps"]) == (ENVS[name], steps)
             assert config.seeds == ("7" if full else "3")
             # Each bin has its rows, and its evaluations.
@@ -68,12 +70,13 @@ def test_runs_at_every_scale(full, scale):
 
 
 def test_a_million_steps():
-    dense, _, code, paper, redo, renewed, reset = configs(full=True).values()
+    dense, static, code, paper, redo, renewed, reset = configs(full=True).values()
     assert dense["agent"]["learning_starts"] == 25_000
     assert dense["agent"]["buffer_size"] == 1_000_000
     assert (dense["evaluate_every"], dense["evaluate_episodes"]) == (5000, 10)
     # All updates of the run: 1,000,000 steps less 25,000 of exploration.
     assert {method_of(config)["end"] for config in (code, paper)} == {0}
+    assert method_of(static)["sparsity"] == 0.8
     assert method_of(code)["period"] == 100
     # 10,000 of 5,975,000 updates are 1,632 of 975,000.
     assert method_of(paper)["period"] == 1632
@@ -127,6 +130,7 @@ def test_presets_are_left_as_they_are():
 
 
 @pytest.mark.slow
+@pytest.mark.compilations(22)  # whole runs, with agents, diagnostics and evaluations
 def test_reproduce(tmp_path, monkeypatch, capsys):
     """One run of 200 steps for all lines of a robot, with networks of eight units and an evaluation every 100 steps."""
     small = dict(neuroplastic.PRESETS["code"])

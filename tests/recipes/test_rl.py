@@ -119,6 +119,7 @@ def test_presets_are_left_as_they_are():
 
 
 @pytest.mark.slow
+@pytest.mark.compilations(16)  # whole runs, with agents, diagnostics and evaluations
 def test_reproduce_hopper(tmp_path, monkeypatch, capsys):
     """One run of two rounds for all lines, with networks of eight units and two optimizer steps a round."""
     small = dict(hopper.PRESETS["cbp"])

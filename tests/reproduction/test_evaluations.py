@@ -1,19 +1,15 @@
 """What the trained agents of a recipe come to."""
 
-import numpy as np
 import pandas as pd
 import pytest
-import staged
 
-from pliant.experiment.configuration.config import from_mapping
-from pliant.experiment.run import run
 from pliant.report import Estimate
 from pliant.report.recipe import Contrast, Evaluation, Line
 from pliant.reproduction import evaluations, run_of
 
 LINES = (
-    Line("plain", {"problem": "staged", "seeds": "3", "diagnostics": []}),
-    Line("fast", {"problem": "staged", "seeds": "3-5", "diagnostics": []}),
+    Line("plain", {"problem": "minigrid_doorkey", "seeds": "3"}),
+    Line("fast", {"problem": "minigrid_doorkey", "seeds": "3-5"}),
 )
 
 
@@ -91,16 +87,37 @@ def test_contrasts_go_seed_by_seed(episodes):
     assert notes == ["A note."]
 
 
-def test_agents_of_runs_act(tmp_path, monkeypatch):
-    staged.add(monkeypatch)
-    runs = {run_of(line): run(from_mapping(line.config), tmp_path) for line in LINES}
+def test_the_agents_of_each_line_act_in_each_env(tmp_path, monkeypatch):
+    class Trained:
+        """The agents of a run, which the functions below hand on."""
+
+        def __init__(self, directory, seeds, env=None):
+            self.directory, self.members, self.env = directory, seeds, env
+
+    def evaluate(trained, *, episodes, policies, on_progress):
+        assert (episodes, policies) == (4, ("sampled",))
+        for done in range(0, 4 * len(trained.members) + 1, 4):
+            on_progress(done, 4 * len(trained.members))
+        rows = [(seed, i, 1.0 if trained.env == "long" else 0.5) for seed in trained.members for i in (1, 2, 3, 4)]
+        return pd.DataFrame(rows, columns=["seed", "episode", "return"]).assign(directory=trained.directory.name)
+
+    monkeypatch.setattr(evaluations, "load", lambda directory, seeds: Trained(directory, seeds))
+    monkeypatch.setattr(evaluations, "transfer", lambda of, env: Trained(of.directory, of.members, env))
+    monkeypatch.setattr(evaluations, "evaluate", evaluate)
     told = []
-    episodes = evaluations.episodes_of(evaluation(), runs, lambda done, total: told.append((done, total)))
-    assert list(episodes.columns[:3]) == ["label", "env", "seed"]
-    # Three seeds of either line, four episodes in either env, of 2 and of 4 steps.
-    counts = episodes.groupby(["label", "env", "seed"])["length"].agg(["count", "max"])
-    assert len(counts) == 12 and (counts["count"] == 4).all()
-    assert counts["max"].groupby("env").max().to_dict() == {"short": 2, "long": 4}
-    assert set(episodes["policy"]) == {"sampled"}
-    np.testing.assert_array_equal(sorted(set(episodes["seed"])), np.arange(6))
-    assert told[0] == (0, 48) and told[-1] == (48, 48)
+    directories = {run_of(line): tmp_path / line.label for line in LINES}
+    episodes = evaluations.episodes_of(evaluation(), directories, lambda done, total: told.append((done, total)))
+    assert list(episodes.columns) == ["label", "env", "seed", "episode", "return", "directory"]
+    # Seeds 0 to 2 of the one line, 3 to 5 of the other, four episodes in either env.
+    assert (episodes["label"] == episodes["directory"]).all()
+    counts = episodes.groupby(["label", "env", "seed"])["return"].agg(["count", "max"])
+    assert counts.index.tolist() == [
+        (label, env, seed)
+        for label, seeds in (("fast", (3, 4, 5)), ("plain", (0, 1, 2)))
+        for env in ("long", "short")
+        for seed in seeds
+    ]
+    assert (counts["count"] == 4).all()
+    assert counts["max"].groupby("env").max().to_dict() == {"short": 0.5, "long": 1.0}
+    # The number of episodes of all: 2 lines x 2 envs x 3 seeds x 4.
+    assert told == [(12 * k + 4 * i, 48) for k in range(4) for i in range(4)]
