@@ -305,6 +305,7 @@ def test_report_names_what_is_damaged(pliant, tmp_path):
     code, out, err = pliant("report", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert f"{file.relative_to(tmp_path)} is damaged" in err
+    assert not (tmp_path / path / "report").exists()
     code, _, err = pliant("run", path)  # as the message says
     assert code == 0
     assert f"{file.relative_to(tmp_path)} is damaged: its steps will be run again" in err

@@ -135,6 +135,25 @@ def test_shards_grow_in_any_order(write_run, write_metrics, rows_of):
     assert all(file.read_bytes().startswith(content) for file, content in before.items())
 
 
+def test_a_damaged_shard_stops_no_other(write_run, rows_of, caplog):
+    run = write_run([*rows_of("error", {0: [1]})], ends=(1,))
+    write_run([*rows_of("error", {1: [2]})], ends=(1,))
+    (file,) = (run / "shards" / "0-0" / "metrics").iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:-7])
+    report.tensorboard()(run)
+    assert f"event files lack a shard: {file} is damaged" in caplog.text
+    assert scalars(run) == {"seed=1": [(1, "error", 2)]}
+    file.rename(file.with_name("copy.parquet"))
+    report.tensorboard()(run)
+    assert "copy.parquet is not named" in caplog.text
+    assert scalars(run) == {"seed=1": [(1, "error", 2)]}
+    (file.parent / "copy.parquet").unlink()
+    file.write_bytes(content)
+    report.tensorboard()(run)
+    assert_complete(run)
+
+
 @pytest.mark.parametrize("lost", ["index", "file", "end", "whole"])
 def test_what_is_lost_is_written_again(sweep, lost):
     report.tensorboard()(sweep)

@@ -23,8 +23,9 @@ def command(arguments: list[str]) -> None:
     )
     given = parser.parse_args(arguments)
     update = report.tensorboard() if given.tensorboard else lambda path: None
-    written = report.write(given.run, given.out or given.run / "report")
+    run = report.load(given.run)
+    written = report.write(run, given.out or given.run / "report")
     update(given.run)
     console = Console()
-    report.summary(report.load(given.run)).to_terminal(console)
+    report.summary(run).to_terminal(console)
     console.print(written, soft_wrap=True, markup=False, highlight=False)

@@ -12,9 +12,11 @@ the metrics are not those that were written, because seeds were computed again o
 files are emptied, and others take their place.
 """
 
+import contextlib
 import fcntl
 import itertools
 import json
+import logging
 import os
 import struct
 import time
@@ -24,7 +26,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .load import Run, files_of, read_file, shards_of
+from .load import DamagedRunError, MetricsFile, Run, files_of, read_file, shards_of
+
+logger = logging.getLogger(__name__)
 
 Update = Callable[[Path], None]
 
@@ -95,23 +99,42 @@ def tensorboard() -> Update:
         folder.mkdir(exist_ok=True)
         with open(folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a run may be at work, and somebody ask for a report of it
-            metrics = {shard.name: files_of(shard) for shard in shards_of(run_dir)}
+            metrics = {shard.name: _files(shard) for shard in shards_of(run_dir)}
             written = _written(folder, {name: [file.path.name for file in files] for name, files in metrics.items()})
-            files = {Path(name).parent.name: name for name in written.files}
-            for shard, found in metrics.items():
+            for shard, files in metrics.items():
                 known = written.metrics.setdefault(shard, [])
-                for file in found[len(known) :]:
-                    at = file.path.stat().st_mtime  # a file that is continued twice gets the same bytes
-                    for member, rows in _members(read_file(file).to_pandas()):
-                        name = files.setdefault(member, f"{member}/events.out.tfevents.{time.time_ns()}")
-                        size = written.files.get(name, 0)
-                        data = b"".join([*([] if size else [head(at)]), *events(rows, at)])
-                        _continue(folder / name, size, data)
-                        written.files[name] = size + len(data)
-                    known.append(file.path.name)
+                with _others_go_on():
+                    for file in files[len(known) :]:
+                        append(folder, written, read_file(file).to_pandas(), file.path.stat().st_mtime)
+                        known.append(file.path.name)
             _remember(folder, written)
 
+    def append(folder: Path, written: _Written, rows: pd.DataFrame, at: float) -> None:
+        """Adds rows to the files of their members; a file that is continued twice gets the same bytes."""
+        names = {Path(name).parent.name: name for name in written.files}
+        for member, its_rows in _members(rows):
+            name = names.get(member, f"{member}/events.out.tfevents.{time.time_ns()}")
+            size = written.files.get(name, 0)
+            data = b"".join([*([] if size else [head(at)]), *events(its_rows, at)])
+            _continue(folder / name, size, data)
+            written.files[name] = size + len(data)
+
     return update
+
+
+def _files(shard: Path) -> list[MetricsFile]:
+    with _others_go_on():
+        return files_of(shard)
+    return []
+
+
+@contextlib.contextmanager
+def _others_go_on() -> Iterator[None]:
+    """Names a shard that is damaged, or that its run has just changed, and goes on with the others."""
+    try:
+        yield
+    except (DamagedRunError, FileNotFoundError) as error:
+        logger.warning("event files lack a shard: %s", error)
 
 
 def _written(folder: Path, metrics: Mapping[str, list[str]]) -> _Written:

@@ -1,4 +1,4 @@
-"""The report that any run gets without being asked for more."""
+"""The default report of a run: figures, tables and their numbers."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .curves import Curve, Panel, curves_of, plot
-from .load import Run, load
+from .load import Run
 from .summary import summary
 from .tables import Table
 
@@ -17,8 +17,8 @@ _POINTS = 100  # of a curve, at the most about twice as many: more than a column
 _FEWEST_POINTS = 20  # of a curve of episodes
 
 
-def write(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
-    """Writes the default report of a run: the curves of every metric, and what the run came to.
+def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
+    """Writes the default report of a run: the curves of every metric, and a table.
 
         report.md       figures and table
         summary.csv     the table
@@ -26,18 +26,16 @@ def write(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> P
         <metric>.png, <metric>.pdf   interquartile mean and 95 % bootstrap interval over seeds, a panel for each group
 
     Args:
-        run_dir: the run's directory; it is only read.
+        run: the run, as `load` reads it.
         out_dir: where to write; made if need be. The files of an earlier report there are replaced.
 
     Returns:
         The path of `report.md`.
 
     Raises:
-        DamagedRunError: if a file of the run is damaged.
-        ValueError: if the directory is no run, or the run has not recorded anything yet.
+        ValueError: if the run has not recorded anything yet.
     """
-    run, out = load(run_dir), Path(out_dir)
-    table = summary(run)
+    out, table = Path(out_dir), summary(run)
     out.mkdir(parents=True, exist_ok=True)
 
     figures, numbers = [], []
