@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toy_recipe import CONFIG, RETURN, a_run, panels, recipe_of
 
-from pliant.report.recipe import Line, Measure, Panel, Scale
+from pliant.report.recipe import Line, Measure, PanelSpec, Scale
 from pliant.reproduction import compare
 
 
@@ -44,7 +44,7 @@ def test_left_edges():
 
 def test_maxima():
     measure = Measure("fraction", "largest sum", 6, ("a", "b"), within="max", factor=2)
-    (curve,) = figure_of(Panel("Fraction", measure, (Line("ours", CONFIG),))).panels[0].curves
+    (curve,) = figure_of(PanelSpec("Fraction", measure, (Line("ours", CONFIG),))).panels[0].curves
     # Of 2 x 0.1 and 2 x 0.2, and of 2 x 0.3 and 2 x 0.4; both seeds are alike.
     np.testing.assert_allclose([curve.estimate, curve.low, curve.high], [[0.4, 0.8]] * 3, rtol=1e-6)
 
@@ -66,7 +66,7 @@ def test_the_table_has_the_first_and_the_last_bin():
 
 def test_a_number_of_a_simulation_is_marked():
     line = Line("ours", CONFIG, simulated={4: 30})
-    (row,) = figure_of(Panel("Return", RETURN, (line,))).table.rows
+    (row,) = figure_of(PanelSpec("Return", RETURN, (line,))).table.rows
     assert (row[3], row[-1]) == ("~30", None)
 
 
@@ -130,22 +130,22 @@ def test_note_of_the_figure(panel, note):
 def test_a_line_in_panels_of_two_measures_has_two_rows():
     line = Line("ours", CONFIG)
     fraction = panels()[1].measure
-    table = figure_of(Panel("Return", RETURN, (line,)), Panel("Fraction", fraction, (line,))).table
+    table = figure_of(PanelSpec("Return", RETURN, (line,)), PanelSpec("Fraction", fraction, (line,))).table
     assert [row[0] for row in table.rows] == ["Return", "Fraction"]
-    table = figure_of(Panel("Return", RETURN, (line,)), Panel("Again", RETURN, (line,))).table
+    table = figure_of(PanelSpec("Return", RETURN, (line,)), PanelSpec("Again", RETURN, (line,))).table
     assert [row[0] for row in table.rows] == ["ours"]
 
 
 def test_a_metric_that_a_short_run_has_not_recorded_is_unknown():
     measure = dataclasses.replace(RETURN, metric="success")
-    figure = figure_of(Panel("Success", measure, (Line("ours", CONFIG),)))
+    figure = figure_of(PanelSpec("Success", measure, (Line("ours", CONFIG),)))
     (row,) = figure.table.rows
     assert np.isnan(row[1].value) and np.isnan(row[2])
     assert figure.rows["value"].isna().all()
 
 
 def test_a_line_shows_the_members_of_its_settings():
-    recipe, runs = recipe_of(Panel("Return", RETURN, (Line("ours", CONFIG, {"agent.learning_rate": 0.1}),)))
+    recipe, runs = recipe_of(PanelSpec("Return", RETURN, (Line("ours", CONFIG, {"agent.learning_rate": 0.1}),)))
     run = a_run()
     rates = np.where(run.metrics["seed"] == 0, 0.1, 0.2)
     swept = dataclasses.replace(run, metrics=run.metrics.assign(**{"agent.learning_rate": rates}))

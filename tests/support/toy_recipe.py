@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pliant.report import Run, Shard
-from pliant.report.recipe import Line, Measure, Panel, Recipe, Scale
+from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
 from pliant.reproduction import run_of
 
 ENVIRONMENT = {
@@ -37,7 +37,7 @@ def a_run(rows=ROWS, name="toy-sgd-0a1b2c3d", **environment):
 def panels(published=None):
     """Returns beside the paper's numbers, and fractions without any."""
     returns = Line("ours", CONFIG, published={4: 25, 6: 0, 12: 200} if published is None else published)
-    return Panel("Return", RETURN, (returns,), (0, 200)), Panel("Fraction", FRACTION, (Line("ours", CONFIG),))
+    return PanelSpec("Return", RETURN, (returns,), (0, 200)), PanelSpec("Fraction", FRACTION, (Line("ours", CONFIG),))
 
 
 def recipe_of(*panels, **of_recipe):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pliant.experiment.configuration.config import read_seeds
-from pliant.report.recipe import Line, Measure, Panel, Recipe, Scale
+from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
 
 ROUND = 2048  # steps of a member between two rounds of learning
 LAYER = 256  # units
@@ -62,7 +62,7 @@ class Study:
         presets: tuple[str, ...],
         numbers: Numbers | None = None,
         y_limits: tuple[float, float] | None = None,
-    ) -> Panel:
+    ) -> PanelSpec:
         """A panel with a line for each preset, and the paper's numbers where the runs reach them.
 
         Args:
@@ -77,9 +77,11 @@ class Study:
             points = {round(millions * 1e6): y for millions, y in (numbers or {}).get(preset, {}).items()}
             here = {x: y for x, y in points.items() if x <= self.scale.steps and x % measure.bin == 0}
             lines.append(Line(LABELS[preset], self.configs[preset], published=here))
-        return Panel(title, measure, tuple(lines), y_limits if self.scale.steps == self.scale.published_steps else None)
+        return PanelSpec(
+            title, measure, tuple(lines), y_limits if self.scale.steps == self.scale.published_steps else None
+        )
 
-    def recipe(self, name: str, title: str, shows: str, returns: Panel, *notes: str) -> Recipe:
+    def recipe(self, name: str, title: str, shows: str, returns: PanelSpec, *notes: str) -> Recipe:
         """The figure of a problem without published numbers: returns, and the policy's units and weights.
 
         Args:
@@ -107,7 +109,7 @@ class Study:
 
     def internals(
         self, dormant: Numbers | None = None, rank: Numbers | None = None, weights: Numbers | None = None
-    ) -> tuple[Panel, ...]:
+    ) -> tuple[PanelSpec, ...]:
         """The policy's units and weights: the same three panels for every problem.
 
         Args:

@@ -1,7 +1,7 @@
 """PPO on Ant learns to run and then forgets it; methods that keep plasticity (Dohare et al. 2024, Fig. 4)."""
 
 from pliant.presets.ant import PRESETS
-from pliant.report.recipe import Line, Measure, Panel, Recipe
+from pliant.report.recipe import Line, Measure, PanelSpec, Recipe
 
 from ._ppo import FOUR, LABELS, MEASURES_NOTE, METHODS_NOTE, ROUND, Study, study
 
@@ -105,7 +105,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     )
 
 
-def _weight_change(runs: Study) -> Panel:
+def _weight_change(runs: Study) -> PanelSpec:
     """From separate runs, which measure this metric alone, after every round: the largest change may be in any."""
     steps = min(runs.scale.steps, _WINDOWS * _WINDOW)
     lines = []
@@ -114,4 +114,4 @@ def _weight_change(runs: Study) -> Panel:
         shorter = {**config["problem"], "steps": steps}
         often = {"diagnostics": [_WEIGHT_CHANGE.metric], "record_every": ROUND}
         lines.append(Line(LABELS[preset], {**config, "problem": shorter, **often}))
-    return Panel("Weight change", _WEIGHT_CHANGE, tuple(lines), (0, 120) if steps == _WINDOWS * _WINDOW else None)
+    return PanelSpec("Weight change", _WEIGHT_CHANGE, tuple(lines), (0, 120) if steps == _WINDOWS * _WINDOW else None)

@@ -8,7 +8,7 @@ import copy
 
 from pliant.experiment.configuration.config import read_seeds
 from pliant.presets.minigrid_doorkey import PRESETS
-from pliant.report.recipe import Contrast, Evaluation, Line, Measure, Panel, Recipe, Scale
+from pliant.report.recipe import Contrast, Evaluation, Line, Measure, PanelSpec, Recipe, Scale
 
 _LABELS = {
     "single": "8x8 alone",
@@ -81,12 +81,12 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     )
     age = "mean age (rounds of learning)"
     panels = (
-        Panel("Success", Measure("success", "episodes that succeed (%)", bin, factor=100), tuple(lines.values())),
-        Panel("Return", Measure("return", "return of an episode", bin), tuple(lines.values())),
-        Panel("Dormant units of both heads", dormant, tuple(lines.values()), y_limits=(0, 100)),
-        Panel("Dormant channels of the convolutions", of_image, tuple(lines.values()), y_limits=(0, 100)),
+        PanelSpec("Success", Measure("success", "episodes that succeed (%)", bin, factor=100), tuple(lines.values())),
+        PanelSpec("Return", Measure("return", "return of an episode", bin), tuple(lines.values())),
+        PanelSpec("Dormant units of both heads", dormant, tuple(lines.values()), y_limits=(0, 100)),
+        PanelSpec("Dormant channels of the convolutions", of_image, tuple(lines.values()), y_limits=(0, 100)),
         *(
-            Panel(
+            PanelSpec(
                 f"Age of the units, {head}", Measure("unit_age", age, bin, (group,), decimals=0), (lines["reference"],)
             )
             for head, group in zip(("policy head", "value head"), _HEADS)

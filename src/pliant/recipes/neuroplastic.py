@@ -10,7 +10,7 @@ from typing import Any
 
 from pliant.experiment.configuration.config import read_seeds
 from pliant.presets.mujoco import PRESETS
-from pliant.report.recipe import Line, Measure, Panel, Recipe, Scale
+from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
 
 _LABELS = {
     "td3": "TD3",
@@ -99,7 +99,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
 
 def _panels(
     configs: Mapping[str, Mapping[str, Any]], env: str, bin: int, published: Mapping[str, Mapping[int, float]]
-) -> tuple[Panel, ...]:
+) -> tuple[PanelSpec, ...]:
     """The figure of one robot."""
     there = {name: {**config, "problem": {**config["problem"], "env": env}} for name, config in configs.items()}
     last = next(iter(there.values()))["problem"]["steps"]
@@ -114,12 +114,14 @@ def _panels(
     everyone = lines(tuple(_LABELS))
     returns = Measure("evaluation_return", "return of an episode", bin, decimals=0)
     return (
-        Panel(f"Return, {env}", returns, lines(tuple(_LABELS), published)),
-        Panel("Dormant units", percent("dormant_fraction", "dormant units"), everyone),
-        Panel("Active units, actor", percent("active_fraction", "active units", _ACTOR), everyone),
-        Panel("Active units, critics", percent("active_fraction", "active units", _CRITICS), everyone),
-        Panel("Sparsity", percent("sparsity", "weights that are zero"), lines(_SPARSE), (0, 100)),
-        Panel("Overlap with the first mask", percent("mask_overlap", "weights still there"), lines(_GROWING), (0, 100)),
+        PanelSpec(f"Return, {env}", returns, lines(tuple(_LABELS), published)),
+        PanelSpec("Dormant units", percent("dormant_fraction", "dormant units"), everyone),
+        PanelSpec("Active units, actor", percent("active_fraction", "active units", _ACTOR), everyone),
+        PanelSpec("Active units, critics", percent("active_fraction", "active units", _CRITICS), everyone),
+        PanelSpec("Sparsity", percent("sparsity", "weights that are zero"), lines(_SPARSE), (0, 100)),
+        PanelSpec(
+            "Overlap with the first mask", percent("mask_overlap", "weights still there"), lines(_GROWING), (0, 100)
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pliant.experiment.configuration.config import read_seeds
 from pliant.presets.slowly_changing_regression import ACTIVATIONS, PRESETS
-from pliant.report.recipe import Line, Measure, Panel, Recipe, Scale
+from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
 
 _BIN = 20_000
 _LAST = 980_000
@@ -102,7 +102,7 @@ def _only(config: dict[str, Any], name: str, value: float) -> dict[str, Any]:
     return {**config, "sweep": {name: [value]}}
 
 
-def _short(presets: dict[str, Any]) -> tuple[Panel, ...]:
+def _short(presets: dict[str, Any]) -> tuple[PanelSpec, ...]:
     linear = _backprop({"sgd/bp/linear": _only(presets["sgd/bp/linear"], "agent.learning_rate", 0.01)}, "linear", 0.01)
     backprop = [_backprop(presets, "relu", learning_rate) for learning_rate in (0.01, 0.003, 0.001)]
     methods = [
@@ -115,12 +115,12 @@ def _short(presets: dict[str, Any]) -> tuple[Panel, ...]:
         for label, preset, name, value, simulated in methods
     ]
     return (
-        Panel("Backpropagation loses plasticity", _ERROR, (*backprop, linear), (0.4, 1.5)),
-        Panel("Methods that keep it, learning rate 0.01", _ERROR, (backprop[0], *lines, linear), (0.4, 1.5)),
+        PanelSpec("Backpropagation loses plasticity", _ERROR, (*backprop, linear), (0.4, 1.5)),
+        PanelSpec("Methods that keep it, learning rate 0.01", _ERROR, (backprop[0], *lines, linear), (0.4, 1.5)),
     )
 
 
-def _full(presets: dict[str, Any]) -> dict[str, tuple[Panel, ...]]:
+def _full(presets: dict[str, Any]) -> dict[str, tuple[PanelSpec, ...]]:
     figures = {}
     for optimizer in ("sgd", "adam"):
         for kind in ("bp", "wd", "snp", "cbp"):
@@ -130,7 +130,7 @@ def _full(presets: dict[str, Any]) -> dict[str, tuple[Panel, ...]]:
     return figures
 
 
-def _for_all_activations(presets: dict[str, Any], kind: str, optimizer: str) -> tuple[Panel, ...]:
+def _for_all_activations(presets: dict[str, Any], kind: str, optimizer: str) -> tuple[PanelSpec, ...]:
     title = {"bp": "backprop", "wd": "L2", "snp": "shrink & perturb", "cbp": "continual backprop"}[kind]
     linear = _backprop(presets, "linear", 0.01, optimizer)
     panels = []
@@ -139,7 +139,7 @@ def _for_all_activations(presets: dict[str, Any], kind: str, optimizer: str) -> 
             lines = tuple(_backprop(presets, activation, s, optimizer) for s in (0.01, 0.003, 0.001))
         else:
             lines = _strengths(presets, kind, activation, optimizer)
-        panels.append(Panel(f"{title}, {activation}, {optimizer}", _ERROR, (*lines, linear)))
+        panels.append(PanelSpec(f"{title}, {activation}, {optimizer}", _ERROR, (*lines, linear)))
     return tuple(panels)
 
 
@@ -153,20 +153,20 @@ def _strengths(presets: dict[str, Any], kind: str, activation: str, optimizer: s
     return tuple(Line(f"{word} {v:g}", preset, {name: v}, simulated=_ends(known.get(v))) for v in values)
 
 
-def _five_million(presets: dict[str, Any], optimizer: str) -> Panel:
+def _five_million(presets: dict[str, Any], optimizer: str) -> PanelSpec:
     preset = presets[f"{optimizer}/bp/5m"]
     # The preset sweeps the activations, each of which is a program of its own: a line takes one.
     lines = [Line(a, {**preset, "problem": {**preset["problem"], "activation": a}, "sweep": {}}) for a in ACTIVATIONS]
     linear = Line("linear 0.003", presets[f"{optimizer}/bp/linear_1"])
-    return Panel(f"backprop, learning rate 0.001, {optimizer}", _ERROR, (*lines, linear))
+    return PanelSpec(f"backprop, learning rate 0.001, {optimizer}", _ERROR, (*lines, linear))
 
 
-def _one_bit_flips(presets: dict[str, Any]) -> tuple[Panel, ...]:
+def _one_bit_flips(presets: dict[str, Any]) -> tuple[PanelSpec, ...]:
     panels = []
     for activation in (*ACTIVATIONS, "linear"):
         preset = presets[f"flip_one/{activation}"]
         lines = tuple(
             Line(f"backprop {s:g}", preset, {"agent.learning_rate": s}) for s in preset["sweep"]["agent.learning_rate"]
         )
-        panels.append(Panel(f"one bit flips, {activation}", _ERROR, lines))
+        panels.append(PanelSpec(f"one bit flips, {activation}", _ERROR, lines))
     return tuple(panels)

@@ -5,12 +5,12 @@ from .curves import Panel as Panel
 from .curves import Reference as Reference
 from .curves import Values as Values
 from .curves import curves_of as curves_of
-from .curves import plot as plot
 from .curves import values_of as values_of
-from .load import DamagedRunError as DamagedRunError
+from .figures import plot as plot
 from .load import Run as Run
-from .load import Shard as Shard
 from .load import load as load
+from .shards import DamagedRunError as DamagedRunError
+from .shards import Shard as Shard
 from .statistics import Estimate as Estimate
 from .statistics import bin_maxima as bin_maxima
 from .statistics import bin_means as bin_means

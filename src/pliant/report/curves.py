@@ -1,20 +1,11 @@
-"""Curves over steps with their intervals, and the figures made of them."""
+"""Curves over steps with their intervals, and the panels that show them: plain data, whoever draws it."""
 
 import dataclasses
-import math
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
 from .load import Run
 from .statistics import (
@@ -26,8 +17,6 @@ from .statistics import (
     standard_error_interval,
 )
 
-# Okabe and Ito's colours, which every common kind of colour vision tells apart, without the yellow that white swallows.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STATISTICS: dict[str, Statistic] = {"mean": np.mean, "iqm": interquartile_mean}
 _IN_BLOCKS = {"mean": bin_means, "max": bin_maxima}
 _CHOICES = {
@@ -35,38 +24,6 @@ _CHOICES = {
     "band": ("bootstrap", "standard_error"),
     "edge": ("left", "right"),
     "within": tuple(_IN_BLOCKS),
-}
-_TICKS = [1, 2, 2.5, 5, 10]
-_COLUMN = 3.4  # inches, the width of a column of a paper with two
-_HEIGHT = 2.2  # inches, of a panel with its labels
-_LINE = 0.165  # inches, of a line of the legend
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "0.35",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": "0.15",
-    "axes.labelsize": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "figure.facecolor": "white",
-    "font.size": 8,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.5,
-    "legend.fontsize": 7.5,
-    "legend.title_fontsize": 7.5,
-    "lines.solid_capstyle": "round",
-    "pdf.fonttype": 42,  # fonts that an editor can still edit
-    "xtick.color": "0.35",
-    "xtick.labelcolor": "0.15",
-    "xtick.labelsize": 7.5,
-    "ytick.color": "0.35",
-    "ytick.labelcolor": "0.15",
-    "ytick.labelsize": 7.5,
 }
 
 
@@ -295,141 +252,3 @@ def _members(run: Run, key: dict[str, float]) -> pd.DataFrame:
     for setting, value in key.items():
         members = members.loc[members[setting] == value]
     return members
-
-
-def plot(
-    panels: Sequence[Panel], path: str | os.PathLike[str] | None = None, *, columns: int = 3, note: str = ""
-) -> Figure:
-    """Draws panels, each as wide as a column of a paper, with shaded intervals and one legend for all.
-
-    Args:
-        panels: the panels, row by row.
-        path: where to save the figure, as PNG and as PDF; an ending is replaced. `None`: it is not saved.
-        columns: how many panels stand side by side at the most.
-        note: a line or two above the legend, such as `"mean and 95 % interval of 30 seeds"`.
-
-    Returns:
-        The figure. It belongs to no window: matplotlib's backend and figures elsewhere are left alone.
-
-    Raises:
-        ValueError: if there is no panel.
-    """
-    if not panels:
-        raise ValueError("plot got no panels; pass at least one, such as Panel(curves_of(run, metric), metric)")
-    columns = min(columns, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_COLUMN * columns, _HEIGHT * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).flatten()
-        colors = _colors_of(panels)
-        for axis, panel in zip(axes, panels, strict=False):
-            _draw(axis, panel, colors)
-        for axis in axes[len(panels) :]:
-            axis.remove()
-        _add_legend(figure, panels, colors, note)
-        if path is not None:
-            _save(figure, Path(path))
-    return figure
-
-
-def _colors_of(panels: Sequence[Panel]) -> dict[str, Any]:
-    labels = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
-    if len(labels) <= len(_COLORS):
-        return dict(zip(labels, _COLORS, strict=False))
-    # More than a palette can tell apart are most often the values of one setting: a scale shows their order.
-    return dict(zip(labels, mpl.colormaps["viridis"](np.linspace(0.0, 0.9, len(labels))), strict=True))
-
-
-def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
-    for curve in panel.curves:
-        seen = np.isfinite(curve.estimate)
-        color = colors[curve.label]
-        # A lone point has no line and no band to be seen by.
-        marker = "o" if seen.sum() == 1 else ""
-        axis.plot(curve.x[seen], curve.estimate[seen], color=color, linewidth=1.3, marker=marker, markersize=3.5)
-        if marker:
-            axis.vlines(curve.x[seen], curve.low[seen], curve.high[seen], color=color, linewidth=1.0)
-        axis.fill_between(
-            curve.x[seen], curve.low[seen], curve.high[seen], color=color, alpha=0.18, linewidth=0, zorder=1.5
-        )
-    for reference in panel.references:
-        color = colors.get(reference.of, "0.4")
-        if reference.x is None:
-            axis.axhline(float(np.asarray(reference.y)), color=color, linewidth=1.0, linestyle=(0, (4, 2)))
-        else:
-            axis.plot(reference.x, reference.y, **_marker(color))
-    for step, name in panel.marks.items():
-        axis.axvline(step, color="0.6", linewidth=0.6, zorder=1)
-        # At the foot: there curves that rise leave room.
-        at_foot = axis.get_xaxis_transform()
-        axis.annotate(name, (step, 0), (2, 2), at_foot, "offset points", color="0.4", fontsize=6)
-    axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label, yscale=panel.y_scale)
-    axis.xaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    if panel.y_scale == "linear":
-        axis.yaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
-        axis.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axis.tick_params(length=2.5, width=0.6)
-    axis.margins(x=0.02)
-    axis.set_xlim(panel.x_limits)
-    axis.set_ylim(panel.y_limits)
-
-
-def _marker(color: Any) -> dict[str, Any]:
-    return {
-        "color": color,
-        "linestyle": "none",
-        "marker": "D",
-        "markersize": 3.5,
-        "markeredgewidth": 0.9,
-        "markerfacecolor": "white",
-        "zorder": 3,
-    }
-
-
-def _add_legend(figure: Figure, panels: Sequence[Panel], colors: dict[str, Any], note: str) -> None:
-    """One legend below all panels; a paper's numbers stand there once, in grey, however many curves they follow."""
-    handles: dict[str, Any] = {}
-    lost: dict[str, str] = {}
-    for curve in (curve for panel in panels for curve in panel.curves):
-        band = Patch(facecolor=colors[curve.label], alpha=0.18, linewidth=0)
-        handles[curve.label] = (band, Line2D([], [], color=colors[curve.label], linewidth=1.3))
-        if curve.diverged:
-            lost[curve.label] = f" ({curve.diverged} of {curve.total} diverged)"
-    for reference in (reference for panel in panels for reference in panel.references):
-        dashed = Line2D([], [], color="0.4", linewidth=1.0, linestyle=(0, (4, 2)))
-        handles.setdefault(reference.label, dashed if reference.x is None else Line2D([], [], **_marker("0.4")))
-    if len(handles) < 2 and not note and not lost:
-        return
-    labels = [label + lost.get(label, "") for label in handles]
-    columns, lines = _layout(labels, figure.get_figwidth())
-    # The legend gets room of its own, so that the panels keep their size.
-    figure.set_figheight(figure.get_figheight() + _LINE * (lines + len(note.splitlines())) + 0.1)
-    legend = figure.legend(
-        list(handles.values()),
-        labels,
-        title=note or None,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        handlelength=1.8,
-        columnspacing=1.4,
-    )
-    legend.get_title().set(color="0.35", multialignment="center")
-
-
-def _layout(labels: Sequence[str], width: float) -> tuple[int, int]:
-    """The most columns, and then lines, in which the labels fit a width in inches."""
-    widths = [0.5 + 0.053 * len(label) for label in labels]
-    for columns in range(len(labels), 1, -1):
-        if sum(max(column) for column in np.array_split(widths, columns)) <= width:
-            return columns, math.ceil(len(labels) / columns)
-    return 1, len(labels)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    # Without the date, the same numbers make the same file.
-    figure.savefig(stem.with_name(stem.name + ".png"), dpi=250)
-    figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})

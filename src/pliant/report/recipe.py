@@ -48,8 +48,8 @@ class Measure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Panel:
-    """One pair of axes of a figure.
+class PanelSpec:
+    """What one pair of axes of a figure shows; what is drawn of it is a `report.Panel`.
 
     Args:
         title: above it.
@@ -146,7 +146,7 @@ class Recipe:
     title: str
     shows: str
     x_label: str
-    panels: Mapping[str, tuple[Panel, ...]]
+    panels: Mapping[str, tuple[PanelSpec, ...]]
     scale: Scale
     notes: tuple[str, ...]
     falls_short: tuple[str, ...] = ()

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .load import DamagedRunError, MetricsFile, Run, files_of, read_file, shards_of
+from .load import Run
+from .shards import DamagedRunError, MetricsFile, files_of, read_file, shards_of
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .curves import Curve, Panel, curves_of, plot
+from .curves import Curve, Panel, curves_of
+from .figures import plot
 from .load import Run
 from .summary import summary
 from .tables import Table

@@ -13,6 +13,7 @@ from pliant.report import (
     Cell,
     Curve,
     Estimate,
+    Panel,
     Reference,
     Run,
     Table,
@@ -20,8 +21,7 @@ from pliant.report import (
     interquartile_mean,
     values_of,
 )
-from pliant.report import Panel as Drawn
-from pliant.report.recipe import Line, Measure, Panel, Recipe
+from pliant.report.recipe import Line, Measure, PanelSpec, Recipe
 
 from .runs import run_of
 from .scale import scale_note
@@ -47,7 +47,7 @@ class Figure(NamedTuple):
         falls_short: in what the figure falls short of the paper's.
     """
 
-    panels: list[Drawn]
+    panels: list[Panel]
     note: str
     table: Table
     step_by_step: Table | None
@@ -60,7 +60,7 @@ class Figure(NamedTuple):
 class _Series:
     """A line of a panel: a value of each seed in each bin."""
 
-    panel: Panel
+    panel: PanelSpec
     line: Line
     seeds: np.ndarray  # (seeds,)
     x: np.ndarray  # (bins,)
@@ -95,7 +95,7 @@ def compare(recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, Figure]:
     return {name: _figure(recipe, panels, runs) for name, panels in recipe.panels.items()}
 
 
-def _figure(recipe: Recipe, panels: Sequence[Panel], runs: Mapping[str, Run]) -> Figure:
+def _figure(recipe: Recipe, panels: Sequence[PanelSpec], runs: Mapping[str, Run]) -> Figure:
     series = [[_series(recipe, panel, line, runs[run_of(line)]) for line in panel.lines] for panel in panels]
     distinct = _distinct(list(itertools.chain.from_iterable(series)))
     has_published = any(one.line.published for one in distinct)
@@ -112,7 +112,7 @@ def _figure(recipe: Recipe, panels: Sequence[Panel], runs: Mapping[str, Run]) ->
     )
 
 
-def _series(recipe: Recipe, panel: Panel, line: Line, run: Run) -> _Series:
+def _series(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
     """The values of a line: of those members of its run that have the line's settings."""
     measure, rows = panel.measure, run.metrics
     for setting, value in line.where.items():
@@ -136,8 +136,8 @@ def _distinct(series: Sequence[_Series]) -> list[_Series]:
     return list(distinct.values())
 
 
-def _drawn(recipe: Recipe, panel: Panel, series: Sequence[_Series]) -> Drawn:
-    return Drawn(
+def _drawn(recipe: Recipe, panel: PanelSpec, series: Sequence[_Series]) -> Panel:
+    return Panel(
         curves=[_curve(one) for one in series],
         y_label=panel.measure.y_label,
         x_label=recipe.x_label,

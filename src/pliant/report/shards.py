@@ -1,0 +1,177 @@
+"""One shard of a run, read back and checked.
+
+    runs/<name>-<hash>/shards/<seeds>/         a block of seeds that was computed together: 0-9, or 10-19,25-25
+      environment.json                         versions, git revision, command, machine
+      status.json                              {"state": "running" | "finished", "step": int, "steps": int}
+      metrics/<first>-<last>-<sha>.parquet     rows of the steps first < step <= last; in the first one also of step 0
+
+The files of `metrics/` are named after their range (12 digits each) and the first 16 hexadecimal digits of their
+SHA-256, so a file that was cut short, edited, renamed or lost is noticed.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+COLUMNS = {"seed": pa.int32(), "step": pa.int64(), "metric": pa.string(), "group": pa.string(), "value": pa.float64()}
+
+_FILE = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
+_SHARD = re.compile(r"\d+-\d+(,\d+-\d+)*")
+_REPAIR = "run the same command again"
+
+
+class DamagedRunError(ValueError):
+    """A file of a run directory is missing, cut short or edited."""
+
+
+class MetricsFile(NamedTuple):
+    """A file of metrics, as its name tells: the rows of the steps first < step <= last."""
+
+    path: Path
+    first: int
+    last: int
+    digest: str
+
+
+class Shard(NamedTuple):
+    """A block of seeds that was computed together."""
+
+    name: str  # the seeds: 0-9, or 10-19,25-25
+    environment: dict[str, Any]  # versions, git revision, command and machine
+    status: dict[str, Any]  # `state`, `step` and `steps`
+
+
+def shards_of(run_dir: Path) -> list[Path]:
+    """The folders of a run's shards in which something was saved, by their first seeds.
+
+    Raises:
+        ValueError: if two of them hold the same seed.
+    """
+    named = (folder for folder in (run_dir / "shards").glob("*/") if _SHARD.fullmatch(folder.name))
+    begun = [f for f in named if (f / "status.json").exists() or any((f / "metrics").glob("*.parquet"))]
+    folders = sorted(begun, key=lambda folder: min(seeds_of(folder)))
+    holder: dict[int, Path] = {}
+    for folder in folders:
+        for seed in seeds_of(folder):
+            if seed in holder:
+                raise ValueError(
+                    f"{holder[seed]} and {folder} both hold seed {seed}; move one of the two out of {folder.parent}"
+                )
+            holder[seed] = folder
+    return folders
+
+
+def seeds_of(shard: Path) -> set[int]:
+    """The seeds of a shard, by the name of its folder."""
+    bounds = [text.split("-") for text in shard.name.split(",")]
+    return {seed for low, high in bounds for seed in range(int(low), int(high) + 1)}
+
+
+def read_mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """A file that holds a mapping.
+
+    Raises:
+        DamagedRunError: if it is missing, or holds anything else.
+    """
+    try:
+        content = parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedRunError(f"{file} is missing; {_REPAIR}") from None
+    except (ValueError, yaml.YAMLError):
+        raise DamagedRunError(f"{file} cannot be read, it was cut short or edited; {_REPAIR}") from None
+    if not isinstance(content, dict):
+        raise DamagedRunError(f"{file} does not hold a mapping, it was cut short or edited; {_REPAIR}")
+    return content
+
+
+def read_shard(folder: Path) -> tuple[Shard, pa.Table]:
+    """A shard and all its rows.
+
+    Raises:
+        DamagedRunError: if a file is missing or is not what it was when it was written.
+    """
+    status = read_mapping(folder / "status.json", json.loads)
+    if not isinstance(status.get("step"), int):
+        raise DamagedRunError(f"{folder / 'status.json'} does not say at which step the shard is; {_REPAIR}")
+    rows = _read_metrics(folder, status["step"])
+    others = set(pc.unique(rows["seed"]).to_pylist()) - seeds_of(folder)
+    if others:
+        raise DamagedRunError(f"{folder} has rows of seed {min(others)}, which its name denies: it was renamed")
+    return Shard(folder.name, read_mapping(folder / "environment.json", json.loads), status), rows
+
+
+def files_of(shard: Path) -> list[MetricsFile]:
+    """The files of a shard's metrics by their names, which follow one another; nothing is read.
+
+    Raises:
+        DamagedRunError: if one is missing or was renamed.
+    """
+    directory = shard / "metrics"
+    files: list[MetricsFile] = []
+    reached = 0
+    # A file under another ending is one that a killed run had not finished writing.
+    for path in sorted(directory.glob("*.parquet")):
+        name = _FILE.fullmatch(path.name)
+        if name is None:
+            raise DamagedRunError(f"{path} is not named <first>-<last>-<sha>.parquet, it was renamed; {_REPAIR}")
+        first, last = int(name[1]), int(name[2])
+        if first > reached:
+            raise DamagedRunError(f"{directory} lacks the steps {reached} to {first}, before {path}; {_REPAIR}")
+        if first < reached or last <= first:
+            raise DamagedRunError(f"{path} overlaps the file before it, which ends at step {reached}; {_REPAIR}")
+        files.append(MetricsFile(path, first, last, name[3]))
+        reached = last
+    return files
+
+
+def _read_metrics(shard: Path, step: int) -> pa.Table:
+    """The rows of all files, after a check that the files are whole and follow one another up to `step`."""
+    found, directory = files_of(shard), shard / "metrics"
+    tables = [read_file(file) for file in found]
+    reached = found[-1].last if found else 0
+    if reached < step:
+        raise DamagedRunError(f"{directory} lacks the steps {reached} to {step}; {_REPAIR}")
+    names = tables[0].column_names if tables else list(COLUMNS)
+    for table in tables:
+        if table.column_names != names:
+            raise DamagedRunError(f"the files of {directory} differ in their columns; {_REPAIR}")
+    return pa.concat_tables(tables) if tables else pa.schema(COLUMNS).empty_table()
+
+
+def read_file(file: MetricsFile) -> pa.Table:
+    """The rows of one file.
+
+    Raises:
+        DamagedRunError: if the file is not what it was when it was written.
+    """
+    path, first, last, digest = file
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()[:16]
+    if found != digest:
+        raise DamagedRunError(
+            f"{path} is damaged, it was cut short or edited: its SHA-256 begins with {found}, not {digest}; {_REPAIR}"
+        )
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        schema = pa.schema([(name, COLUMNS.get(name, pa.float64())) for name in table.column_names])
+        table = table.cast(schema)
+    except pa.ArrowException as error:
+        raise DamagedRunError(f"{path} is no table of metrics ({error}); {_REPAIR}") from None
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise DamagedRunError(f"{path} has no column {missing[0]!r}; {_REPAIR}")
+    steps = table["step"].to_numpy()
+    earliest = first + 1 if first else 0  # what was evaluated before the first step is in the first file
+    if steps.size and not (earliest <= steps.min() and steps.max() <= last):
+        raise DamagedRunError(
+            f"{path} holds steps {steps.min()} to {steps.max()}, which its name denies, it was renamed; {_REPAIR}"
+        )
+    return table
