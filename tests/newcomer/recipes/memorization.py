@@ -1,6 +1,6 @@
 """Memorization: what clipping does to the features of a network that learns random labels."""
 
-from pliant.report.recipe import Line, Measure, Panel, Recipe, Scale
+from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
 
 
 def make(full: bool = False, seeds: str | None = None, scale: float | None = None) -> Recipe:
@@ -14,7 +14,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
         "record_every": 10,
     }
     lines = (Line("plain", config), Line("clipped", {**config, "methods": [{"name": "weight_clipping", "bound": 0.1}]}))
-    panel = Panel("Features", Measure("feature_norm", "norm of the features", 10, ("Dense_0",)), lines)
+    panel = PanelSpec("Features", Measure("feature_norm", "norm of the features", 10, ("Dense_0",)), lines)
     return Recipe(
         title="Memorization",
         shows="The norm of the features.",
