@@ -37,6 +37,7 @@ def test_scale_and_seeds():
         for line in panel.lines:
             assert line.config["problem"]["examples"] == 100_000
             assert line.config["seeds"] == "3"
+            assert set(line.published) <= {0}  # of the paper's numbers, those that the run reaches
     assert recipe.scale == Scale(100_000, 1_000_000, 3, 100)
     (panel, _) = regression.make(scale=1e-6).panels["regression"]
     assert panel.lines[0].config["problem"]["examples"] == panel.measure.bin  # a bin at least

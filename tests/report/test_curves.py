@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pliant import report
-from pliant.report import bootstrap_interval, curves_of, load
+from pliant.report import bootstrap_interval, curves_of, load, values_of
 
 NAN = float("nan")
 
@@ -42,6 +42,23 @@ def test_returns_in_bins_that_end_where_they_stand(episodes):
     assert (curve.diverged, curve.total) == (1, 3)
     (curve,) = curves_of(load(episodes), "return", bin=5)
     np.testing.assert_array_equal(curve.x, [0, 5, 10, 15])
+
+
+def test_values_are_those_of_the_members(episodes):
+    members, x, values = values_of(load(episodes), "return", bin=5, edge="right")
+    assert members["seed"].tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(x, [5, 10, 15, 20])
+    # The means of each seed's returns, as above.
+    np.testing.assert_array_equal(values, [[2, NAN, 5, 8], [NAN, 10, NAN, 30], [5, NAN, 8, NAN]])
+
+
+def test_members_of_a_sweep_are_a_seed_and_a_value(sweep):
+    members, _, values = values_of(load(sweep), "error", bin=2)
+    assert list(members) == ["seed", "agent.learning_rate"]
+    assert members.to_numpy().tolist() == [[seed, rate] for seed in range(4) for rate in (0.01, 0.1)]
+    # Seed s with 0.01 has s, s + 1, s + 2, s + 3; with 0.1 it stays at 10 s, and the last is lost after step 2.
+    np.testing.assert_array_equal(values[0::2], [[s + 0.5, s + 2.5] for s in range(4)])
+    np.testing.assert_array_equal(values[1::2], [[0, 0], [10, 10], [20, 20], [30, NAN]])
 
 
 def test_a_member_without_any_row_is_counted(write_run, rows_of):

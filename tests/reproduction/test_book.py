@@ -74,7 +74,7 @@ def test_a_page_of_a_figure(write):
         "### Step by step",
         "A note.\n",
         "## What falls short\n\n- Scaled down: 12 of the published 100 steps; 2 seeds, published 30.",
-        "\n- 1 of the paper's 2 numbers lie outside",
+        "\n- Numbers of the paper outside the 95 % interval of our mean, 1 of 2: ",
         "| command | `pliant reproduce toy --scale 0.12` |",
         "| commit | 0123456789abcdef |",
         "| date | 2026-11-27 |",
@@ -106,7 +106,7 @@ def test_a_page_of_an_evaluation_has_no_figure(write):
     assert "# Toys elsewhere\n\nHow the toys act elsewhere.\n\n## Results\n" in text
     # Away both seeds have 0.25, and the paper 2.0.
     assert (
-        "- 1 of the paper's 2 returns lie outside the 95 % interval of our mean: ours on away (paper 2.00, ours 0.25 "
+        "- Returns of the paper outside the 95 % interval of our mean, 1 of 2: ours on away (paper 2.00, ours 0.25 "
         "[0.25, 0.25]).\n- The toys are small.\n"
     ) in text
     assert not (folder / "toy_transfer.png").exists()

@@ -116,7 +116,7 @@ def test_at_the_published_scale_numbers_of_the_paper_outside_the_interval_fall_s
     # Means of two seeds: 27.5 in [15, 40] has 25, and 90 in [80, 100] has not 200.
     (sentence,) = figure_of(*panels()).falls_short
     assert sentence == (
-        "1 of the paper's 2 numbers lie outside the 95 % interval of our mean: Return: ours at 12 (paper 200, ours 90 "
+        "Numbers of the paper outside the 95 % interval of our mean, 1 of 2: Return: ours at 12 (paper 200, ours 90 "
         "[80, 100])."
     )
     assert figure_of(*panels({4: 25, 12: 100})).falls_short == ()

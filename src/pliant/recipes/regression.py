@@ -84,11 +84,13 @@ def _sized(preset: dict[str, Any], seeds: str, scale: float) -> dict[str, Any]:
 def _backprop(presets: dict[str, Any], activation: str, learning_rate: float, optimizer: str = "sgd") -> Line:
     label = f"{'linear' if activation == 'linear' else 'backprop'} {learning_rate:g}"
     known = optimizer == "sgd"
+    preset = presets[f"{optimizer}/bp/{activation}"]
+    numbers = dict(zip(_AT, _PUBLISHED.get((activation, learning_rate), ()))) if known else {}
     return Line(
         label,
-        presets[f"{optimizer}/bp/{activation}"],
+        preset,
         {"agent.learning_rate": learning_rate},
-        published=dict(zip(_AT, _PUBLISHED.get((activation, learning_rate), ()))) if known else {},
+        published={x: y for x, y in numbers.items() if x < preset["problem"]["examples"]},
         simulated=_ends(_SIMULATED.get((activation, learning_rate))) if known else {},
     )
 

@@ -65,6 +65,10 @@ def _page_of_figure(recipe: Recipe, name: str, figure: Figure, command: str, pro
     if figure.step_by_step is not None:
         tables.append(dataclasses.replace(figure.step_by_step, title="Step by step"))
     lines = [line for panel in recipe.panels[name] for line in panel.lines]
+    rows = thinned(figure.rows, {x for line in lines for x in (*line.published, *line.simulated)})
+    made = _made(recipe, command, provenance)
+    if len(rows) < len(figure.rows):
+        made.append(("bins", "the rows have some of them, evenly spaced, and all bins of the tables"))
     return Page(
         name=name,
         front_matter=_front_matter(title, recipe, command, provenance),
@@ -73,8 +77,8 @@ def _page_of_figure(recipe: Recipe, name: str, figure: Figure, command: str, pro
         figure_text=(", ".join(panel.title for panel in figure.panels), f"{figure.note.rstrip('.')}."),
         tables=tables,
         falls_short=figure.falls_short,
-        made=_made(recipe, command, provenance),
-        rows=thinned(figure.rows, {x for line in lines for x in (*line.published, *line.simulated)}),
+        made=made,
+        rows=rows,
     )
 
 

@@ -218,7 +218,8 @@ def _distances(series: Sequence[_Series]) -> list[str]:
         ours = dict(zip(one.x.tolist(), np.asarray(one.mean.value).tolist(), strict=True))
         both = [ours[x] - paper for x, paper in one.line.published.items() if x in ours]
         if both:
-            texts.append(f"{_name(one, series)} {np.mean(both):+.{one.panel.measure.decimals}f} ({len(both)} points)")
+            points = "1 point" if len(both) == 1 else f"{len(both)} points"
+            texts.append(f"{_name(one, series)} {np.mean(both):+.{one.panel.measure.decimals}f} ({points})")
     return [f"Ours minus the paper's, averaged over its points: {', '.join(texts)}."] if texts else []
 
 
@@ -238,7 +239,7 @@ def _outside(series: Sequence[_Series]) -> list[str]:
         return []
     more = f", and {len(outside) - _MOST_NAMED} more" if len(outside) > _MOST_NAMED else ""
     return [
-        f"{len(outside)} of the paper's {points} numbers lie outside the 95 % interval of our mean: "
+        f"Numbers of the paper outside the 95 % interval of our mean, {len(outside)} of {points}: "
         f"{', '.join(outside[:_MOST_NAMED])}{more}."
     ]
 

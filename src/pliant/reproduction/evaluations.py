@@ -104,8 +104,10 @@ def shortfalls_of(evaluation: Evaluation, episodes: pd.DataFrame) -> tuple[str, 
             if not ours.low <= paper <= ours.high:
                 found = f"{ours.value:.2f} [{ours.low:.2f}, {ours.high:.2f}]"
                 outside.append(f"{label} on {env} (paper {paper:.2f}, ours {found})")
-    count = f"{len(outside)} of the paper's {points} returns lie outside the 95 % interval of our mean: "
-    return (*([f"{count}{', '.join(outside)}."] if outside else []), *evaluation.falls_short)
+    sentence = (
+        f"Returns of the paper outside the 95 % interval of our mean, {len(outside)} of {points}: {', '.join(outside)}."
+    )
+    return (*([sentence] if outside else []), *evaluation.falls_short)
 
 
 def _as_published(played: pd.DataFrame, num_envs: int, episodes: int) -> Estimate:
