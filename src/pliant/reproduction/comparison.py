@@ -65,7 +65,8 @@ class _Series:
     seeds: np.ndarray  # (seeds,)
     x: np.ndarray  # (bins,)
     values: np.ndarray  # (seeds, bins)
-    diverged: int
+    diverged: int  # seeds that did
+    total: int  # seeds of the run, with a value or without
     tasks: Mapping[int, str]
 
     @functools.cached_property
@@ -125,7 +126,8 @@ def _series(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
         seeds, x, values = np.unique(rows["seed"])[:1], np.array([measure.bin]), np.full((1, 1), np.nan)
     # The precision of the metrics is float32: what is written of them shall give the same tables.
     values = (values * measure.factor).astype(np.float32).astype(float)
-    return _Series(panel, line, seeds, x, values, int(of_line.members["diverged"].notna().sum()), run.tasks)
+    members = of_line.members
+    return _Series(panel, line, seeds, x, values, int(members["diverged"].notna().sum()), len(members), run.tasks)
 
 
 def _distinct(series: Sequence[_Series]) -> list[_Series]:
@@ -154,7 +156,7 @@ def _drawn(recipe: Recipe, panel: PanelSpec, series: Sequence[_Series]) -> Panel
 
 def _curve(series: _Series) -> Curve:
     value, low, high, members = map(np.asarray, series.mean)
-    return Curve(series.line.label, series.x, value, low, high, members, series.diverged, len(series.seeds))
+    return Curve(series.line.label, series.x, value, low, high, members, series.diverged, series.total)
 
 
 def _rows(series: _Series) -> pd.DataFrame:
