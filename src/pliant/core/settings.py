@@ -2,9 +2,8 @@
 
 import dataclasses
 import math
+import sys
 from typing import Protocol, runtime_checkable
-
-import jax
 
 
 @runtime_checkable
@@ -64,7 +63,8 @@ class FromUpTo:
 
 def is_traced(*values: object) -> bool:
     """Whether any of the values is traced, and so has no number yet."""
-    return any(isinstance(value, jax.core.Tracer) for value in values)
+    jax = sys.modules.get("jax")  # not imported here: lists and help of the command line do without it
+    return jax is not None and any(isinstance(value, jax.core.Tracer) for value in values)
 
 
 def require(name: str, value: object, allowed: Range) -> None:

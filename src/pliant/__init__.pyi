@@ -1,0 +1,29 @@
+"""The public names of pliant, and where they are. `__init__.py` imports each when it is first asked for."""
+
+from ._version import __version__ as __version__
+from .core.base import Edit as Edit
+from .core.base import Surgery as Surgery
+from .core.base import Topology as Topology
+from .core.base import plastic as plastic
+from .core.base import stateless_surgery as stateless_surgery
+from .core.timing import every as every
+from .core.timing import restart as restart
+from .core.timing import until as until
+from .core.units import Group as Group
+from .core.units import Incoming as Incoming
+from .core.units import Outgoing as Outgoing
+from .core.units import Vector as Vector
+from .core.units import Wiring as Wiring
+from .methods import continual_backprop as continual_backprop
+from .methods import full_reset as full_reset
+from .methods import head_reset as head_reset
+from .methods import l2 as l2
+from .methods import l2_init as l2_init
+from .methods import layer_reset as layer_reset
+from .methods import neuroplastic_expansion as neuroplastic_expansion
+from .methods import redo as redo
+from .methods import shrink_and_perturb as shrink_and_perturb
+from .methods import static_sparse as static_sparse
+from .surgery.adam import adam as adam
+from .tracing.trace import TracingError as TracingError
+from .tracing.trace import trace as trace
