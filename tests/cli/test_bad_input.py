@@ -77,7 +77,7 @@ FILES = {
         (f"{RUN}--method l2 --method.groups policy", "unknown argument --method.groups"),
         (
             "run ant --agent sgd",
-            "agent=sgd learns from a problem of another kind: ant is an arena; write agent a2c or ppo",
+            "agent=sgd learns from a problem of another kind: ant is an environment; write agent a2c or ppo",
         ),
         (f"{RUN}--diagnostic.dormant-fraction.threshold -1", "threshold=-1"),
         (f"{GROWING}--method.initial-sparsity 1", "initial_sparsity=1.0: write a number from 0 up to, but not, 1"),

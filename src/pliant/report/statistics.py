@@ -46,6 +46,10 @@ def bin_means(
 
     Raises:
         ValueError: if the width is below 1, a step is below 1, or the lengths differ.
+
+    Example:
+        >>> bin_means([1, 2, 3, 4, 5], [5.0, 7.0, 1.0, 0.0, 9.0], width=2)
+        (array([0, 2]), array([6. , 0.5]))
     """
     edges, block_of, rows = _blocks("bin_means", steps, values, width, last)
     count = np.bincount(block_of, minlength=edges.size)  # (blocks,)
@@ -58,7 +62,22 @@ def bin_means(
 def bin_maxima(
     steps: ArrayLike, values: ArrayLike, width: int, last: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Maxima of the same blocks as those of `bin_means`, which see: where the rare large values are what counts."""
+    """Maxima of the same blocks as in `bin_means`, for metrics whose rare large values matter.
+
+    Args:
+        steps, values, width, last: as in `bin_means`.
+
+    Returns:
+        `(blocks,)`, the left edge of each block; and `(..., blocks)`, its maximum: NaN if the block is empty or holds a
+        NaN.
+
+    Raises:
+        ValueError: as in `bin_means`.
+
+    Example:
+        >>> bin_maxima([1, 2, 3, 4], [5.0, 7.0, 1.0, 0.0], width=2)
+        (array([0, 2]), array([7., 1.]))
+    """
     edges, block_of, rows = _blocks("bin_maxima", steps, values, width, last)
     maxima = np.full((*rows.shape[:-1], edges.size), -np.inf)
     with np.errstate(invalid="ignore"):  # NaN wins
@@ -93,7 +112,14 @@ def interquartile_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
 
     Args:
         values: the members lie along `axis`.
-        axis: which axis goes.
+        axis: the axis of the members.
+
+    Returns:
+        The values without that axis.
+
+    Example:
+        >>> float(interquartile_mean([0.0, 1.0, 3.0, 100.0]))
+        2.0
 
     References:
         Agarwal et al., `Deep reinforcement learning at the edge of the statistical precipice
@@ -112,6 +138,10 @@ def standard_error(values: ArrayLike) -> np.ndarray:
 
     Returns:
         `(...)`; NaN for fewer than two members.
+
+    Example:
+        >>> float(standard_error([1.0, 3.0, 1.0, 3.0]))
+        0.5
     """
     return _mean_and_error(values)[1]
 
@@ -155,7 +185,7 @@ def bootstrap_interval(
         values: `(members, ...)`; what is not finite is left out and not counted in `members`.
         statistic: `(values, axis=...) -> values`, such as `numpy.mean` or `interquartile_mean`.
         level: the confidence, in (0, 1).
-        resamples: how often the members are drawn anew.
+        resamples: number of bootstrap samples.
         method: as in `scipy.stats.bootstrap`. Percentiles exist for any data; `"BCa"` corrects their bias, but is
             undefined, NaN, for members that are all alike.
         seed: of the resampling: the same values give the same interval.

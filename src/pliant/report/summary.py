@@ -1,4 +1,4 @@
-"""What a run came to, as one table."""
+"""The results of a run as one table."""
 
 import numpy as np
 import pandas as pd
@@ -11,19 +11,18 @@ _TENTH = 0.1  # of a run with episodes, at either end of it
 
 
 def summary(run: Run) -> Table:
-    """What each metric came to: interquartile mean and 95 % bootstrap interval over seeds.
+    """The last value of each metric: interquartile mean and 95 % bootstrap interval over seeds.
 
-    Of a run without episodes it is the last value of each seed. Of a run with episodes, single ones of which say
-    little, it is the mean over the first and over the last tenth of the run; a seed without a row there counts with the
-    first or the last that it has.
+    A run with episodes has two values instead, the means over the first and over the last tenth of the run, since a
+    single episode is noisy; a seed without a row in a tenth counts with its first or its last row.
 
     Args:
         run: the run, finished or not.
 
     Returns:
         A table with one row for each metric, group of units (none: the whole network) and value of the swept
-        settings; what is of episodes comes first. `seeds` is the number of those that the last column rests on; seeds
-        that diverged are `left out`.
+        settings; metrics of episodes come first. `seeds` is the number of seeds in the last column; seeds that
+        diverged are `left out`.
 
     Raises:
         ValueError: if the run has not recorded anything yet.

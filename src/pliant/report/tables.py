@@ -22,7 +22,7 @@ _UNKNOWN = "-"
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table, told apart from how it is shown.
+    """A table as data, to be shown in a terminal, as Markdown or as CSV.
 
     Args:
         title: above it.

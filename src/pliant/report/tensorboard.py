@@ -99,7 +99,8 @@ def tensorboard() -> Update:
         folder = run_dir / "tensorboard"
         folder.mkdir(exist_ok=True)
         with open(folder / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a run may be at work, and somebody ask for a report of it
+            with contextlib.suppress(OSError):  # a network file system may have no locks
+                fcntl.flock(lock, fcntl.LOCK_EX)  # a run may be at work while a report is written
             metrics = {shard.name: _files(shard) for shard in shards_of(run_dir)}
             written = _written(folder, {name: [file.path.name for file in files] for name, files in metrics.items()})
             for shard, files in metrics.items():

@@ -468,9 +468,9 @@ def test_a_swept_value_is_what_the_setting_alone_is(form, opened):
         (
             "drift",
             "sgd",
-            "learns from a problem of another kind: drift is an arena; write agent a2c or ppo or td3 or watcher",
+            "learns from a problem of another kind: drift is an environment; write agent a2c or ppo or td3 or watcher",
         ),
-        ("drift_host", "sgd", "drift_host is an arena; write agent a2c or ppo or td3 or watcher"),
+        ("drift_host", "sgd", "drift_host is an environment; write agent a2c or ppo or td3 or watcher"),
         ("slowly_changing_regression", "ppo", "slowly_changing_regression is a stream; write agent sgd"),
     ],
 )

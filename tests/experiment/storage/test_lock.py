@@ -42,7 +42,9 @@ def test_the_owner_says_who_works_there(tmp_path):
         check_owner(tmp_path)
         assert is_refused(tmp_path) == f"another process (pid {os.getpid()}) is working on {tmp_path}"
     assert not (tmp_path / "owner.json").exists()
-    with pytest.raises(StoreError, match=r"does not hold .* any more, but nobody does"):
+    with pytest.raises(
+        StoreError, match=r"owner\.json is gone, which marked \S+ as in use; what was saved stays as it is"
+    ):
         check_owner(tmp_path)
     with locked(tmp_path):
         pass

@@ -335,7 +335,9 @@ def test_damaged_words_about_a_shard_are_written_again(path, file, how):
 def test_a_shard_that_is_not_held_any_more(path):
     with opened(path) as store:
         (path / "owner.json").write_text('{"host": "elsewhere", "pid": 7}')
-        with pytest.raises(StoreError, match=f"^this process does not hold {path} any more, but pid 7 on elsewhere"):
+        with pytest.raises(
+            StoreError, match=rf"^another process \(pid 7 on elsewhere\) has taken over {path}; what was saved stays"
+        ):
             store.save(60, 80, rows(80), state(80))
     assert load(path).last_step == 60  # nothing was written
     assert (path / "owner.json").exists()  # it is another's

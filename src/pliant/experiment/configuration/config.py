@@ -1,4 +1,4 @@
-"""The configuration of a run: what the command line and the YAML file say, checked.
+"""The configuration of a run, from the command line or a YAML file, checked.
 
 problem: {name: slowly_changing_regression, activation: relu}
 agent: {name: sgd, learning_rate: 0.01}
@@ -11,7 +11,8 @@ seed_axis: auto
 evaluate_every: 0
 evaluate_episodes: 10
 
-What is left out has its default. For what is of the run as a whole a problem may have others: `RUN` in its module.
+What is left out has its default. A problem may have its own defaults for the settings of the run as a whole: `RUN` in
+its module.
 """
 
 import dataclasses
@@ -41,8 +42,8 @@ class ComponentSpec:
     """A problem, an agent, a method or a diagnostic with its settings.
 
     Args:
-        kind: which of these.
-        name: what it is; of a method also `NAME@LABEL`, so that a run may have it several times.
+        kind: the family, such as `"methods"`.
+        name: in the family; of a method also `NAME@LABEL`, so that a run may have it several times.
         settings: by name.
     """
 
@@ -58,7 +59,7 @@ class ComponentSpec:
 
     @property
     def schema(self) -> dict[str, Setting]:
-        """What can be set, by name: what the source takes, and of any method what the run does with it."""
+        """The settings by name: those of the source, and of a method also those that any method has."""
         schema = settings_of(self.source)
         if self.kind == "methods":
             schema |= OF_ANY_METHOD
@@ -72,13 +73,13 @@ OF_ANY_METHOD = {
         "groups",
         str,
         "",
-        "Groups of units that it works on: names or shell patterns (critic_*/*), with commas between; empty: all.",
+        "Groups of units that the method changes: names or shell patterns (critic_*/*), comma-separated; empty: all.",
     ),
     "on_new_task": Setting(
         "on_new_task",
         Literal["keep", "reset"],
         "keep",
-        "What becomes of its state, such as the units' ages, when a task of the problem begins.",
+        "Whether the method keeps its state, such as the units' ages, when a new task begins, or resets it.",
     ),
 }
 
@@ -92,15 +93,15 @@ RUN_SETTINGS = {
         "seed_axis",
         Literal["auto", "vmap", "map"],
         "auto",
-        "How members advance: at once (vmap), one after another with numbers that do not depend on the others (map), "
-        "or as suits the network (auto: map for convolutions).",
+        "How members advance: at once (vmap), or one after another, equal to the bit to a member alone (map); "
+        "auto: map for convolutions, vmap for others.",
     ),
     "evaluate_every": Setting(
         "evaluate_every",
         int,
         0,
-        "Steps between two evaluations: episodes in environments apart, from the same start states each time, greedily "
-        "unless the problem is one to be sampled; metrics have a row there, too; 0: never.",
+        "Steps between two evaluations, in separate environments with the same start states each time; greedy actions, "
+        "or sampled ones where the problem asks for them; metrics have a row there, too; 0: never.",
         AtLeast(0),
     ),
     "evaluate_episodes": Setting(
@@ -259,7 +260,7 @@ def _list(what: str, given: Any) -> list[Any] | tuple[Any, ...]:
 
 
 def _named(what: str, given: Any) -> dict[Any, Any]:
-    """The mapping of a part; its name alone will do."""
+    """The mapping of a component; its name alone will do."""
     return {"name": given} if isinstance(given, str) else dict(_mapping(what, given))
 
 
@@ -279,7 +280,7 @@ def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
 
 
 def _without_label(name: Any) -> Any:
-    """What a method is, of `NAME` or `NAME@LABEL`."""
+    """The method's name, of `NAME` or `NAME@LABEL`."""
     source, at, label = str(name).partition("@")
     if not at:
         return name
@@ -289,11 +290,11 @@ def _without_label(name: Any) -> Any:
 
 
 def _check_kind(problem: ComponentSpec, usual: str, agent: ComponentSpec) -> None:
-    """Refuses an agent for streams in an arena, and the other way round; `usual` is the problem's own agent."""
+    """Refuses an agent for streams in an environment, and the reverse; `usual` is the problem's own agent."""
     kinds = {name: registry.find("agents", name).LEARNS_FROM for name in (*registry.names("agents"), usual, agent.name)}
     if kinds[agent.name] != kinds[usual]:
         fitting = " or ".join(name for name, kind in kinds.items() if kind == kinds[usual])
-        what = {"stream": "a stream", "environment": "an arena"}[kinds[usual]]
+        what = {"stream": "a stream", "environment": "an environment"}[kinds[usual]]
         raise ConfigError(
             f"agent={agent.name} learns from a problem of another kind: {problem.name} is {what}; write agent {fitting}"
         )
@@ -323,13 +324,13 @@ def _sweep(config: RunConfig, given: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def resolve(config: RunConfig, name: str) -> tuple[str, Setting]:
-    """Finds the setting that is called by its dotted name (`agent.learning_rate`) or by its last word alone.
+    """Finds a setting by its dotted name (`agent.learning_rate`) or by its last word alone.
 
     Returns:
         The dotted name, and the setting.
 
     Raises:
-        ConfigError, UnknownNameError: if no setting, or more than one, is meant.
+        ConfigError, UnknownNameError: if no setting or several settings have the name.
     """
     name = name.replace("-", "_")
     if len(config.methods) == 1:  # its settings have short names, but the long ones will do

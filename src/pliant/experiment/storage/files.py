@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """What a file of ours holds; empty if it is missing or damaged."""
+    """The mapping in a JSON file; empty if the file is missing or damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

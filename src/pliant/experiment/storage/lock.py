@@ -78,8 +78,13 @@ def check_owner(folder: Path) -> None:
     """
     owner = folder / "owner.json"
     if not _is_mine(owner):
-        now = _in_words(read_json(owner)) or "nobody"
-        raise StoreError(f"this process does not hold {folder} any more, but {now} does; what was saved stays as it is")
+        now = _in_words(read_json(owner))
+        lost = (
+            f"another process ({now}) has taken over {folder}"
+            if now
+            else f"{owner} is gone, which marked {folder} as in use"
+        )
+        raise StoreError(f"{lost}; what was saved stays as it is: write the same command again")
 
 
 def _take(lock: IO[str], owner: Path) -> None:

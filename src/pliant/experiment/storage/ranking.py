@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is the best, by what evaluations came to."""
+"""Ranks the checkpoints of a shard by the returns of evaluations."""
 
 import math
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ class Ranking:
 
     Args:
         steps: `(rows,)`, those of evaluations so far, in order.
-        returns: `(rows,)`: what a member came to there; NaN if it has diverged.
+        returns: `(rows,)`: the mean return of a member there; NaN if it has diverged.
     """
 
     def __init__(self, steps: np.ndarray, returns: np.ndarray):
@@ -24,7 +24,7 @@ class Ranking:
             self.add(int(step), returns[steps == step])
 
     def add(self, step: int, returns: np.ndarray) -> None:
-        """Takes note of an evaluation that is later than all before; of one that nobody took part in, none."""
+        """Adds an evaluation later than all before; one without any finite return is left out."""
         finite = returns[np.isfinite(returns)]
         if len(finite):
             self._means[step] = float(finite.mean())
