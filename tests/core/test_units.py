@@ -1,5 +1,5 @@
 import hand_wired
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -8,19 +8,21 @@ from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
 
 
 def test_mean_magnitude():
-    leaf = jnp.array([[1.0, -2.0], [-3.0, 4.0], [5.0, 6.0], [-7.0, 0.0]])
-    np.testing.assert_allclose(units.mean_magnitude(leaf, Outgoing("w", 0)), [[1.5, 3.5, 5.5, 3.5]])
-    np.testing.assert_allclose(units.mean_magnitude(leaf, Incoming("w", 1)), [[4.0, 3.0]])
+    leaf = np.array([[1.0, -2.0], [-3.0, 4.0], [5.0, 6.0], [-7.0, 0.0]])
     # Unit 0 owns rows 0 and 2, unit 1 rows 1 and 3.
     flat = Outgoing("w", 0, np.array([[0, 1], [2, 3]]))
-    np.testing.assert_allclose(units.mean_magnitude(leaf, flat), [[1.5, 3.5], [5.5, 3.5]])
+    slots = Outgoing("w", 0), Incoming("w", 1), flat
+    rows, columns, pairs = jax.jit(lambda leaf: [units.mean_magnitude(leaf, slot) for slot in slots])(leaf)
+    np.testing.assert_allclose(rows, [[1.5, 3.5, 5.5, 3.5]])
+    np.testing.assert_allclose(columns, [[4.0, 3.0]])
+    np.testing.assert_allclose(pairs, [[1.5, 3.5], [5.5, 3.5]])
 
 
 def test_leaves_and_back():
-    params = {"params": {"Dense_0": {"kernel": jnp.ones((1, 2))}}, "list": [jnp.zeros(1), jnp.ones(1)]}
+    params = {"params": {"Dense_0": {"kernel": np.ones((1, 2))}}, "list": [np.zeros(1), np.ones(1)]}
     by_path = units.leaves(params)
     assert list(by_path) == ["list/0", "list/1", "params/Dense_0/kernel"]
-    new = units.replace_leaves(params, {"list/1": jnp.full(1, 7.0)})
+    new = units.replace_leaves(params, {"list/1": np.full(1, 7.0)})
     assert new["list"][1] == 7 and new["list"][0] is params["list"][0]
 
 
@@ -28,21 +30,21 @@ def test_activation_shapes():
     wiring, _ = hand_wired.normed_convnet()
     group = wiring["conv"]
     (reader,) = group.outgoing
-    assert units.activation({"conv": jnp.zeros((8, 4, 3))}, reader, group).shape == (8, 4, 3)
-    assert units.activation({"conv": jnp.zeros((2, 5, 4, 3))}, reader, group).shape == (10, 4, 3)
+    assert units.activation({"conv": np.zeros((8, 4, 3))}, reader, group).shape == (8, 4, 3)
+    assert units.activation({"conv": np.zeros((2, 5, 4, 3))}, reader, group).shape == (10, 4, 3)
     mlp = hand_wired.mlp(2, 3, 1)
     (reader,) = mlp["w0"].outgoing
-    assert units.activation({"w0": jnp.zeros((8, 3))}, reader, mlp["w0"]).shape == (8, 1, 3)
-    assert units.activation({"w0": jnp.zeros(3)}, reader, mlp["w0"]).shape == (1, 1, 3)
+    assert units.activation({"w0": np.zeros((8, 3))}, reader, mlp["w0"]).shape == (8, 1, 3)
+    assert units.activation({"w0": np.zeros(3)}, reader, mlp["w0"]).shape == (1, 1, 3)
 
 
 def test_errors_teach():
     wiring = hand_wired.mlp(2, 3, 1)
     (reader,) = wiring["w0"].outgoing
     with pytest.raises(ValueError, match=r"^features has no 'w0'; it has: h. Take them of wiring.apply$"):
-        units.activation({"h": jnp.zeros(3)}, reader, wiring["w0"])
+        units.activation({"h": np.zeros(3)}, reader, wiring["w0"])
     with pytest.raises(ValueError, match=r"^features\['w0'\] has shape \(8, 4\), but the wiring expects \(..., 3\): "):
-        units.activation({"w0": jnp.zeros((8, 4))}, reader, wiring["w0"])
+        units.activation({"w0": np.zeros((8, 4))}, reader, wiring["w0"])
     with pytest.raises(ValueError, match=r"^the wiring names a parameter 'w1', but the parameters are: w0, b0; trace"):
         units.find({"w0": 0, "b0": 0}, reader)
     with pytest.raises(ValueError, match=r"^no group 'w7' in this wiring; it has: w0$"):
@@ -63,3 +65,32 @@ def test_wiring_is_a_mapping_of_groups():
         (Outgoing("w", 0, feature="x"), Outgoing("v", 0, feature="y"), Outgoing("u", 0, feature="x")),
     )
     assert group.features == ("x", "y")
+
+
+def test_masks_of_some_leaves_are_a_tree_like_the_parameters():
+    params = {"a": {"kernel": np.ones((2, 3)), "bias": np.ones(3)}, "scalar": np.ones(())}
+    masks = units.mask_leaves(params, {"a/bias": np.array([True, False, True])})
+    assert jax.tree.structure(masks) == jax.tree.structure(params)
+    assert masks["a"]["bias"].tolist() == [True, False, True]
+    assert masks["a"]["kernel"].tolist() == [[False]] and masks["scalar"].tolist() is False
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape", "expected"),
+    [
+        (Incoming("w", 1), (3, 5), (3, 5)),  # a dense layer sums 3 inputs, and each enters 5 sums
+        (Outgoing("w", 0), (3, 5), (3, 5)),  # the same layer, as its inputs see it
+        (Incoming("w", 0), (5, 3), (3, 5)),  # the transpose
+        (Outgoing("w", 1), (5, 3), (3, 5)),
+        (Incoming("w", 3), (2, 2, 4, 8), (16, 8)),  # a convolution of 2 x 2 windows over 4 channels
+        (Incoming("w", 3, fan_in=16, fan_out=32), (2, 2, 4, 8), (16, 32)),
+        (Outgoing("w", 2, fan_in=16, fan_out=32), (2, 2, 4, 8), (16, 32)),
+    ],
+)
+def test_fans(kernel, shape, expected):
+    assert units.fans(shape, kernel) == expected
+
+
+def test_the_fans_of_an_outgoing_convolution_have_to_be_written():
+    with pytest.raises(ValueError, match=r"^'w' has 4 axes \(2, 2, 4, 8\), and its .* write Outgoing\(..., fan_in=..."):
+        units.fans((2, 2, 4, 8), Outgoing("w", 2))

@@ -93,6 +93,16 @@ def normed_convnet() -> tuple[Wiring, Callable]:
     return wiring, initialize
 
 
+def convnet_params(seed: int = 0) -> dict:
+    """Parameters for `normed_convnet` as its initializer makes them, from NumPy's random numbers."""
+    generator = np.random.default_rng(seed)
+    return {
+        "conv": {"kernel": generator.uniform(-1, 1, (1, 1, 2, 3)).astype(np.float32)},
+        "norm": {"scale": np.full(3, 2.0, np.float32), "shift": np.full(3, 0.5, np.float32)},
+        "out": {"kernel": generator.uniform(-1, 1, (12, 2)).astype(np.float32), "bias": np.zeros(2, np.float32)},
+    }
+
+
 def _convnet(params, x):
     def per_channel(v):
         return jnp.expand_dims(v, (0, 1, 2))

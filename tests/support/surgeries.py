@@ -1,4 +1,4 @@
-"""Methods whose effect can be told beforehand, and a loop to train with them."""
+"""Methods whose effect can be told beforehand, and loops to train with them."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from pliant.surgery import recreation
 
 
 def recreating(wiring, *, group="w0", unit=1, at=3):
-    """A surgery that makes one unit anew at one step, counted from 1."""
+    """A surgery that reinitializes one unit at one step, counted from 1."""
 
     def operate(params, state, *, random, **signals):
         step = state + 1
@@ -32,18 +32,6 @@ def adding(amount):
     return Surgery(lambda params: jnp.zeros((), jnp.int32), operate)
 
 
-def train(tx, params, grads, steps, **signals):
-    """Parameters and state after some steps with constant gradients, in one compiled loop."""
-
-    def step(carry, number):
-        params, state = carry
-        updates, state = tx.update(grads, state, params, **signals)
-        return (optax.apply_updates(params, updates), state), None
-
-    run = jax.jit(lambda params: jax.lax.scan(step, (params, tx.init(params)), jnp.arange(steps))[0])
-    return run(params)
-
-
 def missing(entry, *, skip_at=0, reset_count=False):
     """A topology without one entry of a vector, which skips the optimizer at one step and remembers the gradients."""
 
@@ -62,3 +50,29 @@ def missing(entry, *, skip_at=0, reset_count=False):
         return jnp.int32(0), jnp.zeros_like(params)
 
     return Topology(init, lambda params, state: without(params), before, after)
+
+
+def path_of(tx, params, grads, steps, **signals):
+    """Parameters and state after each of some steps with constant gradients; not compiled."""
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update(grads, state, params, **signals)
+        carry = optax.apply_updates(params, updates), state
+        return carry, carry
+
+    return jax.lax.scan(step, (params, tx.init(params)), length=steps)[1]
+
+
+def trajectory(tx, params, grads, steps, **signals):
+    """As `path_of`, in one compiled loop."""
+    return jax.jit(lambda params, grads: path_of(tx, params, grads, steps, **signals))(params, grads)
+
+
+def train(tx, params, grads, steps, **signals):
+    """Parameters and state after some steps with constant gradients, in one compiled loop."""
+
+    def last(params, grads):
+        return jax.tree.map(lambda leaf: leaf[-1], path_of(tx, params, grads, steps, **signals))
+
+    return jax.jit(last)(params, grads)

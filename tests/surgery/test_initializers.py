@@ -1,8 +1,13 @@
 import math
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+import trees
 
-from pliant.surgery.initializers import gain, uniform_bound
+from pliant.core.units import Group, Incoming, Outgoing, Wiring
+from pliant.surgery.initializers import gain, lecun_normal, uniform_bound
 
 
 @pytest.mark.parametrize(
@@ -47,3 +52,21 @@ def test_unknown_names_are_refused_with_the_known_ones():
         gain("rellu")
     with pytest.raises(ValueError, match=r"^initializer='he': write one of 'kaiming', 'xavier', 'lecun', 'default'$"):
         uniform_bound("he", "relu", 3, 4)
+
+
+def test_lecun_normal_by_fan_in():
+    # The first layer sums 100 inputs: a standard deviation of 0.1. For the second, which only reads units, the wiring
+    # gives a fan-in of 25, unlike its shape: 0.2. Both are cut off at two deviations of the uncut normal.
+    wiring = Wiring(
+        {"h": Group("h", 50, (Incoming("w0", 1),), (), (Outgoing("w1", 0, feature="h", fan_in=25, fan_out=2000),))}
+    )
+    weights = {"w0": np.zeros((100, 50), np.float32), "w1": np.zeros((50, 100), jnp.bfloat16)}
+    drawn = jax.jit(lambda key: lecun_normal(key, wiring, weights))(trees.key(0))
+    assert {path: (w.shape, w.dtype) for path, w in drawn.items()} == {
+        p: (w.shape, w.dtype) for p, w in weights.items()
+    }
+    for path, deviation in (("w0", 0.1), ("w1", 0.2)):
+        w = np.asarray(drawn[path], float)
+        # Of 5000 numbers the deviation has a standard error of a hundredth of it.
+        assert w.std() == pytest.approx(deviation, rel=0.04) and abs(w.mean()) < 4 * deviation / np.sqrt(5000)
+        assert 1.9 * deviation / 0.87962566 < np.abs(w).max() < 2.01 * deviation / 0.87962566

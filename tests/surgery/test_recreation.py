@@ -1,51 +1,60 @@
+import dataclasses
+from unittest import mock
+
 import hand_wired
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trees
 
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
 from pliant.surgery import recreation
+from pliant.surgery.recreation import draw_rows, is_chosen, lowest
 
 
-@pytest.fixture(autouse=True, params=["by_mask", "by_slice"])
-def way_of_writing(request, monkeypatch):
-    """Small leaves are written through a mask and large ones in place: all tests run both ways."""
-    monkeypatch.setattr(recreation, "_SMALL", {"by_mask": 10**9, "by_slice": 0}[request.param])
-
-
-def one(rows):
-    """The rows of the only step that was drawn."""
-    return jax.tree.map(lambda drawn: drawn[0], rows)
+def ones(params, wiring, most):
+    """Rows of 1 for `most` units of each group: a fresh weight is then its bound."""
+    rows = {}
+    for name, count in most.items():
+        drawn = jax.eval_shape(
+            lambda: draw_rows(jax.random.key(0), params, wiring.only(name), count)  # noqa: B023
+        )
+        rows[name] = tuple(np.ones(one_step.shape[1:], np.float32) for one_step in drawn[name])
+    return rows
 
 
 def recreate(params, wiring, chosen, rows=None, **options):
-    """`recreation.recreate`, jitted, with rows of 1 unless given: a fresh weight is then its bound."""
-    chosen = {name: jnp.asarray(c, jnp.int32) for name, c in chosen.items()}
-    if rows is None:
-        most = {name: len(c) for name, c in chosen.items()}
-        full = one(recreation.draw_rows(jax.random.key(0), params, wiring))
-        rows = {
-            name: tuple(
-                jnp.ones(
-                    [s * most[name] // wiring[name].units if axis == slot.axis else s for axis, s in enumerate(r.shape)]
-                )
-                for r, slot in zip(full[name], wiring[name].incoming)
-            )
-            for name in most
-        }
-    return jax.jit(lambda p, c, r: recreation.recreate(p, wiring, c, r, **options))(params, chosen, rows)
+    """`recreation.recreate`, with rows of 1 unless given.
+
+    Small leaves are written through a mask and large ones in place: each test writes both ways, which have to agree.
+    """
+    rows = ones(params, wiring, {name: len(c) for name, c in chosen.items()}) if rows is None else rows
+
+    def write(params, chosen, rows, small):
+        with mock.patch.object(recreation, "_SMALL", small):
+            return recreation.recreate(params, wiring, chosen, rows, **options)
+
+    chosen = {name: np.asarray(c, np.int32) for name, c in chosen.items()}
+    masked, in_place = jax.jit(lambda *given: [write(*given, small=small) for small in (10**9, 0)])(
+        params, chosen, rows
+    )
+    trees.assert_equal(masked, in_place)
+    return trees.numpy(masked)
 
 
-def numbered(wiring_sizes, bias=True):
+def output(wiring, params, x):
+    return jax.jit(lambda params, x: wiring.apply(params, x)[0])(params, x)
+
+
+def numbered(*sizes):
     """An `mlp`'s parameters with the numbers 1, 2, 3, ... so that each entry is known."""
-    shapes = jax.eval_shape(hand_wired.initializer(*wiring_sizes, bias=bias), jax.random.key(0))
-    return jax.tree.map(lambda s: 1.0 + jnp.arange(s.size, dtype=s.dtype).reshape(s.shape), shapes)
+    return jax.tree.map(lambda w: 1 + np.arange(w.size, dtype=np.float32).reshape(w.shape), hand_wired.params(*sizes))
 
 
 def test_recreate_on_an_mlp():
     # 3-4-2: unit 2 of the hidden layer. Fresh incoming weights are at the Kaiming bound sqrt(2) sqrt(3 / 3).
-    new, fresh, _ = recreate(numbered((3, 4, 2)), hand_wired.mlp(3, 4, 2), {"w0": [2]})
+    new, fresh, _ = recreate(numbered(3, 4, 2), hand_wired.mlp(3, 4, 2), {"w0": [2]})
     r = np.sqrt(2)
     np.testing.assert_allclose(new["w0"], [[1, 2, r, 4], [5, 6, r, 8], [9, 10, r, 12]])
     np.testing.assert_allclose(new["b0"], [1, 2, 0, 4])
@@ -60,7 +69,7 @@ def test_recreate_on_an_mlp():
 
 @pytest.mark.parametrize("chosen", [[4], [4, 4], [4, 4, 4, 4]])
 def test_recreate_of_no_unit_changes_nothing(chosen):
-    params = numbered((3, 4, 2))
+    params = numbered(3, 4, 2)
     new, fresh, _ = recreate(params, hand_wired.mlp(3, 4, 2), {"w0": chosen})
     jax.tree.map(np.testing.assert_array_equal, new, params)
     assert not any(mask.any() for mask in jax.tree.leaves(fresh))
@@ -70,8 +79,7 @@ def test_recreate_of_no_unit_changes_nothing(chosen):
 def test_recreate_with_indices_and_norms(chosen):
     # Channel c of a flattened 2x2 image with three channels owns rows c, c + 3, c + 6, c + 9 of the dense layer. Its
     # norm goes to scale 1 and shift 0, its incoming column to the bound sqrt(2) sqrt(3 / 2), for its fan-in of 2.
-    wiring, initialize = hand_wired.normed_convnet()
-    params = initialize(jax.random.key(1))
+    wiring, params = hand_wired.normed_convnet()[0], hand_wired.convnet_params()
     new, fresh, _ = recreate(params, wiring, {"conv": chosen})
     gone = sorted({c for c in chosen if c < 3})
     rows = [c + 3 * position for c in gone for position in range(4)]
@@ -93,36 +101,33 @@ def test_an_incoming_weight_with_indices_takes_its_own_rows():
     wiring = Wiring(
         {"g": Group("g", 2, (Incoming("in", 1, np.array([[0, 1], [2, 3]])),), (), (Outgoing("out", 0, feature="g"),))}
     )
-    params = {"in": jnp.zeros((1, 4)), "out": jnp.ones((2, 1))}
-    rows = {"g": (jnp.array([[0.1, 0.2, 0.3, 0.4]]),)}  # position 0 of both chosen units, then position 1
+    params = {"in": np.zeros((1, 4)), "out": np.ones((2, 1))}
+    rows = {"g": (np.array([[0.1, 0.2, 0.3, 0.4]]),)}  # position 0 of both chosen units, then position 1
     # "default" with a fan-in of 1 has the bound 1. Chosen in reverse: unit 1 takes 0.1 and 0.3.
     new, *_ = recreate(params, wiring, {"g": [1, 0]}, rows, initializer="default")
     np.testing.assert_allclose(new["in"], [[0.2, 0.1, 0.4, 0.3]])
 
 
-def test_a_unit_without_outgoing_weights_does_not_change_the_output(key):
-    wiring, params = hand_wired.mlp(3, 4, 5, 2), hand_wired.initializer(3, 4, 5, 2)(key)
-    params["w1"] = params["w1"].at[1].set(0)
-    params["w2"] = params["w2"].at[3].set(0)
-    rows = one(recreation.draw_rows(key, params, wiring, 1))
-    new, *_ = recreate(params, wiring, {"w0": [1], "w1": [3]}, rows)
-    x = jax.random.normal(key, (8, 3))
+def test_a_unit_without_outgoing_weights_does_not_change_the_output():
+    wiring, params = hand_wired.mlp(3, 4, 5, 2), hand_wired.params(3, 4, 5, 2)
+    params["w1"][1] = params["w2"][3] = 0
+    new, *_ = recreate(params, wiring, {"w0": [1], "w1": [3]})
+    x = trees.normal(0, 8, 3)
     assert (new["w0"] != params["w0"]).any() and (new["w1"] != params["w1"]).any()
-    np.testing.assert_allclose(wiring.apply(new, x)[0], wiring.apply(params, x)[0], rtol=1e-6)
+    np.testing.assert_allclose(output(wiring, new, x), output(wiring, params, x), rtol=1e-6)
 
 
-def test_convnet_unit_without_outgoing_weights_does_not_change_the_output(key):
-    wiring, initialize = hand_wired.normed_convnet()
-    params = initialize(key)
-    params["out"]["kernel"] = params["out"]["kernel"].at[2::3].set(0)
-    new, *_ = recreate(params, wiring, {"conv": [2]}, one(recreation.draw_rows(key, params, wiring, 1)))
-    x = jax.random.normal(key, (8, 2, 2, 2))
-    np.testing.assert_allclose(wiring.apply(new, x)[0], wiring.apply(params, x)[0], rtol=1e-6)
+def test_convnet_unit_without_outgoing_weights_does_not_change_the_output():
+    wiring, params = hand_wired.normed_convnet()[0], hand_wired.convnet_params()
+    params["out"]["kernel"][2::3] = 0
+    new, *_ = recreate(params, wiring, {"conv": [2]})
+    x = trees.normal(0, 8, 2, 2, 2)
+    np.testing.assert_allclose(output(wiring, new, x), output(wiring, params, x), rtol=1e-6)
 
 
 def test_a_fresh_unit_reads_nothing_from_another():
     # Both units at once: w1 between them is zero, the rest of unit 0's row too, the rest of unit 1's column fresh.
-    new, fresh, _ = recreate(numbered((3, 2, 2, 1)), hand_wired.mlp(3, 2, 2, 1), {"w0": [0], "w1": [1]})
+    new, fresh, _ = recreate(numbered(3, 2, 2, 1), hand_wired.mlp(3, 2, 2, 1), {"w0": [0], "w1": [1]})
     r = np.sqrt(2) * np.sqrt(3 / 2)
     np.testing.assert_allclose(new["w1"], [[0, 0], [3, r]], rtol=1e-6)
     np.testing.assert_array_equal(np.broadcast_to(fresh["w1"], (2, 2)), [[True, True], [False, True]])
@@ -136,7 +141,7 @@ def test_two_groups_that_share_leaves():
             for name, at in {"a": [0, 1], "b": [2, 3]}.items()
         }
     )
-    params = {"a": jnp.full((1, 2), 9.0), "b": jnp.full((1, 2), 9.0), "out": jnp.full((4, 1), 9.0)}
+    params = {"a": np.full((1, 2), 9.0), "b": np.full((1, 2), 9.0), "out": np.full((4, 1), 9.0)}
     new, fresh, _ = recreate(params, wiring, {"a": [1], "b": [0]}, initializer="default")
     np.testing.assert_allclose(new["a"], [[9, 1]])
     np.testing.assert_allclose(new["b"], [[1, 9]])
@@ -148,35 +153,54 @@ def test_fan_in_may_be_given():
     wiring = Wiring(
         {"g": Group("g", 2, (Incoming("in", 1, fan_in=12, fan_out=7),), (), (Outgoing("out", 0, feature="g"),))}
     )
-    params = {"in": jnp.zeros((3, 2)), "out": jnp.ones((2, 1))}
+    params = {"in": np.zeros((3, 2)), "out": np.ones((2, 1))}
     new, *_ = recreate(params, wiring, {"g": [0]}, initializer="lecun")
     np.testing.assert_allclose(new["in"], [[0.5, 0]] * 3)  # sqrt(3 / 12)
 
 
 def test_nan_in_a_unit_does_not_survive():
-    params = jax.tree.map(lambda w: jnp.full_like(w, jnp.nan), numbered((3, 4, 2)))
+    params = jax.tree.map(lambda w: np.full_like(w, np.nan), numbered(3, 4, 2))
     new, *_ = recreate(params, hand_wired.mlp(3, 4, 2), {"w0": [0, 1, 2, 3]})
-    assert all(jnp.isfinite(new[name]).all() for name in ("w0", "b0", "w1"))
+    assert trees.finite([new[name] for name in ("w0", "b0", "w1")])
 
 
 def test_only_the_chosen_groups_are_touched():
-    params = numbered((3, 4, 5, 2))
+    params = numbered(3, 4, 5, 2)
     new, *_ = recreate(params, hand_wired.mlp(3, 4, 5, 2), {"w1": [0]})
     for name in ("w0", "b0", "b2"):
         np.testing.assert_array_equal(new[name], params[name])
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_rows_are_uniform_and_dtypes_kept(key, dtype):
-    wiring, params = hand_wired.mlp(100, 50, 1), hand_wired.initializer(100, 50, 1, dtype=dtype)(key)
-    (rows,) = one(recreation.draw_rows(key, params, wiring))["w0"]
+def test_the_initializer_of_the_network_is_the_wirings():
+    wiring = dataclasses.replace(hand_wired.mlp(3, 4, 2), initializer="lecun")
+    new, *_ = recreate(numbered(3, 4, 2), wiring, {"w0": [0]})
+    np.testing.assert_allclose(new["w0"][:, 0], [1, 1, 1], rtol=1e-6)  # sqrt(3 / 3)
+    new, *_ = recreate(numbered(3, 4, 2), wiring, {"w0": [0]}, initializer="default")
+    np.testing.assert_allclose(new["w0"][:, 0], [np.sqrt(1 / 3)] * 3, rtol=1e-6)
+
+
+def test_rows_are_uniform():
+    wiring, params = hand_wired.mlp(100, 50, 1), hand_wired.params(100, 50, 1)
+    (rows,) = trees.numpy(jax.jit(lambda key: draw_rows(key, params, wiring))(trees.key(0))["w0"])
     # U(-1, 1) has mean 0 and variance 1/3; of 5000 numbers the mean is within 4 x 0.577 / sqrt(5000) = 0.033.
-    assert rows.shape == (100, 50) and -1 < rows.min() < -0.99 and 0.99 < rows.max() < 1
+    assert rows.shape == (1, 100, 50) and -1 < rows.min() < -0.99 and 0.99 < rows.max() < 1
     assert abs(rows.mean()) < 0.033 and rows.var() == pytest.approx(1 / 3, abs=0.02)
-    assert recreation.draw_rows(key, params, wiring, 3)["w0"][0].shape == (1, 100, 3)
-    assert recreation.draw_rows(key, params, wiring, 99, steps=2)["w0"][0].shape == (2, 100, 50)
-    new, *_ = recreate(params, wiring, {"w0": jnp.arange(50)}, {"w0": (rows,)})
-    assert {w.dtype for w in jax.tree.leaves(new)} == {jnp.dtype(dtype)}
+
+
+@pytest.mark.parametrize("most, steps, shape", [(3, 1, (1, 100, 3)), (99, 2, (2, 100, 50))])
+def test_rows_are_for_as_many_units_and_steps_as_asked(most, steps, shape):
+    wiring, params = hand_wired.mlp(100, 50, 1), hand_wired.params(100, 50, 1)
+    rows = jax.eval_shape(lambda: draw_rows(jax.random.key(0), params, wiring, most, steps))
+    assert [row.shape for row in rows["w0"]] == [shape]
+
+
+def test_dtypes_are_kept():
+    params = jax.tree.map(lambda w: w.astype(jnp.bfloat16), hand_wired.params(3, 4, 2))
+    wiring, chosen = hand_wired.mlp(3, 4, 2), {"w0": np.int32([1])}
+    new = jax.eval_shape(
+        lambda rows: recreation.recreate(params, wiring, chosen, rows).params, ones(params, wiring, {"w0": 1})
+    )
+    assert {w.dtype for w in jax.tree.leaves(new)} == {jnp.dtype(jnp.bfloat16)}
 
 
 @pytest.mark.parametrize(
@@ -193,8 +217,10 @@ def test_rows_are_uniform_and_dtypes_kept(key, dtype):
     ],
 )
 def test_lowest(values, where, count, most, expected):
-    chosen = jax.jit(lambda v, w, c: recreation.lowest(v, where=w, count=c, most=most))(
-        jnp.array(values, float), jnp.array(where, bool), jnp.array(count)
-    )
+    def choose(values, where, count):
+        chosen = lowest(values, where=where, count=count, most=most)
+        return chosen, is_chosen(chosen, 4)
+
+    chosen, marked = jax.jit(choose)(np.array(values, float), np.array(where, bool), np.int32(count))
     np.testing.assert_array_equal(chosen, expected)
-    np.testing.assert_array_equal(recreation.is_chosen(chosen, 4), [i in expected for i in range(4)])
+    np.testing.assert_array_equal(marked, [i in expected for i in range(4)])

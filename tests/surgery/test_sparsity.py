@@ -1,10 +1,10 @@
+import hand_wired
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pliant.surgery.masks import largest, ordered
-from pliant.surgery.sparsity import erdos_renyi
+from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
+from pliant.surgery.sparsity import allotment, erdos_renyi, initial_mask, layers, require_units, scales
 
 H = 256
 
@@ -20,10 +20,10 @@ H = 256
     ],
 )
 def test_the_published_networks_at_a_sparsity_of_80_percent(observations, actions, actor, critic):
-    layers = [(observations, H), (H, H), (H, actions)]
-    np.testing.assert_allclose(erdos_renyi(layers, 0.8), actor, atol=5e-5)
-    layers = [(observations + actions, H), (H, H), (H, H), (H, 1)] * 2  # twins, each with a LayerNorm of 256 scales
-    np.testing.assert_allclose(erdos_renyi(layers, 0.8, whole=2 * H), critic * 2, atol=5e-5)
+    shapes = [(observations, H), (H, H), (H, actions)]
+    np.testing.assert_allclose(erdos_renyi(shapes, 0.8), actor, atol=5e-5)
+    shapes = [(observations + actions, H), (H, H), (H, H), (H, 1)] * 2  # twins, each with a LayerNorm of 256 scales
+    np.testing.assert_allclose(erdos_renyi(shapes, 0.8, whole=2 * H), critic * 2, atol=5e-5)
 
 
 def test_by_hand():
@@ -37,9 +37,9 @@ def test_by_hand():
 
 
 def test_a_traced_sparsity_gives_the_same():
-    layers, values = [(17, H), (H, H), (H, 6), (3, 3, 8, 8)], jnp.array([0.0, 0.2, 0.8, 0.99])
-    traced = jax.jit(jax.vmap(lambda s: erdos_renyi(layers, s)))(values)
-    np.testing.assert_allclose(traced, [erdos_renyi(layers, s) for s in (0.0, 0.2, 0.8, 0.99)], atol=1e-6)
+    shapes, values = [(17, H), (H, H), (H, 6), (3, 3, 8, 8)], np.array([0.0, 0.2, 0.8, 0.99])
+    traced = jax.jit(jax.vmap(lambda s: erdos_renyi(shapes, s)))(values)
+    np.testing.assert_allclose(traced, [erdos_renyi(shapes, s) for s in values], atol=1e-6)
 
 
 def test_more_whole_weights_than_there_shall_be_are_refused():
@@ -48,31 +48,43 @@ def test_more_whole_weights_than_there_shall_be_are_refused():
         erdos_renyi([(4, 5)], 0.9, whole=5)
 
 
-choose = jax.jit(largest)
+# The layers of a network
 
-
-@pytest.mark.parametrize(
-    "count, expected",
-    [(-1, ".....|"), (0, ".....|"), (1, "...x.|"), (2, ".x.x.|"), (4, "xxxx.|"), (9, "xxxx.|")],
+NORMED = Wiring(
+    {
+        "h": Group(
+            "h",
+            5,
+            (Incoming("w0", 1), Incoming("gate", 0)),  # a gate of one weight a unit is no layer
+            (Vector("bias", 0), Vector("scale", 0, neutral=1.0)),
+            (Outgoing("w1", 0, feature="h"),),
+        )
+    }
 )
-def test_the_largest_keys_are_chosen_and_those_of_0_never(count, expected):
-    keys = jnp.array([[2, 2**31 + 7, 1, 2**32 - 1, 0]], jnp.uint32)
-    chosen = choose(keys, jnp.int32(count), jnp.uint32(0))
-    assert chosen.shape == (1, 5) and "".join(".x"[int(c)] for c in chosen[0]) + "|" == expected
+SHAPES = {"w0": (4, 5), "gate": (5,), "bias": (5,), "scale": (5,), "w1": (5, 1), "elsewhere": (9, 9)}
+WEIGHTS = {path: np.arange(1.0, 1 + np.prod(shape)).reshape(shape) for path, shape in SHAPES.items()}
 
 
-def test_equal_keys_are_chosen_by_chance_and_exactly_as_many():
-    keys = jnp.where(jnp.arange(200) < 100, 5, 7).astype(jnp.uint32).at[3].set(9)  # one 9, 100 sevens, 99 fives
-    chosen = jax.jit(jax.vmap(lambda seed: largest(keys, 31, seed)))(jnp.arange(400, dtype=jnp.uint32))
-    assert (chosen.sum(1) == 31).all() and chosen[:, 3].all()
-    often = np.asarray(chosen[:, 100:]).mean(0)  # each 30 % of the time, with a standard deviation of 2.3 %
-    assert often.min() > 0.2 and often.max() < 0.4 and not chosen[:, :3].any()
-    assert (chosen[0] != chosen[1]).any() and (choose(keys, 31, jnp.uint32(1)) == chosen[1]).all()
+def test_layers_are_weights_of_two_axes_that_make_or_read_units_and_scales_those_of_norms():
+    assert layers(NORMED, WEIGHTS) == ["w0", "w1"]
+    (scale,) = scales(NORMED, WEIGHTS)
+    assert scale is WEIGHTS["scale"]
 
 
-def test_bits_are_ordered_as_the_numbers():
-    numbers = np.sort(np.abs(np.random.default_rng(0).normal(size=50)) ** 9).astype(np.float32)
-    numbers = np.concatenate([[0.0], numbers, [np.inf]]).astype(np.float32)
-    assert (np.diff(np.asarray(ordered(jnp.asarray(numbers))).astype(np.int64)) > 0).all()
-    assert ordered(jnp.bfloat16(1.5)) == ordered(jnp.float32(1.5))
-    assert int(ordered(jnp.float32(jnp.inf))) < 2**31
+def test_missing_weights_are_rounded_down_and_scales_are_whole():
+    # With 5 whole scales, 22 % of 30 missing are 6.6 of the 20. Without: 0.715 of 20 are 14.3, and 0.24 of 5 are 1.2.
+    assert allotment(NORMED, WEIGHTS, 0.22) == {"w0": 14, "w1": 5}
+    without = {"w0": WEIGHTS["w0"], "w1": WEIGHTS["w1"]}
+    assert allotment(hand_wired.mlp(4, 5, 1, bias=False), without, 0.62) == {"w0": 6, "w1": 4}
+
+
+def test_the_initial_mask_keeps_the_largest_of_each_layer():
+    signed = {path: w * np.where(np.arange(w.size).reshape(w.shape) % 2, -1, 1) for path, w in WEIGHTS.items()}
+    masks = jax.jit(lambda weights: initial_mask(NORMED, weights, 0.22))(signed)
+    assert set(masks) == {"w0", "w1"} and np.asarray(masks["w1"]).all()
+    np.testing.assert_array_equal(np.ravel(masks["w0"]), np.arange(20) >= 6)  # of 1, -2, 3, -4, ... the six first go
+
+
+def test_refuses_a_network_without_units():
+    with pytest.raises(ValueError, match=r"^this wiring has no groups of units"):
+        require_units(Wiring({}))
