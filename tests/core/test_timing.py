@@ -115,8 +115,8 @@ def rounds_of(tx, rounds=6, each=4):
         params, state = tx.step(jnp.ones(()), state, params, steps_before=each * number, weather="fine")
         return (params, state), (params, state.before, state.after)
 
-    params = jnp.zeros(())
-    return jax.lax.scan(update, (params, tx.init(params)), jnp.arange(rounds))[1]
+    params = np.zeros((), np.float32)
+    return jax.lax.scan(update, (params, tx.init(params)), np.arange(rounds))[1]
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,13 @@
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wiring():
     # conv: 3 channels at 4 positions, channel i owns rows i, 3 + i, 6 + i, 9 + i of the kernel of `stream`.
     rows = np.arange(12).reshape(4, 3)
@@ -47,34 +45,40 @@ class Masks(NamedTuple):
     mask: dict
     previous_mask: dict
     initial_mask: dict
-    topology_steps: jax.Array
+    topology_steps: np.ndarray
 
 
 class Nested(NamedTuple):
     inner: object
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_signals():
     """`make_signals(seed)`: all signals that a loop could pass, drawn at random."""
 
     def draw(seed):
-        keys = iter(jax.random.split(jax.random.key(seed), 30))
+        generator = np.random.default_rng(seed)
+
+        def normal(*shape):
+            return generator.normal(size=shape).astype(np.float32)
+
+        def whole(*shape):
+            return generator.integers(0, 9, shape, np.int32)
 
         def tree():
             return {
-                "conv": {"kernel": jax.random.normal(next(keys), (2, 2, 1, 3)), "bias": jnp.zeros(3)},
-                "stream": {"kernel": jax.random.normal(next(keys), (12, 2)), "bias": jnp.ones(2)},
-                "left": {"kernel": jax.random.normal(next(keys), (2, 1))},
-                "right": {"kernel": jax.random.normal(next(keys), (2, 1))},
-                "batches": jnp.array(7),
+                "conv": {"kernel": normal(2, 2, 1, 3), "bias": np.zeros(3, np.float32)},
+                "stream": {"kernel": normal(12, 2), "bias": np.ones(2, np.float32)},
+                "left": {"kernel": normal(2, 1)},
+                "right": {"kernel": normal(2, 1)},
+                "batches": np.int32(7),
             }
 
         return {
             "features": {
-                "conv": jax.nn.relu(jax.random.normal(next(keys), (5, 4, 3))),
-                "stream@left": jax.nn.relu(jax.random.normal(next(keys), (5, 2)) - 1),
-                "stream@right": jnp.tanh(jax.random.normal(next(keys), (5, 2))),
+                "conv": np.maximum(normal(5, 4, 3), 0),
+                "stream@left": np.maximum(normal(5, 2) - 1, 0),
+                "stream@right": np.tanh(normal(5, 2)),
             },
             "params": tree(),
             "previous_params": tree(),
@@ -82,17 +86,14 @@ def make_signals():
             "method_state": (
                 Nested(
                     UnitState(
-                        age={"conv": jax.random.randint(next(keys), (3,), 0, 9), "stream": jnp.array([4, 0])},
-                        utility={"conv": jax.random.uniform(next(keys), (3,)), "stream": jnp.array([0.5, 0.25])},
-                        replaced={"conv": jax.random.randint(next(keys), (), 0, 9), "stream": jnp.array(3)},
+                        age={"conv": whole(3), "stream": np.array([4, 0], np.int32)},
+                        utility={"conv": normal(3) ** 2, "stream": np.array([0.5, 0.25], np.float32)},
+                        replaced={"conv": whole(), "stream": np.int32(3)},
                     )
                 ),
-                Masks(
-                    *({"stream/kernel": jax.random.bernoulli(next(keys), 0.5, (12, 2))} for _ in range(3)),
-                    topology_steps=jax.random.randint(next(keys), (), 0, 9),
-                ),
+                Masks(*({"stream/kernel": generator.random((12, 2)) < 0.5} for _ in range(3)), topology_steps=whole()),
             ),
-            "loss": jax.random.uniform(next(keys)),
+            "loss": np.float32(generator.random()),
         }
 
     return draw

@@ -1,12 +1,17 @@
-"""What every diagnostic owes, whichever joins: one compilation, vmap equals loop, unknown signals, missing signals."""
+"""What every diagnostic owes, whichever joins: one compilation, vmap equals loop, unknown signals, missing signals.
+
+A diagnostic is compiled three times: for a member, for a population, and for a member in bfloat16.
+"""
 
 import inspect
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trees
 
 from pliant import diagnostics
 from pliant.core.units import Wiring
@@ -23,6 +28,43 @@ def needs(measure):
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
 
 
+def rounded(signals, dtype):
+    """The signals with weights, gradients and activations rounded to bfloat16, as arrays of another type."""
+
+    def cast(x):
+        return np.asarray(x).astype(jnp.bfloat16).astype(dtype) if np.asarray(x).dtype == np.float32 else x
+
+    return {key: value if key == "method_state" else jax.tree.map(cast, value) for key, value in signals.items()}
+
+
+class Measured(NamedTuple):
+    alone: list[Any]  # the rows of each of three members
+    traces: int  # how often they were compiled
+    together: Any  # the rows of the three in a population
+    rounded: Any  # of a member whose numbers fit into bfloat16
+    bfloat16: Any  # the same in bfloat16
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def measured(request, wiring, make_signals):
+    """A diagnostic's name, and what its three programs gave."""
+    name = request.param
+    measure, traces = make(name, wiring), []
+
+    @jax.jit
+    def one(signals):
+        traces.append(name)
+        return measure(**signals)
+
+    members = [make_signals(seed) for seed in range(3)]
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        alone = [one(member) for member in members]
+        compiled = len(traces)
+        exact, bfloat16 = one(rounded(members[0], np.float32)), one(rounded(members[0], jnp.bfloat16))
+        together = jax.jit(jax.vmap(lambda signals: measure(**signals)))(trees.stacked(members))
+    return name, Measured(trees.numpy(alone), compiled, *map(trees.numpy, (together, exact, bfloat16)))
+
+
 def test_each_file_is_public_by_its_name():
     files = Path(diagnostics.__file__).parent.glob("_[!_]*.py")
     assert {file.stem[1:] for file in files} == set(NAMES)
@@ -37,37 +79,26 @@ def test_factory_takes_a_wiring_then_keywords_and_says_what_it_measures(name):
     assert factory.__doc__.splitlines()[0].endswith(".")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gives_scalars_and_compiles_once(name, wiring, make_signals):
-    measure, traces = make(name, wiring), []
-
-    @jax.jit
-    def jitted(**signals):
-        traces.append(name)
-        return measure(**signals)
-
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        rows = jitted(**make_signals(0))
-        jitted(**make_signals(1))
-    assert len(traces) == 1
-    assert rows
-    for value in rows.values():
-        assert value.shape == ()
-        assert value.dtype in (jnp.float32, jnp.int32)
+def test_gives_scalars_and_compiles_once(measured):
+    _, found = measured
+    assert found.traces == 1
+    for rows in found.alone:
+        assert rows
+        for value in rows.values():
+            assert value.shape == () and value.dtype in (np.float32, np.int32)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_vmap_equals_a_loop(name, wiring, make_signals):
-    measure = make(name, wiring)
-    members = [make_signals(seed) for seed in range(3)]
-    population = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-    mapped = jax.jit(jax.vmap(lambda signals: measure(**signals)))(population)
-    one = jax.jit(measure)
-    for i, member in enumerate(members):
-        alone = one(**member)
-        assert alone.keys() == mapped.keys()
-        for row, value in alone.items():
-            np.testing.assert_allclose(mapped[row][i], value, rtol=1e-5)
+def test_vmap_equals_a_loop(measured):
+    _, found = measured
+    for i, rows in enumerate(found.alone):
+        trees.assert_close(trees.at(found.together, i), rows, rtol=1e-5, atol=0)
+
+
+def test_bfloat16_is_measured_in_float32(measured):
+    _, found = measured
+    for row, value in found.rounded.items():
+        assert found.bfloat16[row].dtype == value.dtype
+        np.testing.assert_allclose(found.bfloat16[row], value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,25 +110,9 @@ def test_names_the_signal_that_is_missing(name, wiring, make_signals):
             measure(**{key: value for key, value in signals.items() if key != needed})
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "method_state" not in needs(make(name, Wiring({})))])
-def test_bfloat16_is_measured_in_float32(name, wiring, make_signals):
-    def cast(dtype):
-        return lambda x: x.astype(jnp.bfloat16).astype(dtype) if x.dtype == jnp.float32 else x
-
-    signals = make_signals(0)
-    signals.pop("method_state")
-    measure = make(name, wiring)
-    with jax.numpy_dtype_promotion("strict"):
-        got = jax.jit(measure)(**jax.tree.map(cast(jnp.bfloat16), signals))
-    wanted = jax.jit(measure)(**jax.tree.map(cast(jnp.float32), signals))
-    for row, value in wanted.items():
-        assert got[row].dtype == value.dtype
-        np.testing.assert_allclose(got[row], value, rtol=1e-6)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_without_hidden_units_has_no_rows_of_units(name, make_signals):
     measure, signals = make(name, Wiring({})), make_signals(0)
-    rows = jax.jit(measure)(**signals)
+    rows = jax.eval_shape(lambda: measure(**signals))
     assert set(rows) <= {"", "conv/kernel", "stream/kernel", "left/kernel", "right/kernel"}
     assert not set(needs(measure)) & {"features", "method_state"} or rows == {}

@@ -1,5 +1,5 @@
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from pliant.core.units import Wiring
@@ -7,8 +7,8 @@ from pliant.diagnostics import gradient_magnitude, weight_change, weight_magnitu
 
 WIRING = Wiring({})
 PARAMS = {
-    "a": {"kernel": jnp.array([[1.0, -2.0], [3.0, 0.0]]), "bias": jnp.array([-4.0, 0.0])},
-    "b": {"kernel": jnp.array([[-5.0], [5.0]]), "steps": jnp.array(9)},
+    "a": {"kernel": np.array([[1.0, -2.0], [3.0, 0.0]]), "bias": np.array([-4.0, 0.0])},
+    "b": {"kernel": np.array([[-5.0], [5.0]]), "steps": np.array(9)},
 }
 
 
@@ -39,27 +39,27 @@ def test_mean_magnitude_of_weights_and_gradients(leaves, wanted):
 )
 def test_weight_change_is_the_sum_of_magnitudes(leaves, wanted):
     previous = {
-        "a": {"kernel": jnp.array([[0.0, 0.0], [3.0, 0.5]]), "bias": jnp.array([-4.0, 3.0])},
-        "b": {"kernel": jnp.array([[-5.0], [4.0]]), "steps": jnp.array(8)},
+        "a": {"kernel": np.array([[0.0, 0.0], [3.0, 0.5]]), "bias": np.array([-4.0, 3.0])},
+        "b": {"kernel": np.array([[-5.0], [4.0]]), "steps": np.array(8)},
     }
     assert rows(weight_change(WIRING, leaves=leaves), params=PARAMS, previous_params=previous) == wanted
 
 
 def test_parameters_that_are_one_array_have_one_row():
-    assert rows(weight_magnitude(WIRING), params=jnp.array([[1.0, -2.0]])) == {"": 1.5}
-    assert rows(weight_change(WIRING), params=jnp.ones((2, 2)), previous_params=jnp.zeros((2, 2))) == {"": 4.0}
+    assert rows(weight_magnitude(WIRING), params=np.array([[1.0, -2.0]])) == {"": 1.5}
+    assert rows(weight_change(WIRING), params=np.ones((2, 2)), previous_params=np.zeros((2, 2))) == {"": 4.0}
 
 
 def test_a_network_without_kernels_has_no_rows():
-    params = {"bias": jnp.ones(3)}
+    params = {"bias": np.ones(3)}
     assert rows(weight_magnitude(WIRING), params=params) == {}
     assert rows(weight_change(WIRING), params=params, previous_params=params) == {}
 
 
-@pytest.mark.parametrize("previous", [{"a": jnp.ones((1, 3))}, {"b": jnp.ones((2, 3))}, {}])
+@pytest.mark.parametrize("previous", [{"a": np.ones((1, 3))}, {"b": np.ones((2, 3))}, {}])
 def test_trees_that_do_not_match_are_refused(previous):
     with pytest.raises(ValueError, match=r"do not match at '[ab]'"):
-        weight_change(WIRING)(params={"a": jnp.ones((2, 3))}, previous_params=previous)
+        weight_change(WIRING)(params={"a": np.ones((2, 3))}, previous_params=previous)
 
 
 @pytest.mark.parametrize("factory", [weight_magnitude, weight_change, gradient_magnitude])

@@ -1,7 +1,7 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -30,9 +30,9 @@ def rows(measure, state):
 
 
 FIRST = Counts(
-    age={"conv": jnp.array([1, 5, 9]), "stream": jnp.array([0, 4])},
-    utility={"conv": jnp.array([0.5, 0.25, 0.75]), "stream": jnp.array([2.0, 1.0])},
-    replaced={"conv": jnp.array(3), "stream": jnp.array(0)},
+    age={"conv": np.array([1, 5, 9]), "stream": np.array([0, 4])},
+    utility={"conv": np.array([0.5, 0.25, 0.75]), "stream": np.array([2.0, 1.0])},
+    replaced={"conv": np.array(3), "stream": np.array(0)},
 )
 
 
@@ -42,7 +42,8 @@ def method(state):
 
 
 def state_of(*methods):
-    return plastic(optax.adam(1e-3), *methods).init({"age": jnp.ones((3, 2)), "conv": {"kernel": jnp.ones((3, 2))}})
+    params = {"age": np.ones((3, 2)), "conv": {"kernel": np.ones((3, 2))}}
+    return jax.jit(plastic(optax.adam(1e-3), *methods).init)(params)
 
 
 # conv has ages 1, 5, 9 and utilities 0.5, 0.25, 0.75; stream has ages 0, 4 and utilities 2, 1.
@@ -67,7 +68,7 @@ def test_replacements_by_hand(wiring):
 
 def test_a_second_method_adds_its_replacements_and_makes_units_young(wiring):
     # conv: the smaller of (1, 5, 9) and (7, 2, 0), mean (1 + 2 + 0) / 3.
-    second = Ages(age={"conv": jnp.array([7, 2, 0])}, replaced={"conv": jnp.array(4)})
+    second = Ages(age={"conv": np.array([7, 2, 0])}, replaced={"conv": np.array(4)})
     state = state_of(method(FIRST), method(second))
     assert rows(unit_age(wiring), state) == {"conv": 1, "stream": 2}
     assert rows(replacements(wiring), state) == {"conv": 7, "stream": 0, "": 7}
@@ -82,8 +83,8 @@ def test_two_ratings_of_one_group_are_refused(wiring):
 @pytest.mark.parametrize("factory", [unit_age, unit_utility, replacements])
 def test_plain_backpropagation_has_no_rows(factory, wiring):
     # The optimizer's moments of a parameter called `age` are nobody's age, and a utility of weights is none of units.
-    assert rows(factory(wiring), optax.adam(1e-3).init({"age": {"conv": jnp.ones((3, 2))}})) == {}
-    per_weight = Rating(utility={"conv": jnp.ones((3, 2)), "stream": {"kernel": jnp.ones(2)}})
+    assert rows(factory(wiring), optax.adam(1e-3).init({"age": {"conv": np.ones((3, 2))}})) == {}
+    per_weight = Rating(utility={"conv": np.ones((3, 2)), "stream": {"kernel": np.ones(2)}})
     assert rows(factory(wiring), state_of(method(per_weight))) == {}
 
 

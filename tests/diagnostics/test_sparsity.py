@@ -1,7 +1,7 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -18,7 +18,7 @@ class Masks(NamedTuple):
 
 def test_sparsity_by_hand(wiring):
     # a: 3 zeros of 4; b: 1 of 2; together 4 of 6. With the bias, 1 of 1: 5 of 7.
-    params = {"a": jnp.array([[0.0, -0.0], [0.0, 1.0]]), "b": jnp.array([[2.0, 0.0]]), "bias": jnp.zeros(1)}
+    params = {"a": np.array([[0.0, -0.0], [0.0, 1.0]]), "b": np.array([[2.0, 0.0]]), "bias": np.zeros(1)}
     assert jax.jit(sparsity(wiring))(params=params) == pytest.approx({"a": 0.75, "b": 0.5, "": 4 / 6})
     rows = jax.jit(sparsity(wiring, leaves="all"))(params=params)
     assert rows == pytest.approx({"a": 0.75, "b": 0.5, "bias": 1.0, "": 5 / 7})
@@ -28,11 +28,11 @@ def test_sparsity_of_each_network_by_hand(wiring):
     # actor: 1 zero of 2 and 2 of 2; critic: 1 of 4; together 4 of 8. A bias counts with `all`: 1 more of 1.
     params = {
         "actor": {
-            "in": {"kernel": jnp.array([[0.0, 1.0]])},
-            "out": {"kernel": jnp.zeros((2, 1)), "bias": jnp.zeros(1)},
+            "in": {"kernel": np.array([[0.0, 1.0]])},
+            "out": {"kernel": np.zeros((2, 1)), "bias": np.zeros(1)},
         },
-        "critic": {"in": {"kernel": jnp.array([[1.0, 2.0], [0.0, 3.0]])}},
-        "log_std": jnp.zeros(3),
+        "critic": {"in": {"kernel": np.array([[1.0, 2.0], [0.0, 3.0]])}},
+        "log_std": np.zeros(3),
     }
     kernels = {"actor/in/kernel": 0.5, "actor/out/kernel": 1, "critic/in/kernel": 0.25}
     rows = jax.jit(sparsity(wiring))(params=params)
@@ -41,14 +41,14 @@ def test_sparsity_of_each_network_by_hand(wiring):
     others = {"actor/out/bias": 1, "log_std": 1, "": 8 / 12, "actor": 4 / 5, "critic": 1 / 4}
     assert rows == pytest.approx({**kernels, **others})
     # One network has none of its own, nor have what flax keeps beside the weights, and layers.
-    one = {"params": params["actor"], "batch_stats": {"in": {"mean": jnp.ones(2)}}}
-    assert set(sparsity(wiring, leaves="all")(params=one)) == {
+    one = {"params": params["actor"], "batch_stats": {"in": {"mean": np.ones(2)}}}
+    assert set(jax.eval_shape(lambda: sparsity(wiring, leaves="all")(params=one))) == {
         "params/in/kernel", "params/out/kernel", "params/out/bias", "batch_stats/in/mean", "",
     }  # fmt: skip
 
 
 def mask(*rows):
-    return jnp.array([[word == "x" for word in row] for row in rows])
+    return np.array([[word == "x" for word in row] for row in rows])
 
 
 def test_mask_overlap_by_hand(wiring):
@@ -71,7 +71,7 @@ def test_of_two_masks_both_must_let_a_weight_be(wiring):
 
 
 def test_without_masks_there_are_no_rows(wiring):
-    state = plastic(optax.adam(1e-3)).init({"mask": {"left/kernel": jnp.ones((2, 1))}})
+    state = jax.jit(plastic(optax.adam(1e-3)).init)({"mask": {"left/kernel": np.ones((2, 1))}})
     assert mask_overlap(wiring)(method_state=state) == {}
 
 
@@ -80,25 +80,41 @@ class Topology(NamedTuple):
     topology_steps: jax.Array
 
 
+def changed(steps, *paths):
+    """The state of a method that has changed the masks of some leaves."""
+    return (Topology(dict.fromkeys(paths, np.ones((1, 1), bool)), np.int32(steps)),)
+
+
+def counts(*states):
+    layers = ("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_0", "Dense_0")
+    groups = {f: Group(f, 1, (Incoming(f"{f}/kernel", 1),), (), (Outgoing(f"{f}/out", 0),)) for f in layers}
+    return jax.jit(topology_steps(Wiring(groups)))(method_state=states)
+
+
 def test_topology_steps_by_hand():
-    def state(steps, *paths):
-        return (Topology(dict.fromkeys(paths, jnp.ones((1, 1), bool)), jnp.int32(steps)),)
-
-    def rows(*states):
-        layers = ("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_0", "Dense_0")
-        groups = {f: Group(f, 1, (Incoming(f"{f}/kernel", 1),), (), (Outgoing(f"{f}/out", 0),)) for f in layers}
-        return jax.jit(topology_steps(Wiring(groups)))(method_state=states)
-
     twins = "critic_0/Dense_0/kernel", "critic_1/Dense_0/kernel"
     both = {"actor": 3, "critic_0": 5, "critic_1": 5, "": 8}
-    assert rows(state(3, "actor/Dense_0/kernel"), {"critics": state(5, *twins)}) == both
-    # Two methods on one network add up; one network has no row of its own; of another wiring's there are none.
+    assert counts(changed(3, "actor/Dense_0/kernel"), {"critics": changed(5, *twins)}) == both
+    # Two methods on one network add up.
     twice = {"critic_0": 7, "critic_1": 5, "": 7}
-    assert rows(state(5, *twins), state(2, "critic_0/Dense_0/out")) == twice
-    assert rows(state(4, "actor/Dense_0/kernel")) == {"": 4}
-    assert rows(state(4, "Dense_0/kernel")) == {"": 4}
-    assert rows(state(4, "Dense_7/kernel")) == {}
-    assert rows(Masks({"Dense_0/kernel": mask("x")}, {}, {})) == {"": 0}  # masks that never change
+    assert counts(changed(5, *twins), changed(2, "critic_0/Dense_0/out")) == twice
+
+
+def test_topology_steps_of_one_network_have_one_row_and_those_of_another_wiring_none():
+    assert counts(changed(4, "actor/Dense_0/kernel")) == {"": 4}
+    assert counts(changed(4, "Dense_0/kernel")) == {"": 4}
+    assert counts(changed(4, "Dense_7/kernel")) == {}
+
+
+class Mask(NamedTuple):
+    mask: dict
+
+
+def test_masks_without_a_history_never_change(wiring):
+    state = (Mask({"left/kernel": mask("x", ".")}),)
+    assert jax.jit(topology_steps(wiring))(method_state=state) == {"": 0}
+    for since in ("initial", "previous"):
+        assert jax.jit(mask_overlap(wiring, since=since))(method_state=state) == {"left/kernel": 1, "": 1}
 
 
 def test_refuses_another_time(wiring):

@@ -7,6 +7,7 @@ of both. The tests of numbers compare what these programs gave; all other tests 
 import functools
 import inspect
 import typing
+from typing import Any, NamedTuple
 
 import busy
 import hand_wired
@@ -68,7 +69,7 @@ def train(method, seed=0, steps=STEPS, dtype=jnp.float32, optimizer=None, **extr
         grads, features = jax.grad(loss, has_aux=True)(params, x)
         return tx.step(grads, state, params, features=features, step=number, **extra), None
 
-    xs = (jax.random.normal(data_key, (steps, 8, SIZES[0]), dtype), 1 + jnp.arange(steps))
+    xs = (jax.random.normal(data_key, (steps, 8, SIZES[0]), dtype), 1 + np.arange(steps, dtype=np.int32))
     params = tx.prepare(params)
     return jax.lax.scan(step, (params, tx.init(params)), xs)[0]
 
@@ -79,14 +80,14 @@ def trained_without():
     return trees.numpy(jax.jit(lambda: train(()))()[0])
 
 
-class Trained(typing.NamedTuple):
-    fixed: (
-        typing.Any
-    )  # parameters and state with the settings as numbers; like all of these but for `together` with seed 0
-    traced: typing.Any  # with the settings as arrays
-    again: typing.Any  # by the same program once more
-    other: typing.Any  # with seed 2
-    together: typing.Any  # with seeds 0, 1 and 2 in a population
+class Trained(NamedTuple):
+    """Parameters and state after the steps with seed 0, unless another is named."""
+
+    fixed: Any  # with the settings as numbers
+    traced: Any  # with the settings as arrays
+    again: Any  # by the same program once more
+    other: Any  # with seed 2
+    together: Any  # with seeds 0, 1 and 2, in a population
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -158,8 +159,8 @@ def test_compiles_once(name):
 def test_keeps_dtypes(name):
     method = build(name, jnp.bfloat16)
     params, state = jax.eval_shape(lambda: train(method, dtype=jnp.bfloat16, optimizer=optax.adam(0.1)))
-    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(optax.tree.get(state.optimizer, "mu"))} == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(optax.tree.get(state.optimizer, "mu"))} == {np.dtype(jnp.bfloat16)}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -236,7 +237,7 @@ KINDS = {kind(name): name for name in reversed(METHODS)}  # gradient piece, surg
 def test_composes_with_methods_of_each_kind_before_and_after_it(name):
     others = [build(other) for other in KINDS.values()]
     params, state = jax.eval_shape(lambda: train((*others, build(name), *others), optimizer=optax.adam(0.01)))
-    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(jnp.float32)}
     assert len(state.before) + len(state.after) == sum(map(len, map(pieces, (*others, build(name), *others))))
 
 

@@ -1,11 +1,12 @@
-"""Methods that begin whole layers anew: head_reset, layer_reset, full_reset."""
+"""Methods that reinitialize whole layers: head_reset, layer_reset, full_reset."""
 
 import hand_wired
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import trees
+from surgeries import train, trajectory
 
 from pliant.core.base import plastic
 from pliant.methods import full_reset, head_reset, layer_reset
@@ -20,14 +21,8 @@ HEAD, SECOND, FIRST = {"w2", "b2"}, {"w1", "b1"}, {"w0", "b0"}
 def after(method, steps, optimizer=None):
     """Parameters before and after some steps with gradients of 1, and the state."""
     tx = plastic(optax.sgd(0.1, 0.9) if optimizer is None else optimizer, method)
-    before = jax.tree.map(lambda w: w + 10.0, INITIALIZE(jax.random.key(7)))
-
-    def step(carry, _):
-        params, state = carry
-        return tx.step(jax.tree.map(jnp.ones_like, params), state, params), None
-
-    run = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=steps)[0])
-    return before, *run(before)
+    before = jax.tree.map(lambda w: w + 10, hand_wired.params(*SIZES))
+    return before, *trees.numpy(train(tx, before, jax.tree.map(np.ones_like, before), steps))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +37,7 @@ def after(method, steps, optimizer=None):
         (full_reset(INITIALIZE, 2), HEAD | SECOND | FIRST),
     ],
 )
-def test_begins_the_chosen_layers_anew_and_no_others(method, leaves):
+def test_reinitializes_the_chosen_layers_and_no_others(method, leaves):
     # Weights began 10 too high. Steps of 0.1 and 0.19 lead to 9.71 higher, but the chosen layers are as the
     # initializer makes them: biases 0.1, weights within its bounds and not those of the start.
     before, params, state = after(method, 2)
@@ -50,12 +45,12 @@ def test_begins_the_chosen_layers_anew_and_no_others(method, leaves):
         if path not in leaves:
             np.testing.assert_allclose(leaf, before[path] - 0.29, rtol=1e-5)
         elif path.startswith("b"):
-            np.testing.assert_allclose(leaf, jnp.full(leaf.shape, 0.1))
+            np.testing.assert_allclose(leaf, np.full(leaf.shape, 0.1), atol=1e-6)
         else:
             fan_in = leaf.shape[0]
-            assert (jnp.abs(leaf) <= np.sqrt(6 / fan_in)).all() and len(np.unique(leaf)) == leaf.size
+            assert (np.abs(leaf) <= np.sqrt(6 / fan_in) + 1e-6).all() and len(np.unique(leaf)) == leaf.size
         momentum = optax.tree.get(state.optimizer, "trace")[path]
-        np.testing.assert_allclose(momentum, jnp.full(leaf.shape, 0.0 if path in leaves else 1.9), rtol=1e-6)
+        np.testing.assert_allclose(momentum, np.full(leaf.shape, 0.0 if path in leaves else 1.9), rtol=1e-6)
 
 
 def test_head_reset_to_zero():
@@ -64,21 +59,22 @@ def test_head_reset_to_zero():
     np.testing.assert_allclose(params["w1"], before["w1"] - 0.29, rtol=1e-5)
 
 
-@pytest.mark.parametrize("steps, moved", [(1, 0.1), (2, 0.0), (3, 0.1), (4, 0.0), (5, 0.1)])
-def test_head_reset_comes_every_period(steps, moved):
+def test_head_reset_comes_every_period():
     # Adam's steps are 0.1 each; the per-weight counts make the first one after a reset as long as any.
-    _, params, _ = after(head_reset(WIRING, INITIALIZE, 2), steps, adam(0.1))
-    expected = {1: 10.1 - 0.1}.get(steps, -moved)
-    np.testing.assert_allclose(params["b2"], [expected] * 2, rtol=1e-5)
+    tx = plastic(adam(0.1), head_reset(WIRING, INITIALIZE, 2))
+    before = jax.tree.map(lambda w: w + 10, hand_wired.params(*SIZES))
+    params, _ = trajectory(tx, before, jax.tree.map(np.ones_like, before), 5)
+    np.testing.assert_allclose(params["b2"], np.outer([10.1 - 0.1, 0, -0.1, 0, -0.1], [1, 1]), rtol=1e-5)
 
 
-def test_every_reset_draws_anew():
-    _, first, _ = after(full_reset(INITIALIZE, 1), 1)
-    _, second, _ = after(full_reset(INITIALIZE, 1), 2)
-    assert (first["w0"] != second["w0"]).all()
+def test_every_reset_draws_other_numbers():
+    tx = plastic(optax.sgd(0.0), full_reset(INITIALIZE, 1))
+    params = hand_wired.params(*SIZES)
+    first, second = np.asarray(trajectory(tx, params, params, 2)[0]["w0"])
+    assert (first != second).all()
 
 
-def test_full_reset_is_a_new_beginning_for_per_weight_adam():
+def test_full_reset_resets_the_counts_of_per_weight_adam():
     _, _, state = after(full_reset(INITIALIZE, 3), 3, adam(0.1))
     assert not any(leaf.any() for leaf in jax.tree.leaves(state.optimizer[0]))
 

@@ -200,7 +200,7 @@ def test_dtypes_are_kept():
     new = jax.eval_shape(
         lambda rows: recreation.recreate(params, wiring, chosen, rows).params, ones(params, wiring, {"w0": 1})
     )
-    assert {w.dtype for w in jax.tree.leaves(new)} == {jnp.dtype(jnp.bfloat16)}
+    assert {w.dtype for w in jax.tree.leaves(new)} == {np.dtype(jnp.bfloat16)}
 
 
 @pytest.mark.parametrize(
