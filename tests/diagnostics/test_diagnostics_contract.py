@@ -77,6 +77,7 @@ def test_factory_takes_a_wiring_then_keywords_and_says_what_it_measures(name):
     assert first.name == "wiring"
     assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in rest)
     assert factory.__doc__.splitlines()[0].endswith(".")
+    assert "\n    Example:\n" in factory.__doc__, f"{name}: its docstring has no Example"
 
 
 def test_gives_scalars_and_compiles_once(measured):

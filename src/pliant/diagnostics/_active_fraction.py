@@ -1,4 +1,4 @@
-"""Active units: on how much of the data a unit is not zero."""
+"""Active units: the fraction of samples on which a unit is not zero."""
 
 import jax.numpy as jnp
 
@@ -11,8 +11,8 @@ def active_fraction_of(*activations: Array) -> Array:
     """The fraction of pairs of a sample and a unit that are not zero; see `active_fraction`.
 
     Args:
-        activations: `(*samples, units)` each: those through which the same units are read, most often one. Each counts
-            the same.
+        activations: the activations of the same units, `(*samples, units)` each; most often one. Each has the same
+            weight.
 
     Returns:
         `()` float32, in [0, 1].
@@ -25,9 +25,9 @@ def active_fraction(wiring: Wiring) -> Diagnostic:
 
     $$\frac{1}{Nn} \sum_{j=1}^{N} \sum_{i=1}^{n} [h_i(x_j) \ne 0]$$
 
-    For rectifiers it is the fraction of active units (FAU), which is defined by $h > 0$; units that are seldom exactly
-    zero (tanh, leaky ReLU) are always active. It is not one minus `dormant_fraction`: a unit that is active on 1 % of
-    the samples counts 1 %. Samples are batch and space. The row `""` is the average over all units of all groups.
+    For rectifiers this is the fraction of active units (FAU), defined by $h > 0$. Units that are seldom exactly zero
+    (tanh, leaky ReLU) count as active. It is not one minus `dormant_fraction`: a unit active on 1 % of the samples
+    counts as 1 %. Samples are batch and space. The row `""` is the average over all units of all groups.
 
     Args:
         wiring: whose units to measure.
@@ -39,6 +39,15 @@ def active_fraction(wiring: Wiring) -> Diagnostic:
         Ma et al., `Revisiting plasticity in visual reinforcement learning <https://arxiv.org/abs/2310.07418>`_,
         ICLR 2024. Liu et al., `Neuroplastic expansion in deep reinforcement learning
         <https://arxiv.org/abs/2410.07994>`_, ICLR 2025.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Group, Outgoing, Wiring
+        >>> from pliant.diagnostics import active_fraction
+        >>> wiring = Wiring({"h": Group("h", 2, (), (), (Outgoing("out", 0, feature="h"),))})
+        >>> rows = jax.jit(active_fraction(wiring))(features={"h": np.array([[0.0, 1.0], [2.0, 3.0]])})
+        >>> float(rows["h"])
+        0.75
     """
 
     def measure(*, features: Features, **signals) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Approximate rank: how many directions hold nearly all of the features' squared magnitude."""
+"""Approximate rank: the number of directions with nearly all of the features' squared magnitude."""
 
 import jax.numpy as jnp
 
@@ -18,7 +18,7 @@ def approximate_rank_of(matrix: Array, proportion: float = 0.99) -> Array:
         `()` int32, in [1, min(samples, units)]; 1 if the matrix is all zero.
 
     Raises:
-        ValueError: if the matrix has not two axes.
+        ValueError: if the matrix does not have two axes.
     """
     sigma = singular_values(matrix)
     cumulative = jnp.cumsum(sigma**2)
@@ -26,12 +26,12 @@ def approximate_rank_of(matrix: Array, proportion: float = 0.99) -> Array:
 
 
 def approximate_rank(wiring: Wiring, *, proportion: float = 0.99) -> Diagnostic:
-    r"""Least number of singular values of each group's features that hold 99 % of the sum of their squares.
+    r"""Least number of singular values of each group's features with 99 % of the sum of squares.
 
     $$\min \Big\{ k : \sum_{i \le k} \sigma_i^2 \Big/ \sum_i \sigma_i^2 \ge \pi \Big\}$$
 
-    of the matrix of samples (batch and space) × units, not centred. Rows are named after features: a group that is read
-    through several activations has one for each. See `stable_rank` for the same without squares.
+    of the matrix of samples (batch and space) × units, not centred. Rows are named after features: a group with several
+    activations has a row for each. `stable_rank` is the same without squares.
 
     Args:
         wiring: whose units to measure.
@@ -46,6 +46,15 @@ def approximate_rank(wiring: Wiring, *, proportion: float = 0.99) -> Diagnostic:
     References:
         Yang et al., `Harnessing structures for value-based planning and reinforcement learning
         <https://arxiv.org/abs/1909.12255>`_, ICLR 2020.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Group, Outgoing, Wiring
+        >>> from pliant.diagnostics import approximate_rank
+        >>> wiring = Wiring({"h": Group("h", 2, (), (), (Outgoing("out", 0, feature="h"),))})
+        >>> rows = jax.jit(approximate_rank(wiring))(features={"h": np.array([[1.0, 0.0], [0.0, 10.0]])})
+        >>> float(rows["h"])
+        1.0
     """
     if not 0 < proportion <= 1:
         raise ValueError(f"approximate_rank(proportion={proportion}): write a proportion of the sum, in (0, 1]")

@@ -1,4 +1,4 @@
-"""Effective rank: how many directions the features use, by the entropy of their singular values."""
+"""Effective rank: the number of directions in use, by the entropy of the singular values."""
 
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
@@ -18,7 +18,7 @@ def effective_rank_of(matrix: Array) -> Array:
         `()` float32, in [1, min(samples, units)]; 1 if the matrix is all zero.
 
     Raises:
-        ValueError: if the matrix has not two axes.
+        ValueError: if the matrix does not have two axes.
     """
     sigma = singular_values(matrix)
     total = sigma.sum()
@@ -32,7 +32,7 @@ def effective_rank(wiring: Wiring) -> Diagnostic:
     $$\exp\Big(-\sum_i p_i \ln p_i\Big), \qquad p_i = \sigma_i \Big/ \sum_k \sigma_k,$$
 
     of the matrix of samples (batch and space) × units, not centred. It is $k$ if $k$ singular values are equal and the
-    others zero. Rows are named after features: a group that is read through several activations has one for each.
+    others zero. Rows are named after features: a group with several activations has a row for each.
 
     Args:
         wiring: whose units to measure.
@@ -42,6 +42,15 @@ def effective_rank(wiring: Wiring) -> Diagnostic:
 
     References:
         Roy and Vetterli, `The effective rank: a measure of effective dimensionality`, EUSIPCO 2007.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Group, Outgoing, Wiring
+        >>> from pliant.diagnostics import effective_rank
+        >>> wiring = Wiring({"h": Group("h", 2, (), (), (Outgoing("out", 0, feature="h"),))})
+        >>> rows = jax.jit(effective_rank(wiring))(features={"h": np.array([[1.0, 0.0], [0.0, 1.0]])})
+        >>> round(float(rows["h"]), 4)
+        2.0
     """
 
     def measure(*, features: Features, **signals) -> dict[str, Array]:

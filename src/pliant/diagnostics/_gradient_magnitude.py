@@ -1,4 +1,4 @@
-"""Gradient magnitude: how strongly the loss still pulls at the weights."""
+"""Gradient magnitude: the mean size of the loss's gradient."""
 
 from typing import get_args
 
@@ -11,20 +11,29 @@ from pliant.core.units import Wiring
 
 
 def gradient_magnitude(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnostic:
-    r"""Mean magnitude of the gradient of each parameter leaf, and of all together.
+    r"""Mean magnitude of the gradient of each parameter leaf, and (row `""`) of all of them.
 
     $\overline{\lvert \partial L / \partial w \rvert}$ over the entries of a leaf. Rows are named after the paths of
-    leaves; the row `""` is the mean over the entries of all of them, in which larger leaves weigh more.
+    leaves. The row `""` is the mean over all entries, so larger leaves have more weight.
 
     Args:
-        wiring: not needed: the whole tree is measured.
-        leaves: `kernels`: those with at least two axes; `all`: every leaf.
+        wiring: unused: the whole tree is measured.
+        leaves: `kernels`: leaves with at least two axes; `all`: every leaf.
 
     Signals:
         grads: the gradients of the loss, before any method or the optimizer changes them.
 
     Raises:
         ValueError: for another choice of leaves.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Wiring
+        >>> from pliant.diagnostics import gradient_magnitude
+        >>> grads = {"layer": {"kernel": np.array([[1.0, 0.0, -3.0, 0.0]])}}
+        >>> rows = jax.jit(gradient_magnitude(Wiring({})))(grads=grads)
+        >>> float(rows["layer/kernel"])
+        1.0
     """
     del wiring
     require_one_of("leaves", leaves, get_args(Leaves))

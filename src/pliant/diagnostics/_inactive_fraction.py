@@ -1,4 +1,4 @@
-"""Inactive units: those that are zero on all but a few samples."""
+"""Inactive units: units that are zero on all but a few samples."""
 
 import jax.numpy as jnp
 
@@ -11,7 +11,7 @@ def inactive_fraction_of(*activations: Array, threshold: float = 0.01) -> Array:
     """The fraction of units that are inactive in each of their activations; see `inactive_fraction`.
 
     Args:
-        activations: `(*samples, units)` each: those through which the same units are read, most often one.
+        activations: the activations of the same units, `(*samples, units)` each; most often one.
         threshold: as in `inactive_fraction`.
 
     Returns:
@@ -30,9 +30,9 @@ def _is_inactive(activation: Array, threshold: float) -> Array:
 def inactive_fraction(wiring: Wiring, *, threshold: float = 0.01) -> Diagnostic:
     """Fraction of units that are non-zero on less than a small fraction of the samples.
 
-    It is what Dohare et al. call dormant. How large the rare activations are does not matter, unlike in
-    `dormant_fraction`. It suits units that can be exactly zero, such as rectifiers. Samples are batch and space. A unit
-    that is read through several activations is inactive if it is so in all of them. The row `""` is the fraction among
+    Dohare et al. call such units dormant. Unlike in `dormant_fraction`, the size of the rare activations does not
+    matter. It suits units that can be exactly zero, such as rectifiers. Samples are batch and space. A unit with
+    several activations is inactive if all of them are. The row `""` is the fraction among
     the units of all groups together.
 
     Args:
@@ -46,13 +46,22 @@ def inactive_fraction(wiring: Wiring, *, threshold: float = 0.01) -> Diagnostic:
     Raises:
         ValueError: if the threshold is outside (0, 1].
 
-    Differs from the authors' code: it is that of their class-incremental experiments. In their reinforcement learning
-    experiments a unit that is active on exactly the threshold is dormant as well, and active means positive, which for
-    rectifiers is the same.
+    Differs from the authors' code: nothing, for their class-incremental experiments. In their reinforcement learning
+    experiments a unit active on exactly the threshold is dormant too, and active means positive; for rectifiers the
+    latter is the same.
 
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
         Nature 2024.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Group, Outgoing, Wiring
+        >>> from pliant.diagnostics import inactive_fraction
+        >>> wiring = Wiring({"h": Group("h", 2, (), (), (Outgoing("out", 0, feature="h"),))})
+        >>> rows = jax.jit(inactive_fraction(wiring, threshold=0.6))(features={"h": np.array([[0.0, 1.0], [2.0, 3.0]])})
+        >>> float(rows["h"])
+        0.5
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"inactive_fraction(threshold={threshold}): write a fraction of the samples, in (0, 1]")

@@ -28,6 +28,18 @@ def mask_overlap(wiring: Wiring, *, since: Since = "initial") -> Diagnostic:
 
     Raises:
         ValueError: for another choice of the earlier mask.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> from pliant.diagnostics import mask_overlap
+        >>> wiring = pliant.Wiring(
+        ...     {"h": pliant.Group("h", 2, (pliant.Incoming("in", 1),), (), (pliant.Outgoing("out", 0, feature="h"),))}
+        ... )
+        >>> params = {"in": np.ones((3, 2)), "out": np.ones((2, 1))}
+        >>> tx = pliant.plastic(optax.sgd(0.1), pliant.neuroplastic_expansion(wiring, initial_sparsity=0.5))
+        >>> state = jax.jit(tx.init)(params)
+        >>> float(jax.jit(mask_overlap(wiring))(method_state=state)[""])
+        1.0
     """
     require_one_of("since", since, get_args(Since))
     slots = [slot for group in wiring.values() for slot in (*group.incoming, *group.outgoing)]

@@ -1,4 +1,4 @@
-"""Rank: how many linearly independent directions the features have."""
+"""Rank: the number of linearly independent directions of the features."""
 
 import jax.numpy as jnp
 
@@ -18,7 +18,7 @@ def rank_of(matrix: Array, tolerance: float = 1.0) -> Array:
         `()` int32, in [0, min(samples, units)]; 0 if the matrix is all zero.
 
     Raises:
-        ValueError: if the matrix has not two axes.
+        ValueError: if the matrix does not have two axes.
     """
     sigma = singular_values(matrix)
     noise = sigma[0] * (max(matrix.shape) * float(jnp.finfo(sigma.dtype).eps))
@@ -26,17 +26,18 @@ def rank_of(matrix: Array, tolerance: float = 1.0) -> Array:
 
 
 def rank(wiring: Wiring, *, tolerance: float = 1.0) -> Diagnostic:
-    r"""Number of singular values of each group's features that stand out of the rounding noise.
+    r"""Number of singular values of each group's features above the rounding noise.
 
     $$\lvert \{ i : \sigma_i > t \, \max(N, n) \, \epsilon \, \sigma_1 \} \rvert$$
 
     of the matrix of $N$ samples (batch and space) × $n$ units, not centred, with the machine epsilon of float32; with
-    $t = 1$ it is `numpy.linalg.matrix_rank`. Rows are named after features: a group that is read through several
-    activations has one for each.
+    $t = 1$ it is `numpy.linalg.matrix_rank`. Rows are named after features: a group with several activations has a row
+    for each.
 
     Args:
         wiring: whose units to measure.
-        tolerance: $t$, at least 0, in multiples of the rounding noise. 0 counts what is not exactly zero.
+        tolerance: $t$, at least 0, in multiples of the rounding noise. 0 counts all singular values that are not
+            exactly zero.
 
     Signals:
         features: activations of a forward pass (`wiring.apply`).
@@ -44,8 +45,17 @@ def rank(wiring: Wiring, *, tolerance: float = 1.0) -> Diagnostic:
     Raises:
         ValueError: if the tolerance is negative.
 
-    Differs from the authors' code: Dohare et al. count the singular values that are not exactly zero, and so the
-    noise, too; `tolerance=0` does so.
+    Differs from the authors' code: Dohare et al. count all singular values that are not exactly zero, the rounding
+    noise included, as `tolerance=0` does.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Group, Outgoing, Wiring
+        >>> from pliant.diagnostics import rank
+        >>> wiring = Wiring({"h": Group("h", 2, (), (), (Outgoing("out", 0, feature="h"),))})
+        >>> rows = jax.jit(rank(wiring))(features={"h": np.array([[1.0, 2.0], [2.0, 4.0]])})
+        >>> float(rows["h"])
+        1.0
     """
     if tolerance < 0:
         raise ValueError(f"rank(tolerance={tolerance}): write 0 (exactly non-zero) or more, in multiples of the noise")

@@ -1,4 +1,4 @@
-"""Replacements: how many units have been made anew so far."""
+"""Replacements: the number of units reinitialized so far."""
 
 from typing import Any
 
@@ -8,16 +8,28 @@ from pliant.core.units import Wiring
 
 
 def replacements(wiring: Wiring) -> Diagnostic:
-    """Number of units of each group that plasticity methods have made anew so far, and of all groups together.
+    """Number of units that methods have reinitialized so far, in each group and (row `""`) in all of them.
 
-    It is read from the fields `replaced` of the methods' states, which count from the start of training; counts of
-    several methods add up. Without a method that makes units anew there are no rows.
+    The fields `replaced` of the methods' states are read; they count from the start of training. Counts of several
+    methods add up. Without a method that reinitializes units there are no rows.
 
     Args:
         wiring: whose units to count.
 
     Signals:
-        method_state: the state of the optimizer that `plastic` made.
+        method_state: the state of the transformation that `plastic` returned.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> from pliant.diagnostics import replacements
+        >>> wiring = pliant.Wiring(
+        ...     {"h": pliant.Group("h", 2, (pliant.Incoming("in", 1),), (), (pliant.Outgoing("out", 0, feature="h"),))}
+        ... )
+        >>> params = {"in": np.ones((3, 2)), "out": np.ones((2, 1))}
+        >>> tx = pliant.plastic(optax.sgd(0.1), pliant.continual_backprop(wiring))
+        >>> state = jax.jit(tx.init)(params)
+        >>> float(replacements(wiring)(method_state=state)["h"])
+        0.0
     """
 
     def measure(*, method_state: Any, **signals) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Saturated units: those on the flat ends of a tanh, where gradients vanish."""
+"""Saturated units: activations at the flat ends of a tanh, where gradients vanish."""
 
 import jax.numpy as jnp
 
@@ -11,8 +11,8 @@ def saturated_fraction_of(*activations: Array, threshold: float = 0.9) -> Array:
     """The fraction of pairs of a sample and a unit that are saturated; see `saturated_fraction`.
 
     Args:
-        activations: `(*samples, units)` each: those through which the same units are read, most often one. Each counts
-            the same.
+        activations: the activations of the same units, `(*samples, units)` each; most often one. Each has the same
+            weight.
         threshold: as in `saturated_fraction`.
 
     Returns:
@@ -42,6 +42,15 @@ def saturated_fraction(wiring: Wiring, *, threshold: float = 0.9) -> Diagnostic:
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
         Nature 2024: the online regression's log of tanh networks.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Group, Outgoing, Wiring
+        >>> from pliant.diagnostics import saturated_fraction
+        >>> wiring = Wiring({"h": Group("h", 2, (), (), (Outgoing("out", 0, feature="h"),))})
+        >>> rows = jax.jit(saturated_fraction(wiring))(features={"h": np.array([[0.95, 0.1], [-0.99, 0.2]])})
+        >>> float(rows["h"])
+        0.5
     """
     if threshold < 0:
         raise ValueError(f"saturated_fraction(threshold={threshold}): write a magnitude, 0 or more")

@@ -1,4 +1,4 @@
-"""Sparsity: how many weights are zero."""
+"""Sparsity: the fraction of weights that are zero."""
 
 from typing import get_args
 
@@ -9,15 +9,14 @@ from pliant.core.units import Wiring
 
 
 def sparsity(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnostic:
-    """Fraction of the weights of each parameter leaf that are exactly zero, of each network, and of all together.
+    """Fraction of weights that are exactly zero, in each parameter leaf, each network and (row `""`) all of them.
 
-    A weight counts that is missing from a sparse network, and one that is there and has not moved yet. Rows are named
-    after the paths of leaves; those of an agent with several networks also after the networks (`actor`); the row `""`
-    is the fraction among the entries of all of them.
+    Missing weights of a sparse network count, and so do grown weights that have not moved yet. Rows are named after the
+    paths of leaves and, for an agent with several networks, after the networks (`actor`).
 
     Args:
-        wiring: not needed: the whole tree is measured.
-        leaves: `kernels`: those with at least two axes; `all`: biases, norms and running statistics in the tree, too.
+        wiring: unused: the whole tree is measured.
+        leaves: `kernels`: leaves with at least two axes; `all`: biases, norms and running statistics as well.
 
     Signals:
         params: the parameters.
@@ -28,6 +27,15 @@ def sparsity(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnostic:
     References:
         Liu et al., `Neuroplastic expansion in deep reinforcement learning <https://arxiv.org/abs/2410.07994>`_,
         ICLR 2025: kernels and the scales of norms.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Wiring
+        >>> from pliant.diagnostics import sparsity
+        >>> params = {"layer": {"kernel": np.array([[1.0, 0.0, -3.0, 0.0]])}}
+        >>> rows = jax.jit(sparsity(Wiring({})))(params=params)
+        >>> float(rows["layer/kernel"])
+        0.5
     """
     del wiring
     require_one_of("leaves", leaves, get_args(Leaves))

@@ -1,4 +1,4 @@
-"""Stable rank: a rank that small singular values hardly change, by either of the definitions of that name."""
+"""Stable rank: a rank that small singular values hardly change, by two definitions."""
 
 from typing import Literal, TypeAlias, get_args
 
@@ -23,7 +23,7 @@ def stable_rank_of(matrix: Array, definition: Definition = "cumulative", proport
         `()`, in [1, min(samples, units)], int32 if cumulative and float32 if not; 1 if the matrix is all zero.
 
     Raises:
-        ValueError: if the matrix has not two axes; for an unknown definition.
+        ValueError: if the matrix does not have two axes; for an unknown definition.
     """
     require_one_of("definition", definition, get_args(Definition))
     sigma = singular_values(matrix)
@@ -36,17 +36,17 @@ def stable_rank_of(matrix: Array, definition: Definition = "cumulative", proport
 
 
 def stable_rank(wiring: Wiring, *, definition: Definition = "cumulative", proportion: float = 0.99) -> Diagnostic:
-    r"""Stable rank of each group's features: the least number of singular values that hold 99 % of their sum.
+    r"""Stable rank of each group's features: the least number of singular values with 99 % of their sum.
 
-    Two different numbers go by this name:
+    Two different numbers have this name:
 
     | definition | stable rank |
     |---|---|
-    | `cumulative` | $\min \{ k : \sum_{i \le k} \sigma_i / \sum_i \sigma_i \ge \pi \}$, what Dohare et al. plot |
+    | `cumulative` | $\min \{ k : \sum_{i \le k} \sigma_i / \sum_i \sigma_i \ge \pi \}$, as plotted by Dohare et al. |
     | `frobenius` | $\lVert M \rVert_F^2 / \lVert M \rVert_2^2 = \sum_i \sigma_i^2 / \sigma_1^2$, as in linear algebra |
 
-    of the matrix $M$ of samples (batch and space) × units, not centred. Rows are named after features: a group that is
-    read through several activations has one for each. See `approximate_rank` for the first with squares.
+    of the matrix $M$ of samples (batch and space) × units, not centred. Rows are named after features: a group with
+    several activations has a row for each. `approximate_rank` is the first with squares.
 
     Args:
         wiring: whose units to measure.
@@ -64,6 +64,15 @@ def stable_rank(wiring: Wiring, *, definition: Definition = "cumulative", propor
         <https://arxiv.org/abs/2010.14498>`_, ICLR 2021; Dohare et al., `Loss of plasticity in deep continual learning
         <https://doi.org/10.1038/s41586-024-07711-7>`_, Nature 2024. `frobenius`: Rudelson and Vershynin, `Sampling from
         large matrices <https://arxiv.org/abs/math/0503442>`_, Journal of the ACM 2007.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Group, Outgoing, Wiring
+        >>> from pliant.diagnostics import stable_rank
+        >>> wiring = Wiring({"h": Group("h", 2, (), (), (Outgoing("out", 0, feature="h"),))})
+        >>> rows = jax.jit(stable_rank(wiring))(features={"h": np.array([[1.0, 0.0], [0.0, 10.0]])})
+        >>> float(rows["h"])
+        2.0
     """
     require_one_of("definition", definition, get_args(Definition))
     if not 0 < proportion <= 1:

@@ -23,6 +23,18 @@ def topology_steps(wiring: Wiring) -> Diagnostic:
 
     Signals:
         method_state: the state of the transformation that `plastic` returned.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> from pliant.diagnostics import topology_steps
+        >>> wiring = pliant.Wiring(
+        ...     {"h": pliant.Group("h", 2, (pliant.Incoming("in", 1),), (), (pliant.Outgoing("out", 0, feature="h"),))}
+        ... )
+        >>> params = {"in": np.ones((3, 2)), "out": np.ones((2, 1))}
+        >>> tx = pliant.plastic(optax.sgd(0.1), pliant.neuroplastic_expansion(wiring, initial_sparsity=0.5))
+        >>> state = jax.jit(tx.init)(params)
+        >>> float(topology_steps(wiring)(method_state=state)[""])
+        0.0
     """
     paths = {slot.path for group in wiring.values() for slot in (*group.incoming, *group.outgoing)}
 

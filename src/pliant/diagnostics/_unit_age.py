@@ -1,4 +1,4 @@
-"""Unit age: how long ago the units were made."""
+"""Unit age: steps since the units were initialized."""
 
 from functools import reduce
 from typing import Any, get_args
@@ -12,21 +12,33 @@ from pliant.core.units import Wiring
 
 
 def unit_age(wiring: Wiring, *, statistic: Statistic = "mean") -> Diagnostic:
-    """Age of the units of each group, in steps since a plasticity method made them.
+    """Age of the units of each group, in steps since they were initialized.
 
-    It is read from the fields `age` of the methods' states; without a method that counts ages there are no rows. Where
-    several methods make the units of one group anew, a unit is as old as the youngest of its counts.
+    The fields `age` of the methods' states are read; without a method that counts ages there are no rows. Where several
+    methods reinitialize the units of one group, the smallest count is a unit's age.
 
     Args:
         wiring: whose units to measure.
-        statistic: what to report of the units of a group: `mean`, `median`, `min` or `max`.
+        statistic: over the units of a group: `mean`, `median`, `min` or `max`.
 
     Signals:
-        method_state: the state of the optimizer that `plastic` made. A method under `every` counts the steps at which
-            it acts.
+        method_state: the state of the transformation that `plastic` returned. A method under `every` counts the steps
+            at which it acts.
 
     Raises:
         ValueError: for an unknown statistic.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> from pliant.diagnostics import unit_age
+        >>> wiring = pliant.Wiring(
+        ...     {"h": pliant.Group("h", 2, (pliant.Incoming("in", 1),), (), (pliant.Outgoing("out", 0, feature="h"),))}
+        ... )
+        >>> params = {"in": np.ones((3, 2)), "out": np.ones((2, 1))}
+        >>> tx = pliant.plastic(optax.sgd(0.1), pliant.continual_backprop(wiring))
+        >>> state = jax.jit(tx.init)(params)
+        >>> float(unit_age(wiring)(method_state=state)["h"])
+        0.0
     """
     require_one_of("statistic", statistic, get_args(Statistic))
 

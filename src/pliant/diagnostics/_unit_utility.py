@@ -1,4 +1,4 @@
-"""Unit utility: what the units are worth to the method that renews them."""
+"""Unit utility: the quantity by which a method ranks the units."""
 
 from typing import Any, get_args
 
@@ -9,20 +9,32 @@ from pliant.core.units import Wiring
 
 
 def unit_utility(wiring: Wiring, *, statistic: Statistic = "mean") -> Diagnostic:
-    """Utility of the units of each group, as the plasticity method keeps it.
+    """Utility of the units of each group, from the method's state.
 
-    It is read from the fields `utility` of the methods' states; without a method that rates units there are no rows.
-    Its meaning is the method's: that of continual backpropagation is a running average, not corrected for a unit's age.
+    The fields `utility` of the methods' states are read; without a method that rates units there are no rows. The
+    method defines the utility: in continual backpropagation it is a running average, not corrected for a unit's age.
 
     Args:
         wiring: whose units to measure.
-        statistic: what to report of the units of a group: `mean`, `median`, `min` or `max`.
+        statistic: over the units of a group: `mean`, `median`, `min` or `max`.
 
     Signals:
-        method_state: the state of the optimizer that `plastic` made.
+        method_state: the state of the transformation that `plastic` returned.
 
     Raises:
         ValueError: for an unknown statistic; when measuring, if two methods rate the units of one group.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> from pliant.diagnostics import unit_utility
+        >>> wiring = pliant.Wiring(
+        ...     {"h": pliant.Group("h", 2, (pliant.Incoming("in", 1),), (), (pliant.Outgoing("out", 0, feature="h"),))}
+        ... )
+        >>> params = {"in": np.ones((3, 2)), "out": np.ones((2, 1))}
+        >>> tx = pliant.plastic(optax.sgd(0.1), pliant.continual_backprop(wiring))
+        >>> state = jax.jit(tx.init)(params)
+        >>> float(unit_utility(wiring)(method_state=state)["h"])
+        0.0
     """
     require_one_of("statistic", statistic, get_args(Statistic))
 

@@ -1,4 +1,4 @@
-"""Weight change: how far the weights moved."""
+"""Weight change: the distance that the weights moved."""
 
 from typing import get_args
 
@@ -11,14 +11,14 @@ from pliant.core.units import Wiring
 
 
 def weight_change(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnostic:
-    r"""Sum of the magnitudes by which the weights of each parameter leaf moved, and of all together.
+    r"""Sum of the magnitudes of the changes of the weights, in each parameter leaf and (row `""`) in all of them.
 
-    $\sum \lvert w_t - w_{t'} \rvert$ over the entries of a leaf, from the previous parameters to those now. Rows are
-    named after the paths of leaves; the row `""` is the sum over all of them.
+    $\sum \lvert w_t - w_{t'} \rvert$ over the entries of a leaf, between the previous and the current parameters. Rows
+    are named after the paths of leaves.
 
     Args:
-        wiring: not needed: the whole tree is measured.
-        leaves: `kernels`: those with at least two axes; `all`: biases, norms and running statistics in the tree, too.
+        wiring: unused: the whole tree is measured.
+        leaves: `kernels`: leaves with at least two axes; `all`: biases, norms and running statistics as well.
 
     Signals:
         params: the parameters now.
@@ -30,6 +30,16 @@ def weight_change(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnostic:
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
         Nature 2024: the policy's kernels, over one PPO update.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Wiring
+        >>> from pliant.diagnostics import weight_change
+        >>> params = {"layer": {"kernel": np.array([[1.0, 0.0, -3.0, 0.0]])}}
+        >>> previous = {"layer": {"kernel": np.zeros((1, 4))}}
+        >>> rows = jax.jit(weight_change(Wiring({})))(params=params, previous_params=previous)
+        >>> float(rows["layer/kernel"])
+        4.0
     """
     del wiring
     require_one_of("leaves", leaves, get_args(Leaves))

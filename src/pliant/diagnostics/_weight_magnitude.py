@@ -1,4 +1,4 @@
-"""Weight magnitude: how large the weights have grown."""
+"""Weight magnitude: the mean size of the weights."""
 
 from typing import get_args
 
@@ -11,14 +11,14 @@ from pliant.core.units import Wiring
 
 
 def weight_magnitude(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnostic:
-    r"""Mean magnitude of the weights of each parameter leaf, and of all together.
+    r"""Mean magnitude of the weights of each parameter leaf, and (row `""`) of all of them.
 
-    $\overline{\lvert w \rvert}$ over the entries of a leaf. Rows are named after the paths of leaves; the row `""` is
-    the mean over the entries of all of them, in which larger leaves weigh more.
+    $\overline{\lvert w \rvert}$ over the entries of a leaf. Rows are named after the paths of leaves. The row `""` is
+    the mean over all entries, so larger leaves have more weight.
 
     Args:
-        wiring: not needed: the whole tree is measured.
-        leaves: `kernels`: those with at least two axes; `all`: biases, norms and running statistics in the tree, too.
+        wiring: unused: the whole tree is measured.
+        leaves: `kernels`: leaves with at least two axes; `all`: biases, norms and running statistics as well.
 
     Signals:
         params: the parameters.
@@ -29,6 +29,15 @@ def weight_magnitude(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnosti
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
         Nature 2024: kernels in its permuted MNIST and Ant experiments, all parameters in class-incremental CIFAR-100.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pliant import Wiring
+        >>> from pliant.diagnostics import weight_magnitude
+        >>> params = {"layer": {"kernel": np.array([[1.0, 0.0, -3.0, 0.0]])}}
+        >>> rows = jax.jit(weight_magnitude(Wiring({})))(params=params)
+        >>> float(rows["layer/kernel"])
+        1.0
     """
     del wiring
     require_one_of("leaves", leaves, get_args(Leaves))
