@@ -1,4 +1,4 @@
-"""`pliant list`: what there is, one line each, from the docstrings."""
+"""`pliant list`: all names, each with the first line of its docstring."""
 
 import typing
 from typing import Any
@@ -10,13 +10,13 @@ from pliant.core import registry
 from ._arguments import Parser
 
 _DESCRIPTION = """\
-Prints what there is, one line each."""
+Lists problems, agents, methods, diagnostics, recipes and presets, one line each."""
 
 _KINDS = (*typing.get_args(registry.Kind), "presets")
 
 
 def command(arguments: list[str]) -> None:
-    """Prints names and first lines; of the presets, which are many, their number only, unless they are asked for."""
+    """Prints names and first lines; the presets are many, and are counted unless `KIND` is `presets`."""
     parser = Parser("pliant list", _DESCRIPTION)
     parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of: {', '.join(_KINDS)} [default: all of them]")
     chosen = parser.parse_args(arguments).kind
@@ -47,7 +47,7 @@ def _presets() -> dict[str, str]:
 
 
 def _in_words(preset: dict[str, Any]) -> str:
-    """What a preset sets, without the names of problem and agent."""
+    """The settings of a preset, without the names of problem and agent."""
     methods = preset.get("methods", [])
     swept = {name.rpartition(".")[2]: values for name, values in preset.get("sweep", {}).items()}
     owners = ["", "", *(f"{method['name']}." if len(methods) > 1 else "" for method in methods)]
