@@ -10,7 +10,7 @@ from pliant.core import registry
 from ._arguments import Parser
 
 _DESCRIPTION = """\
-Lists problems, agents, methods, diagnostics, recipes and presets, one line each."""
+Lists problems, agents, methods, diagnostics, recipes, presets: one line each."""
 
 _KINDS = (*typing.get_args(registry.Kind), "presets")
 
