@@ -1,50 +1,61 @@
-"""Replay: what happened lately, on the device, in arrays that are made once and written in place.
+"""Replay: the latest steps of all environments, on the device, in arrays that are made once and written in place.
 
-Each environment has a ring of rows. A row is an observation and what was done there: the action, the reward, and
+Observations, actions and extras may be any trees of arrays, and keep their types: images of uint8 are stored as uint8.
+
+Each environment has a ring of rows. A row holds an observation and what was done there: the action, the reward, and
 whether the episode ended so. What followed is the observation of the next row, so that nothing is stored twice. Where
-an episode was broken off, by a time limit or because the process stopped, a row without an action stands in between:
-the last observation. There is always one such row behind the newest step, and the next step of the same episode takes
-its place.
+an episode was cut short, by a time limit or because the process stopped, a row without an action stands in between: the
+last observation. There is always one such row behind the newest step; the next step of the same episode overwrites it.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key
 
-# What a row is of: no step, a step, a step after which there is no future.
+# What a row holds: no step, a step, a step after which there is no future.
 _NOTHING, _STEP, _LAST = 0, 1, 2
 
 
+class Steps(NamedTuple):
+    """Steps of environments; leading axes are the caller's."""
+
+    observation: Any
+    action: Any
+    extras: Any  # whatever else is kept of a step
+    reward: Array
+    terminated: Array  # bool: there is no future
+
+
+class Rows(NamedTuple):
+    """What is stored; leading axes `(num_envs, length)`."""
+
+    observation: Any
+    action: Any
+    extras: Any
+    reward: Array
+    kind: Array  # int8
+
+
 class Stored(NamedTuple):
-    rows: Array  # (num_envs, length, numbers): observation, action, noted, reward, kind
+    rows: Rows
     head: Array  # (num_envs,) where the next step goes; what followed the newest one is there already
     size: Array  # (num_envs,) rows before the head that count
     goes_on: Array  # (num_envs,) bool: the newest step's episode had not ended
 
 
-class Steps(NamedTuple):
-    """What happened; leading axes are the caller's."""
-
-    observation: Array  # (..., observation)
-    action: Array  # (..., action)
-    extras: Array  # (..., noted): what else is kept of a step
-    reward: Array
-    terminated: Array  # bool: there is no future
-
-
 class Sample(NamedTuple):
-    """Beginnings of n-step returns."""
+    """Beginnings of n-step returns; leading axis `(batch,)`."""
 
-    observation: Array  # (batch, observation)
-    action: Array  # (batch, action)
-    reward: Array  # (batch,): the discounted sum of n rewards, or of those up to an end
-    discount: Array  # (batch,): what the value of `next_observation` is multiplied by; 0 if there is no future
-    next_observation: Array  # (batch, observation): after these steps
-    weight: Array  # (batch,): 0 for a row without a step, which few are; else 1
+    observation: Any
+    action: Any
+    reward: Array  # the discounted sum of n rewards, or of those up to an end
+    discount: Array  # what the value of `next_observation` is multiplied by; 0 if there is no future
+    next_observation: Any  # after these steps
+    weight: Array  # 0 for the few rows without a step; else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,17 +63,17 @@ class Replay:
     """The functions of a replay, for one member of a population.
 
     Args:
-        num_envs: how many the steps come from.
+        num_envs: environments that the steps come from.
         buffer_size: rows that are kept of all environments together.
-        observation, action, extras: how many numbers each of them has.
+        observation, action, extras: trees of `jax.ShapeDtypeStruct`, of one step.
         n: the most steps of a return.
     """
 
     num_envs: int
     buffer_size: int
-    observation: int
-    action: int
-    extras: int = 0
+    observation: Any
+    action: Any
+    extras: Any = ()
     n: int = 1
 
     @property
@@ -70,13 +81,8 @@ class Replay:
         """Rows of a ring: one more than count, for what followed the newest step."""
         return -(-self.buffer_size // self.num_envs) + 1
 
-    @property
-    def bytes(self) -> int:
-        """Memory that the rows take."""
-        return 4 * self.num_envs * self.length * (self.observation + self.action + self.extras + 2)
-
     def check(self, steps: int) -> None:
-        """Refuses a capacity that is too small; nothing is allocated.
+        """Refuses a buffer that is too small; nothing is allocated.
 
         Args:
             steps: how many steps of each environment are added at once.
@@ -92,35 +98,39 @@ class Replay:
             )
 
     def init(self) -> Stored:
-        """Nothing has happened."""
-        numbers = self.observation + self.action + self.extras + 2
+        """An empty replay."""
+        number, kind = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int8)
+        row, ring = Rows(self.observation, self.action, self.extras, number, kind), (self.num_envs, self.length)
+        rows = jax.tree.map(lambda x: jnp.zeros((*ring, *x.shape), x.dtype), row)
         none = jnp.zeros(self.num_envs, jnp.int32)
-        return Stored(jnp.zeros((self.num_envs, self.length, numbers)), none, none, none > 0)
+        return Stored(rows, none, none, none > 0)
 
-    def add(self, stored: Stored, steps: Steps, is_first: Array, next_observation: Array) -> Stored:
-        """Writes what happened over what is oldest.
+    def add(self, stored: Stored, steps: Steps, is_first: Array, next_observation: Any) -> Stored:
+        """Writes steps over the oldest ones.
 
         Args:
             stored: what is there.
-            steps: the steps of all environments in order, `(T, num_envs, ...)`.
+            steps: of all environments in order, `(T, num_envs, ...)`.
             is_first: `(T, num_envs)` bool: the first of its episode.
-            next_observation: `(T, num_envs, observation)`, what followed, of the same episode.
+            next_observation: `(T, num_envs, ...)`, what followed, of the same episode.
         """
         T, L, ring = steps.reward.shape[0], self.length, jnp.arange(self.num_envs)[None]
         goes_on = jnp.concatenate([stored.goes_on[None], ~steps.terminated])
-        broken_off = is_first & goes_on[:-1]  # the episode before
-        left = jnp.cumsum(broken_off, axis=0, dtype=jnp.int32)  # rows without a step that stay
+        cut_short = is_first & goes_on[:-1]  # the episode before
+        left = jnp.cumsum(cut_short, axis=0, dtype=jnp.int32)  # rows without a step that stay
         at = stored.head[None] + jnp.arange(T)[:, None] + left
-        kind = jnp.where(steps.terminated, _LAST, _STEP).astype(jnp.float32)
-        numbers = [steps.observation, steps.action, steps.extras, steps.reward[..., None], kind[..., None]]
-        step = jnp.concatenate(numbers, axis=-1)
-        behind = jnp.concatenate([next_observation, jnp.zeros_like(step[..., self.observation :])], axis=-1)
-        # What followed stands behind the newest step, and where an episode was broken off; else the next step does.
-        stays = jnp.concatenate([broken_off[1:], jnp.ones((1, self.num_envs), bool)])
+        kind = jnp.where(steps.terminated, _LAST, _STEP).astype(jnp.int8)
+        step = Rows(steps.observation, steps.action, steps.extras, steps.reward, kind)
+        # What followed stands behind the newest step, and where an episode was cut short; else the next step does.
+        behind = jax.tree.map(jnp.zeros_like, step)._replace(observation=next_observation)
+        stays = jnp.concatenate([cut_short[1:], jnp.ones((1, self.num_envs), bool)])
         where = jnp.concatenate([at % L, jnp.where(stays, (at + 1) % L, L)])
-        # All at once and without reading the rows before, or else XLA would copy them; what goes to row L is dropped.
-        rows = stored.rows.at[ring, where].set(jnp.concatenate([step, behind]), mode="drop", unique_indices=True)
-        added = T + left[-1]
+
+        def write(rows: Array, step: Array, behind: Array) -> Array:
+            # All at once and without reading the rows before, or else XLA would copy them; row L is dropped.
+            return rows.at[ring, where].set(jnp.concatenate([step, behind]), mode="drop", unique_indices=True)
+
+        rows, added = jax.tree.map(write, stored.rows, step, behind), T + left[-1]
         return Stored(rows, (stored.head + added) % L, jnp.minimum(stored.size + added, L - 1), goes_on[-1])
 
     def sample(
@@ -132,7 +142,7 @@ class Replay:
         n: int | Array = 1,
         share: float | Array = 1.0,
     ) -> Sample:
-        r"""Draws from what happened, each row being as probable as any other.
+        r"""Draws from the replay, each row being as probable as any other.
 
         The return from a step $i$ ends after $n$ steps, or before where the episode does. With $m \le n$ its steps,
 
@@ -143,7 +153,7 @@ class Replay:
         Args:
             stored: what is there; steps of which the next $n$ are known.
             key: consumed.
-            batch: how many.
+            batch: batch size.
             discount: $\gamma$ in [0, 1].
             n: $n$ from 1 to that of the replay; may be traced.
             share: of the rows, counted from the oldest, that are drawn from, in (0, 1]; may be traced.
@@ -155,21 +165,23 @@ class Replay:
         row = (jax.random.bits(key, (batch,)) % jnp.maximum(ends[-1], 1).astype(jnp.uint32)).astype(jnp.int32)
         ring = (row[:, None] >= ends[None, :-1]).sum(1)
         first = (stored.head - stored.size)[ring] + row - (ends - known)[ring]
-        rows = stored.rows[ring[:, None], (first[:, None] + jnp.arange(self.n + 1)[None]) % self.length]
-        steps, kind = self._read(rows)
 
+        def of(tree: Any, ahead: Array | int = 0) -> Any:
+            return jax.tree.map(lambda x: x[ring, (first + ahead) % self.length], tree)
+
+        steps = ring[:, None], (first[:, None] + jnp.arange(self.n)[None]) % self.length
+        reward, kind = stored.rows.reward[steps], stored.rows.kind[steps]
         R, alive, goes_on = jnp.zeros(batch), jnp.ones(batch, bool), jnp.ones(batch, bool)
         taken = jnp.zeros(batch, jnp.int32)
         for k in range(self.n):
             goes_on = goes_on & alive & (kind[:, k] != _NOTHING) & (k < n)
-            R = R + jnp.where(goes_on, discount**k * steps.reward[:, k], 0)
-            alive = alive & ~(goes_on & steps.terminated[:, k])
+            R = R + jnp.where(goes_on, discount**k * reward[:, k], 0)
+            alive = alive & ~(goes_on & (kind[:, k] == _LAST))
             taken = taken + goes_on
-        following = jnp.take_along_axis(steps.observation, taken[:, None, None], axis=1)[:, 0]
-        first_step = jax.tree.map(lambda x: x[:, 0], steps)
+        observation, action = of((stored.rows.observation, stored.rows.action))
         weight = ((kind[:, 0] != _NOTHING) & (ends[-1] > 0)).astype(jnp.float32)
         discounts = jnp.where(alive, jnp.power(discount, taken.astype(jnp.float32)), 0)
-        return Sample(first_step.observation, first_step.action, R, discounts, following, weight)
+        return Sample(observation, action, R, discounts, of(stored.rows.observation, taken), weight)
 
     def oldest(self, stored: Stored, count: int) -> tuple[Steps, Array]:
         """The oldest rows, as many from each environment.
@@ -183,18 +195,11 @@ class Replay:
         """
         age = jnp.arange(min(-(-count // self.num_envs), self.length - 1))[None]
         where = ((stored.head - stored.size)[:, None] + age) % self.length
-        rows = stored.rows[jnp.arange(self.num_envs)[:, None], where]
-        steps, kind = self._read(rows)
-        are = (kind != _NOTHING) & (age < stored.size[:, None])
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps), are.reshape(-1)
+        rows = jax.tree.map(lambda x: x[jnp.arange(self.num_envs)[:, None], where], stored.rows)
+        are = (rows.kind != _NOTHING) & (age < stored.size[:, None])
+        steps = Steps(rows.observation, rows.action, rows.extras, rows.reward, rows.kind == _LAST)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (steps, are))
 
     def drop(self, stored: Stored, share: float) -> Stored:
-        """Forgets a share of what is there, the oldest."""
+        """Drops a share of the rows, the oldest."""
         return stored._replace(size=stored.size - jnp.floor(share * stored.size).astype(jnp.int32))
-
-    def _read(self, rows: Array) -> tuple[Steps, Array]:
-        """The steps in rows, and the kinds of these."""
-        ends = [self.observation, self.observation + self.action, self.observation + self.action + self.extras]
-        observation, action, extras, rest = jnp.split(rows, ends, axis=-1)
-        kind = rest[..., 1]
-        return Steps(observation, action, extras, rest[..., 0], kind == _LAST), kind
