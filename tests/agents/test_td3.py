@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import trees
 from on_policy import QUICK, arena_of, assert_close, in_float64, no_methods, numerical_gradient
 
-from pliant.agents import _replay, td3
+from pliant.agents import td3
 from pliant.agents._replay import Replay
 from pliant.core.agent import Transitions
 from pliant.core.base import Edit, Topology
@@ -19,6 +20,7 @@ from pliant.experiment.loops import device as device_loop
 from pliant.experiment.loops.components import Components
 
 INPUTS, ACTIONS, E = 2, 2, 2
+NUMBERS = jax.ShapeDtypeStruct((2,), np.float32)  # of an observation, and of an action
 ARENA = arena_of(Continuous(ACTIONS), E, inputs=INPUTS)
 CONFIG = td3.Config(
     learning_starts=4, buffer_size=40, batch_size=6, update_to_data=0.5, learning_rate=0.02, b1=0.8, b2=0.95, eps=1e-5,
@@ -30,17 +32,25 @@ def compiled(function):
     return jax.jit(function, compiler_options=QUICK)
 
 
-def some_transitions(seed, T=1, mean_action=0):
+def some_transitions(seed, T=1, mean_action=None):
     """Random ones of two environments, in which episodes end in both ways."""
     random = np.random.default_rng(seed)
 
     def normal(*shape):
-        return jnp.asarray(random.normal(size=(T, E, *shape)), jnp.float32)
+        return random.normal(size=(T, E, *shape)).astype(np.float32)
 
     kind = random.choice(3, (T, E), p=[0.6, 0.2, 0.2])
-    extras = td3.Extras(jnp.asarray(random.random((T, E)) < 0.4), jnp.tanh(normal(mean_action)))
-    action, terminated, truncated = jnp.tanh(normal(ACTIONS)), jnp.asarray(kind == 1), jnp.asarray(kind == 2)
+    extras = td3.Extras(random.random((T, E)) < 0.4, () if mean_action is None else np.tanh(normal(mean_action)))
+    action, terminated, truncated = np.tanh(normal(ACTIONS)), kind == 1, kind == 2
     return Transitions(normal(INPUTS), action, extras, normal(), terminated, truncated, normal(INPUTS))
+
+
+def merged(both):
+    return both.actor | both.critics
+
+
+def begun(agent):
+    return compiled(agent.init)(trees.key(0))
 
 
 # The independent implementation
@@ -74,8 +84,8 @@ class Reference:
     """Makes the same updates, of the same samples and noise."""
 
     def __init__(self, state, config):
-        self.params, self.target = in_float64(state.params), in_float64(state.target)
-        self.elastic, self._config, self._updates = in_float64(state.params), config, 0
+        self.params, self.target = in_float64(merged(state.learned.params)), in_float64(merged(state.learned.target))
+        self.elastic, self._config, self._updates = self.params, config, 0
         self._optimizers = {name: [0.0, 0.0, 0] for name in ("actor", "critics")}
 
     def update(self, sample, noise, weight):
@@ -144,60 +154,65 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
     # samples and which noise an update gets follows from the state's key.
     config = dataclasses.replace(CONFIG, **settings)
     agent = td3.make(config, ARENA, no_methods)
-    replay = Replay(E, config.buffer_size, INPUTS, ACTIONS, n=config.n_step)
     U, first = round(E * config.update_to_data), max(2, config.n_step - 1)
-    sample = compiled(
-        lambda stored, key, n, share: replay.sample(stored, key, config.batch_size, config.discount, n, share)
-    )
-    normal = jax.jit(lambda key: jax.random.normal(key, (config.batch_size, ACTIONS)))
-    state, learn, add = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn), jax.jit(replay.add)
-    reference, stored, number, chosen = Reference(state, config), state.replay, 0, []
+    state, learn = begun(agent), compiled(agent.learn)
+    drawn_for = compiled(lambda *given: everything_drawn(config, U, *given))
+    reference, number, chosen = Reference(state, config), 0, []
     for call in range(first + 6):
-        before, transitions = state, some_transitions(call)
-        state, metrics = learn(state, transitions, jnp.int32(call))
-        ends = transitions.terminated | (transitions.truncated & (config.truncation == "terminal"))
-        steps = _replay.Steps(transitions.observation, transitions.action, transitions.extras.mean_action,
-                              transitions.reward, ends)  # fmt: skip
-        stored = add(stored, steps, transitions.extras.is_first, transitions.next_observation)
-        assert_close(state.replay, stored)
-        assert state.steps == (call + 1) * E
+        before = state
+        state, metrics = learn(state, some_transitions(call), np.int32(call))
+        metrics = trees.numpy(metrics)
+        assert int(state.steps) == (call + 1) * E
         if call < first:
-            assert_close(state.params, before.params, 0, 0)
+            assert_close(state.learned.params, before.learned.params, 0, 0)
             assert metrics["critic_loss"] == 0
             assert metrics["n_step"] == (1 if config.n_step_after else config.n_step)
             continue
-        key, *keys = jax.random.split(before.key, 1 + U)
         losses, ahead = [], []
-        for sample_key in keys:
+        ns = np.array([config.n_step if number + 1 + u >= config.n_step_after else 1 for u in range(U)], np.int32)
+        for u, (drawn, old, probe, chance, noise) in enumerate(drawn_for(state.replay, before.learned.key, ns)):
             number += 1
-            sample_key, old_key, probe_key = jax.random.split(sample_key, 3)
-            n = config.n_step if number >= config.n_step_after else 1
-            ahead.append(n)
-            drawn, weight = sample(stored, sample_key, n, 1.0), np.ones(config.batch_size)
-            key, recall_key, noise_key = jax.random.split(key, 3)
+            ahead.append(ns[u])
+            weight = np.ones(config.batch_size)
             if config.recall:
-                probe, activities = in_float64(sample(stored, probe_key, n, 1.0)), []
+                probe, activities = in_float64(probe), []
                 for name in ("critic_0", "critic_1"):
                     inputs = np.concatenate([probe.observation, probe.action], 1)
                     critic(reference.params[name], inputs, activities)
                 active = np.mean(activities)
                 gate = 1 / (1 + config.recall_slope * np.exp(config.awaken - active))
                 gate = 0.4 if gate >= 0.6 else gate
-                recalls = bool(active < config.awaken and jax.random.uniform(recall_key) >= gate)
-                drawn = sample(stored, old_key, n, 0.3) if recalls else drawn
+                recalls = bool(active < config.awaken and chance >= gate)
+                drawn = old if recalls else drawn
                 weight[3:] *= not active < 0.9 * config.awaken
                 chosen.append((recalls, weight.sum()))
                 assert metrics["critics_active_fraction"] == pytest.approx(active)
                 assert metrics["recalled"] == recalls and metrics["batch"] == weight.sum()
             drawn = in_float64(drawn)
-            losses.append(reference.update(drawn, np.asarray(normal(noise_key), float), weight * drawn.weight))
+            losses.append(reference.update(drawn, np.asarray(noise, float), weight * drawn.weight))
         assert metrics["critic_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
         assert metrics["n_step"] == np.mean(ahead)  # 1.5 in the call where the second of two updates is the first of 2
-        assert_close(state.params, reference.params, atol=2e-5)
-        assert_close(state.target, reference.target, atol=2e-5)
+        assert_close(merged(state.learned.params), reference.params, atol=2e-5)
+        assert_close(merged(state.learned.target), reference.target, atol=2e-5)
         if config.evaluate_with == "elastic":
-            assert_close(state.elastic, {"actor": reference.elastic["actor"]}, atol=2e-5)
+            assert_close(state.learned.elastic, {"actor": reference.elastic["actor"]}, atol=2e-5)
     assert settings is not SWITCHES or {(True, 6), (False, 6), (True, 3)} <= set(chosen), set(chosen)
+
+
+def everything_drawn(config, updates, stored, key, ns):
+    """Of each update of a call: its batch, that of the oldest, the probe, the chance to recall, and the noise."""
+    replay, drawn = Replay(E, config.buffer_size, NUMBERS, NUMBERS, n=config.n_step), []
+    key, *keys = jax.random.split(key, 1 + updates)
+    for u, sample_key in enumerate(keys):
+        sample_keys = jax.random.split(sample_key, 3)
+        key, recall_key, noise_key = jax.random.split(key, 3)
+        samples = [
+            replay.sample(stored, k, config.batch_size, config.discount, ns[u], share)
+            for k, share in zip(sample_keys, (1.0, 0.3, 1.0))
+        ]
+        noise = jax.random.normal(noise_key, (config.batch_size, ACTIONS))
+        drawn.append((*samples, jax.random.uniform(recall_key), noise))
+    return drawn
 
 
 def test_what_the_actor_would_do_otherwise_by_now_is_dropped():
@@ -206,18 +221,19 @@ def test_what_the_actor_would_do_otherwise_by_now_is_dropped():
         CONFIG, dynamic_capacity=True, capacity_period=20, capacity_threshold=0.0, least_capacity=20, batch_size=2
     )
     agent = td3.make(config, ARENA, no_methods)
-    state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
+    state, learn = begun(agent), compiled(agent.learn)
     sizes, distances = [], []
     for call in range(21):
         transitions = some_transitions(call, mean_action=ACTIONS)
-        whole = transitions._replace(extras=transitions.extras._replace(is_first=jnp.zeros((1, E), bool)))
-        after, metrics = learn(state, whole, jnp.int32(call))
-        sizes.append(after.replay.size.tolist())
-        distances.append(metrics["replay_distance"])
+        whole = transitions._replace(extras=transitions.extras._replace(is_first=np.zeros((1, E), bool)))
+        after, metrics = learn(state, whole, np.int32(call))
+        sizes.append(np.asarray(after.replay.size).tolist())
+        distances.append(float(metrics["replay_distance"]))
         if call == 9:
-            mean_action = actor(in_float64(state.params), np.asarray(state.replay.rows[:, :9, :INPUTS], float))
-            newest = actor(in_float64(state.params), np.asarray(transitions.observation[0], float))
-            kept = state.replay.rows[:, :9, INPUTS + ACTIONS : INPUTS + 2 * ACTIONS]
+            rows, params = trees.numpy(after.replay.rows), in_float64(state.learned.params.actor)
+            mean_action = actor(params, rows.observation[:, :10].astype(float))
+            newest = actor(params, transitions.observation[0].astype(float))
+            kept = rows.extras[:, :10]
             of_old, of_new = (mean_action - kept) ** 2, (newest - transitions.extras.mean_action[0]) ** 2
             assert len(of_new) == E  # not among the 16 oldest, which are 8 of each environment
             np.testing.assert_allclose(metrics["replay_distance"], 0.5 * np.mean(of_old[:, :8]), rtol=1e-5)
@@ -234,18 +250,20 @@ def test_acts_at_random_at_first_then_with_noise_and_greedily_without():
         CONFIG, exploration_noise=0.5, evaluate_with="elastic", dynamic_capacity=True, buffer_size=10 * many
     )
     agent = td3.make(config, arena_of(Continuous(ACTIONS), many), no_methods)
-    policy = jax.jit(lambda key: agent.policy(agent.init(key)))(jax.random.key(0))
-    policy = policy._replace(elastic=jax.tree.map(lambda x: 3 * x, policy.elastic))
+    params = jax.eval_shape(agent.init, trees.key(0)).learned.params
+    params = trees.changed(trees.random_like(params, scale=0.2), "actor/actor/Dense_1/bias", np.zeros_like)
+    elastic = trees.random_like(params.actor, seed=1)
     act = jax.jit(agent.act, static_argnames="greedy")
-    x, is_first = jax.random.normal(jax.random.key(1), (many, INPUTS)), jnp.arange(many) % 2 == 0
+    x, is_first = trees.normal(1, many, INPUTS), np.arange(many) % 2 == 0
 
     def taken(steps, **how):
-        carry, action, extras = act(policy._replace(steps=jnp.int32(steps)), (), x, is_first, jax.random.key(2), **how)
+        policy = td3.Policy(params, elastic, np.int32(steps))
+        carry, action, extras = act(policy, (), x, is_first, trees.key(2), **how)
         assert carry == () and action.shape == (many, 2)
         np.testing.assert_array_equal(extras.is_first, is_first)
         return np.asarray(action), np.asarray(extras.mean_action)
 
-    mean_action = actor(in_float64(policy.params), np.asarray(x, float))
+    mean_action = actor(in_float64(params.actor), x.astype(float))
     action, extras = taken(steps=3)
     np.testing.assert_allclose(np.quantile(action, [0, 0.25, 0.5, 0.75, 1]), [-1, -0.5, 0, 0.5, 1], atol=0.06)
     np.testing.assert_allclose(extras, mean_action, rtol=1e-4, atol=1e-6)
@@ -256,16 +274,14 @@ def test_acts_at_random_at_first_then_with_noise_and_greedily_without():
     assert 0.5 < inside.mean() < 1
     for steps in (0, 4):
         action, _ = taken(steps, greedy=True)
-        np.testing.assert_allclose(
-            action, actor(in_float64(policy.elastic), np.asarray(x, float)), rtol=1e-4, atol=1e-6
-        )
+        np.testing.assert_allclose(action, actor(in_float64(elastic), x.astype(float)), rtol=1e-4, atol=1e-6)
 
 
 def test_actor_and_critics_have_methods_with_clocks_of_their_own():
     given = []
 
     def recorder(wiring, network, updates):
-        given.append((tuple(wiring), tuple(jax.eval_shape(network.init, jax.random.key(0)))))
+        given.append((tuple(wiring), tuple(jax.eval_shape(network.init, trees.key(0)))))
 
         def update(grads, state, params=None, *, step, steps_before, features, **signals):
             assert set(features) == set(wiring)
@@ -276,17 +292,17 @@ def test_actor_and_critics_have_methods_with_clocks_of_their_own():
     agent = td3.make(dataclasses.replace(CONFIG, policy_delay=3, update_to_data=1.0), ARENA, recorder)
     actors, critics = ("actor/Dense_0",), tuple(f"critic_{i}/Dense_{j}" for i in (0, 1) for j in (0, 1))
     assert set(given) == {(actors, ("actor",)), (critics, ("critic_0", "critic_1"))}
-    state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
+    state, learn = begun(agent), compiled(agent.learn)
     for call in range(6):
-        state, _ = learn(state, some_transitions(call), jnp.int32(call))
+        state, _ = learn(state, some_transitions(call), np.int32(call))
     # Four calls of two updates, after the steps 4, 6, 8 and 10; the third and the sixth are the actor's.
-    assert state.optimizer["critics"].before[0].tolist() == [[6, 8], [7, 10], [8, 10]]
-    assert state.optimizer["actor"].before[0].tolist() == [[0, 0], [1, 6], [2, 8]]
+    assert np.asarray(state.learned.optimizer.critics.before[0]).tolist() == [[6, 8], [7, 10], [8, 10]]
+    assert np.asarray(state.learned.optimizer.actor.before[0]).tolist() == [[0, 0], [1, 6], [2, 8]]
     assert learn._cache_size() == 1
-    signals = compiled(agent.signals)(agent.policy(state), state, some_transitions(0))
+    signals = jax.eval_shape(agent.signals, agent.policy(state), state, some_transitions(0))
     assert set(signals["features"]) == {*actors, *critics}
     for name in ("params", "previous_params", "grads"):
-        assert jax.tree.structure(signals[name]) == jax.tree.structure(state.params)
+        assert jax.tree.structure(signals[name]) == jax.tree.structure(merged(state.learned.params))
 
 
 def test_targets_begin_whole_and_then_have_the_weights_that_the_network_has():
@@ -303,21 +319,22 @@ def test_targets_begin_whole_and_then_have_the_weights_that_the_network_has():
         lambda params, state, **signals: (Edit(params), state),
     )
     agent = td3.make(dataclasses.replace(CONFIG, policy_delay=1), ARENA, lambda *network: (missing,))
-    before = compiled(agent.init)(jax.random.key(0))
-    assert before.target["critic_0"]["Dense_0"]["kernel"].all()
-    learn, state = compiled(agent.learn), before
+    before, learn = begun(agent), compiled(agent.learn)
+    whole = before.learned.target.critics
+    assert np.asarray(whole["critic_0"]["Dense_0"]["kernel"]).all()
+    state = before
     for call in range(4):  # the last two of which learn
-        state, _ = learn(state, some_transitions(call), jnp.int32(call))
-    for params in (before.params, state.params, state.target):
-        assert not any(leaf.any() for leaf in jax.tree.leaves(params["critic_0"]))
-        assert_close(params["critic_1"], before.target["critic_1"], 1e-6, 0)
+        state, _ = learn(state, some_transitions(call), np.int32(call))
+    for params in (before.learned.params, state.learned.params, state.learned.target):
+        assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(params.critics["critic_0"]))
+        assert_close(params.critics["critic_1"], whole["critic_1"], 1e-6, 0)
 
 
 @pytest.mark.parametrize(
     ("settings", "environment", "message"),
     [
-        ({}, arena_of(Discrete(3)), "TD3 takes actions of real numbers, and here there are 3 to choose from"),
-        ({}, ARENA._replace(network=object()), "this problem brings its own network"),
+        ({}, arena_of(Discrete(3)), "TD3 needs continuous actions, and this problem has 3 discrete ones"),
+        ({}, ARENA._replace(network=object()), "this problem has a network of its own, and TD3 has others"),
         ({"n_step": 30}, ARENA, "buffer_size=40 is too small for returns of 30 steps"),
     ],
 )
@@ -335,11 +352,11 @@ def train(environment, config, *seen, steps, time_limit=2**30):
     def run(seed):
         return device_loop.advance(parts, device_loop.begin(parts, seed), jnp.int32(0), steps)[0]
 
-    members = compiled(lambda seeds: jax.lax.map(run, seeds))(jnp.arange(3))
+    members = trees.numpy(compiled(lambda seeds: jax.lax.map(run, seeds))(np.arange(3)))
     assert (members.diverged == -1).all()
     x, answers = np.array(seen, float)[:, None], []
     for seed in range(3):
-        params = in_float64(jax.tree.map(lambda leaf, seed=seed: leaf[seed], members.agent.params))
+        params = in_float64(trees.at(merged(members.agent.learned.params), seed))
         action = actor(params, x)
         answers.append((action, critic(params["critic_0"], np.concatenate([x, action], 1))[:, None]))
     return np.moveaxis(answers, 0, 1)[..., 0]
