@@ -105,7 +105,7 @@ def test_an_actor_that_stays_and_critics_that_grow():
     assert {key: critics[key] for key in wanted} == wanted
     with quietly():
         state = jax.eval_shape(build(from_mapping(registry.presets("mujoco")["static_actor"])).agent.init, trees.key(0))
-    (actor,), (critics,) = state.optimizer["actor"].after, state.optimizer["critics"].after
+    (actor,), (critics,) = (network.after for network in state.learned.optimizer)
     assert (len(actor.mask), len(critics.mask)) == (3, 8)
 
 

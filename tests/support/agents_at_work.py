@@ -1,0 +1,131 @@
+"""Any agent that the registry finds, at work on a small problem, whatever it learns from: for the tests of all agents.
+
+An agent on a stream and one in environments are driven alike: `begin(seed)` makes a member, and `advance(member, call)`
+runs its next `CALLS` calls of `learn`. This is a loop of its own, so that agents are tested without the experiment's.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import busy
+import environments
+import jax
+import jax.numpy as jnp
+
+from pliant.core import registry
+from pliant.core.agent import Agent, Transitions
+from pliant.core.problem import Continuous, Environment
+from pliant.problems import slowly_changing_regression
+
+NAMES = registry.names("agents")
+CALLS, ADVANCES = 4, 2  # calls of `learn` in one `advance`, and how often it takes that to end a run
+OF_STREAM = 8  # updates that a call makes on a stream
+# Settings that keep an agent small, where it has them.
+SMALL = {
+    "horizon": 4, "epochs": 2, "minibatches": 2, "hidden_units": 5,
+    "learning_starts": 8, "batch_size": 8, "buffer_size": 60, "actor_layers": 1, "critic_layers": 2,
+}  # fmt: skip
+
+
+class Member(NamedTuple):
+    """Everything that changes during a run."""
+
+    agent: Any
+    problem: Any
+    acting: Any  # of an agent in environments: carry, observation, is_first
+
+
+class Round(NamedTuple):
+    """What one call of `learn` got and gave."""
+
+    metrics: dict[str, Any]
+    previous: Any  # what `signals` wants to know of before
+    data: Any  # transitions, or batches
+
+
+class AtWork(NamedTuple):
+    agent: Any  # an `Agent` or a `Learner`
+    problem: Any
+    begin: Callable[[Any], Member]  # seed -> member
+    advance: Callable[[Member, Any], tuple[Member, Round]]  # (member, call) -> member, and the rounds in a row
+
+
+def at_work(name: str, methods_for: Callable[..., tuple]) -> AtWork:
+    """An agent with methods, on a problem of the kind it learns from, whose run is `ADVANCES` advances long."""
+    module = registry.find("agents", name)
+    fields = {field.name for field in dataclasses.fields(module.Config)}
+    config = module.Config(**{key: value for key, value in SMALL.items() if key in fields})
+    make = on_stream if module.LEARNS_FROM == "stream" else in_environments
+    return make(functools.partial(module.make, config), methods_for)
+
+
+def on_stream(make: Callable[..., Any], methods_for: Callable[..., tuple]) -> AtWork:
+    steps = OF_STREAM * CALLS * ADVANCES
+    stream = slowly_changing_regression.make(slowly_changing_regression.Config(flip_every=20, examples=steps))
+    learner = make(stream, methods_for=methods_for)
+
+    def begin(seed):
+        data_key, agent_key = jax.random.split(jax.random.key(seed))
+        return Member(learner.init(agent_key), stream.init(data_key), ())
+
+    def one(member, call):
+        problem, batches = stream.draw(member.problem, OF_STREAM)
+        agent, losses = learner.learn(member.agent, batches, call * OF_STREAM)
+        last = jax.tree.map(lambda x: x[-1], batches)
+        return Member(agent, problem, ()), Round({"loss": losses.mean()}, member.agent, last)
+
+    return AtWork(learner, stream, begin, in_a_row(one))
+
+
+def in_environments(make: Callable[..., Agent], methods_for: Callable[..., tuple]) -> AtWork:
+    toy = environments.drifting(Continuous(2))
+    size = 10**6  # of a run whose agent tells how long its calls are
+    horizon = make(environments.auto_reset(toy, size, 2), methods_for=lambda *network: ()).horizon
+    steps = horizon * 2 * CALLS * ADVANCES
+    environment: Environment = environments.auto_reset(toy, steps, num_envs=2, time_limit=5)
+    agent = make(environment, methods_for=methods_for)
+
+    def begin(seed):
+        problem_key, agent_key = jax.random.split(jax.random.key(seed))
+        problem, observation = environment.init(problem_key)
+        acting = agent.initial_carry(2), observation, jnp.ones(2, bool)
+        return Member(agent.init(agent_key), problem, acting)
+
+    def one(member, call):
+        policy = agent.policy(member.agent)
+
+        def step(now, t):
+            problem, (carry, observation, is_first) = now
+            carry, action, extras = agent.act(policy, carry, observation, is_first, jax.random.key(t))
+            problem, then = environment.step(problem, action)
+            data = Transitions(
+                observation, action, extras, then.reward, then.terminated, then.truncated, then.final_observation
+            )
+            return (problem, (carry, then.observation, then.terminated | then.truncated)), data
+
+        times = call * agent.horizon + jnp.arange(agent.horizon)
+        (problem, acting), transitions = jax.lax.scan(step, (member.problem, member.acting), times)
+        state, metrics = agent.learn(member.agent, transitions, call)
+        return Member(state, problem, acting), Round(metrics, policy, transitions)
+
+    return AtWork(agent, environment, begin, in_a_row(one))
+
+
+def in_a_row(one: Callable[[Member, Any], tuple[Member, Round]]) -> Callable[[Member, Any], tuple[Member, Round]]:
+    return lambda member, call: jax.lax.scan(one, member, call + jnp.arange(CALLS))
+
+
+def method_for(name: str) -> Callable[..., tuple]:
+    """Makes a method of the library, with settings with which it acts soon, of what an agent tells about a network."""
+    method = registry.find("methods", name)
+
+    def methods_for(wiring, network, updates):
+        del updates  # too few for growth to come to its end
+        context = {"wiring": wiring, "initialize": network.init, "activation": network.activation, "updates": 1000}
+        wanted = inspect.signature(method).parameters
+        return (method(**busy.settings(method, {k: v for k, v in context.items() if k in wanted})),)
+
+    return methods_for
