@@ -1,4 +1,4 @@
-"""Switches of the published program of Neuroplastic Expansion, which TD3 may have in addition; all are off by default.
+"""Switches of the published program of Liu et al. (2025), which TD3 may have in addition; all are off by default.
 
 * Recall (experience review): learn from the oldest part of the replay while few of the critics' units are active.
 * Automatic batch size: half of it while few of the critics' units are active.
@@ -12,7 +12,7 @@ measured on a batch of its own, as there, but only if a switch needs it. With `d
 noise is stored for random steps as well.
 
 References:
-    Liu et al., `Neuroplastic expansion in deep reinforcement learning <https://arxiv.org/abs/2410.07994>`_, ICLR 2025.
+    `Liu et al. <https://arxiv.org/abs/2410.07994>`_, ICLR 2025.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class Config(_off_policy.Config):
     """The switches and their settings."""
 
     n_step_after: Annotated[int, AtLeast(0)] = 0
-    """Updates before n_step holds; n is 1 until then."""
+    """Number of the update from which n_step holds; n is 1 before."""
     evaluate_with: Literal["online", "elastic"] = "online"
     """Which actor acts greedily: the trained one, or its running average (elastic)."""
     elastic_rate: Annotated[float, Between(0, 1)] = 0.005

@@ -104,8 +104,8 @@ def test_what_is_kept_is_not_copied(form, members, toy_parts):
 
 
 @pytest.mark.parametrize(("buffer_size", "one_after_another"), [(10, False), (50_000, True), (5_000_000, False)])
-def test_members_advance_at_once_where_copying_them_would_take_long(capacity, one_after_another, toy_parts):
-    assert suits_map(drift("host", agent={**SMALL, "buffer_size": capacity})) == one_after_another
+def test_members_advance_at_once_where_copying_them_would_take_long(buffer_size, one_after_another, toy_parts):
+    assert suits_map(drift("host", agent={**SMALL, "buffer_size": buffer_size})) == one_after_another
 
 
 def test_a_population_larger_than_memory_is_refused_before_it_is_made(toy_parts, monkeypatch):
