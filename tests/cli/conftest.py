@@ -1,6 +1,12 @@
+import pathlib
+import shutil
+
 import pytest
 
 from pliant.cli import _run, main
+
+P = "slowly_changing_regression"
+SMALL = ("--examples", "200", "--flip-every", "50", "--record-every", "50", "--seeds", "2")
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +29,23 @@ def pliant(capsys):
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def a_run(tmp_path_factory):
+    """What `pliant run` writes of a small run, which is run once."""
+    folder = tmp_path_factory.mktemp("a_run")
+    assert main(["run", P, *SMALL, "--out", str(folder)]) == 0
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.fixture
+def copied(a_run):
+    """The path, `runs/...`, of a copy of the small run in the working directory, as if it had been run here."""
+    path = pathlib.Path("runs", a_run.name)
+    shutil.copytree(a_run, path)
+    return str(path)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What a user does: list, run, sweep, stop, go on, report, reproduce; and what the help says."""
 
 import contextlib
+import dataclasses
+import inspect
 import os
 import re
 import signal
@@ -14,8 +16,10 @@ import toys
 from pliant import report
 from pliant.cli import _run
 from pliant.core import registry
+from pliant.core.base import Topology
 from pliant.experiment.configuration.config import OF_ANY_METHOD
 from pliant.experiment.configuration.settings import settings_of
+from pliant.recipes import regression
 
 P = "slowly_changing_regression"
 SMALL = ("--examples", 200, "--flip-every", 50, "--record-every", 100, "--seeds", 2)
@@ -75,8 +79,7 @@ def test_help_of_a_target_shows_what_can_be_said_of_its_methods(pliant):
     assert re.findall(r"--method\.(\w+)\.(groups|on-new-task) ", out) == [
         ("redo", "groups"), ("redo", "on-new-task"), ("l2", "on-new-task"),
     ]  # fmt: skip
-    help_of_only = "names or shell patterns (critic_*/*), with commas between; empty: all. [text; default none]"
-    assert f"Groups of units that it works on: {help_of_only}" in " ".join(out.split())
+    assert f"{OF_ANY_METHOD['groups'].help} [text; default none]" in " ".join(out.split())
 
 
 def test_help_of_a_target_shows_its_own_defaults(pliant, monkeypatch):
@@ -209,9 +212,16 @@ def test_a_method_twice(pliant, asked):
     assert config.sweep == {}
 
 
-@pytest.mark.parametrize("method", registry.names("methods"))
-def test_every_method_runs_with_its_defaults(pliant, method):
-    code, out, _ = pliant("run", P, *SMALL, "--method", method)
+def methods_that_go_together():
+    """Each topology alone, as no two can decide about the same weights, and all other methods at once."""
+    names = registry.names("methods")
+    alone = [n for n in names if inspect.signature(registry.find("methods", n)).return_annotation is Topology]
+    return [[name] for name in alone] + [[name for name in names if name not in alone]]
+
+
+@pytest.mark.parametrize("methods", methods_that_go_together(), ids=lambda names: names[-1])
+def test_every_method_runs_with_its_defaults(pliant, methods):
+    code, out, _ = pliant("run", P, *SMALL, *(word for name in methods for word in ("--method", name)))
     assert code == 0
     loss = report.load(*directory(out)).metrics.query("metric == 'loss'")["value"]
     assert len(loss) == 4
@@ -284,21 +294,18 @@ def test_stopped_before_the_first_stretch(pliant, monkeypatch):
     assert err == "pliant: stopped; the same command goes on from the last checkpoint\n"
 
 
-def test_report(pliant, tmp_path):
-    _, out, _ = pliant("run", P, *SMALL)
-    (path,) = directory(out)
-    code, out, err = pliant("report", path)
+@pytest.mark.parametrize("words", [(), ("--out", "there")])
+def test_report(pliant, copied, words, tmp_path):
+    code, out, err = pliant("report", copied, *words)
     assert (code, err) == (0, "")
-    assert out.endswith(f"{path}/report/report.md\n")
+    written = words[-1] if words else f"{copied}/report"
+    assert out.endswith(f"{written}/report.md\n")
     assert "loss" in out
-    code, out, _ = pliant("report", tmp_path / path, "--out", "there")
-    assert (code, out.endswith("there/report.md\n")) == (0, True)
-    assert (tmp_path / "there" / "loss.png").stat().st_size > 10_000
+    assert (tmp_path / written / "loss.png").stat().st_size > 10_000
 
 
-def test_report_names_what_is_damaged(pliant, tmp_path):
-    _, out, _ = pliant("run", P, *SMALL)
-    (path,) = directory(out)
+def test_report_names_what_is_damaged(pliant, copied, tmp_path):
+    path = copied
     (file,) = (tmp_path / path).glob("shards/*/metrics/*")
     with open(file, "r+b") as opened:
         opened.truncate(100)
@@ -309,7 +316,7 @@ def test_report_names_what_is_damaged(pliant, tmp_path):
     code, _, err = pliant("run", path)  # as the message says
     assert code == 0
     assert f"{file.relative_to(tmp_path)} is damaged: its steps will be run again" in err
-    assert pliant("report", path)[0] == 0
+    assert len(report.load(path).metrics) > 0
 
 
 def test_more_seeds_of_a_run(pliant, tmp_path):
@@ -327,8 +334,11 @@ def test_more_seeds_of_a_run(pliant, tmp_path):
     assert (code, err) == (2, f"pliant: {message} --seeds 0-2\n")
 
 
-def test_reproduce(pliant, tmp_path):
-    words = ("reproduce", "regression", "--scale", 0.02, "--seeds", 2, "--out", "here", "--book", "book")
+def test_reproduce(pliant, tmp_path, monkeypatch):
+    """In bins of 100 examples, so that a run has 1,000; the published numbers then lie beyond all runs."""
+    monkeypatch.setattr(regression, "_BIN", 100)
+    monkeypatch.setattr(regression, "_ERROR", dataclasses.replace(regression._ERROR, bin=100))
+    words = ("reproduce", "regression", "--scale", 0.001, "--seeds", 2, "--out", "here", "--book", "book")
     code, out, _ = pliant(*words)
     assert code == 0
     for label in ("backprop 0.01", "linear 0.01", "L2", "shrink & perturb", "continual backprop"):

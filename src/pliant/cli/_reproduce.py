@@ -14,11 +14,11 @@ from ._arguments import Parser
 from ._progress import progress
 
 _DESCRIPTION = """\
-Computes all runs of a published figure, and writes the figure (PNG, PDF) and its
-table (Markdown, CSV) with the paper's numbers beside ours; in some recipes the
-trained agents then act in other environments. Finished runs are not computed
-again; a stopped run resumes. After a minute of work a line tells how long the
-rest takes."""
+Computes all runs of a published figure, and writes the figure (PNG, PDF) and
+its table (Markdown, CSV) with the paper's numbers beside ours; in some recipes
+the trained agents then act in other environments. Finished runs are not
+computed again; a stopped run resumes. After a minute of work a line tells how
+long the rest takes."""
 
 _BOOK = Path("docs/results")
 

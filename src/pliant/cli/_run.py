@@ -29,7 +29,8 @@ it was stopped.
 TARGET is a problem (see pliant list problems), PROBLEM/PRESET (see pliant list
 presets), a configuration file, or the directory of a run. Flags change what
 the target says; --help after a target and its methods shows their flags alone.
-Files may be those of the published program (docs/coming_from/loss_of_plasticity.md).
+Files may be those of the published program
+(docs/coming_from/loss_of_plasticity.md).
 
   pliant run slowly_changing_regression --seeds 100 \\
       --method continual_backprop --sweep learning_rate=0.01,0.003
