@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 import types
+from collections.abc import Iterator
 
 # Environment variables, so that the programs that a test starts have them too. JAX reads them when it is imported.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -19,8 +20,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import compilations
 import jax
+import jaxtyping
 import pytest
 import trees
+
+# What the signatures of these rooms say of types and shapes is checked at each call; before pliant is imported.
+jaxtyping.install_import_hook(["pliant.core", "pliant.surgery", "pliant.tracing"], "checking.checked")
 
 jax.config.update("jax_num_cpu_devices", 2)  # so that sharding is tested on any machine
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -37,6 +42,14 @@ def fresh_logging():
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)
     logger.propagate = True
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Lets a test call functions with what their signatures forbid: to see how they refuse it themselves."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

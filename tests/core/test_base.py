@@ -106,6 +106,7 @@ def test_update_needs_the_params():
 
 
 @pytest.mark.parametrize("method", [optax.sgd, "redo", None, [adding(1.0)]])
+@pytest.mark.usefixtures("unchecked")
 def test_refuses_what_is_no_method(method):
     with pytest.raises(
         TypeError, match=r"which is no plasticity method; write an optax.GradientTransformation, a plia"

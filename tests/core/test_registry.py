@@ -55,6 +55,7 @@ def test_what_there_is():
         ("methods", "__init__", "unknown method '__init__'; did you mean"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_an_unknown_name_names_the_nearest(kind, name, message):
     with pytest.raises(UnknownNameError, match=re.escape(message)) as error:
         registry.find(kind, name)

@@ -155,6 +155,7 @@ def test_members_restart_at_steps_of_their_own():
     np.testing.assert_array_equal(together, [[1, 2, 1, 2, 3, 4], [1, 2, 3, 4, 1, 2]])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_restart_passes_draws_and_signals_on():
     def noise(params, state, *, random, features, steps_before, **signals):
         return Edit(random + features + steps_before), state

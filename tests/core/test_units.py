@@ -38,6 +38,7 @@ def test_activation_shapes():
     assert units.activation({"w0": np.zeros(3)}, reader, mlp["w0"]).shape == (1, 1, 3)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_errors_teach():
     wiring = hand_wired.mlp(2, 3, 1)
     (reader,) = wiring["w0"].outgoing

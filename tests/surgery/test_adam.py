@@ -79,6 +79,7 @@ def test_keeps_the_dtype_of_the_weights():
         ({"correction": "none"}, r"^correction='none': write one of 'intended', 'published'$"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_refuses_settings_out_of_range(settings, error):
     with pytest.raises(ValueError, match=error):
         adam(**settings)

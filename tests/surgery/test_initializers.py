@@ -47,6 +47,7 @@ def test_uniform_bound(initializer, activation, fan_in, fan_out, expected):
     assert uniform_bound(initializer, activation, fan_in, fan_out) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"^activation='rellu': write one of 'relu', 'leaky_relu', "):
         gain("rellu")

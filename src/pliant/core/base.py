@@ -133,19 +133,19 @@ class Plastic(optax.GradientTransformationExtraArgs):
             step as `random`; otherwise they draw for themselves.
     """
 
-    init: dataclasses.InitVar[Callable[[Params], PlasticState]]
-    update: dataclasses.InitVar[Callable[..., tuple[Params, PlasticState]]]
+    init: dataclasses.InitVar[Callable[[Params], PlasticState]]  # pyright: ignore[reportIncompatibleVariableOverride]
+    update: dataclasses.InitVar[Callable[..., tuple[Params, PlasticState]]]  # pyright: ignore[reportIncompatibleVariableOverride]
     prepare: Callable[[Params], Params]
     mask: Callable[[Params, PlasticState], Params]
     step: Callable[..., tuple[Params, PlasticState]]
     draw: Callable[[Key, Params, int], Any]
 
-    def __new__(cls, init, update, **more: Any) -> "Plastic":
+    def __new__(cls, init: Any, update: Any, **more: Any) -> "Plastic":
         """The pair that optax knows; the dataclass keeps the rest."""
         del more
         return super().__new__(cls, init, update)
 
-    def _replace(self, **changes: Any) -> "Plastic":
+    def _replace(self, **changes: Any) -> "Plastic":  # pyright: ignore[reportIncompatibleMethodOverride]
         return dataclasses.replace(self, **changes)
 
 
@@ -217,7 +217,9 @@ def plastic(
         keys = jax.random.split(key, max(len(editors), 1))
         return tuple(editor.draw(k, params, steps) for editor, k in zip(editors, keys))
 
-    def step(grads, state: PlasticState, params: Params, *, random=None, **signals) -> tuple[Params, PlasticState]:
+    def step(
+        grads: Params, state: PlasticState, params: Params, *, random: Any = None, **signals: Any
+    ) -> tuple[Params, PlasticState]:
         key = state.key
         if random is None and editors:
             key, step_key = jax.random.split(key)
@@ -257,7 +259,9 @@ def plastic(
             opt_state = _reset_count(optimizer, opt_state, params, _any(reset_count))
         return params, PlasticState(key, tuple(before), opt_state, tuple(states))
 
-    def update(grads, state: PlasticState, params: Params | None = None, **signals) -> tuple[Params, PlasticState]:
+    def update(
+        grads: Params, state: PlasticState, params: Params | None = None, **signals: Any
+    ) -> tuple[Params, PlasticState]:
         if params is None:
             raise ValueError("plastic edits weights: call tx.update(grads, state, params, ...), with the params")
         new, state = step(grads, state, params, **signals)
@@ -266,7 +270,7 @@ def plastic(
     return Plastic(init=init, update=update, prepare=prepare, mask=mask, step=step, draw=draw)
 
 
-def _flatten(methods: tuple[Method, ...]) -> list[optax.GradientTransformation | Surgery | Topology]:
+def _flatten(methods: Iterable[Any]) -> list[optax.GradientTransformation | Surgery | Topology]:
     pieces: list[optax.GradientTransformation | Surgery | Topology] = []
     for method in methods:
         if isinstance(method, optax.GradientTransformation | Surgery | Topology):
@@ -289,7 +293,7 @@ def _any(masks: Iterable[Params]) -> Params:
 def _reset_moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, fresh: Params) -> Any:
     """The optimizer's state with its initial value wherever a weight is fresh."""
 
-    def mask_of(leaf, param, mask):
+    def mask_of(leaf: Any, param: Any, mask: Any) -> Any:
         # State of another shape than the weights (a factored second moment) is shared between them: it stays.
         return mask if jnp.shape(leaf) == jnp.shape(param) else False
 
@@ -300,7 +304,7 @@ def _reset_moments(optimizer: optax.GradientTransformation, opt_state: Any, para
 def _reset_count(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, reset_count: Params) -> Any:
     """The optimizer's state with the per-weight counts of steps, its only integers, reset."""
 
-    def mask_of(leaf, param, mask):
+    def mask_of(leaf: Any, param: Any, mask: Any) -> Any:
         return mask if jnp.shape(leaf) == jnp.shape(param) and jnp.issubdtype(leaf.dtype, jnp.integer) else False
 
     masks = optax.tree.map_params(

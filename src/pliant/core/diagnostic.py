@@ -14,6 +14,8 @@ all of it together. It is measured for one member of a population; the caller ma
 vmapped.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -99,7 +101,8 @@ def with_average(values: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[
     if not values:
         return {}
     total = sum(sizes[name] for name in values)
-    return {**values, "": sum(value * sizes[name] for name, value in values.items()) / total}
+    weighted = [value * sizes[name] for name, value in values.items()]
+    return {**values, "": functools.reduce(operator.add, weighted) / total}
 
 
 def unit_state(method_state: Any, field: str, wiring: Wiring) -> dict[str, list[Array]]:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import sys
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -67,7 +67,7 @@ def is_traced(*values: object) -> bool:
     return jax is not None and any(isinstance(value, jax.core.Tracer) for value in values)
 
 
-def require(name: str, value: object, allowed: Range) -> None:
+def require(name: str, value: Any, allowed: Range) -> None:
     """Refuses a setting outside its range.
 
     A traced value passes, because it has no number yet: a sweep checks each of its values beforehand.

@@ -11,7 +11,7 @@ from .base import Array, Edit, Key, Method, Params, Surgery, Topology
 
 
 class EveryState(NamedTuple):
-    count: Array  # () steps so far
+    count: Array  # () steps so far  # pyright: ignore[reportIncompatibleMethodOverride]
     inner: Any  # the method's own state
 
 
@@ -73,7 +73,7 @@ class RestartState(NamedTuple):
     inner: Any  # the method's own state
 
 
-def restart(at: Sequence[int], method: Method) -> Method:
+def restart(at: Sequence[int] | Array, method: Method) -> Method:
     """Restarts a method at given steps of a run, for example at the start of each task.
 
     A restart sets the method's state to its initial value: ages, utilities and counts are 0 again. The weights and the
@@ -110,7 +110,7 @@ def restart(at: Sequence[int], method: Method) -> Method:
 def _restarted_surgery(steps: Array, surgery: Surgery) -> Surgery:
     init, current = _restarting(steps, surgery.init)
 
-    def operate(params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals):
+    def operate(params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals: Any):
         state = current(params, state, steps_before)
         edit, inner = surgery.operate(params, state.inner, random=random, steps_before=steps_before, **signals)
         return edit, state._replace(inner=inner)
@@ -118,15 +118,20 @@ def _restarted_surgery(steps: Array, surgery: Surgery) -> Surgery:
     return Surgery(init, operate, surgery.draw)
 
 
-def _restarted_transformation(steps: Array, transformation) -> optax.GradientTransformationExtraArgs:
+def _restarted_transformation(
+    steps: Array, transformation: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
     init, current = _restarting(steps, transformation.init)
 
-    def update(grads, state: RestartState, params: Params | None = None, *, steps_before: Array, **signals):
+    def update(
+        updates: Params, state: RestartState, params: Params | None = None, *, steps_before: Array, **signals: Any
+    ):
         state = current(params, state, steps_before)
-        grads, inner = transformation.update(grads, state.inner, params, steps_before=steps_before, **signals)
-        return grads, state._replace(inner=inner)
+        updates, inner = transformation.update(updates, state.inner, params, steps_before=steps_before, **signals)
+        return updates, state._replace(inner=inner)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    # optax's types know of no signal that must be given.
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
 def _restarted_topology(steps: Array, topology: Topology) -> Topology:
@@ -135,13 +140,13 @@ def _restarted_topology(steps: Array, topology: Topology) -> Topology:
     def mask(params: Params, state: RestartState) -> Params:
         return topology.mask(params, state.inner)
 
-    def before(grads, params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals):
+    def before(grads: Params, params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals: Any):
         state = current(params, state, steps_before)
         signals = {**signals, "steps_before": steps_before}
         grads, skip, inner = topology.before(grads, params, state.inner, random=random, **signals)
         return grads, skip, state._replace(inner=inner)
 
-    def after(params: Params, state: RestartState, *, random: Any, **signals):
+    def after(params: Params, state: RestartState, *, random: Any, **signals: Any):
         edit, inner = topology.after(params, state.inner, random=random, **signals)
         return edit, state._replace(inner=inner)
 
@@ -162,7 +167,7 @@ def _restarting(
     return lambda params: RestartState(jnp.int32(0), init(params)), current
 
 
-def _when(due: Callable[[Array], Array], method: Method) -> Method:
+def _when(due: Callable[[Array | int], Array | bool], method: Method) -> Method:
     if isinstance(method, Surgery):
         return _surgery_when(due, method)
     if isinstance(method, optax.GradientTransformation):
@@ -175,11 +180,13 @@ def _when(due: Callable[[Array], Array], method: Method) -> Method:
     return tuple(_when(due, piece) for piece in method)
 
 
-def _surgery_when(due: Callable[[Array], Array], surgery: Surgery) -> Surgery:
+def _surgery_when(due: Callable[[Array | int], Array | bool], surgery: Surgery) -> Surgery:
     def init(params: Params) -> EveryState:
         return EveryState(jnp.zeros((), jnp.int32), surgery.init(params))
 
-    def operate(params: Params, state: EveryState, *, random: Key, step: Array | None = None, **signals):
+    def operate(
+        params: Params, state: EveryState, *, random: Key, step: Array | None = None, **signals: Any
+    ) -> tuple[Edit, EveryState]:
         count = state.count + 1
 
         def act():
@@ -197,17 +204,22 @@ def _surgery_when(due: Callable[[Array], Array], surgery: Surgery) -> Surgery:
     return Surgery(init, operate)
 
 
-def _transformation_when(due: Callable[[Array], Array], transformation) -> optax.GradientTransformationExtraArgs:
+def _transformation_when(
+    due: Callable[[Array | int], Array | bool], transformation: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
     def init(params: Params) -> EveryState:
         return EveryState(jnp.zeros((), jnp.int32), transformation.init(params))
 
-    def update(grads, state: EveryState, params: Params | None = None, *, step: Array | None = None, **signals):
+    def update(
+        updates: Params, state: EveryState, params: Params | None = None, *, step: Array | None = None, **signals: Any
+    ) -> tuple[Params, EveryState]:
         count = state.count + 1
-        grads, inner = jax.lax.cond(
+        updates, inner = jax.lax.cond(
             due(count if step is None else step),
-            lambda: transformation.update(grads, state.inner, params, step=step, **signals),
-            lambda: (grads, state.inner),
+            lambda: transformation.update(updates, state.inner, params, step=step, **signals),
+            lambda: (updates, state.inner),
         )
-        return grads, EveryState(count, inner)
+        return updates, EveryState(count, inner)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    # optax takes any state, and `update` its own.
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]

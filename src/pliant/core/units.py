@@ -170,7 +170,7 @@ class Wiring(Mapping[str, Group]):
 
     def describe(self) -> str:
         """A table for people: group, units, the weights that feed and read it with the axis of the units, features."""
-        rows = [("group", "units", "in", "out", "features")]
+        rows: list[tuple[str, ...]] = [("group", "units", "in", "out", "features")]
         for group in self.values():
             name = f"{group.name} (coupled)" if group.coupled else group.name
             ends = [[f"{slot.path}[{slot.axis}]" for slot in slots] for slots in (group.incoming, group.outgoing)]

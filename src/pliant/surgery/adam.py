@@ -73,11 +73,11 @@ def adam(
             nu=jax.tree.map(jnp.zeros_like, params),
         )
 
-    def update(grads, state: PerWeightAdamState, params: Params | None = None):
+    def update(updates: Params, state: PerWeightAdamState, params: Params | None = None):
         del params
         count = jax.tree.map(optax.safe_increment, state.count)
-        mu = jax.tree.map(lambda g, m: (b1 * m + (1 - b1) * g).astype(m.dtype), grads, state.mu)
-        nu = jax.tree.map(lambda g, v: (b2 * v + (1 - b2) * g**2).astype(v.dtype), grads, state.nu)
+        mu = jax.tree.map(lambda g, m: (b1 * m + (1 - b1) * g).astype(m.dtype), updates, state.mu)
+        nu = jax.tree.map(lambda g, v: (b2 * v + (1 - b2) * g**2).astype(v.dtype), updates, state.nu)
         return jax.tree.map(direction, count, mu, nu), PerWeightAdamState(count, mu, nu)
 
     def direction(t: Array, m: Array, v: Array) -> Array:
@@ -90,4 +90,6 @@ def adam(
             return v_correction * m / (jnp.sqrt(v) + eps)
         return (m / m_correction) / (jnp.sqrt(v / v_correction) + eps)
 
-    return optax.chain(optax.GradientTransformation(init, update), optax.scale_by_learning_rate(learning_rate))
+    # optax takes any state, and `update` its own.
+    adam = optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+    return optax.chain(adam, optax.scale_by_learning_rate(learning_rate))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -36,21 +36,21 @@ class Rules:
         ValueError: for a value outside its range, or for values that do not fit together.
     """
 
-    initial_sparsity: float
-    final_sparsity: float
-    period: int
-    end: int
+    initial_sparsity: float | Array
+    final_sparsity: float | Array
+    period: int | Array
+    end: int | Array
     growth: Growth
     amount: Amount
-    rate: float
+    rate: float | Array
     prune: Prune
-    prune_fraction: float
-    threshold: float
+    prune_fraction: float | Array
+    threshold: float | Array
     grown_weights: Grown
-    gradient_passes: int
+    gradient_passes: int | Array
     stop: Stop
     churn: Churn
-    churn_fraction: float
+    churn_fraction: float | Array
     clear_grown: bool
     counter_reset: bool
 
@@ -83,7 +83,7 @@ class GrowthState(NamedTuple):
     previous_mask: dict[str, Array]  # likewise, before the last topology step
     initial_mask: dict[str, Array]  # likewise, before the first
     dense_gradient: dict[str, Array]  # {path: like the leaf} mean over the passes so far; empty for one pass
-    count: Array  # () steps so far
+    count: Array  # () steps so far  # pyright: ignore[reportIncompatibleMethodOverride]
     clock: Array  # () steps since the start, or since the end of growth
     ended: Array  # () bool: whether the end of growth has been seen
     changed: Array  # () bool: whether the last step was a topology step
@@ -112,7 +112,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
     def init(params: Params) -> GrowthState:
         weights = units.leaves(params)
         mask = initial_mask(wiring, weights, rules.initial_sparsity)
-        one_pass = isinstance(rules.gradient_passes, int) and rules.gradient_passes == 1
+        one_pass = not is_traced(rules.gradient_passes) and rules.gradient_passes == 1
         return GrowthState(
             mask=mask,
             # Copies: a training step may donate the buffers of the state, and cannot donate one twice.
@@ -143,8 +143,8 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         random: _Random,
         step: Array | None = None,
         features: Features | None = None,
-        **signals,
-    ):
+        **signals: Any,
+    ) -> tuple[Params, Array, GrowthState]:
         del signals
         by_path = units.leaves(grads)
         state = state._replace(count=state.count + 1, clock=state.clock + 1)
@@ -160,16 +160,17 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         state = changed._replace(initial_mask=state.initial_mask, dense_gradient=state.dense_gradient)
         return mask(grads, state), state.changed, state
 
-    def after(params: Params, state: GrowthState, *, random: _Random, step: Array | None = None, **signals):
+    def after(params: Params, state: GrowthState, *, random: _Random, step: Array | None = None, **signals: Any):
         del signals
         weights = units.leaves(params)
         new = masked(weights, state.mask)
         grown = {path: state.changed & there & ~state.previous_mask[path] for path, there in state.mask.items()}
-        if rules.grown_weights == "lecun":
+        values_key = random.key
+        if values_key is not None:
             number = state.count if step is None else step
             values = jax.lax.cond(
                 number % rules.period == 0,
-                lambda: lecun_normal(random.key, wiring, new),
+                lambda: lecun_normal(values_key, wiring, new),
                 lambda: jax.tree.map(jnp.zeros_like, new),
             )
             new = {path: jnp.where(grown[path], values[path], w) for path, w in new.items()}
@@ -269,9 +270,9 @@ def _is_dense(wiring: Wiring, rules: Rules, weights: dict[str, Array], masks: di
         return jnp.bool_(False)
     leaves = [*(weights[path] for path in masks), *scales(wiring, weights)]
     if rules.stop == "zeros":
-        missing = sum((w == 0).sum(dtype=jnp.int32) for w in leaves)
+        missing = sum(((w == 0).sum(dtype=jnp.int32) for w in leaves), jnp.int32(0))
     else:
-        missing = sum((~there).sum(dtype=jnp.int32) for there in masks.values())
+        missing = sum(((~there).sum(dtype=jnp.int32) for there in masks.values()), jnp.int32(0))
     return missing.astype(jnp.float32) <= rules.final_sparsity * sum(w.size for w in leaves)
 
 
@@ -286,7 +287,7 @@ def _scores(wiring: Wiring, rules: Rules, weights: dict[str, Array], features: F
     return scores(wiring, weights, features)
 
 
-def _whole(number: float | Array) -> Array:
+def _whole(number: float | Array | np.float32) -> Array:
     """A number without its fraction, positive or negative."""
     number = jnp.asarray(number, jnp.float32)
     return jnp.trunc(number + _ROUNDING * jnp.sign(number)).astype(jnp.int32)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pliant.core.base import Array
 
@@ -40,7 +41,7 @@ def grow_and_prune(mask: Array, worth: Array, demand: Array, *, grown: Array, pr
     return kept | largest(jnp.where(kept, 0, demand + 1), grown, ties[1])
 
 
-def largest(keys: Array, count: Array | int, seed: Array | int) -> Array:
+def largest(keys: Array, count: Array | np.int32 | int, seed: Array | int) -> Array:
     """Marks the entries with the largest keys; equal keys are ranked by chance.
 
     There is no sort. The bits of the smallest chosen key are found one by one, each by counting. On a CPU this takes a

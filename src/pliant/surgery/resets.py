@@ -1,7 +1,7 @@
 """Whole layers made anew: which leaves make up a layer, and how they are set back."""
 
 from collections.abc import Callable, Collection
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -67,10 +67,10 @@ def set_back(params: Params, source: Params, paths: Collection[str] | None = Non
             f"({_shapes(source)} for {_shapes(params)}); pass the initializer of this network, key -> params"
         )
 
-    def chosen(path) -> bool:
+    def chosen(path: Any) -> bool:
         return paths is None or jax.tree_util.keystr(path, simple=True, separator="/") in paths
 
-    def pick(path, leaf, new):
+    def pick(path: Any, leaf: Any, new: Any) -> Any:
         return jnp.asarray(new, leaf.dtype) if chosen(path) else leaf
 
     return Edit(

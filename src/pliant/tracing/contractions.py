@@ -9,6 +9,11 @@ from .values import Contraction, Meeting, Notes, Value, derive, join, refuse, re
 
 
 def dot_general(notes: Notes, equation: Any, left: Value, right: Value) -> Value:
+    """A matrix product: both operands lose the summed axes; batch axes are equal.
+
+    Raises:
+        TracingError: if the weight has a batch axis (an ensemble).
+    """
     (left_sum, right_sum), (left_batch, right_batch) = equation.params["dimension_numbers"]
     weight = _weight_of(left, right)
     if weight is not None and left_batch:
@@ -32,6 +37,11 @@ def dot_general(notes: Notes, equation: Any, left: Value, right: Value) -> Value
 
 
 def conv_general_dilated(notes: Notes, equation: Any, image: Value, kernel: Value) -> Value:
+    """A convolution: the kernel sums over the image's channels and makes new ones; axes of space are new.
+
+    Raises:
+        TracingError: for grouped convolutions, and for a parameter in the place of the image.
+    """
     params, numbers = equation.params, equation.params["dimension_numbers"]
     weight = _weight_of(image, kernel)
     if weight is not None and (params["feature_group_count"] != 1 or params["batch_group_count"] != 1):

@@ -69,6 +69,7 @@ Origin = frozenset[tuple[str, int]]  # the axes of parameter leaves, (path, axis
 
 
 def size(term: Term) -> int:
+    """The length of the axis."""
     match term:
         case Atom():
             return term.size
@@ -113,7 +114,7 @@ def resolve(term: Term) -> Term:
         case Atom(bound=None):
             return term
         case Atom():
-            term.bound = resolve(term.bound)
+            term.bound = resolve(term.bound)  # pyright: ignore[reportArgumentType]
             return term.bound
         case Product(factors):
             return product(factors)
@@ -156,7 +157,7 @@ def unify(a: Term, b: Term) -> None:
             _unify_product_with_concat(b, a)
 
 
-def _pop_factor(queue: list[Term]) -> Term:
+def _pop_factor(queue: list[Term]) -> Atom | Concat:
     """The next factor of a flattened axis; a binding may have opened it into several."""
     first = resolve(queue.pop(0))
     if isinstance(first, Product):
@@ -348,6 +349,8 @@ def neighbours(term: Term) -> Iterator[tuple[type, Atom, Atom]]:
                 if isinstance(a, Atom) and isinstance(b, Atom):
                     yield type(whole), a, b
             yield from itertools.chain.from_iterable(map(neighbours, inner))
+        case Atom():
+            pass
 
 
 def fuse(term: Term, pair: tuple[type, Atom, Atom], atom: Atom) -> Term:

@@ -1,4 +1,4 @@
-"""What each primitive does to the labels of array axes; contractions are in `_contractions`.
+"""What each primitive does to the labels of array axes; contractions are in `contractions`.
 
 A rule takes `(notes, equation, *operands)` and returns a `Value`, or a list of them. A primitive that mixes units in a
 way not known here does not stop the reading: it leaves a `Taint`, and only a weight that reads tainted data raises. So
@@ -7,7 +7,7 @@ whatever happens to the outputs of a network (sampling, losses, sorting) is no c
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,23 +16,26 @@ from .inlining import subjaxprs
 from .labels import Atom, atoms, concat, cut, product, regroup, size
 from .values import ELEMENTWISE, Meeting, Notes, Value, derive, fresh, is_made, join, refuse, reshaped, tainted
 
-RULES: dict[str, Callable[..., Value | list[Value]]] = {
+Rule: TypeAlias = Callable[..., Value | list[Value]]
+AnyRule = TypeVar("AnyRule", bound=Rule)
+
+RULES: dict[str, Rule] = {
     "conv_general_dilated": conv_general_dilated,
     "dot_general": dot_general,
 }
 
 
-def rule(*names: str) -> Callable:
-    """Registers a rule for primitives of these names."""
+def rule(*names: str) -> Callable[[AnyRule], AnyRule]:
+    """Registers a rule for the primitives with these names."""
 
-    def register(function: Callable) -> Callable:
+    def register(function: AnyRule) -> AnyRule:
         RULES.update(dict.fromkeys(names, function))
         return function
 
     return register
 
 
-_NUMPY = {
+_NUMPY: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "exp": np.exp,
     "log1p": np.log1p, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "square": np.square, "max": np.maximum,
     "tanh": np.tanh, "logistic": lambda x: 1 / (1 + np.exp(-x)),
@@ -41,6 +44,7 @@ _NUMPY = {
 
 @rule(*ELEMENTWISE - {"device_put", "optimization_barrier"})
 def elementwise(notes: Notes, equation: Any, *operands: Value) -> Value:
+    """A function of entries in the same place: axes of all operands are equal; what is added may be a bias."""
     axes, origins = [], []
     for k, length in enumerate(equation.outvars[0].aval.shape):
         full = [operand for operand in operands if operand.axes and size(operand.axes[k]) == length]
@@ -143,12 +147,14 @@ def _is_variance(notes: Notes, equation: Any, operands: Sequence[Value]) -> bool
 
 @rule("device_put", "optimization_barrier")
 def each_for_itself(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
+    """Returns its operands as they are."""
     del notes, equation
     return list(operands)
 
 
 @rule("transpose")
 def transpose(notes: Notes, equation: Any, operand: Value) -> Value:
+    """Puts axes in another order."""
     del notes
     order = equation.params["permutation"]
     return reshaped(operand, [operand.axes[k] for k in order], [operand.origins[k] for k in order])
@@ -156,6 +162,7 @@ def transpose(notes: Notes, equation: Any, operand: Value) -> Value:
 
 @rule("squeeze")
 def squeeze(notes: Notes, equation: Any, operand: Value) -> Value:
+    """Drops axes of size 1."""
     del notes
     kept = [k for k in range(len(operand.axes)) if k not in equation.params["dimensions"]]
     return reshaped(operand, [operand.axes[k] for k in kept], [operand.origins[k] for k in kept])
@@ -163,6 +170,7 @@ def squeeze(notes: Notes, equation: Any, operand: Value) -> Value:
 
 @rule("broadcast_in_dim")
 def broadcast_in_dim(notes: Notes, equation: Any, operand: Value, *_: Value) -> Value:
+    """Adds axes, and repeats entries along axes of size 1: these have no units."""
     del notes
     target = fresh(equation.outvars[0])
     axes, origins = list(target.axes), list(target.origins)
@@ -174,6 +182,7 @@ def broadcast_in_dim(notes: Notes, equation: Any, operand: Value, *_: Value) -> 
 
 @rule("reshape")
 def reshape(notes: Notes, equation: Any, operand: Value, *_: Value) -> Value:
+    """Splits and flattens axes, see `regroup`; what no label describes is tainted."""
     del notes
     axes, lost = regroup(list(zip(operand.axes, operand.origins, strict=True)), equation.outvars[0].aval.shape)
     result = reshaped(operand, [term for term, _ in axes], [origin for _, origin in axes])
@@ -182,6 +191,7 @@ def reshape(notes: Notes, equation: Any, operand: Value, *_: Value) -> Value:
 
 @rule("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "reduce_xor")
 def reduce(notes: Notes, equation: Any, operand: Value) -> Value:
+    """Sums axes away, or takes the largest of each: units along these axes are coupled."""
     del notes
     gone = equation.params["axes"]
     if operand.data or operand.active:
@@ -196,6 +206,7 @@ def reduce(notes: Notes, equation: Any, operand: Value) -> Value:
 
 @rule("argmax", "argmin")
 def arg_reduce(notes: Notes, equation: Any, operand: Value) -> Value:
+    """Finds the largest entry along some axes: an index among units is tainted."""
     gone = [operand.axes[k] for k in equation.params["axes"]]
     return tainted(reduce(notes, equation, operand), equation, gone, "it picks among units")
 
@@ -228,6 +239,7 @@ def along_axes(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
 
 @rule("reduce_window_max", "reduce_window_min", "reduce_window_sum", "reduce_window")
 def reduce_window(notes: Notes, equation: Any, operand: Value, *others: Value) -> Value:
+    """Pools: axes with a window of 1 stay; units along other axes are tainted."""
     del notes
     params = equation.params
     target = fresh(equation.outvars[0])
@@ -242,6 +254,7 @@ def reduce_window(notes: Notes, equation: Any, operand: Value, *others: Value) -
 
 @rule("slice")
 def slice_(notes: Notes, equation: Any, operand: Value) -> Value:
+    """Cuts a piece out of each axis."""
     del notes
     params = equation.params
     strides = params["strides"] or (1,) * len(operand.axes)
@@ -255,6 +268,7 @@ def slice_(notes: Notes, equation: Any, operand: Value) -> Value:
 
 @rule("split")
 def split(notes: Notes, equation: Any, operand: Value) -> list[Value]:
+    """Cuts one axis into consecutive pieces."""
     del notes
     stops = np.cumsum(equation.params["sizes"]).tolist()
     starts = [0, *stops[:-1]]
@@ -281,6 +295,7 @@ def _cut_out(value: Value, equation: Any, axis: int, start: int, stop: int, stri
 
 @rule("pad")
 def pad(notes: Notes, equation: Any, operand: Value, *others: Value) -> Value:
+    """Pads: units keep their labels between new entries; units spread apart are tainted."""
     del notes
     target = fresh(equation.outvars[0])
     axes, lost = list(operand.axes), []
@@ -298,6 +313,7 @@ def pad(notes: Notes, equation: Any, operand: Value, *others: Value) -> Value:
 
 @rule("concatenate")
 def concatenate(notes: Notes, equation: Any, *operands: Value) -> Value:
+    """Joins arrays end to end along one axis; the other axes are equal."""
     del notes
     joined = equation.params["dimension"]
     axes, origins = list(operands[0].axes), []
@@ -312,6 +328,7 @@ def concatenate(notes: Notes, equation: Any, *operands: Value) -> Value:
 
 @rule("stack")
 def stack(notes: Notes, equation: Any, *operands: Value) -> Value:
+    """Joins arrays along a new axis; the other axes are equal."""
     del notes
     for operand in operands[1:]:
         for a, b in zip(operands[0].axes, operand.axes, strict=True):
@@ -325,6 +342,7 @@ def stack(notes: Notes, equation: Any, *operands: Value) -> Value:
 
 @rule("unstack")
 def unstack(notes: Notes, equation: Any, operand: Value) -> list[Value]:
+    """Takes an array apart along one axis, which has no units; else the parts are tainted."""
     del notes
     axes, origins = list(operand.axes), list(operand.origins)
     gone, _ = axes.pop(equation.params["axis"]), origins.pop(equation.params["axis"])
@@ -334,6 +352,7 @@ def unstack(notes: Notes, equation: Any, operand: Value) -> list[Value]:
 
 @rule("tile")
 def tile(notes: Notes, equation: Any, operand: Value) -> Value:
+    """Repeats an array along its axes, each repeated axis a product with the number of copies."""
     del notes
     axes = [product((Atom(copies), term)) for copies, term in zip(equation.params["reps"], operand.axes, strict=True)]
     return derive([operand], axes, operand.origins)
@@ -341,7 +360,7 @@ def tile(notes: Notes, equation: Any, operand: Value) -> Value:
 
 @rule("dynamic_slice", "gather")
 def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
-    """Takes whole axes along, and moving windows of the others."""
+    """Reads a window at given indices: whole axes stay; units, and rows of parameters, picked by index are tainted."""
     del notes
     target, lengths = fresh(equation.outvars[0]), equation.params["slice_sizes"]
     numbers = equation.params.get("dimension_numbers")
@@ -362,6 +381,7 @@ def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
 
 @rule("dynamic_update_slice")
 def dynamic_update_slice(notes: Notes, equation: Any, operand: Value, update: Value, *indices: Value) -> Value:
+    """Overwrites a part: whole axes are equal; units along a shorter axis are tainted."""
     del notes
     moved = []
     for a, b in zip(operand.axes, update.axes, strict=True):

@@ -20,6 +20,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from pliant.core.base import Array, Features, Params
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
@@ -137,7 +138,7 @@ class _Network:
                 "call pliant.trace again with inputs of this shape"
             )
         # A constant that is itself being traced, by a vmap or jit around the caller, must not outlive this call.
-        if not any(isinstance(const, jax.core.Tracer) for const in program.consts):
+        if not any(isinstance(const, Tracer) for const in program.consts):
             self._plans[key] = plan
         return plan
 

@@ -32,6 +32,14 @@ class TracingError(ValueError):
 
 
 def refuse(primitive: str, paths: Iterable[str], why: str, instead: str = BY_HAND) -> TracingError:
+    """The error for a primitive whose effect on units is unknown.
+
+    Args:
+        primitive: its name.
+        paths: the parameters concerned.
+        why: what is unknown.
+        instead: what the user can write.
+    """
     return TracingError(f"cannot trace `{primitive}` with {', '.join(map(repr, sorted(set(paths))))}: {why}. {instead}")
 
 
@@ -82,6 +90,7 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
         return tuple(map(size, self.axes))
 
 
@@ -219,7 +228,7 @@ def tainted(value: Value, equation: Any, terms: Iterable[Term], why: str, paths:
     concerned = [atom for term in terms for atom in atoms(term) if atom.maker]
     for atom in concerned:
         atom.coupled = True
-    paths = {*paths, *(atom.maker for atom in concerned)}
+    paths = {*paths, *(atom.maker for atom in concerned if atom.maker)}
     if not paths or value.taint:
         return value
     return dataclasses.replace(value, taint=Taint(equation.primitive.name, frozenset(paths), why))
