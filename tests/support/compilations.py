@@ -27,7 +27,6 @@ NOT_YET = (
     "support",
     "test_docstrings.py",
     "test_examples.py",
-    "tracing",
 )
 
 Programs: TypeAlias = collections.Counter[str]  # how often a program of each name was compiled

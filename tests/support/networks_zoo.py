@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 BATCH = 3
+SEED = 0  # of the parameters of modules: one that leaves no unit dead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,25 +57,32 @@ def member(builder: Callable[[], Network]) -> Callable[[], Network]:
     return builder
 
 
-def drawn(seed: int, **shapes: tuple[int, ...]) -> dict[str, jax.Array]:
-    keys = jax.random.split(jax.random.key(seed), len(shapes))
-    return {name: jax.random.normal(key, shape) for key, (name, shape) in zip(keys, shapes.items(), strict=True)}
+def drawn(seed: int, **shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-@jax.jit
-def shaken(params: Any) -> Any:
-    """Parameters without zeros, so that each of them matters; running variances stay positive."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(7), len(leaves))
-    noise = [jnp.abs(jax.random.normal(key, leaf.shape)) for key, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, [leaf + 0.2 * extra for leaf, extra in zip(leaves, noise, strict=True)])
+def drawn_like(shapes: Any) -> Any:
+    """Parameters in which each number matters: kernels that keep the scale of data, and vectors far above 0.
+
+    Args:
+        shapes: a tree of `jax.ShapeDtypeStruct`, so that a module's own initializer is not compiled.
+    """
+    generator = np.random.default_rng(SEED)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        noise = generator.normal(size=leaf.shape)
+        fan_in = np.prod(leaf.shape[:-1])
+        return (noise / np.sqrt(fan_in) if noise.ndim > 1 else 0.5 + abs(noise)).astype(leaf.dtype)
+
+    return jax.tree.map(draw, shapes)
 
 
-def vectors_of(sample: int = 4) -> jax.Array:
+def vectors_of(sample: int = 4) -> np.ndarray:
     return drawn(1, x=(BATCH, sample))["x"]
 
 
-def images(channels: int = 2, side: int = 8) -> jax.Array:
+def images(channels: int = 2, side: int = 8) -> np.ndarray:
     return drawn(2, x=(BATCH, side, side, channels))["x"]
 
 
@@ -82,9 +90,12 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
     return x @ w + b[None]
 
 
-def linen(module: nn.Module, *inputs: jax.Array, groups: Mapping[str, Expected]) -> Network:
-    params = shaken(jax.jit(module.init)(jax.random.key(0), *inputs))
-    return Network(module.apply, params, inputs, groups)
+def linen_params(module: nn.Module, *inputs: np.ndarray) -> Any:
+    return drawn_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *inputs)))
+
+
+def linen(module: nn.Module, *inputs: np.ndarray, groups: Mapping[str, Expected]) -> Network:
+    return Network(module.apply, linen_params(module, *inputs), inputs, groups)
 
 
 # --- Plain functions ----------------------------------------------------------------------------------------------
@@ -548,7 +559,7 @@ def rms_norm_before() -> Network:
 
 def _dropout(deterministic: bool) -> Network:
     module = Mlp(after=lambda: nn.Dropout(0.5, deterministic=deterministic))
-    params = shaken(jax.jit(Mlp().init)(jax.random.key(0), vectors_of()))
+    params = linen_params(Mlp(), vectors_of())
 
     def apply(params, x):
         return module.apply(params, x, rngs={"dropout": jax.random.key(5)})
@@ -771,7 +782,7 @@ def resnet_groups(side: int) -> dict[str, Expected]:
 
 def _resnet(training: bool) -> Network:
     module, x = ResNet18(training), images()
-    params = shaken(jax.jit(module.init)(jax.random.key(0), x))
+    params = linen_params(module, x)
 
     def apply(params, x):
         return module.apply(params, x, mutable=["batch_stats"])
@@ -833,7 +844,7 @@ class NnxMlp(nnx.Module):
 
 @member
 def nnx_mlp() -> Network:
-    graph, params = nnx.split(NnxMlp(nnx.Rngs(0)))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: NnxMlp(nnx.Rngs(0))))
 
     def apply(params, x):
         module = nnx.merge(graph, params)
@@ -843,7 +854,7 @@ def nnx_mlp() -> Network:
     vectors = [("inner/bias", 0, 0.0), ("norm/bias", 0, 0.0), ("norm/mean", 0, 0.0), ("norm/scale", 0, 1.0)]
     return Network(
         apply,
-        shaken(params),
+        drawn_like(shapes),
         (vectors_of(),),
         {
             "inner": Expected(
@@ -860,14 +871,15 @@ def nnx_mlp() -> Network:
 
 @member
 def equinox_mlp() -> Network:
-    params, static = equinox.partition(equinox.nn.MLP(4, 2, 5, 2, key=jax.random.key(0)), equinox.is_array)
+    module = equinox.filter_eval_shape(lambda: equinox.nn.MLP(4, 2, 5, 2, key=jax.random.key(0)))
+    shapes, static = equinox.partition(module, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
 
     def apply(params, x):
         return jax.vmap(equinox.combine(params, static))(x)
 
     return Network(
         apply,
-        shaken(params),
+        drawn_like(shapes),
         (vectors_of(),),
         {
             f"layers/{k}": Expected(

@@ -1,13 +1,15 @@
 """The groups that `trace` finds, on networks of many styles, and what it refuses."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import networks_zoo
 import numpy as np
 import pytest
+import trees
 
 from pliant.core.units import Group, Slot, Wiring
 from pliant.tracing.trace import TracingError, trace
@@ -23,6 +25,36 @@ every_network = pytest.mark.parametrize("name", networks_zoo.ZOO)
 def traced(name: str) -> tuple[networks_zoo.Network, Wiring]:
     network = networks_zoo.ZOO[name]()
     return network, trace(network.apply, network.params, *network.inputs)
+
+
+class Programs(NamedTuple):
+    """Compiled once for a network, for all tests: `(params, *inputs) -> (output, features, gradients)`."""
+
+    plain: Callable[..., tuple[Any, Any, Any]]  # the network as it is, without features
+    wired: Callable[..., tuple[Any, Any, Any]]  # the wiring's function
+
+
+@functools.cache
+def programs(name: str) -> Programs:
+    network, wiring = traced(name)
+
+    def of(run: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any, Any]]:
+        def loss(params, *inputs):
+            returned, features = run(params, *inputs)
+            output = network.output(returned)
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(output)), (returned, features)
+
+        def program(params, *inputs):
+            gradients, (returned, features) = jax.grad(loss, has_aux=True)(params, *inputs)
+            return returned, features, gradients
+
+        return jax.jit(program)
+
+    return Programs(of(lambda *args: (network.apply(*args), {})), of(wiring.apply))
+
+
+def slots(group: Group) -> tuple[Slot, ...]:
+    return (*group.incoming, *group.vectors, *group.outgoing)
 
 
 def slot_of(slot: Slot, *extra: Any) -> tuple[Any, ...]:
@@ -41,14 +73,16 @@ def test_finds_exactly_the_groups(name):
         assert [slot_of(s, s.neutral) for s in group.vectors] == list(expected.vectors)
         assert [slot_of(s, s.feature, s.bias) for s in group.outgoing] == list(expected.outgoing)
         indices = {s.path: s.indices for s in slots(group) if s.indices is not None}
-        jax.tree.map(np.testing.assert_array_equal, indices, dict(expected.rows))
+        trees.assert_equal(indices, dict(expected.rows))
 
 
 @every_network
-def test_returns_the_output_and_the_features(name):
-    network, wiring = traced(name)
-    output, features = jax.jit(wiring.apply)(network.params, *network.inputs)
-    assert_close(output, jax.jit(network.apply)(network.params, *network.inputs))
+def test_returns_the_output_the_gradients_and_the_features(name):
+    network, _ = traced(name)
+    output, _, gradients = programs(name).plain(network.params, *network.inputs)
+    wired_output, features, wired_gradients = programs(name).wired(network.params, *network.inputs)
+    trees.assert_close(wired_output, output, atol=1e-4)
+    trees.assert_close(wired_gradients, gradients, atol=1e-4)
     shapes = {feature: shape for group in network.groups.values() for feature, shape in group.features.items()}
     assert {feature: array.shape for feature, array in features.items()} == shapes
 
@@ -56,38 +90,35 @@ def test_returns_the_output_and_the_features(name):
 @every_network
 def test_a_unit_without_outgoing_weights_moves_the_output_only_if_coupled(name):
     network, wiring = traced(name)
-    run = jax.jit(lambda params: network.output(network.apply(params, *network.inputs)))
+
+    def run(params):
+        return network.output(programs(name).plain(params, *network.inputs)[0])
+
     for group in wiring.values():
-        silent = edited(network.params, group.outgoing, lambda entries: 0 * entries)
-        changed = edited(network.params, group.incoming + group.vectors, lambda entries: 2.5 * entries + 0.5)
-        changed = edited(changed, group.outgoing, lambda entries: 0 * entries)
-        assert differs(run(silent), run(changed)) == group.coupled, group.name
-        everyone = edited(network.params, group.outgoing, lambda entries: 0 * entries, units=slice(None))
-        assert differs(run(network.params), run(everyone)), group.name
+        silent = trees.edited(network.params, group.outgoing, np.zeros_like, UNIT)
+        changed = trees.edited(silent, made_by(group), lambda entries: 2.5 * entries + 0.5, UNIT)
+        # A weight that both makes and reads units is silent again.
+        changed = trees.edited(changed, group.outgoing, np.zeros_like, UNIT)
+        assert trees.differs(run(silent), run(changed)) == group.coupled, group.name
+        everyone = trees.edited(network.params, group.outgoing, np.zeros_like, slice(None))
+        assert trees.differs(run(network.params), run(everyone)), group.name
+
+
+def made_by(group: Group) -> tuple[Slot, ...]:
+    return group.incoming + group.vectors
 
 
 @pytest.mark.parametrize("name", [name for name in networks_zoo.ZOO if name not in NOISY])
 def test_units_can_be_permuted(name):
     network, wiring = traced(name)
-    run = jax.jit(wiring.apply)
-    output, features = run(network.params, *network.inputs)
+    output, features, _ = programs(name).wired(network.params, *network.inputs)
     for group in wiring.values():
         order = np.array(network.groups[group.name].order or np.roll(np.arange(group.units), 1))
-        permuted, moved = run(reordered(network.params, slots(group), order), *network.inputs)
-        assert_close(network.output(permuted), network.output(output))
+        permuted_params = trees.reordered(network.params, slots(group), order)
+        permuted, moved, _ = programs(name).wired(permuted_params, *network.inputs)
+        trees.assert_close(network.output(permuted), network.output(output), atol=1e-4)
         for feature in group.features:
-            assert_close(moved[feature], features[feature][..., order])
-
-
-@every_network
-def test_gradients_are_those_of_the_network(name):
-    network, wiring = traced(name)
-
-    def loss(params, run):
-        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(network.output(run(params, *network.inputs))))
-
-    gradients = jax.jit(jax.grad(lambda params: loss(params, lambda *args: wiring.apply(*args)[0])))(network.params)
-    assert_close(gradients, jax.jit(jax.grad(lambda params: loss(params, network.apply)))(network.params))
+            trees.assert_close(moved[feature], np.asarray(features[feature])[..., order], atol=1e-4)
 
 
 def test_features_of_an_mlp_are_its_activations():
@@ -95,14 +126,14 @@ def test_features_of_an_mlp_are_its_activations():
         return jnp.maximum(x @ params["w0"], 0) @ params["w1"]
 
     # Two samples; the first hidden unit is x0 - x1, the second x1.
-    params = {"w0": jnp.array([[1.0, 0.0], [-1.0, 1.0]]), "w1": jnp.ones((2, 1))}
-    x = jnp.array([[3.0, 1.0], [1.0, 2.0]])
+    params = {"w0": np.array([[1.0, 0.0], [-1.0, 1.0]], np.float32), "w1": np.ones((2, 1), np.float32)}
+    x = np.array([[3.0, 1.0], [1.0, 2.0]], np.float32)
     _, features = jax.jit(trace(apply, params, x).apply)(params, x)
     np.testing.assert_array_equal(features["w0"], [[2.0, 1.0], [0.0, 2.0]])
 
 
 def test_features_of_a_flattened_image_have_the_units_last():
-    network, wiring = traced("conv_net")
+    network, _ = traced("conv_net")
     [(image,), variables] = network.inputs, network.params["params"]
 
     def convolve(x, module, stride):
@@ -117,16 +148,16 @@ def test_features_of_a_flattened_image_have_the_units_last():
         averaged = sum(padded[:, i : i + 2, j : j + 2] for i in range(2) for j in range(2)) / 4
         return pooled, averaged.reshape(-1, 4, 6)
 
-    features = jax.jit(wiring.apply)(network.params, image)[1]
-    assert_close([features["Conv_0"], features["Conv_1"]], list(jax.jit(by_hand)(image)))
+    _, features, _ = programs("conv_net").wired(network.params, image)
+    trees.assert_close([features["Conv_0"], features["Conv_1"]], list(jax.jit(by_hand)(image)), atol=1e-4)
 
 
 def test_relu_keeps_its_own_derivative_at_zero():
     def apply(params, x):
         return jnp.sum(jax.nn.relu(x @ params["w0"]) @ params["w1"])
 
-    params = {"w0": jnp.zeros((2, 3)), "w1": jnp.ones((3, 1))}
-    x = jnp.ones((1, 2))
+    params = {"w0": np.zeros((2, 3), np.float32), "w1": np.ones((3, 1), np.float32)}
+    x = np.ones((1, 2), np.float32)
     wiring = trace(apply, params, x)
     gradient = jax.jit(jax.grad(lambda params: wiring.apply(params, x)[0]))(params)
     np.testing.assert_array_equal(gradient["w0"], np.zeros((2, 3)))
@@ -135,20 +166,20 @@ def test_relu_keeps_its_own_derivative_at_zero():
 @pytest.mark.parametrize("name", ["linen_mlp", "group_norm", "resnet_training"])
 def test_maps_over_members(name):
     network, wiring = traced(name)
-    members = [jax.tree.map(lambda leaf, k=k: leaf * (1 + 0.1 * k), network.params) for k in range(2)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-    mapped = jax.jit(jax.vmap(lambda params: wiring.apply(params, *network.inputs)))(stacked)
-    looped = [jax.jit(wiring.apply)(member, *network.inputs) for member in members]
-    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped))
+    members = [jax.tree.map(lambda leaf, k=k: leaf * np.float32(1 + 0.1 * k), network.params) for k in range(2)]
+    mapped = jax.jit(jax.vmap(lambda params: wiring.apply(params, *network.inputs)))(trees.stacked(members))
+    looped = [programs(name).wired(member, *network.inputs)[:2] for member in members]
+    trees.assert_close(mapped, trees.stacked(looped), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["linen_mlp", "conv_net", "patches", "actor_critic"])
 def test_takes_other_batch_sizes(name):
     network, wiring = traced(name)
     [x] = network.inputs
-    more = jnp.concatenate([x, x, x])
+    more = np.concatenate([x, x, x])
     output, features = jax.jit(wiring.apply)(network.params, more)
-    assert_close(output, jax.jit(network.apply)(network.params, more))
+    once, _, _ = programs(name).plain(network.params, x)
+    trees.assert_close(output, jax.tree.map(lambda leaf: np.concatenate([leaf] * 3), trees.numpy(once)), atol=1e-4)
     assert all(array.shape[0] == len(more) for array in features.values())
 
 
@@ -159,10 +190,12 @@ def test_reads_each_shape_once_and_none_after_that():
         calls.append(x.shape)
         return jax.nn.relu(x @ params["w0"]) @ params["w1"]
 
-    params = {"w0": jnp.ones((4, 3)), "w1": jnp.ones((3, 1))}
-    wiring = trace(apply, jax.eval_shape(lambda: params), jax.ShapeDtypeStruct((2, 4), jnp.float32))
+    params = {"w0": np.ones((4, 3), np.float32), "w1": np.ones((3, 1), np.float32)}
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    wiring = trace(apply, shapes, jax.ShapeDtypeStruct((2, 4), np.float32))
     for batch in (2, 5, 2, 5):
-        jax.jit(wiring.apply)(params, jnp.ones((batch, 4)))
+        # A function of its own for each call, so that JAX traces each.
+        jax.eval_shape(lambda *args: wiring.apply(*args), params, np.ones((batch, 4), np.float32))
     assert calls == [(2, 4), (5, 4)]
 
 
@@ -175,7 +208,7 @@ def test_runs_in_a_scan_and_closes_over_traced_arrays():
         output, features = trace(apply, params, x).apply(params, x)
         return carry + output.sum(), features["w0"]
 
-    _, features = jax.jit(lambda xs: jax.lax.scan(step, 0.0, xs))(jnp.ones((2, 2, 4)))
+    _, features = jax.jit(lambda xs: jax.lax.scan(step, 0.0, xs))(np.ones((2, 2, 4), np.float32))
     # First carry: 0, so that units are 4 and the output is 12 for each of two samples; then units are 4 + 24.
     np.testing.assert_array_equal(features, [np.full((2, 3), 4.0), np.full((2, 3), 28.0)])
 
@@ -197,14 +230,14 @@ def test_outputs_may_be_sorted_picked_and_sampled():
         chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=1)
         return jnp.sort(logits), jnp.argmax(logits, axis=1), chosen, logits @ logits.T
 
-    params = {"w0": jnp.ones((4, 3)), "w1": jnp.ones((3, 2))}
-    assert list(trace(apply, params, jnp.ones((2, 4)), jax.random.key(0))) == ["w0"]
+    params = {"w0": np.ones((4, 3), np.float32), "w1": np.ones((3, 2), np.float32)}
+    assert list(trace(apply, params, X, trees.key(0))) == ["w0"]
 
 
 # --- What it refuses ------------------------------------------------------------------------------------------------
 
-WEIGHTS = {"w0": jnp.ones((4, 6)), "w1": jnp.ones((6, 3))}
-X = jnp.ones((2, 4))
+WEIGHTS = {"w0": np.ones((4, 6), np.float32), "w1": np.ones((6, 3), np.float32)}
+X = np.ones((2, 4), np.float32)
 
 
 def recurrent(params, x):
@@ -312,8 +345,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refuses_what_no_rule_follows(case):
     apply, shapes, message = REFUSED[case]
-    params = WEIGHTS | {name: jnp.ones(shape) for name, shape in shapes.items()}
-    jax.jit(apply)(params, X)
+    params = WEIGHTS | {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    jax.eval_shape(apply, params, X)  # it is a network that JAX can run
     with pytest.raises(TracingError, match=message):
         trace(apply, params, X)
 
@@ -330,56 +363,4 @@ def test_refuses_a_network_that_changes_with_its_inputs():
 
     wiring = trace(apply, WEIGHTS, X)
     with pytest.raises(TracingError, match=r"other groups of units.*trace again"):
-        wiring.apply(WEIGHTS, jnp.ones((3, 4)))
-
-
-# --- Helpers --------------------------------------------------------------------------------------------------------
-
-
-def slots(group: Group) -> tuple[Slot, ...]:
-    return (*group.incoming, *group.vectors, *group.outgoing)
-
-
-def rows_of(slot: Slot, units: int) -> np.ndarray:
-    return np.arange(units)[None] if slot.indices is None else slot.indices
-
-
-def change(params: Any, path: str, function: Any) -> Any:
-    """The parameters with one leaf replaced."""
-
-    def replace(keys, leaf):
-        return function(leaf) if jax.tree_util.keystr(keys, simple=True, separator="/") == path else leaf
-
-    return jax.tree_util.tree_map_with_path(replace, params)
-
-
-def edited(params: Any, where: tuple[Slot, ...], function: Any, units: Any = UNIT) -> Any:
-    """Changes what units own in some slots."""
-    for slot in where:
-        entries = units if slot.indices is None else slot.indices[:, units]
-        index = (slice(None),) * slot.axis + (entries,)
-        params = change(params, slot.path, lambda leaf, index=index: leaf.at[index].set(function(leaf[index])))
-    return params
-
-
-def reordered(params: Any, where: tuple[Slot, ...], order: np.ndarray) -> Any:
-    """Puts the units in another order, once for each axis of a leaf."""
-    for slot in {(slot.path, slot.axis): slot for slot in where}.values():
-        rows = rows_of(slot, len(order))
-
-        def move(leaf, axis=slot.axis, rows=rows):
-            last = jnp.moveaxis(leaf, axis, -1)
-            return jnp.moveaxis(last.at[..., rows].set(last[..., rows[:, order]]), -1, axis)
-
-        params = change(params, slot.path, move)
-    return params
-
-
-def differs(a: Any, b: Any) -> bool:
-    return any(
-        not np.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
-
-
-def assert_close(a: Any, b: Any) -> None:
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), a, b)
+        wiring.apply(WEIGHTS, np.ones((3, 4), np.float32))

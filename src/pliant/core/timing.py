@@ -185,7 +185,7 @@ def _surgery_when(due: Callable[[Array | int], Array | bool], surgery: Surgery) 
         return EveryState(jnp.zeros((), jnp.int32), surgery.init(params))
 
     def operate(
-        params: Params, state: EveryState, *, random: Key, step: Array | None = None, **signals: Any
+        params: Params, state: EveryState, *, random: Key, step: Array | int | None = None, **signals: Any
     ) -> tuple[Edit, EveryState]:
         count = state.count + 1
 
@@ -211,7 +211,12 @@ def _transformation_when(
         return EveryState(jnp.zeros((), jnp.int32), transformation.init(params))
 
     def update(
-        updates: Params, state: EveryState, params: Params | None = None, *, step: Array | None = None, **signals: Any
+        updates: Params,
+        state: EveryState,
+        params: Params | None = None,
+        *,
+        step: Array | int | None = None,
+        **signals: Any,
     ) -> tuple[Params, EveryState]:
         count = state.count + 1
         updates, inner = jax.lax.cond(

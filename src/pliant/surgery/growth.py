@@ -141,7 +141,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         state: GrowthState,
         *,
         random: _Random,
-        step: Array | None = None,
+        step: Array | int | None = None,
         features: Features | None = None,
         **signals: Any,
     ) -> tuple[Params, Array, GrowthState]:
@@ -160,7 +160,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         state = changed._replace(initial_mask=state.initial_mask, dense_gradient=state.dense_gradient)
         return mask(grads, state), state.changed, state
 
-    def after(params: Params, state: GrowthState, *, random: _Random, step: Array | None = None, **signals: Any):
+    def after(params: Params, state: GrowthState, *, random: _Random, step: Array | int | None = None, **signals: Any):
         del signals
         weights = units.leaves(params)
         new = masked(weights, state.mask)
