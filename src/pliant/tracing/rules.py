@@ -299,7 +299,8 @@ def pad(notes: Notes, equation: Any, operand: Value, *others: Value) -> Value:
     del notes
     target = fresh(equation.outvars[0])
     axes, lost = list(operand.axes), []
-    for k, (low, high, interior) in enumerate(equation.params["padding_config"]):
+    for k, padding in enumerate(equation.params["padding_config"]):
+        low, high, interior = map(int, padding)  # of NumPy, where jnp.pad computed them
         term = operand.axes[k]
         if low == high == interior == 0:
             continue
