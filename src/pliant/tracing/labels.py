@@ -1,13 +1,13 @@
 """Labels of array axes, and how they are made equal: the algebra behind `tracing`.
 
-A label is a term. An `Atom` is an axis of which nothing is known but its size; a `Product` is an axis flattened from
-several (`H * W * C`, row-major); a `Concat` is an axis joined from several, end to end. `unify(a, b)` states that two
-axes run over the same things; it binds atoms to terms, so that a later `resolve` of either gives the same label:
+A label is a term. An `Atom` is an axis with a size and no parts. A `Product` is an axis flattened from several axes
+(`H * W * C`, row-major). A `Concat` is an axis joined from several axes, end to end. `unify(a, b)` states that two axes
+run over the same units. It binds atoms to terms, so that `resolve` of either gives the same label afterwards:
 
     unify(Atom(512), Product((Atom(4), Atom(4), Atom(32))))    # a dense layer reads a flattened image
     unify(Atom(7), Concat((Atom(5), Atom(2))))                 # a dense layer reads two branches
 
-Nothing here knows of jaxprs, weights or units, but for four marks that an atom carries through all bindings.
+Labels know nothing of jaxprs and weights. An atom carries four marks through all bindings.
 """
 
 import dataclasses
@@ -16,10 +16,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 
 class Mismatch(ValueError):
-    """Two labels cannot run over the same things: `(2, 3)` against `(3, 2)`."""
+    """Two labels cannot run over the same units: `(2, 3)` against `(3, 2)`."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -28,11 +29,12 @@ class Atom:
 
     Args:
         size: the length of the axis.
-        maker: path of a weight that computes what lies along this axis; `None` for batch, space and inputs.
-        coupled: whether a reduction over this axis mixes what lies along it.
-        spatial: whether a window slides along this axis, so that it cannot run over units.
-        window: whether it runs over the entries of a window, as in a convolution written as products over patches.
-        bound: the term that this atom was found equal to.
+        maker: path of the weight that computes the units along this axis; `None` for batch, space and inputs.
+        coupled: whether a reduction over this axis mixes the units along it.
+        spatial: whether a window slides along this axis, so that it has no units.
+        window: whether this axis runs over the entries of a window, as in a convolution written as products over
+            patches.
+        bound: the term that this atom is equal to.
     """
 
     size: int
@@ -43,7 +45,7 @@ class Atom:
     bound: "Term | None" = None
 
     def mark(self, other: "Atom") -> None:
-        """Takes over the marks of `other`."""
+        """Adds the marks of another atom."""
         self.maker = self.maker or other.maker
         self.coupled |= other.coupled
         self.spatial |= other.spatial
@@ -66,6 +68,7 @@ class Concat:
 
 Term = Atom | Product | Concat
 Origin = frozenset[tuple[str, int]]  # the axes of parameter leaves, (path, axis), that an axis stems from
+Positions = Int[np.ndarray, "positions units"]  # which entries of an axis belong to each unit
 
 
 def size(term: Term) -> int:
@@ -80,7 +83,7 @@ def size(term: Term) -> int:
 
 
 def atoms(term: Term) -> Iterator[Atom]:
-    """The unbound atoms of a term, in order, a repeated one as often as it occurs."""
+    """The unbound atoms of a term in their order, as often as they occur."""
     match resolve(term):
         case Atom() as atom:
             yield atom
@@ -89,7 +92,7 @@ def atoms(term: Term) -> Iterator[Atom]:
 
 
 def product(factors: Iterable[Term]) -> Term:
-    """The flattened axis of several, in normal form: no product inside, no factor of size 1."""
+    """The axis flattened from several, in normal form: no product inside, no factor of size 1."""
     resolved = [resolve(factor) for factor in factors]
     flat = [inner for term in resolved for inner in (term.factors if isinstance(term, Product) else (term,))]
     kept = [term for term in flat if size(term) != 1]
@@ -109,7 +112,7 @@ def concat(parts: Iterable[Term]) -> Term:
 
 
 def resolve(term: Term) -> Term:
-    """The normal form of a term, all bindings followed."""
+    """The normal form of a term, with each bound atom replaced by its term."""
     match term:
         case Atom(bound=None):
             return term
@@ -132,7 +135,7 @@ def unify(a: Term, b: Term) -> None:
     """Makes two labels equal.
 
     Raises:
-        Mismatch: if they run over different numbers of things, or are flattened from axes that do not fit.
+        Mismatch: if their sizes differ, or they are flattened from axes that do not fit.
     """
     a, b = resolve(a), resolve(b)
     if a == b:
@@ -158,7 +161,7 @@ def unify(a: Term, b: Term) -> None:
 
 
 def _pop_factor(queue: list[Term]) -> Atom | Concat:
-    """The next factor of a flattened axis; a binding may have opened it into several."""
+    """Takes the next factor of a flattened axis; a binding may have split it into several."""
     first = resolve(queue.pop(0))
     if isinstance(first, Product):
         queue[:0] = first.factors
@@ -181,7 +184,7 @@ def _unify_products(a: Product, b: Product) -> None:
 
 
 def _unify_product_with_concat(flat: Product, joined: Concat) -> None:
-    """`(positions, C)` flattened is `C` joined `positions` times: how a convolution over patches reads channels."""
+    """`(positions, C)` flattened is `C` joined `positions` times: so a convolution over patches reads channels."""
     if all(size(part) == 1 for part in joined.parts) and not any(atom.maker for atom in atoms(joined)):
         for atom in atoms(flat):
             atom.window = True
@@ -197,7 +200,7 @@ def split(term: Atom | Concat, head: int) -> tuple[Term, Term]:
     """Splits a label as a row-major reshape to `(head, size / head)` does.
 
     Raises:
-        Mismatch: if the sizes do not divide, or a joined axis is cut inside a part.
+        Mismatch: if `head` does not divide the size, or the rows of a joined axis do not run over the same units.
     """
     if size(term) % head:
         raise Mismatch(f"an axis of {size(term)} does not split into {head} rows")
@@ -247,13 +250,17 @@ def _sever(term: Atom | Product, length: int) -> tuple[Term, Term]:
 
 
 def regroup(axes: Sequence[tuple[Term, Origin]], shape: Sequence[int]) -> tuple[list[tuple[Term, Origin]], list[Term]]:
-    """The labels of a row-major reshape to `shape`, each with what its parts stem from.
+    """The labels of a row-major reshape.
 
-    Axes of size 1 come and go; those that stay are paired from the right. Where the sizes do not divide, the new axes
-    get fresh labels, and the old ones are returned as lost.
+    Axes of size 1 are paired from the right; further ones are added or dropped. Where the sizes do not divide, the new
+    axes have fresh labels, and the old labels are lost.
+
+    Args:
+        axes: label and origin of each axis.
+        shape: the new shape.
 
     Returns:
-        `(axes, lost)`.
+        Label and origin of each new axis, and the lost labels.
     """
     fresh: list[tuple[Term, Origin]] = [(Atom(length), frozenset()) for length in shape]
     old_ones, new_ones = ([k for k, n in enumerate(sizes) if n == 1] for sizes in (_sizes(axes), shape))
@@ -276,7 +283,7 @@ def _sizes(axes: Sequence[tuple[Term, Origin]]) -> list[int]:
 
 
 def _segments(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-    """The smallest runs of axes, those of size 1 left out, over which a reshape acts one by one."""
+    """The shortest runs of old and new axes with the same number of entries, without the axes of size 1."""
     olds, news = ([k for k, n in enumerate(sizes) if n != 1] for sizes in (old, new))
     while olds and news:
         left, right = [olds.pop(0)], [news.pop(0)]
@@ -311,10 +318,11 @@ def _redistribute(axes: Sequence[tuple[Term, Origin]], shape: Sequence[int]) -> 
     return pieces
 
 
-def positions(term: Term, atom: Atom) -> np.ndarray | None:
-    """Which entries of an axis belong to each thing that `atom` runs over, `(positions, size(atom))`.
+def positions(term: Term, atom: Atom) -> Positions | None:
+    """Which entries of an axis belong to each unit of an atom.
 
-    Returns `None` where the axis does not contain the atom.
+    Returns:
+        `(positions, size(atom))`, or `None` where the axis does not contain the atom.
 
     Raises:
         Mismatch: if the axis is flattened from the atom and itself, so that an entry belongs to two things.

@@ -4,10 +4,14 @@
     print(wiring.describe())
     output, features = wiring.apply(params, x)
 
-The jaxpr is flattened (`_inlining`) and walked over once (`_reading`). Every axis of every array gets a label
-(`_labels`); each primitive says which labels are the same (`_rules`, `_contractions`). A label that one weight makes
-and another weight reads runs over a group of hidden units. Here the groups are put together from what was read, and
-the function that returns their activations is made.
+Reading a network takes four steps:
+
+1. `inlining` writes the nested calls of the jaxpr out.
+2. `reading` walks over the equations once. Each axis of each array has a label (`labels`). The rule of each primitive
+   (`rules`, `contractions`) makes labels equal, and notes where weights meet data (`values`).
+3. A label that one weight makes and another weight reads runs over a group of hidden units. This module puts the groups
+   together from the notes.
+4. The jaxpr gets the groups' activations as further outputs: that is the wiring's function.
 """
 
 import dataclasses
@@ -21,12 +25,13 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Shaped
 
 from pliant.core.base import Array, Features, Params
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
 
 from .inlining import inline
-from .labels import Atom, Mismatch, Product, Term, atoms, fuse, neighbours, positions, resolve, size
+from .labels import Atom, Mismatch, Positions, Product, Term, atoms, fuse, neighbours, positions, resolve, size
 from .reading import read
 from .values import Contraction, Notes, refuse
 from .values import TracingError as TracingError
@@ -35,30 +40,31 @@ from .values import TracingError as TracingError
 def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
     """Finds the groups of hidden units of a network, and where their weights and activations are.
 
-    Works on whatever JAX can trace: flax, equinox, haiku, plain functions; several networks in one function; batch
-    normalization in both modes; residual streams, flattened images, joined branches. Nothing is computed.
+    Works on any function that JAX can trace: flax, equinox, haiku, plain functions; several networks in one function;
+    batch normalization in both modes; residual streams, flattened images, joined branches. Nothing is computed.
 
     A weight that is applied several times (a network called on two inputs, a layer used twice) is described by its
-    first use. Units that are split and come together again for all weights (the groups of a GroupNorm, two halves) are
-    one group; units that the network pairs (the halves of a gated unit) are one unit. A single channel that is
-    flattened into an image of one channel is no group.
+    first use. Units that are split and joined again in the same order (the groups of a GroupNorm, two halves) are one
+    group. Units that the network pairs (the halves of a gated unit) are one unit. A single channel that is flattened
+    into an image of one channel is no group.
 
-    A recurrent network is to be traced along two steps that are written out, what the first remembered going into the
-    second: in one step alone nothing shows which weights will read the memory, and they would be left out.
+    Trace a recurrent network over two steps that are written out: the carry of the first step is an input of the
+    second. A single step does not show which weights read the carry.
 
     Args:
-        apply: `(params, *inputs) -> output`, any pytree. Close over what is no array, and over random keys or pass
-            them as inputs.
-        params: any pytree of arrays or `jax.ShapeDtypeStruct`, running statistics included.
-        *inputs: pytrees of the same, examples in shape and type; `wiring.apply` takes other batch sizes too.
+        apply: `(params, *inputs) -> output`, any pytree. Close over values that are no arrays. Close over random keys,
+            or pass them as inputs.
+        params: a pytree of arrays or of `jax.ShapeDtypeStruct`, running statistics included.
+        *inputs: pytrees of arrays or of `jax.ShapeDtypeStruct`: examples of shape and type. `wiring.apply` takes other
+            batch sizes too.
 
     Returns:
         The wiring; its `function` is set.
 
     Raises:
-        TracingError: if units pass through something that no rule follows: `scan` and other loops over
-            parameters, grouped convolutions, attention, embedding lookups, sorting. What happens to the outputs of
-            the network alone does not matter.
+        TracingError: if units pass through a primitive without a rule: `scan` and other loops over parameters,
+            grouped convolutions, attention, embedding lookups, sorting. The error names primitive and parameters. The
+            outputs of the network may pass through any primitive.
 
     Example:
         >>> def apply(params, x):
@@ -73,20 +79,35 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
 
 @dataclasses.dataclass(frozen=True)
 class _Tap:
-    """Where a feature is found: `axis` of a variable runs over units, of which `indices` are taken if given."""
+    """Where a feature is found.
+
+    Args:
+        variable: of the program.
+        axis: the axis of the variable that the units lie along.
+        indices: which entries along `axis` each unit owns; `None`: unit `i` owns entry `i`.
+    """
 
     variable: Any
     axis: int
-    indices: np.ndarray | None
+    indices: Positions | None
 
-    def __call__(self, array: Array) -> Array:
+    def __call__(self, array: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+        """The feature, `(*samples, units)` or `(*samples, positions, units)`."""
         last = jnp.moveaxis(array, self.axis, -1)
         return last if self.indices is None else last[..., self.indices]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What reading a network once has brought: its groups, and how to run it with their features."""
+    """The groups of a network for inputs of one shape, and how to run it with their features.
+
+    Args:
+        groups: by name.
+        taps: where each feature is found, by its name.
+        consts: the first inputs of the jaxpr.
+        jaxpr: returns the network's outputs, and then the variables of the taps.
+        structure: of the network's output.
+    """
 
     groups: Mapping[str, Group]
     taps: Mapping[str, _Tap]
@@ -102,7 +123,7 @@ class _Plan:
 
 
 class _Network:
-    """The function of a traced `Wiring`; it reads the network anew for new shapes of its inputs."""
+    """The function of a traced `Wiring`; it reads the network once for each shape of its inputs."""
 
     def __init__(self, apply: Callable[..., Any]):
         self._apply = apply
@@ -113,10 +134,10 @@ class _Network:
         return self.read(params, inputs).run(params, inputs)
 
     def read(self, params: Params, inputs: tuple[Any, ...]) -> _Plan:
-        """The plan for arguments like these.
+        """The plan for arguments of these shapes.
 
         Raises:
-            TracingError: if it cannot be made, or has other groups than the first had.
+            TracingError: if the network cannot be read, or has other groups than the first plan.
         """
         leaves, structure = jax.tree.flatten_with_path((params, inputs))
         key = (structure, tuple(_type_of(path, leaf) for path, leaf in leaves))
@@ -159,7 +180,7 @@ def _path(keys: Any) -> str:
 
 
 def _facts(groups: Mapping[str, Group]) -> Any:
-    """Groups as plain data, to be compared."""
+    """Groups as plain data, for comparison."""
     return {name: _plain(group) for name, group in groups.items()}
 
 
@@ -177,10 +198,10 @@ _FLATTEN = "Give it one axis of units, and reshape the data that it makes."
 
 
 class _Assembly:
-    """Puts groups together from what was read of a network.
+    """Puts groups together from the notes of a network.
 
     Attributes:
-        taps: where each feature is found; complete once `groups` was called.
+        taps: where each feature is found; complete after `groups`.
     """
 
     def __init__(self, notes: Notes):
@@ -207,8 +228,8 @@ class _Assembly:
     def _units(self) -> list[Atom]:
         """The labels that a weight makes and a weight reads.
 
-        A label that was split (into the groups of a GroupNorm, into halves) comes back as one where all weights and
-        vectors keep its parts together.
+        The parts of a split label (the groups of a GroupNorm, two halves) are fused again where all weights and vectors
+        keep them side by side.
         """
 
         def found(axes: Iterable[tuple[str, int]]) -> dict[Atom, None]:
@@ -262,7 +283,7 @@ class _Assembly:
         entries = self._entries(self._terms[axis], unit, path)
         return None if entries is None else {"path": path, "axis": k, "indices": _or_none(entries, self._terms[axis])}
 
-    def _entries(self, term: Term, unit: Atom, path: str) -> np.ndarray | None:
+    def _entries(self, term: Term, unit: Atom, path: str) -> Positions | None:
         for pair, whole in self._fusions:
             term = fuse(term, pair, whole)
         try:
@@ -342,8 +363,8 @@ def _kernel_axes(contraction: Contraction, axes: Iterable[tuple[str, int]]) -> l
     return sorted(axis for axis in axes if axis[0] in contraction.kernels)
 
 
-def _or_none(entries: np.ndarray, term: Term) -> np.ndarray | None:
-    """`None` where the units are the whole axis, unit `i` owning entry `i`."""
+def _or_none(entries: Positions, term: Term) -> Positions | None:
+    """`None` where the units are the whole axis: unit `i` owns entry `i`."""
     return None if np.array_equal(entries, np.arange(size(term))[None]) else entries
 
 

@@ -1,4 +1,4 @@
-"""What is known of an array while a network is read, and what is noted on the way."""
+"""What is known of each array of a program, and the notes that are taken while the program is read."""
 
 import dataclasses
 from collections import defaultdict
@@ -28,7 +28,7 @@ BY_HAND = (
 
 
 class TracingError(ValueError):
-    """A network whose units cannot be found; the message names the primitive and the parameters."""
+    """The units of a network cannot be found; the message names the primitive and the parameters."""
 
 
 def refuse(primitive: str, paths: Iterable[str], why: str, instead: str = BY_HAND) -> TracingError:
@@ -45,7 +45,7 @@ def refuse(primitive: str, paths: Iterable[str], why: str, instead: str = BY_HAN
 
 @dataclasses.dataclass(frozen=True)
 class Taint:
-    """Why units can no longer be told apart in an array."""
+    """The primitive after which the units of an array cannot be told apart, the parameters concerned, and why."""
 
     primitive: str
     paths: frozenset[str]
@@ -58,17 +58,17 @@ class Value:
 
     Args:
         axes: a label for each axis.
-        origins: for each axis, the axes of parameter leaves that it stems from; empty once weights have met data.
-        leaves: the parameter leaves it is computed from, each with what a leaf of zeros and of ones has become;
-            empty once weights have met data.
-        mixed: the axes of leaves that were summed over on the way to it; empty once weights have met data.
-        data: whether it depends on the inputs.
-        active: whether it depends on what a weight made of data.
-        sums: the contractions of which it is the plain sum, as long as a bias may still be added.
-        variance: whether it is a mean of squares, so that no other use is made of these squares.
-        constant: its number, if it is a scalar known beforehand.
-        taint: what was done to its units that no rule follows.
-        variable: the first variable of the program with this very array.
+        origins: for each axis, the axes of parameter leaves that it stems from; empty for an active array.
+        leaves: the parameter leaves that the array is computed from, each with the array's value for a leaf of zeros
+            and for a leaf of ones; empty for an active array.
+        mixed: the axes of leaves that were summed over; empty for an active array.
+        data: whether the array depends on the inputs.
+        active: whether the array depends on an output of a weight.
+        sums: the contractions whose sum this array is, as long as a bias may still be added.
+        variance: whether the array is a mean of squares, and the squares have no other use.
+        constant: the number, for a scalar known beforehand.
+        taint: the first step on the way to this array after which its units cannot be told apart.
+        variable: the first variable of the program that holds this array.
     """
 
     axes: tuple[Term, ...]
@@ -85,7 +85,7 @@ class Value:
 
     @property
     def weight(self) -> bool:
-        """Whether it can stand for a weight: made of parameters, perhaps with noise, not yet contracted with data."""
+        """Whether the array can be a weight: computed from parameters, perhaps with noise, and not active."""
         return bool(self.leaves) and not self.active
 
     @property
@@ -114,7 +114,13 @@ class Contraction:
 
 @dataclasses.dataclass(frozen=True)
 class Meeting:
-    """A parameter leaf meets data element by element, with `neutral` leaving the data as it is, giving `variable`."""
+    """A parameter leaf meets data element by element.
+
+    Args:
+        neutral: the value of the leaf that leaves the data as it is: 0 or 1.
+        variance: whether the data is a mean of squares.
+        variable: the result.
+    """
 
     neutral: float
     variance: bool
@@ -122,23 +128,23 @@ class Meeting:
 
 
 def paths_of(value: Value) -> set[str]:
-    """The parameters to blame for what an array holds: its leaves, and the makers of the units along its axes."""
+    """The parameters that an error about this array names: its leaves, and the makers of the units along its axes."""
     return {*value.leaves, *(atom.maker for term in value.axes for atom in atoms(term) if atom.maker)}
 
 
 def is_made(term: Term) -> bool:
-    """Whether units run along an axis: something that a weight has made."""
+    """Whether units lie along an axis: a weight has made it."""
     return any(atom.maker for atom in atoms(term))
 
 
 class Notes:
-    """What was noted of a program.
+    """The notes of a program.
 
     Attributes:
         leaves: path of each parameter leaf, and the labels of its axes.
         contractions: in the order of the program.
-        biases: for each contraction, the leaf that is added to it, if there is one.
-        meetings: path of each leaf that meets data element by element, and where.
+        biases: number of each contraction with a bias, and the path of the bias.
+        meetings: path of each leaf that meets data element by element, and its meetings.
     """
 
     def __init__(self, program: Program):
@@ -149,10 +155,10 @@ class Notes:
         self._uses = _uses(program)
 
     def neutral(self, path: str) -> float:
-        """The value of a leaf that leaves the data it meets as they are.
+        """The value of a leaf that leaves data as it is.
 
-        Running statistics of a network in training mode meet data only in the average that is returned: there a mean
-        of squares tells the variance (1) from the mean (0).
+        In training mode, running statistics meet data only in the moving average that is returned. There the variance
+        (neutral: 1) differs from the mean (neutral: 0) by its squares.
         """
         meetings = self.meetings[path]
         for meeting in meetings:
@@ -161,14 +167,14 @@ class Notes:
         return float(meetings[0].variance or meetings[0].neutral)
 
     def only_reaches_outputs(self, variable: Any) -> bool:
-        """Whether nothing but element-wise functions stands between a variable and the outputs."""
+        """Whether there are only element-wise functions between a variable and the outputs."""
         return all(
             name in ELEMENTWISE and all(map(self.only_reaches_outputs, results))
             for name, results in self._uses.get(variable, [(None, ())])
         )
 
     def only_summed(self, variable: Any) -> bool:
-        """Whether a variable is used for nothing but sums."""
+        """Whether all uses of a variable are sums."""
         uses = self._uses.get(variable, ())
         return bool(uses) and all(name == "reduce_sum" for name, _ in uses)
 
@@ -188,13 +194,20 @@ def _uses(program: Program) -> dict[Any, list[tuple[str, Sequence[Any]]]]:
 
 
 def fresh(variable: Any) -> Value:
-    """An array of which nothing is known but its shape."""
+    """An array with a known shape and nothing else."""
     shape = getattr(variable.aval, "shape", ())
     return Value(tuple(map(Atom, shape)), (frozenset(),) * len(shape))
 
 
 def derive(operands: Sequence[Value], axes: Sequence[Term], origins: Sequence[Origin], **changes: Any) -> Value:
-    """What several arrays become together, with new axes."""
+    """An array computed from several arrays.
+
+    Args:
+        operands: the arrays.
+        axes: a label for each axis of the result.
+        origins: see `Value`.
+        changes: fields of the `Value` that are known better.
+    """
     active = any(operand.active for operand in operands)
     value = Value(
         axes=tuple(axes),
@@ -215,7 +228,11 @@ def reshaped(value: Value, axes: Sequence[Term], origins: Sequence[Origin]) -> V
 
 
 def join(a: Term, b: Term) -> None:
-    """Makes two labels equal where it matters: between axes of batch or space it may fail in silence."""
+    """Makes two labels equal; a mismatch matters only where there are units.
+
+    Raises:
+        Mismatch: if the labels differ, and units lie along one of them.
+    """
     try:
         unify(a, b)
     except Mismatch:
@@ -224,7 +241,15 @@ def join(a: Term, b: Term) -> None:
 
 
 def tainted(value: Value, equation: Any, terms: Iterable[Term], why: str, paths: Iterable[str] = ()) -> Value:
-    """`value`, with a taint if any of `terms` runs over units or parameters of `paths` are concerned."""
+    """Adds a taint to an array, unless no units and no parameters are concerned.
+
+    Args:
+        value: the array.
+        equation: whose primitive the error will name.
+        terms: the labels of axes that are mixed: their units become coupled.
+        why: the reason for the error.
+        paths: further parameters concerned.
+    """
     concerned = [atom for term in terms for atom in atoms(term) if atom.maker]
     for atom in concerned:
         atom.coupled = True
