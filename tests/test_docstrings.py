@@ -23,6 +23,7 @@ def examples():
             yield pytest.param(tests, id=name)
 
 
+@pytest.mark.compilations(20)  # examples compute as users do, without compiling
 @pytest.mark.parametrize("tests", list(examples()))
 def test_examples_in_docstrings_run(tests):
     runner = doctest.DocTestRunner()

@@ -29,6 +29,7 @@ def test_examples_are_short_and_say_how_to_run_them(path):
     assert re.search(r"pliant\.trace\(.*# line 1", text) and re.search(r"pliant\.plastic\(.*# line 2", text)
 
 
+@pytest.mark.compilations(60)  # examples are written as users write, who initialize a network without compiling
 @pytest.mark.parametrize("path", EXAMPLES[1:], ids=lambda path: path.stem)
 def test_learns_task_after_task(path, monkeypatch, capsys):
     output = printed(path, 2, 120, monkeypatch, capsys)
@@ -40,6 +41,7 @@ def test_learns_task_after_task(path, monkeypatch, capsys):
     assert 0 < tasks[-1][-1] < 40
 
 
+@pytest.mark.compilations(30)  # as above
 def test_the_plain_network_loses_what_the_plastic_one_keeps(monkeypatch, capsys):
     output = printed(EXAMPLES[0], 20, 200, monkeypatch, capsys)
     tasks = [tuple(map(float, line)) for line in COMPARED.findall(output)]

@@ -1,5 +1,6 @@
 """Small arenas: problems with known answers for agents, and one that also exists outside of the device, for loops."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -136,28 +137,35 @@ def drifting(action: Continuous | Discrete) -> Toy:
     return environment
 
 
+@functools.lru_cache(maxsize=8)
+def _programs(environment: Environment) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What a population's environments do when they are reset for the `n`-th time, and at a step; compiled."""
+
+    def init(key, n):
+        # Before the first the keys are those of the arena on the device; a later one must not repeat its episodes.
+        return environment.init(jax.lax.cond(n > 0, lambda: jax.random.fold_in(key, n), lambda: key))
+
+    return jax.jit(jax.vmap(init)), jax.jit(jax.vmap(environment.step))
+
+
 class ArenaHost:
     """The environments of an arena as a host: the same steps, with their answers as NumPy arrays. It can be drawn."""
 
     def __init__(self, environment: Environment, seed: np.ndarray, shown: int):
-        self._init, self._step = jax.jit(jax.vmap(environment.init)), jax.jit(jax.vmap(environment.step))
-        self._keys = jax.random.wrap_key_data(jnp.asarray(seed))  # (members,)
+        self._init, self._step = _programs(environment)
+        self._keys = jax.random.wrap_key_data(seed)  # (members,)
         self._environments, self._shown = environment.num_envs, shown
         self._resets = np.zeros(len(seed), np.int32)
         self._state = self._answer = None
 
     def reset(self) -> np.ndarray:
-        # Before the first the keys are those of the arena on the device; a later one must not repeat its episodes.
-        keys = jax.vmap(lambda key, n: jax.lax.cond(n > 0, lambda: jax.random.fold_in(key, n), lambda: key))(
-            self._keys, self._resets
-        )
+        self._state, self._observation = self._init(self._keys, self._resets)
         self._resets = self._resets + 1
-        self._state, self._observation = self._init(keys)
         return np.asarray(self._observation)[:, : self._shown]
 
     def send(self, action: np.ndarray) -> None:
         repeats = self._environments // self._shown
-        self._state, self._answer = self._step(self._state, jnp.repeat(jnp.asarray(action), repeats, axis=1))
+        self._state, self._answer = self._step(self._state, np.repeat(action, repeats, axis=1))
 
     def receive(self) -> Timestep:
         answer = jax.tree.map(lambda x: np.asarray(x)[:, : self._shown], self._answer)

@@ -3,11 +3,12 @@
 import environments
 import jax
 import numpy as np
+import trees
 
 from pliant.core.problem import Continuous, Discrete
 
 MEMBERS, ENVIRONMENTS, TIME_LIMIT, STEPS = 2, 3, 6, 40
-KEYS = jax.random.split(jax.random.key(0), MEMBERS)
+KEYS = trees.keys(range(MEMBERS))
 
 
 def test_host_and_device_are_the_same_and_keep_the_contract():
