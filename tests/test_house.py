@@ -46,29 +46,44 @@ def test_nothing_unpickles(folder):
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, where
 
 
-def values(tree: ast.AST) -> set[str]:
+def handed_on(tree: ast.AST) -> set[str]:
     """The names that a file hands on as they are, as in `jax.jit(step)`, and not only calls, as in `step(state)`."""
     called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
     named = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute) and node not in called]
     return {node.id if isinstance(node, ast.Name) else node.attr for node in named}
 
 
-def eager(node: ast.AST, handed_on: set[str], inside: bool = False):
+def eager(tree: ast.Module):
     """The calls `jnp.x(...)` outside of the functions that may be compiled.
 
-    Those are lambdas, functions in functions, functions with a decorator of JAX, and those whose name is handed on.
+    Those are lambdas, functions in functions, functions with a decorator of JAX, those whose name is handed on, and
+    those that another of them calls.
     """
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Lambda):
-            continue
-        if isinstance(child, ast.FunctionDef):
-            decorated = any("jax" in ast.unparse(decorator) for decorator in child.decorator_list)
-            if not (inside or decorated or child.name in handed_on):
-                yield from eager(child, handed_on, inside=True)
-            continue
-        if isinstance(child, ast.Call) and ast.unparse(child.func).startswith("jnp."):
-            yield child
-        yield from eager(child, handed_on, inside)
+    names, outside, inside = handed_on(tree), [], []
+
+    def sort(node: ast.AST, depth: int = 0) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef):
+                decorated = any("jax" in ast.unparse(decorator) for decorator in child.decorator_list)
+                if depth or decorated or child.name in names:
+                    inside.append(child)
+                else:
+                    sort(child, depth + 1)
+            elif isinstance(child, ast.Lambda):
+                inside.append(child)
+            else:
+                if isinstance(child, ast.Call) and ast.unparse(child.func).startswith("jnp."):
+                    outside.append(child)
+                sort(child, depth)
+
+    while True:
+        outside.clear(), inside.clear()
+        sort(tree)
+        calls = (node.func for function in inside for node in ast.walk(function) if isinstance(node, ast.Call))
+        more = {function.id for function in calls if isinstance(function, ast.Name)} - names
+        if not more:
+            return outside
+        names |= more
 
 
 @pytest.mark.parametrize("folder", sorted({path.relative_to(TESTS).parts[0] for path in TESTS.glob("**/*.py")}))
@@ -78,6 +93,5 @@ def test_tests_compute_in_numpy(folder):
         pytest.skip("not yet")
     paths = [TESTS / folder] if folder.endswith(".py") else sorted((TESTS / folder).glob("**/*.py"))
     for path in paths:
-        tree = ast.parse(path.read_text())
-        for call in eager(tree, values(tree)):
+        for call in eager(ast.parse(path.read_text())):
             pytest.fail(f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)}: write it with NumPy")
