@@ -89,7 +89,7 @@ def some_transitions(action, seed, horizon=T, num_envs=E):
 def valued(params, transitions):
     """The same transitions, seen by the perceptrons with these parameters when they happened."""
     V = perceptron(in_float64(params)["value"], np.asarray(transitions.observation, float))[..., 0]
-    return transitions._replace(extras=transitions.extras._replace(value=jnp.asarray(V, jnp.float32)))
+    return transitions._replace(extras=transitions.extras._replace(value=np.float32(V)))
 
 
 def carry(params, transitions, before):
@@ -349,6 +349,6 @@ def train(make: Callable[..., Any], config, environment, *seen, seeds=3, rounds=
         return network.apply(member.agent.params, jnp.array(seen, jnp.float32)[:, None], ())[0], member.diverged
 
     # One member after another compiles the fastest.
-    (outputs, V), diverged = jax.jit(lambda seeds: jax.lax.map(run, seeds), compiler_options=QUICK)(jnp.arange(seeds))
+    (outputs, V), diverged = jax.jit(lambda seeds: jax.lax.map(run, seeds), compiler_options=QUICK)(np.arange(seeds))
     assert (diverged == -1).all()
     return outputs, V
