@@ -27,15 +27,17 @@ def test_leaves_and_back():
 
 
 def test_activation_shapes():
-    wiring, _ = hand_wired.normed_convnet()
-    group = wiring["conv"]
-    (reader,) = group.outgoing
-    assert units.activation({"conv": np.zeros((8, 4, 3))}, reader, group).shape == (8, 4, 3)
-    assert units.activation({"conv": np.zeros((2, 5, 4, 3))}, reader, group).shape == (10, 4, 3)
-    mlp = hand_wired.mlp(2, 3, 1)
-    (reader,) = mlp["w0"].outgoing
-    assert units.activation({"w0": np.zeros((8, 3))}, reader, mlp["w0"]).shape == (8, 1, 3)
-    assert units.activation({"w0": np.zeros(3)}, reader, mlp["w0"]).shape == (1, 1, 3)
+    def shape(group, feature):
+        (reader,) = group.outgoing
+        features = {group.name: np.zeros(feature)}
+        return jax.eval_shape(lambda features: units.activation(features, reader, group), features).shape
+
+    conv = hand_wired.normed_convnet()[0]["conv"]
+    assert shape(conv, (8, 4, 3)) == (8, 4, 3)
+    assert shape(conv, (2, 5, 4, 3)) == (10, 4, 3)
+    hidden = hand_wired.mlp(2, 3, 1)["w0"]
+    assert shape(hidden, (8, 3)) == (8, 1, 3)
+    assert shape(hidden, (3,)) == (1, 1, 3)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -47,7 +49,7 @@ def test_errors_teach():
     with pytest.raises(ValueError, match=r"^features\['w0'\] has shape \(8, 4\), but the wiring expects \(..., 3\): "):
         units.activation({"w0": np.zeros((8, 4))}, reader, wiring["w0"])
     with pytest.raises(ValueError, match=r"^the wiring names a parameter 'w1', but the parameters are: w0, b0; trace"):
-        units.find({"w0": 0, "b0": 0}, reader)
+        units.find({"w0": np.zeros(1), "b0": np.zeros(1)}, reader)
     with pytest.raises(ValueError, match=r"^no group 'w7' in this wiring; it has: w0$"):
         wiring.only("w0", "w7")
     with pytest.raises(ValueError, match=r"^this Wiring was written by hand and has no function to run; "):

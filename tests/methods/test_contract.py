@@ -148,8 +148,10 @@ def test_its_settings_make_a_command_line(name):
 def test_compiles_once(name):
     # A state that comes back as it went in, weak types included, needs no second program.
     tx = plastic(optax.sgd(0.1), build(name))
-    given = jax.eval_shape(lambda: (PARAMS, tx.init(PARAMS)))
-    back = jax.eval_shape(lambda params, state: tx.step(GRADS, state, params, **SIGNALS), *given)
+    given = jax.eval_shape(lambda params: (params, tx.init(params)), PARAMS)
+    back = jax.eval_shape(
+        lambda params, state, grads, signals: tx.step(grads, state, params, **signals), *given, GRADS, SIGNALS
+    )
     assert jax.tree.structure(back) == jax.tree.structure(given)
     for before, after in zip(jax.tree.leaves(given), jax.tree.leaves(back)):
         assert (after.shape, after.dtype, after.weak_type) == (before.shape, before.dtype, before.weak_type)
@@ -174,14 +176,14 @@ def test_promotes_no_dtype_in_silence(name):
 def test_draws_ahead_equal_draws_inside(name):
     tx = plastic(optax.sgd(0.1), build(name))
 
-    def both(params):
+    def both(params, grads, signals):
         state = tx.init(params)
         drawn = tx.draw(jax.random.split(state.key)[1], params, 1)
-        inside, _ = tx.step(GRADS, state, params, **SIGNALS)
-        ahead, _ = tx.step(GRADS, state, params, random=jax.tree.map(lambda d: d[0], drawn), **SIGNALS)
+        inside, _ = tx.step(grads, state, params, **signals)
+        ahead, _ = tx.step(grads, state, params, random=jax.tree.map(lambda d: d[0], drawn), **signals)
         return inside, ahead
 
-    trees.assert_equal(*jax.jit(both)(PARAMS))
+    trees.assert_equal(*jax.jit(both)(PARAMS, GRADS, SIGNALS))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -197,9 +199,12 @@ def test_ignores_unknown_signals_and_names_a_missing_one(name):
     tx = plastic(optax.sgd(0.1), build(name))
 
     def step(**signals):
-        return jax.eval_shape(lambda: tx.step(GRADS, tx.init(PARAMS), PARAMS, **signals))
+        def one(params, grads, signals):
+            return tx.step(grads, tx.init(params), params, **signals)
 
-    step(**SIGNALS, weather="fine")
+        return jax.eval_shape(one, PARAMS, GRADS, signals)
+
+    step(**SIGNALS, weather=np.float32(0))
     needed = {word for word in ("features",) if f"\n    {word}: " in inspect.getdoc(METHODS[name])}
     for signal in SIGNALS:
         some = {k: v for k, v in SIGNALS.items() if k != signal}
@@ -213,8 +218,11 @@ def test_ignores_unknown_signals_and_names_a_missing_one(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_works_behind_optax_wrappers_and_without_a_step_signal(name):
     tx = optax.chain(optax.clip_by_global_norm(1.0), plastic(optax.adam(0.1), build(name)))
-    features = SIGNALS["features"]
-    updates, _ = jax.eval_shape(lambda: tx.update(GRADS, tx.init(PARAMS), PARAMS, features=features))
+
+    def update(params, grads, features):
+        return tx.update(grads, tx.init(params), params, features=features)
+
+    updates, _ = jax.eval_shape(update, PARAMS, GRADS, SIGNALS["features"])
     assert jax.tree.map(lambda u: (u.shape, u.dtype), updates) == jax.tree.map(lambda w: (w.shape, w.dtype), PARAMS)
 
 

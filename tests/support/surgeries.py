@@ -66,13 +66,17 @@ def path_of(tx, params, grads, steps, **signals):
 
 def trajectory(tx, params, grads, steps, **signals):
     """As `path_of`, in one compiled loop."""
-    return jax.jit(lambda params, grads: path_of(tx, params, grads, steps, **signals))(params, grads)
+
+    def run(params, grads, signals):
+        return path_of(tx, params, grads, steps, **signals)
+
+    return jax.jit(run)(params, grads, signals)
 
 
 def train(tx, params, grads, steps, **signals):
     """Parameters and state after some steps with constant gradients, in one compiled loop."""
 
-    def last(params, grads):
+    def last(params, grads, signals):
         return jax.tree.map(lambda leaf: leaf[-1], path_of(tx, params, grads, steps, **signals))
 
-    return jax.jit(last)(params, grads)
+    return jax.jit(last)(params, grads, signals)

@@ -82,7 +82,7 @@ def test_equal_keys_are_chosen_by_chance_and_exactly_as_many():
     keys = np.where(np.arange(200) < 100, 5, 7).astype(np.uint32)
     keys[3] = 9  # one 9, 100 sevens, 99 fives
     seeds = np.arange(400, dtype=np.uint32)
-    chosen = np.asarray(jax.jit(jax.vmap(lambda seed: largest(keys, 31, seed)))(seeds))
+    chosen = np.asarray(jax.jit(jax.vmap(lambda keys, seed: largest(keys, 31, seed), (None, 0)))(keys, seeds))
     assert (chosen.sum(1) == 31).all() and chosen[:, 3].all()
     often = chosen[:, 100:].mean(0)  # each 30 % of the time, with a standard deviation of 2.3 %
     assert often.min() > 0.2 and often.max() < 0.4 and not chosen[:, :3].any()

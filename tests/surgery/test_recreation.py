@@ -196,9 +196,12 @@ def test_rows_are_for_as_many_units_and_steps_as_asked(most, steps, shape):
 
 def test_dtypes_are_kept():
     params = jax.tree.map(lambda w: w.astype(jnp.bfloat16), hand_wired.params(3, 4, 2))
-    wiring, chosen = hand_wired.mlp(3, 4, 2), {"w0": np.int32([1])}
+    wiring = hand_wired.mlp(3, 4, 2)
     new = jax.eval_shape(
-        lambda rows: recreation.recreate(params, wiring, chosen, rows).params, ones(params, wiring, {"w0": 1})
+        lambda params, chosen, rows: recreation.recreate(params, wiring, chosen, rows).params,
+        params,
+        {"w0": np.int32([1])},
+        ones(params, wiring, {"w0": 1}),
     )
     assert {w.dtype for w in jax.tree.leaves(new)} == {np.dtype(jnp.bfloat16)}
 

@@ -1,1 +1,1 @@
-"""Contracts, and the two hard parts, each written once: finding the hidden units, and making them anew."""
+"""Contracts of methods, problems, agents and diagnostics, and the units that they share: read this first."""

@@ -21,7 +21,9 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Float, Shaped
 
 from . import units
 from .base import Array, Features, Params
@@ -32,13 +34,13 @@ Leaves: TypeAlias = Literal["kernels", "all"]
 Statistic: TypeAlias = Literal["mean", "median", "min", "max"]
 
 
-def float32_at_least(array: Array) -> Array:
+def float32_at_least(array: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
     """The array in float32, in which sums of bfloat16 numbers stay accurate; float64 stays as it is."""
     array = jnp.asarray(array)
     return array if array.dtype == jnp.float64 else array.astype(jnp.float32)
 
 
-def matrices(features: Features, group: Group) -> dict[str, Array]:
+def matrices(features: Features, group: Group) -> dict[str, Float[Array, "samples units"]]:
     """Each activation of a group as a matrix, `{feature: (samples, units)}`, in float32 at least.
 
     Space counts as samples, before a flattening layer (`positions`) as elsewhere.
@@ -52,7 +54,7 @@ def matrices(features: Features, group: Group) -> dict[str, Array]:
     }
 
 
-def singular_values(matrix: Array) -> Array:
+def singular_values(matrix: Float[Array | np.ndarray, "..."]) -> Float[Array, " values"]:
     """Singular values of a matrix, `(min(samples, units),)`, the largest first; the matrix is not centred.
 
     Raises:
@@ -144,6 +146,6 @@ def _state(method_state: Any, field: str, shapes: Mapping[str, tuple[int, ...]])
     return found
 
 
-def summarize(values: Array, statistic: Statistic) -> Array:
+def summarize(values: Shaped[Array, " units"], statistic: Statistic) -> Shaped[Array, ""]:
     """One number, `()`, of many."""
     return {"mean": jnp.mean, "median": jnp.median, "min": jnp.min, "max": jnp.max}[statistic](values)

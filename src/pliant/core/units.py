@@ -26,6 +26,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from .base import Array, Features, Initializer, Params
 
@@ -44,7 +45,7 @@ class Slot:
 
     path: str
     axis: int
-    indices: np.ndarray | None = None
+    indices: Int[np.ndarray, "positions units"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -241,14 +242,14 @@ def fans(shape: tuple[int, ...], kernel: Kernel) -> tuple[int, int]:
     return kernel.fan_in or others, kernel.fan_out or length
 
 
-def mean_magnitude(leaf: Array, slot: Slot) -> Array:
+def mean_magnitude(leaf: Float[Array, "..."], slot: Slot) -> Float[Array, "positions units"]:
     """Mean |w| of each unit's weights in one leaf, over all other axes: `(positions, units)`."""
     others = tuple(axis for axis in range(leaf.ndim) if axis != slot.axis)
     per_entry = jnp.abs(leaf).mean(others)
     return per_entry[None] if slot.indices is None else per_entry[slot.indices]
 
 
-def activation(features: Features, reader: Outgoing, group: Group) -> Array:
+def activation(features: Features, reader: Outgoing, group: Group) -> Float[Array, "samples positions units"]:
     """What one outgoing weight reads of its group, as `(samples, positions, units)`.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Tools that methods are made of: fresh weights, resets, masks, initializers, an optimizer that begins anew."""
+"""Tools of methods: reinitialized units, layer resets, masks, growth, initializers, an Adam with counts per weight."""

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from pliant.core.base import Array, Features
 from pliant.core.units import Wiring, activation
 
 
-def scores(wiring: Wiring, weights: Mapping[str, Array], features: Features) -> dict[str, Array]:
+def scores(wiring: Wiring, weights: Mapping[str, Array], features: Features) -> dict[str, Float[Array, "..."]]:
     r"""The activity of the unit that each weight feeds, relative to the mean of the unit's group.
 
     The score of unit $i$ is $\overline{\lvert h_i \rvert} / \frac 1 n \sum_k \overline{\lvert h_k \rvert}$, with means

@@ -1,4 +1,4 @@
-"""Adam with a step count for each weight, which starts again where a weight is made anew."""
+"""Adam with a step count for each weight, which is reset where the weight is reinitialized."""
 
 from typing import Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from pliant.core.settings import AtLeast, FromUpTo, require, require_one_of
 
 
 class PerWeightAdamState(NamedTuple):
-    count: Params  # like params, int32: steps since the weight was made
+    count: Params  # like params, int32: steps since the weight was initialized
     mu: Params  # like params: first moment
     nu: Params  # like params: second moment
 
@@ -23,25 +23,25 @@ def adam(
     eps: float = 1e-8,
     correction: Literal["intended", "published"] = "intended",
 ) -> optax.GradientTransformation:
-    r"""Adam that counts the steps of each weight by itself.
+    r"""Adam with a step count for each weight.
 
-    For a weight with gradient $g$ that was made $t - 1$ steps ago,
+    For a weight with gradient $g$, initialized $t - 1$ steps ago,
 
     $$m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
     w \leftarrow w - \alpha \, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}.$$
 
-    As long as no weight is made anew it is `optax.adam`. Where a method makes a weight anew, `plastic` clears $m$, $v$
-    *and* $t$: the first steps of a fresh weight are then as long as at the start of training, whereas with one count
-    for all they are $(1 - \beta_1) / \sqrt{1 - \beta_2}$ times as long, 3.2 times for the defaults.
+    While no weight is reinitialized it equals `optax.adam`. Where a method reinitializes a weight, `plastic` resets
+    $m$, $v$ *and* $t$: the first steps of a fresh weight are then as long as at the start of training. With one count
+    for all weights they are $(1 - \beta_1) / \sqrt{1 - \beta_2}$ times as long, 3.2 times for the defaults.
 
     Args:
         learning_rate: $\alpha$, a number or a schedule of the steps since the start of training.
         b1: $\beta_1$ in [0, 1).
         b2: $\beta_2$ in [0, 1).
-        eps: $\epsilon$, at least 0.
-        correction: `intended`: as above; `published`: as the authors' code of 2024 steps, which by a slip is
-            $w \leftarrow w - \alpha (1 - \beta_2^t) \, m / (\sqrt v + \epsilon)$: a long warm-up, begun again for
-            each fresh weight.
+        eps: $\epsilon$, at least 0, added to the denominator for numerical stability.
+        correction: `intended`: as above; `published`: as in the authors' code of 2024, by a slip
+            $w \leftarrow w - \alpha (1 - \beta_2^t) \, m / (\sqrt v + \epsilon)$: a long warm-up, repeated for each
+            fresh weight.
 
     Returns:
         An optax transformation; its state has the fields `count`, `mu` and `nu`, each like the parameters.
@@ -49,8 +49,8 @@ def adam(
     Raises:
         ValueError: for a value outside its range.
 
-    Differs from the authors' code: by default the correction is the one that they intended, with $\epsilon$ where
-    Kingma and Ba have it (theirs adds it to the uncorrected $\sqrt v$).
+    Differs from the authors' code: by default the correction is the intended one, and $\epsilon$ is added where Kingma
+    and Ba add it (the authors' code adds it to the uncorrected $\sqrt v$).
 
     References:
         Kingma and Ba, `Adam: a method for stochastic optimization <https://arxiv.org/abs/1412.6980>`_, ICLR 2015.

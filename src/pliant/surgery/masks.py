@@ -6,11 +6,12 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int, UInt32
 
 from pliant.core.base import Array
 
 
-def masked(weights: Mapping[str, Array], masks: Mapping[str, Array]) -> dict[str, Array]:
+def masked(weights: Mapping[str, Array], masks: Mapping[str, Bool[Array, "..."]]) -> dict[str, Array]:
     """The masked leaves, with 0 where the mask is false; leaves without a mask are left out.
 
     Args:
@@ -20,7 +21,15 @@ def masked(weights: Mapping[str, Array], masks: Mapping[str, Array]) -> dict[str
     return {path: jnp.where(mask, weights[path], 0) for path, mask in masks.items()}
 
 
-def grow_and_prune(mask: Array, worth: Array, demand: Array, *, grown: Array, pruned: Array, ties: Array) -> Array:
+def grow_and_prune(
+    mask: Bool[Array, "*shape"],
+    worth: UInt32[Array, "*shape"],
+    demand: UInt32[Array, "*shape"],
+    *,
+    grown: Int[Array, ""],
+    pruned: Int[Array, ""],
+    ties: UInt32[Array, "2"],
+) -> Bool[Array, "*shape"]:
     """One topology step of a layer: removes the weights of least worth, and adds those of largest demand.
 
     Of the $a$ present weights, the $a - p$ of largest worth stay. Of all others, those just removed included, the $k$
@@ -41,7 +50,9 @@ def grow_and_prune(mask: Array, worth: Array, demand: Array, *, grown: Array, pr
     return kept | largest(jnp.where(kept, 0, demand + 1), grown, ties[1])
 
 
-def largest(keys: Array, count: Array | np.int32 | int, seed: Array | int) -> Array:
+def largest(
+    keys: UInt32[Array, "*shape"], count: Int[Array, ""] | np.int32 | int, seed: UInt32[Array, ""] | int
+) -> Bool[Array, "*shape"]:
     """Marks the entries with the largest keys; equal keys are ranked by chance.
 
     There is no sort. The bits of the smallest chosen key are found one by one, each by counting. On a CPU this takes a
@@ -65,7 +76,7 @@ def largest(keys: Array, count: Array | np.int32 | int, seed: Array | int) -> Ar
     return above | (equal & (first | last) & (missing > 0))
 
 
-def ordered(values: Array) -> Array:
+def ordered(values: Float[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """Numbers of at least 0 as uint32 below 2^31 in the same order: the bits of a float32."""
     return jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
 

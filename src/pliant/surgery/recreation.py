@@ -6,6 +6,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from pliant.core.base import Activation, Array, Edit, FreshInitializer, Initializer, Key, Params
 from pliant.core.units import Group, Slot, Wiring, fans, find, leaves, mask_leaves, positions, replace_leaves
@@ -15,11 +16,17 @@ from .initializers import uniform_bound
 _FEW = 4  # up to this many units are written one by one into a large leaf, more by a pass over the leaf
 _SMALL = 4096  # entries: a pass over a smaller leaf fuses with the optimizer's step, which is cheaper still
 
-Chosen: TypeAlias = dict[str, Array]  # group -> (most,) indices of units; `group.units` (one past the last) means none
-Rows: TypeAlias = dict[str, tuple[Array, ...]]  # group -> per incoming weight: its leaf with `most` units, in (-1, 1)
+Chosen: TypeAlias = dict[
+    str, Int[Array, " most"]
+]  # group -> (most,) indices of units; `group.units` (one past the last) means none
+Rows: TypeAlias = dict[
+    str, tuple[Float[Array, "..."], ...]
+]  # group -> per incoming weight: its leaf with `most` units, in (-1, 1)
 
 
-def lowest(values: Array, *, where: Array, count: Array, most: int) -> Array:
+def lowest(
+    values: Float[Array, " units"], *, where: Bool[Array, " units"], count: Int[Array, ""], most: int
+) -> Int[Array, " {most}"]:
     """Indices of the units of lowest value.
 
     Args:
@@ -40,7 +47,7 @@ def lowest(values: Array, *, where: Array, count: Array, most: int) -> Array:
     return jnp.where(wanted, order, units).astype(jnp.int32)
 
 
-def is_chosen(chosen: Array, units: int) -> Array:
+def is_chosen(chosen: Int[Array, " most"], units: int) -> Bool[Array, " {units}"]:
     """`(units,)` bool: which units are among the chosen `(most,)`."""
     return (jnp.arange(units)[:, None] == chosen[None]).any(1)
 
@@ -132,7 +139,9 @@ def recreate(
     return Edit(replace_leaves(params, by_path), mask_leaves(params, masks))
 
 
-def _write(leaf: Array, slot: Slot, units: int, chosen: Array, values: Array) -> Array:
+def _write(
+    leaf: Shaped[Array, "*shape"], slot: Slot, units: int, chosen: Int[Array, " most"], values: Shaped[Array, "..."]
+) -> Shaped[Array, "*shape"]:
     """Sets the entries of the chosen units: to one value `()`, or to `values` with the chosen units along the axis."""
     most, length = chosen.shape[0], leaf.shape[slot.axis]
     before = (slice(None),) * slot.axis
@@ -156,7 +165,7 @@ def _write(leaf: Array, slot: Slot, units: int, chosen: Array, values: Array) ->
     return jnp.where(_mask(leaf, slot, units, chosen), values, leaf)
 
 
-def _mask(leaf: Array, slot: Slot, units: int, chosen: Array) -> Array:
+def _mask(leaf: Shaped[Array, "..."], slot: Slot, units: int, chosen: Int[Array, " most"]) -> Bool[Array, "..."]:
     """Which entries of a leaf the chosen units own, broadcastable to it."""
     owner, _ = _owner(_table(slot, units), leaf.shape[slot.axis])
     mask = is_chosen(chosen, units)
@@ -165,12 +174,14 @@ def _mask(leaf: Array, slot: Slot, units: int, chosen: Array) -> Array:
     return jnp.expand_dims(mask, [axis for axis in range(leaf.ndim) if axis != slot.axis])
 
 
-def _table(slot: Slot, units: int) -> np.ndarray:
+def _table(slot: Slot, units: int) -> Int[np.ndarray, "positions {units}"]:
     """The entries along the slot's axis that each unit owns, `(positions, units)`."""
     return np.arange(units)[None] if slot.indices is None else slot.indices
 
 
-def _owner(table: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _owner(
+    table: Int[np.ndarray, "positions units"], length: int
+) -> tuple[Int[np.ndarray, " {length}"], Int[np.ndarray, " {length}"]]:
     """For each entry of an axis: the unit that owns it, -1 for none, and which of the unit's positions it is."""
     owner, position = np.full(length, -1), np.zeros(length, int)
     owner[table] = np.arange(table.shape[1])

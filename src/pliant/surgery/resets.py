@@ -1,4 +1,4 @@
-"""Whole layers made anew: which leaves make up a layer, and how they are set back."""
+"""Resets of whole layers: which leaves make up a layer, and how they are reset."""
 
 from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from pliant.core.base import Edit, Key, Params
 from pliant.core.units import Group, Wiring
 
-Initialize: TypeAlias = Callable[[Key], Params]  # the network's initializer; the key is consumed
+Initialize: TypeAlias = Callable[[Key], Params]  # the network's initial parameters; the key is consumed
 
 
 def layer(group: Group) -> set[str]:
-    """Paths of the leaves that make up a hidden layer: what produces its units, with their biases and norms."""
+    """Paths of the leaves of a hidden layer: the weights that produce its units, with their biases and norms."""
     return {slot.path for slot in (*group.incoming, *group.vectors)}
 
 
@@ -51,12 +51,15 @@ def last_layers(wiring: Wiring, count: int) -> set[str]:
 
 
 def set_back(params: Params, source: Params, paths: Collection[str] | None = None) -> Edit:
-    """Takes leaves from another tree, as the fresh ones of this.
+    """Replaces leaves by those of another tree, as fresh weights.
 
     Args:
         params: the parameters.
-        source: a tree like them: what the network's initializer returns.
+        source: a tree like them, such as initial parameters of the network.
         paths: which leaves, their keys joined by slashes; `None`: all.
+
+    Returns:
+        The edited parameters, and masks of the replaced leaves.
 
     Raises:
         ValueError: if the source is not a tree like the parameters.
