@@ -27,12 +27,11 @@ import jax.numpy as jnp
 
 from pliant.core.base import Key
 from pliant.core.registry import presets
-from pliant.experiment.configuration.build import build, some_transitions
+from pliant.experiment.configuration.components import Components
 from pliant.experiment.configuration.config import RunConfig, from_mapping
 from pliant.experiment.devices import prepare
-from pliant.experiment.loops.components import Components
-from pliant.experiment.loops.population import Spread, layout
-from pliant.experiment.loops.programs import population, programs_of, seed_axis
+from pliant.experiment.loops.learning import zero_transitions
+from pliant.experiment.loops.planning import plan
 from pliant.report import Table
 
 SIZE = "8x8"
@@ -55,8 +54,9 @@ def config_of(preset: str, seeds: int, num_envs: int = 16) -> RunConfig:
 def training(preset: str, seeds: int, seconds: float) -> float:
     """Frames per second, all members together."""
     config = config_of(preset, seeds)
-    programs = programs_of(config, population(config))
-    stretch = ROUNDS * build(config).steps_at_once
+    its_plan = plan(config)
+    programs = its_plan.loop.programs(its_plan)
+    stretch = ROUNDS * its_plan.steps_at_once
     programs.begin()
     programs.advance(0, stretch)
     step, started = stretch, time.perf_counter()
@@ -102,7 +102,7 @@ def acting(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]
 def learning(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
     """All gradient steps of an update, from made-up transitions."""
     init_key, seen_key, reward_key = jax.random.split(key, 3)
-    like = some_transitions(parts)
+    like = zero_transitions(parts)
     transitions = like._replace(
         observation=jax.random.randint(seen_key, like.observation.shape, 0, 11).astype(like.observation.dtype),
         reward=jax.random.normal(reward_key, like.reward.shape),
@@ -112,8 +112,9 @@ def learning(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any
 
 def alone(piece: Piece, config: RunConfig, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
     """Frames per second of the clock if a program does nothing but one piece of training, all members together."""
-    parts, members = build(config), population(config)
-    spread = Spread(layout(len(members), seed_axis(config), jax.local_device_count(), jax.default_backend()))
+    its_plan = plan(config)
+    parts, members = its_plan.components, its_plan.members
+    spread = its_plan.member_map(len(members))
 
     def rounds(seed: jax.Array, _: Any) -> Any:
         first_key, key = jax.random.split(jax.random.key(seed))
@@ -126,7 +127,7 @@ def alone(piece: Piece, config: RunConfig, seconds: float, clock: Callable[[], f
     while (taken := clock() - started) < seconds:
         jax.block_until_ready(program(seeds, 0))
         calls += 1
-    return calls * ROUNDS * parts.steps_at_once * len(members) / taken
+    return calls * ROUNDS * its_plan.steps_at_once * len(members) / taken
 
 
 def torch(continual_backprop: bool, seconds: float) -> float | None:

@@ -25,10 +25,10 @@ import jax
 import numpy as np
 
 from pliant.core.registry import presets
-from pliant.experiment.configuration.build import problem_of
+from pliant.experiment.configuration.build import make_problem
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.devices import prepare
-from pliant.experiment.loops.programs import population, programs_of
+from pliant.experiment.loops.planning import plan
 from pliant.report import Table
 
 REFERENCE = {"ant": 1_200}  # steps/s, one core
@@ -43,8 +43,8 @@ def config_of(problem: str, preset: str, seeds: int):
 
 def training(problem: str, preset: str, seeds: int, seconds: float) -> float:
     """Steps per second, all members together."""
-    config = config_of(problem, preset, seeds)
-    programs = programs_of(config, population(config))
+    its_plan = plan(config_of(problem, preset, seeds))
+    programs = its_plan.loop.programs(its_plan)
     programs.begin()
     programs.advance(0, ROUND)
     step, started = ROUND, time.perf_counter()
@@ -57,7 +57,7 @@ def training(problem: str, preset: str, seeds: int, seconds: float) -> float:
 
 def physics(problem: str, seconds: float, num_envs: int = 16) -> float:
     """Steps per second of the environments alone, under actions like those of a new policy."""
-    environment = problem_of(config_of(problem, "std", num_envs))
+    environment = make_problem(config_of(problem, "std", num_envs))
     host = environment.open(np.arange(2 * num_envs, dtype=np.uint32).reshape(-1, 2))
     host.reset()
     actions = np.random.default_rng(0).normal(size=(100, num_envs, 1, environment.spec.action.size)).astype(np.float32)
@@ -72,7 +72,7 @@ def physics(problem: str, seconds: float, num_envs: int = 16) -> float:
 
 def arithmetic(problem: str) -> float:
     """Steps per second that the matrix products of the updates allow, at the rate of large ones."""
-    spec = problem_of(config_of(problem, "std", 1)).spec
+    spec = make_problem(config_of(problem, "std", 1)).spec
     first, middle = spec.observation.shape[0] * 256, 256 * 256
     weights = [(first, middle + 256 * outputs) for outputs in (spec.action.size, 1)]
     # Forwards, to the weights, and to the inputs of all layers but the first; ten epochs.

@@ -17,7 +17,7 @@ import numpy as np
 from pliant.core.registry import presets
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.devices import prepare
-from pliant.experiment.loops.programs import population, programs_of
+from pliant.experiment.loops.planning import plan
 from pliant.report import Table
 
 REFERENCE = {"backprop": 9_500, "continual backprop": 3_700}  # examples/s, one core
@@ -35,7 +35,8 @@ ROWS = {
 def measure(preset: str, sweep: dict[str, list[float]], seeds: int, seconds: float) -> float:
     """Examples per second, all members together."""
     config = from_mapping({**PRESETS[preset], "sweep": sweep, "seeds": str(seeds)})
-    programs = programs_of(config, population(config))
+    its_plan = plan(config)
+    programs = its_plan.loop.programs(its_plan)
     stretch = config.record_every
     programs.begin()
     step, rates = 0, []

@@ -31,11 +31,10 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.registry import presets
-from pliant.experiment.configuration.build import build, some_transitions
 from pliant.experiment.configuration.config import RunConfig, from_mapping
 from pliant.experiment.devices import prepare
-from pliant.experiment.loops.population import Spread, layout
-from pliant.experiment.loops.programs import population, programs_of, seed_axis
+from pliant.experiment.loops.learning import zero_transitions
+from pliant.experiment.loops.planning import plan
 from pliant.report import Table
 
 ROWS = ("td3", "static", "code")  # presets; what the others take is held against the first
@@ -64,8 +63,8 @@ def rate(advance: Callable[[int], Any], seeds: int, seconds: float) -> float:
 
 def training(preset: str, seeds: int, seconds: float) -> float:
     """Steps per second, all seeds together."""
-    config = config_of(preset, seeds)
-    programs = programs_of(config, population(config))
+    its_plan = plan(config_of(preset, seeds))
+    programs = its_plan.loop.programs(its_plan)
     programs.begin()
     programs.advance(0, EXPLORATION)
     measured = rate(lambda step: programs.advance(step, STRETCH), seeds, seconds)
@@ -75,13 +74,13 @@ def training(preset: str, seeds: int, seconds: float) -> float:
 
 def updating(preset: str, seeds: int, seconds: float) -> float:
     """Steps per second if a program does nothing but update, from made-up transitions, all seeds together."""
-    config = config_of(preset, seeds)
-    parts, members = build(config), population(config)
+    its_plan = plan(config_of(preset, seeds))
+    parts, members = its_plan.components, its_plan.members
     agent = parts.agent
-    spread = Spread(layout(len(members), seed_axis(config), jax.local_device_count(), jax.default_backend()))
+    spread = its_plan.member_map(len(members))
 
     def made_up(key: jax.Array) -> Any:
-        like = some_transitions(parts)
+        like = zero_transitions(parts)
         seen_key, next_key, reward_key = jax.random.split(key, 3)
         return like._replace(
             observation=jax.random.normal(seen_key, like.observation.shape),

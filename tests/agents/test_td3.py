@@ -16,8 +16,8 @@ from pliant.agents._replay import Replay
 from pliant.core.agent import Transitions
 from pliant.core.base import Edit, Topology
 from pliant.core.problem import Continuous, Discrete
+from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops import device as device_loop
-from pliant.experiment.loops.components import Components
 
 INPUTS, ACTIONS, E = 2, 2, 2
 NUMBERS = jax.ShapeDtypeStruct((2,), np.float32)  # of an observation, and of an action

@@ -11,6 +11,7 @@ import uneven
 
 from pliant.cli import _evaluate
 from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 
 FIELDS = {"agent": "riser", "seeds": "2", "diagnostics": []}
@@ -28,7 +29,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         staged.add(patch)
-        yield {name: run(from_mapping(fields), folder) for name, fields in CONFIGS.items()}
+        yield {name: run(plan(from_mapping(fields)), folder) for name, fields in CONFIGS.items()}
 
 
 def single_blanks(text):
@@ -55,13 +56,13 @@ def greedy(seed, learning_rate):
 def test_the_tables(evaluate, runs):
     out = evaluate("device", "--episodes", 4)
     assert f"{runs['device'].name} at step 64: each seed\n" in out
-    assert "policy seed episodes return length draw number short\n" in out
+    assert "mode seed episodes return length draw number short\n" in out
     for seed in (0, 1):
         assert f"\ngreedy {seed} 4 {greedy(seed, 0.5):.4g} 3 0." in out
         assert re.search(rf"^sampled {seed} 4 \S+ 3 0.\d+ 0.5 2$", out, re.MULTILINE)
     assert "Cut short: how many of them were truncated" in " ".join(out.split())
     assert f"{runs['device'].name} at step 64: all 2 seeds\n" in out
-    assert "policy return IQM length draw number\n" in out
+    assert "mode return IQM length draw number\n" in out
     # Of two members resampled the mean is one of them in a quarter of the cases each: that is the interval.
     low, high = sorted(greedy(seed, 0.5) for seed in (0, 1))
     (row,) = re.findall(r"^greedy (\S+) \[(\S+), (\S+)\] ", out.partition("all 2 seeds")[2], re.MULTILINE)
@@ -77,7 +78,7 @@ def test_one_seed_has_one_table(evaluate):
 
 
 @pytest.mark.parametrize(
-    ("flags", "policies"),
+    ("flags", "modes"),
     [
         ((), {"greedy", "sampled"}),
         (("--greedy",), {"greedy"}),
@@ -86,34 +87,34 @@ def test_one_seed_has_one_table(evaluate):
         (("--greedy", "--sample"), {"greedy", "sampled"}),
     ],
 )
-def test_how_they_act(evaluate, flags, policies):
+def test_how_they_act(evaluate, flags, modes):
     out = evaluate("device", "--episodes", 1, *flags)
-    assert set(re.findall(r"^(greedy|sampled) ", out, re.MULTILINE)) == policies
+    assert set(re.findall(r"^(greedy|sampled) ", out, re.MULTILINE)) == modes
 
 
 def test_success(evaluate):
     # Every other episode of an environment is one, from the first on: with two environments the first two of four.
     out = evaluate("staged", "--episodes", 4, "--greedy")
-    assert "\nenv policy seed episodes return length success failures short\n" in out
+    assert "\nenv mode seed episodes return length success failures short\n" in out
     for seed in (0, 1):
         # 4 steps, after 4 rounds that each add 0.5 to the mean: 4 (1 + mean) + 0 + 1 + 2 + 3.
         assert f"\nlong greedy {seed} 4 {10 + 4 * (uneven.initial_mean(seed) + 2):.4g} 4 0.5 2 4\n" in out
     assert "Failures: how many of them were without success." in out
     both = out.partition("all 2 seeds")[2]
-    assert "\nenv policy return IQM length success failures\n" in both
+    assert "\nenv mode return IQM length success failures\n" in both
     assert re.search(r"^long greedy \S+ \[.*\] 4 0.5 4$", both, re.MULTILINE)
     assert "Failures: those of all seeds.\n\n" in both
     assert out.endswith(f"\n\n{staged.NOTE}\n")
 
 
 def test_the_problem_says_how_they_act(evaluate):
-    for flags, policies in (
+    for flags, modes in (
         ((), {"sampled"}),
         (("--argmax",), {"greedy"}),
         (("--greedy", "--sample"), {"greedy", "sampled"}),
     ):
         out = evaluate("staged", "--episodes", 1, *flags)
-        assert set(re.findall(r"^long (greedy|sampled) ", out, re.MULTILINE)) == policies
+        assert set(re.findall(r"^long (greedy|sampled) ", out, re.MULTILINE)) == modes
 
 
 def test_several_envs_in_the_order_in_which_they_are_named(evaluate, tmp_path):
@@ -122,7 +123,7 @@ def test_several_envs_in_the_order_in_which_they_are_named(evaluate, tmp_path):
     assert rows == [("short", "0", "2"), ("short", "1", "2"), ("long", "0", "4"), ("long", "1", "4")]
     assert re.findall(r"^(short|long) greedy", out.partition("all 2 seeds")[2], re.MULTILINE) == ["short", "long"]
     episodes = pd.read_csv(tmp_path / "e.csv")
-    assert list(episodes.columns[:5]) == ["seed", "env", "policy", "episode", "return"]
+    assert list(episodes.columns[:5]) == ["seed", "env", "mode", "episode", "return"]
     assert list(episodes["env"]) == ["short"] * 4 + ["long"] * 4
 
 
@@ -151,13 +152,11 @@ def test_values_that_were_swept(evaluate):
 def test_episodes_in_a_file(evaluate, tmp_path):
     assert evaluate("host", "--episodes", 3, "--out", "e.csv", "--seed", 7).endswith("episodes: e.csv\n")
     episodes = pd.read_csv(tmp_path / "e.csv")
-    columns = ["seed", "agent.learning_rate", "policy", "episode", "return", "length", "terminated", "truncated"]
+    columns = ["seed", "agent.learning_rate", "mode", "episode", "return", "length", "terminated", "truncated"]
     assert sorted(episodes.columns[8:]) == ["draw", "level", "number"]
     assert list(episodes.columns[:8]) == columns
     assert len(episodes) == 2 * 2 * 2 * 3
-    mine = episodes[
-        (episodes["seed"] == 1) & (episodes["agent.learning_rate"] == 0.5) & (episodes["policy"] == "greedy")
-    ]
+    mine = episodes[(episodes["seed"] == 1) & (episodes["agent.learning_rate"] == 0.5) & (episodes["mode"] == "greedy")]
     mean = uneven.initial_mean(1) + 4 * 0.5
     np.testing.assert_allclose(mine["return"], [15 + 5 * mean, 1 + mean, 15 + 5 * mean], rtol=1e-5)
     evaluate("host", "--episodes", 3, "--out", "f.csv", "--seed", 8)
@@ -172,7 +171,7 @@ def test_who_diverged_is_left_out(evaluate):
 
 
 def test_a_checkpoint_is_chosen(pliant, runs, tmp_path):
-    run(from_mapping({**CONFIGS["device"], "record_every": 16}), tmp_path, checkpoint_every=0.0)
+    run(plan(from_mapping({**CONFIGS["device"], "record_every": 16})), tmp_path, checkpoint_every=0.0)
     (path,) = tmp_path.iterdir()
     code, out, _ = pliant("evaluate", path, "--episodes", 2, "--step", 48)
     assert code == 0
@@ -187,7 +186,7 @@ def test_a_checkpoint_is_chosen(pliant, runs, tmp_path):
 def test_the_best_checkpoint(pliant, runs, tmp_path):
     # The mean falls by 1 a round, so that the first evaluation of three is the best but for the one before the first.
     falling = {"name": "riser", "learning_rate": -1.0}
-    run(from_mapping({**CONFIGS["device"], "agent": falling, "evaluate_every": 16}), tmp_path)
+    run(plan(from_mapping({**CONFIGS["device"], "agent": falling, "evaluate_every": 16})), tmp_path)
     (path,) = tmp_path.iterdir()
     code, out, _ = pliant("evaluate", path, "--episodes", 2, "--step", "best")
     assert code == 0
@@ -291,4 +290,4 @@ def test_a_real_run(pliant, tmp_path):
     assert episodes["terminated"].all() and not episodes["truncated"].any()
     assert ((episodes["length"] > 2) & (episodes["length"] < 300)).all()
     assert (episodes["return"].abs() < 4 * episodes["length"]).all()
-    assert episodes.groupby(["policy", "seed"])["return"].nunique().eq(3).all()
+    assert episodes.groupby(["mode", "seed"])["return"].nunique().eq(3).all()

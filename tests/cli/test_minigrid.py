@@ -39,7 +39,7 @@ def test_the_agent_does_in_minigrid_what_it_does_here(episodes):
     assert "calls the mean return success rate" in out and "failures" in out
     there, _ = episodes("--env", "5x5", "--episodes", 100, "--backend", "minigrid")
     for table in (here, there):
-        assert set(table["policy"]) == {"sampled"}
+        assert set(table["mode"]) == {"sampled"}
         assert table["success"].mean() > 0.9  # a random agent: about a tenth
         # A success of t steps is worth 1 - 0.9 t / 250, all else nothing.
         expected = table["success"] * (1 - 0.9 * table["length"] / 250)

@@ -8,6 +8,7 @@ from event_files import assert_complete, scalars
 
 from pliant import report
 from pliant.experiment.configuration.config import from_yaml
+from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 
 P = "slowly_changing_regression"
@@ -52,7 +53,7 @@ def test_event_files_of_a_run_that_was_stopped(pliant, tmp_path):
             raise Stop
 
     with pytest.raises(Stop):  # after three of four stretches, of which two were saved
-        run(config, path.parent, force=True, on_progress=stop, saved=report.tensorboard(), checkpoint_every=0.0)
+        run(plan(config), path.parent, force=True, on_progress=stop, on_save=report.tensorboard(), checkpoint_every=0.0)
     assert {step for rows in scalars(path).values() for step, *_ in rows} == {50, 100}
     assert pliant("run", path, "--tensorboard")[0] == 0
     assert_complete(path)

@@ -13,6 +13,7 @@ from PIL import Image
 from pliant.cli import _visualize
 from pliant.core import registry
 from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 
 FIELDS = {"agent": "riser", "seeds": "2", "diagnostics": []}
@@ -28,7 +29,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         staged.add(patch)
-        yield {name: run(from_mapping(fields), folder) for name, fields in CONFIGS.items()}
+        yield {name: run(plan(from_mapping(fields)), folder) for name, fields in CONFIGS.items()}
 
 
 @pytest.fixture
@@ -173,9 +174,9 @@ def test_one_line(refuses, runs, tmp_path, monkeypatch, words, message):
 def test_nothing_to_draw_with(pliant, runs, monkeypatch):
     problem = registry.find("problems", "uneven_host")
 
-    def film(seed):
+    def render(seed):
         raise ValueError("no OpenGL to draw with")
 
     make = problem.make
-    monkeypatch.setattr(problem, "make", lambda config: make(config)._replace(film=film))
+    monkeypatch.setattr(problem, "make", lambda config: make(config)._replace(render=render))
     assert pliant("visualize", runs["host"], "--gif", "f.gif") == (2, "", "pliant: no OpenGL to draw with\n")

@@ -20,8 +20,9 @@ from pliant import report
 from pliant.experiment import run as runs
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError, Interrupted, StoreError
-from pliant.experiment.loops.programs import population
-from pliant.experiment.run import run, split, work_of
+from pliant.experiment.loops.planning import plan, plans
+from pliant.experiment.loops.population import population
+from pliant.experiment.run import run
 
 PROBLEM = {"name": "slowly_changing_regression", "examples": 1000, "flip_every": 100}
 
@@ -58,7 +59,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(folder):
     """The small run with continual backprop, which nobody stopped."""
-    return run(stoppable(), folder)
+    return run(plan(stoppable()), folder)
 
 
 def stoppable():
@@ -69,10 +70,10 @@ def stoppable():
 def test_a_run(folder):
     config = small(sweep={"learning_rate": [0.01, 0.001]})
     told = []
-    path = run(config, folder, on_progress=lambda done, total: told.append((done, total)))
+    path = run(plan(config), folder, on_progress=lambda done, total: told.append((done, total)))
     assert path == folder / config.name
     assert told == [(done, 6000) for done in range(0, 6001, 600)]  # 3 seeds x 2 step sizes x 1000 examples
-    assert work_of(config) == (6000, "examples")
+    assert plan(config).work == (6000, "examples")
 
     loaded = report.load(path)
     assert loaded.config == {name: value for name, value in config.to_mapping().items() if name != "seeds"}
@@ -96,14 +97,14 @@ def test_a_run(folder):
 
 def test_a_hundredth_of_the_run_is_the_default_stretch(tmp_path):
     told = []
-    run(small(record_every=0, diagnostics=[]), tmp_path, on_progress=lambda done, total: told.append(done))
+    run(plan(small(record_every=0, diagnostics=[])), tmp_path, on_progress=lambda done, total: told.append(done))
     assert told == list(range(0, 3001, 30))
 
 
 def test_a_last_stretch_may_be_shorter(tmp_path):
-    path = run(small(record_every=300), tmp_path)
+    path = run(plan(small(record_every=300)), tmp_path)
     assert sorted(set(metrics(path)["step"])) == [300, 600, 900, 1000]
-    path = run(small(record_every=5000), tmp_path)
+    path = run(plan(small(record_every=5000)), tmp_path)
     assert sorted(set(metrics(path)["step"])) == [1000]
 
 
@@ -113,14 +114,14 @@ def test_a_finished_run_is_not_run_again(whole, folder, monkeypatch, caplog):
 
     monkeypatch.setattr(runs, "_advance", fail)
     caplog.set_level("INFO")
-    assert run(stoppable(), folder) == whole
+    assert run(plan(stoppable()), folder) == whole
     assert f"{whole} is finished already (run it again with --force)" in caplog.text
 
 
 def test_force_runs_again(tmp_path, whole):
-    run(stoppable(), tmp_path)
+    run(plan(stoppable()), tmp_path)
     told = []
-    path = run(stoppable(), tmp_path, force=True, on_progress=lambda done, total: told.append(done))
+    path = run(plan(stoppable()), tmp_path, force=True, on_progress=lambda done, total: told.append(done))
     assert told[0] == 0
     same(path, whole)
 
@@ -128,9 +129,9 @@ def test_force_runs_again(tmp_path, whole):
 def test_seeds_are_added_to_a_run(tmp_path, whole, caplog):
     """Two commands for some of the seeds each come to what one command for all of them does, and no seed is twice."""
     caplog.set_level("INFO")
-    first = run(dataclasses.replace(stoppable(), seeds="1"), tmp_path)
+    first = run(plan(dataclasses.replace(stoppable(), seeds="1")), tmp_path)
     told, saved = [], []
-    path = run(stoppable(), tmp_path, on_progress=lambda *amount: told.append(amount), saved=saved.append)
+    path = run(plan(stoppable()), tmp_path, on_progress=lambda *amount: told.append(amount), on_save=saved.append)
     assert path == first == tmp_path / whole.name
     assert sorted(shard.name for shard in (path / "shards").iterdir()) == ["0-0", "1-2"]
     assert f"{path} has seeds 0-0 already; computing seeds 1-2" in caplog.text
@@ -144,7 +145,7 @@ def test_fewer_seeds_than_there_are_need_nothing(whole, folder, monkeypatch, cap
     monkeypatch.setattr(runs, "_advance", None)
     caplog.set_level("INFO")
     saved = []
-    assert run(dataclasses.replace(stoppable(), seeds="1-2"), folder, saved=saved.append) == whole
+    assert run(plan(dataclasses.replace(stoppable(), seeds="1-2")), folder, on_save=saved.append) == whole
     assert saved == [whole]
     assert f"{whole} is finished already" in caplog.text
 
@@ -162,9 +163,9 @@ def test_goes_on_after_a_failure_anywhere(tmp_path, whole, checkpoint_every):
             raise Stop
 
     with pytest.raises(Stop):
-        run(stoppable(), tmp_path, checkpoint_every=checkpoint_every, on_progress=stop)
+        run(plan(stoppable()), tmp_path, checkpoint_every=checkpoint_every, on_progress=stop)
     told = []
-    path = run(stoppable(), tmp_path, on_progress=lambda done, total: told.append(done))
+    path = run(plan(stoppable()), tmp_path, on_progress=lambda done, total: told.append(done))
     assert told[0] == (at - 300 if checkpoint_every == 0 else 0), f"stopped at {at}"
     same(path, whole)
 
@@ -178,13 +179,13 @@ def test_a_signal_saves_and_stops(tmp_path, whole, number):
             os.kill(os.getpid(), number)
 
     with pytest.raises(Interrupted, match="stopped at step 300; the same command goes on from there"):
-        run(stoppable(), tmp_path, on_progress=stop)
+        run(plan(stoppable()), tmp_path, on_progress=stop)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     path = tmp_path / stoppable().name
     assert report.load(path).status["state"] == "running"
     assert sorted(set(metrics(path)["step"])) == [100, 200, 300]
     told = []
-    run(stoppable(), tmp_path, on_progress=lambda done, total: told.append(done))
+    run(plan(stoppable()), tmp_path, on_progress=lambda done, total: told.append(done))
     assert told[0] == 900
     same(path, whole)
 
@@ -196,12 +197,14 @@ def test_a_second_signal_stops_at_once(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(stoppable(), tmp_path, on_progress=stop)
+        run(plan(stoppable()), tmp_path, on_progress=stop)
 
 
 def test_a_signal_in_the_last_stretch_changes_nothing(tmp_path, whole):
     path = run(
-        stoppable(), tmp_path, on_progress=lambda done, total: done == total and os.kill(os.getpid(), signal.SIGINT)
+        plan(stoppable()),
+        tmp_path,
+        on_progress=lambda done, total: done == total and os.kill(os.getpid(), signal.SIGINT),
     )
     same(path, whole)
 
@@ -209,7 +212,7 @@ def test_a_signal_in_the_last_stretch_changes_nothing(tmp_path, whole):
 def test_runs_in_a_thread(tmp_path, whole):
     # Only the main thread may handle signals.
     results = []
-    thread = threading.Thread(target=lambda: results.append(run(stoppable(), tmp_path)))
+    thread = threading.Thread(target=lambda: results.append(run(plan(stoppable()), tmp_path)))
     thread.start()
     thread.join()
     same(*results, whole)
@@ -220,10 +223,10 @@ def test_two_at_once(tmp_path):
 
     def another(done, total):
         with pytest.raises(StoreError) as error:
-            run(stoppable(), tmp_path)
+            run(plan(stoppable()), tmp_path)
         messages.append(str(error.value))
 
-    path = run(stoppable(), tmp_path, on_progress=another)
+    path = run(plan(stoppable()), tmp_path, on_progress=another)
     assert set(messages) == {f"another process (pid {os.getpid()}) is working on {path / 'shards' / '0-2'}"}
 
 
@@ -231,12 +234,13 @@ def test_killed_at_three_random_moments(tmp_path, folder):
     """`kill -9` of a process that saves all the time; what is resumed ends as if nothing had happened."""
     fields = dict(sweep={"replacement_rate": [0.01, 0.1]}, methods=stoppable().to_mapping()["methods"], record_every=5)
     config = small(**fields)
-    untouched = run(config, folder)
+    untouched = run(plan(config), folder)
     code = f"""
 from pathlib import Path
 from pliant.experiment.configuration.config import from_yaml
+from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
-run(from_yaml({config.to_yaml()!r}), Path({str(tmp_path)!r}), checkpoint_every=0.0)
+run(plan(from_yaml({config.to_yaml()!r})), Path({str(tmp_path)!r}), checkpoint_every=0.0)
 """
     path, killed_at = tmp_path / config.name, []
 
@@ -254,13 +258,13 @@ run(from_yaml({config.to_yaml()!r}), Path({str(tmp_path)!r}), checkpoint_every=0
         assert child.wait() == -signal.SIGKILL, "it ended before it was killed: make it longer"
         killed_at.append(report.load(path).status["step"])
     assert 0 < killed_at[0] < killed_at[1] < killed_at[2] < 1000
-    run(config, tmp_path)
+    run(plan(config), tmp_path)
     same(path, untouched)
 
 
 def test_a_member_that_diverges_does_not_stop_the_others(tmp_path, folder):
     config = small(sweep={"learning_rate": [0.01, 1e4]}, diagnostics=["weight_magnitude"])
-    path = run(config, tmp_path)
+    path = run(plan(config), tmp_path)
     rows = metrics(path)
     marks = rows[rows["metric"] == "diverged"]
     assert sorted(zip(marks["seed"], marks["agent.learning_rate"])) == [(0, 1e4), (1, 1e4), (2, 1e4)]  # each told once
@@ -272,7 +276,7 @@ def test_a_member_that_diverges_does_not_stop_the_others(tmp_path, folder):
         # From the stretch in which it happened there are no values.
         np.testing.assert_array_equal(member["value"].isna(), member["step"] >= mark["step"])
 
-    alone = run(small(diagnostics=["weight_magnitude"]), folder)
+    alone = run(plan(small(diagnostics=["weight_magnitude"])), folder)
     np.testing.assert_allclose(losses(path, agent__learning_rate=0.01), losses(alone), rtol=1e-4)
     assert np.isfinite(losses(alone)).all()
 
@@ -285,8 +289,8 @@ def test_a_divergence_is_remembered_over_a_stop(tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        run(config, tmp_path, checkpoint_every=0.0, on_progress=stop)
-    rows = metrics(run(config, tmp_path))
+        run(plan(config), tmp_path, checkpoint_every=0.0, on_progress=stop)
+    rows = metrics(run(plan(config), tmp_path))
     assert (rows["metric"] == "diverged").sum() == 3
     assert rows[rows["step"] > 200]["value"].isna().all()
 
@@ -295,8 +299,8 @@ def test_a_divergence_is_remembered_over_a_stop(tmp_path):
 def test_a_seed_alone_is_the_seed_in_a_population(tmp_path, seed_axis):
     fields = {"methods": stoppable().to_mapping()["methods"], "seed_axis": seed_axis}
     sweep = {"sweep": {"learning_rate": [0.01, 0.003]}}
-    many = run(small(seeds="5", **sweep, **fields), tmp_path / "many")
-    one = run(small(seeds="3,", **sweep, **fields), tmp_path / "one")
+    many = run(plan(small(seeds="5", **sweep, **fields)), tmp_path / "many")
+    one = run(plan(small(seeds="3,", **sweep, **fields)), tmp_path / "one")
     assert losses(one, agent__learning_rate=0.003).shape == (1, 10)
     for learning_rate in (0.01, 0.003):
         among, alone = (
@@ -310,7 +314,7 @@ def test_a_seed_alone_is_the_seed_in_a_population(tmp_path, seed_axis):
 
 
 def test_seeds_and_values_differ(folder):
-    path = run(small(sweep={"learning_rate": [0.01, 0.001]}), folder)
+    path = run(plan(small(sweep={"learning_rate": [0.01, 0.001]})), folder)
     rows = metrics(path)
     last = rows[(rows["metric"] == "loss") & (rows["step"] == 1000)]["value"]
     assert len(set(last)) == 6
@@ -318,8 +322,8 @@ def test_seeds_and_values_differ(folder):
 
 def test_a_swept_value_is_what_the_setting_alone_is(folder):
     method = {"name": "redo", "period": 50}
-    swept = run(small(methods=[method], sweep={"period": [50, 200], "threshold": [0.5, 0.0]}), folder)
-    alone = run(small(methods=[{**method, "threshold": 0.5}]), folder)
+    swept = run(plan(small(methods=[method], sweep={"period": [50, 200], "threshold": [0.5, 0.0]})), folder)
+    alone = run(plan(small(methods=[{**method, "threshold": 0.5}])), folder)
     np.testing.assert_allclose(losses(swept, method__period=50, method__threshold=0.5), losses(alone), rtol=1e-4)
     rows = metrics(swept)
     replaced = rows[(rows["metric"] == "replacements") & (rows["group"] == "") & (rows["step"] == 1000)]
@@ -344,11 +348,11 @@ def test_a_swept_value_is_what_the_setting_alone_is(folder):
 )
 def test_what_can_be_swept_in_one_program(sweep, together):
     config = small(methods=["continual_backprop"], sweep=sweep)
-    parts = split(config)
-    assert len(parts) == together
-    assert len({part.name for part in parts}) == together
+    runs_of_it = plans(config)
+    assert len(runs_of_it) == together
+    assert len({each.config.name for each in runs_of_it}) == together
     members = 3 * np.prod([len(values) for values in sweep.values()])
-    assert sum(len(population(part)) for part in parts) == members
+    assert sum(len(each.members) for each in runs_of_it) == members
 
 
 @pytest.mark.parametrize(
@@ -365,7 +369,7 @@ def test_what_can_be_swept_in_one_program(sweep, together):
 )
 def test_an_impossible_value_is_found_before_anything_starts(fields, message):
     with pytest.raises(ConfigError, match=re.escape(message)) as error:
-        split(small(**fields))
+        plans(small(**fields))
     assert "\n" not in str(error.value)
 
 

@@ -6,8 +6,9 @@ import trees
 
 from pliant.agents import td3
 from pliant.core import registry
-from pliant.experiment.configuration.build import build, problem_of, quietly
+from pliant.experiment.configuration.build import make_problem
 from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.loops.planning import unchecked_plan
 
 NAMES = ["td3", "static", "code", "static_actor", "paper", "redo", "continual_backprop", "layer_reset"]
 
@@ -103,8 +104,8 @@ def test_an_actor_that_stays_and_critics_that_grow():
     assert {key: actor[key] for key in wanted} == wanted
     wanted = {**EXPANSION, "preset": "code", "groups": "critic_*/*", "period": 100, "counter_reset": True}
     assert {key: critics[key] for key in wanted} == wanted
-    with quietly():
-        state = jax.eval_shape(build(from_mapping(registry.presets("mujoco")["static_actor"])).agent.init, trees.key(0))
+    agent = unchecked_plan(from_mapping(registry.presets("mujoco")["static_actor"])).components.agent
+    state = jax.eval_shape(agent.init, trees.key(0))
     (actor,), (critics,) = (network.after for network in state.learned.optimizer)
     assert (len(actor.mask), len(critics.mask)) == (3, 8)
 
@@ -112,7 +113,7 @@ def test_an_actor_that_stays_and_critics_that_grow():
 def test_growth_has_all_updates_of_the_run():
     # 6,000,000 steps less 25,000 of exploration; the actor's, which are half as many, are taken for the same.
     config, told = from_mapping(registry.presets("mujoco")["td3"]), []
-    td3.make(td3.Config(**config.agent.settings), problem_of(config), lambda *network: told.append(network[-1]) or ())
+    td3.make(td3.Config(**config.agent.settings), make_problem(config), lambda *network: told.append(network[-1]) or ())
     assert told == [5_975_000] * 2
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pliant.cli import main
-from pliant.experiment.configuration.build import build, quietly
 from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.loops.planning import unchecked_plan
 from pliant.recipes import minigrid
 
 LABELS = [
@@ -64,10 +64,9 @@ def test_presets_are_left_as_they_are():
 
 
 def test_a_round_of_the_problem_is_what_the_recipe_takes_it_for():
-    with quietly():
-        parts = build(from_mapping(minigrid.PRESETS["reference"]))
-    assert parts.steps_at_once == minigrid._ROUND
-    assert [task.until for task in parts.tasks] == [491_520, 983_040, 1_986_560]
+    plan = unchecked_plan(from_mapping(minigrid.PRESETS["reference"]))
+    assert plan.steps_at_once == minigrid._ROUND
+    assert [task.until for task in plan.tasks] == [491_520, 983_040, 1_986_560]
 
 
 @pytest.mark.slow

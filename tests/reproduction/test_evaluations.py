@@ -94,8 +94,8 @@ def test_the_agents_of_each_line_act_in_each_env(tmp_path, monkeypatch):
         def __init__(self, directory, seeds, env=None):
             self.directory, self.members, self.env = directory, seeds, env
 
-    def evaluate(trained, *, episodes, policies, on_progress):
-        assert (episodes, policies) == (4, ("sampled",))
+    def evaluate(trained, *, episodes, modes, on_progress):
+        assert (episodes, modes) == (4, ("sampled",))
         for done in range(0, 4 * len(trained.members) + 1, 4):
             on_progress(done, 4 * len(trained.members))
         rows = [(seed, i, 1.0 if trained.env == "long" else 0.5) for seed in trained.members for i in (1, 2, 3, 4)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pliant.experiment.run import Work
+from pliant.experiment.progress import Work
 from pliant.reproduction import time_left as times
 from pliant.reproduction.time_left import TimeLeft
 

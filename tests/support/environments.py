@@ -198,10 +198,10 @@ def as_host(environment: Environment, steps: int | None = None) -> HostEnvironme
     def open(seed: np.ndarray) -> ArenaHost:
         return ArenaHost(environment, seed, environment.num_envs)
 
-    def film(seed: np.ndarray) -> ArenaHost:
+    def render(seed: np.ndarray) -> ArenaHost:
         return ArenaHost(environment, seed[None], 1)
 
     steps = environment.steps if steps is None else steps
     return HostEnvironment(
-        environment.spec, environment.num_envs, steps, open, film, environment.network, environment.tasks
+        environment.spec, environment.num_envs, steps, open, environment.network, environment.tasks, render
     )

@@ -15,8 +15,8 @@ import numpy as np
 from pliant.agents._on_policy import Extras
 from pliant.core.agent import Transitions
 from pliant.core.problem import ActorCritic, Continuous, Discrete, Environment, Spec
+from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops import device as device_loop
-from pliant.experiment.loops.components import Components
 from pliant.networks import actor_critic
 
 INPUTS, T, E = 2, 4, 3

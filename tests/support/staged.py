@@ -68,7 +68,7 @@ def staged(config: Staged) -> Environment | HostEnvironment:
     )
     spec = Spec(jax.ShapeDtypeStruct((size,), jnp.float32), Continuous(1))
     tasks = () if config.env else TASKS
-    environment = Environment(spec, E, config.steps, init, step, tasks=tasks, views=views)
+    environment = Environment(spec, E, config.steps, init, step, tasks=tasks, render=views)
     return environments.as_host(environment)._replace(tasks=tasks) if config.backend == "host" else environment
 
 

@@ -55,7 +55,7 @@ def test_a_host_that_was_restored_begins_other_episodes():
 
 def test_a_film_shows_one_environment():
     environment = environments.auto_reset(environments.drifting(Discrete(3)), STEPS, ENVIRONMENTS, TIME_LIMIT)
-    film = environments.as_host(environment).film(np.asarray(jax.random.key_data(KEYS))[0])
+    film = environments.as_host(environment).render(np.asarray(jax.random.key_data(KEYS))[0])
     first = film.reset()
     assert first.shape == (1, 1, 1)
     image = film.draw()

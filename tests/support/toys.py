@@ -15,6 +15,10 @@ from pliant.core import registry
 from pliant.core.agent import Agent, Transitions
 from pliant.core.problem import Continuous, Discrete, Environment, HostEnvironment, Spec, Task, Timestep
 from pliant.core.settings import AtLeast
+from pliant.experiment.configuration.components import Components
+from pliant.experiment.configuration.config import RunConfig
+from pliant.experiment.loops.plan import Programs
+from pliant.experiment.loops.planning import plan, unchecked_plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +169,17 @@ def watcher(config: Watcher, environment: Environment | HostEnvironment, methods
         return {"previous": previous, "now": state, "transitions": transitions}
 
     return Agent(T, init, lambda state: state.rewards, lambda E: jnp.full(E, -5, jnp.int32), act, learn, signals)
+
+
+def programs_of(config: RunConfig) -> Programs:
+    """The programs of a run, planned for it alone."""
+    its_plan = plan(config)
+    return its_plan.loop.programs(its_plan)
+
+
+def components_of(config: RunConfig) -> Components:
+    """The components of a run's first member."""
+    return unchecked_plan(config).components
 
 
 def add(patch: pytest.MonkeyPatch, kind: Literal["problems", "agents"], name: str, **public: Any) -> None:

@@ -89,7 +89,7 @@ def uneven_host(config: Uneven) -> HostEnvironment:
     environment = environments.as_host(uneven(config))
     return environment._replace(
         open=lambda seed: LevelHost(environment.open(seed), len(seed)),
-        film=lambda seed: LevelHost(environment.film(seed), 1),
+        render=lambda seed: LevelHost(environment.render(seed), 1),
     )
 
 

@@ -10,8 +10,8 @@ from pliant.core.settings import AtLeast
 from pliant.experiment.configuration import config as configs
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.evaluation.evaluate import Policy
 from pliant.experiment.evaluation.restore import Trained, load
+from pliant.experiment.loops.plan import Mode
 
 from ._arguments import Parser
 
@@ -66,9 +66,9 @@ def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
     return _without_diverged(_chosen(load(given.run, step, seeds), given))
 
 
-def policies(given: argparse.Namespace, trained: Trained) -> list[Policy]:
+def modes(given: argparse.Namespace, trained: Trained) -> list[Mode]:
     """How they act: as the flags say, else as is usual for the problem, else both ways."""
-    asked: list[Policy] = [name for name, flag in (("greedy", given.greedy), ("sampled", given.sample)) if flag]
+    asked: list[Mode] = [name for name, flag in (("greedy", given.greedy), ("sampled", given.sample)) if flag]
     problem = registry.find("problems", trained.config.problem.name)
     return asked or list(getattr(problem, "EVALUATE", ("greedy", "sampled")))
 

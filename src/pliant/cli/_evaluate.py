@@ -14,10 +14,10 @@ from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import Trained
 from pliant.experiment.evaluation.transfer import transfer
-from pliant.experiment.run import OnProgress
+from pliant.experiment.progress import OnProgress
 from pliant.report import Cell, Table, bootstrap_interval, interquartile_mean
 
-from ._acting import SEED, add_arguments, check_folder, members, policies
+from ._acting import SEED, add_arguments, check_folder, members, modes
 from ._arguments import Flag, Parser
 from ._progress import progress
 
@@ -43,7 +43,7 @@ and after a curriculum in those of the task in which the checkpoint was taken.
   pliant evaluate runs/minigrid_doorkey-ppo-1a2b3c4d --env 8x8,16x16"""
 
 _SETTINGS = {
-    "episodes": Setting("episodes", int, 10, "Episodes of each seed, in each env, under each policy.", AtLeast(1)),
+    "episodes": Setting("episodes", int, 10, "Episodes of each seed, in each env, in each mode.", AtLeast(1)),
     "seed": SEED,
 }
 
@@ -62,7 +62,7 @@ def command(arguments: list[str]) -> None:
     console = Console(highlight=False)
     name = given.run.resolve().name
     with progress(name, "episodes") as on_progress:
-        episodes = _play(places, on_progress, policies=policies(given, trained), **values)
+        episodes = _play(places, on_progress, modes=modes(given, trained), **values)
     for table in _tables(f"{name} at step {trained.step:,}", episodes, left_out):
         table.to_terminal(console)
         console.print()
@@ -93,15 +93,15 @@ def _play(places: Sequence[Trained], on_progress: OnProgress, **how: Any) -> pd.
 
         episodes = evaluate(place, on_progress=told, **how)
         if env:
-            episodes.insert(episodes.columns.get_loc("policy"), "env", pd.Categorical([env] * len(episodes), names))
+            episodes.insert(episodes.columns.get_loc("mode"), "env", pd.Categorical([env] * len(episodes), names))
         tables.append(episodes)
     return pd.concat(tables, ignore_index=True)
 
 
 def _tables(name: str, episodes: pd.DataFrame, left_out: list[str]) -> Iterator[Table]:
-    """What episodes came to, for each env, policy and value of what was swept: of each seed, and of all."""
+    """What episodes came to, for each env, mode and value of what was swept: of each seed, and of all."""
     columns = list(episodes.columns)
-    cell = columns[1 : columns.index("episode")]  # what was swept, the env, and the policy
+    cell = columns[1 : columns.index("episode")]  # what was swept, the env, and the mode
     facts = [column for column in columns if column not in ("seed", *cell, "episode", "terminated", "truncated")]
     of_each: list[list[Cell]] = []
     of_all: list[list[Cell]] = []

@@ -55,26 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(name: str) -> Callable[[list[str]], None]:
     """The function of a command, which imports what it needs and no more: `pliant list` does not wait for orbax."""
     registry.check("command", name, _COMMANDS)
-    _say_what_methods_say()
+    _log_to_console()
     if name in (*_TRAINING, "evaluate", "visualize"):
         from pliant.experiment.devices import prepare  # imports JAX, which `pliant report` can do without
 
         prepare()
     return importlib.import_module(f"pliant.cli._{name}").command
-
-
-class _Once(logging.Filter):
-    """Lets a message pass once: a method that is made for each value of a sweep says the same each time."""
-
-    def __init__(self):
-        super().__init__()
-        self._seen: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        new = message not in self._seen
-        self._seen.add(message)
-        return new
 
 
 class _ToConsole(logging.Handler):
@@ -83,14 +69,13 @@ class _ToConsole(logging.Handler):
     def __init__(self):
         super().__init__()
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.addFilter(_Once())
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
         self._console.print(record.getMessage(), style=style, markup=False)
 
 
-def _say_what_methods_say() -> None:
+def _log_to_console() -> None:
     logger = logging.getLogger("pliant")
     if not any(isinstance(handler, _ToConsole) for handler in logger.handlers):
         logger.addHandler(_ToConsole())

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pliant.experiment.run import OnProgress
+from pliant.experiment.progress import OnProgress
 from pliant.reproduction.time_left import speed
 
 _SECONDS_BETWEEN_LINES = 15.0

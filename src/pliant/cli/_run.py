@@ -10,13 +10,15 @@ from rich.console import Console
 
 from pliant import report
 from pliant.core import registry
+from pliant.core.notes import log_once
 from pliant.core.settings import AtLeast
 from pliant.experiment.configuration import config as configs
 from pliant.experiment.configuration import published
 from pliant.experiment.configuration.config import RUN_SETTINGS, ComponentSpec, RunConfig, from_mapping
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.run import run, split, work_of
+from pliant.experiment.loops.planning import plans
+from pliant.experiment.run import run
 from pliant.experiment.storage.shards import shards_of
 
 from ._arguments import Flag, Parser
@@ -52,16 +54,18 @@ def command(arguments: list[str]) -> None:
     groups = [_group(component, where) for where, component in base.components().items()]
     given = _parser(groups, vars(base)).parse_args(arguments)
     config = _with_flags(base, vars(given))
-    saved = report.tensorboard() if given.tensorboard else lambda path: None
+    on_save = report.tensorboard() if given.tensorboard else lambda path: None
 
-    runs = split(config)
+    runs = plans(config)
+    log_once(note for plan in runs for note in plan.notes)
     directories = []
-    for number, one in enumerate(runs, 1):
-        title = one.name if len(runs) == 1 else f"{number}/{len(runs)} {one.name}{_apart(config, one)}"
-        with progress(title, work_of(one).unit) as on_progress:
-            directories.append(run(one, given.out, force=given.force, on_progress=on_progress, saved=saved))
+    for number, plan in enumerate(runs, 1):
+        name = plan.config.name
+        title = name if len(runs) == 1 else f"{number}/{len(runs)} {name}{_apart(config, plan.config)}"
+        with progress(title, plan.work.unit) as on_progress:
+            directories.append(run(plan, given.out, force=given.force, on_progress=on_progress, on_save=on_save))
     console = Console(highlight=False)
-    for one, directory in zip(runs, directories):
+    for one, directory in zip((plan.config for plan in runs), directories):
         report.summary(report.load(directory, one.seed_list)).to_terminal(console)
         console.print(
             f"{directory}{_apart(config, one)}; curves: pliant report {directory}\n", soft_wrap=True, markup=False

@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pliant.core.problem import HostEnvironment
 from pliant.core.settings import AtLeast
-from pliant.experiment.configuration.build import problem_of
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation.render import Frame, render
 from pliant.experiment.evaluation.restore import Trained
 from pliant.experiment.evaluation.transfer import transfer
 from pliant.experiment.evaluation.video import write_gif, write_mp4
+from pliant.experiment.loops.device import DeviceLoop
+from pliant.experiment.loops.host import HostLoop
 
-from ._acting import SEED, add_arguments, check_folder, members, policies
+from ._acting import SEED, add_arguments, check_folder, members, modes
 from ._arguments import Flag, Parser
 
 _DESCRIPTION = """\
@@ -41,8 +41,7 @@ _SETTINGS = {
     "steps": Setting("steps", int, 300, "Steps after which it ends, whatever the episodes do.", AtLeast(1)),
     "seed": SEED,
 }
-_PAUSE = Setting("pause", float, 0.1, "", AtLeast(0.01))
-_FLUENT = 0.04  # seconds: 25 pictures a second, for simulators of motion
+_PAUSE = Setting("pause", float, DeviceLoop.frame_seconds, "", AtLeast(0.01))
 _OF_EACH = ("return", "length", "terminated", "truncated")  # facts of any episode; others are the arena's
 
 
@@ -60,13 +59,13 @@ def command(arguments: list[str]) -> None:
 
     everyone, _ = members(given)
     one = transfer(everyone.only(np.arange(1)), given.env, given.backend)
-    policy, *_ = policies(given, one)
+    mode, *_ = modes(given, one)
     file = given.gif or given.mp4
-    frames = render(one, "picture" if file else "text", greedy=policy == "greedy", **values)
+    frames = render(one, "picture" if file else "text", mode=mode, **values)
     if pause is None:
-        pause = _FLUENT if isinstance(problem_of(one.config), HostEnvironment) else _PAUSE.default
+        pause = one.plan.loop.frame_seconds
     console = Console(highlight=False)
-    who = ", ".join([*_who(one), policy])
+    who = ", ".join([*_who(one), mode])
     told = _telling(frames, console)
     if file is None:
         console.print(f"{given.run.resolve().name} at step {one.step:,} ({who})", soft_wrap=True, markup=False)
@@ -86,7 +85,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--pause",
         metavar="SECONDS",
-        help=f"for which a frame is shown [default {_PAUSE.default}; outside of the device {_FLUENT}]",
+        help=f"for which a frame is shown [default {DeviceLoop.frame_seconds}; outside of the device "
+        f"{HostLoop.frame_seconds}]",
     )
     parser.add_settings("how much", [Flag((name,), name, setting) for name, setting in _SETTINGS.items()])
     return parser

@@ -1,11 +1,21 @@
-"""Contracts of what learns: learners from streams, and agents that act in arenas."""
+"""Contracts of what learns: learners from streams, and agents that act in environments."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from .base import Array, Key, Method
-from .problem import ActorCritic, Batch, Network
+from .base import Activation, Array, Key, Method, Params
+from .problem import ActorCritic, Batch, Network, Task
 from .units import Wiring
+
+
+class Context(NamedTuple):
+    """What a run knows of a network; the factory of a method gets what it asks for by the names of its arguments."""
+
+    wiring: Wiring  # the groups that the method works on
+    initialize: Callable[[Key], Params]  # `key -> params`, the network's initializer
+    activation: Activation  # of the hidden units
+    updates: int  # that the agent makes in the whole run
+    tasks: tuple[Task, ...]  # of the problem; empty if there are none
 
 
 class MethodsFor(Protocol):
@@ -77,7 +87,7 @@ class Act(Protocol):
 
 
 class Agent(NamedTuple):
-    """What acts in an arena and learns from it, for one member of a population: pure functions.
+    """What acts in environments and learns from it, for one member of a population: pure functions.
 
     Attributes:
         horizon: how many steps each environment takes between two calls of `learn`.

@@ -1,4 +1,4 @@
-"""Contracts of the problems that a learner is set: streams to learn from, and arenas to act in.
+"""Contracts of the problems that a learner is set: streams to learn from, and environments to act in.
 
 A stream hands out batches of examples. In an environment, what is observed depends on the actions. Environments come in
 two forms: an `Environment` is pure functions of one member, and runs on the device; a `HostEnvironment` opens the
@@ -12,6 +12,13 @@ import jax
 import numpy as np
 
 from .base import Activation, Array, Initializer, Key, Params
+
+
+class Task(NamedTuple):
+    """A part of a run in which the data or the environments are of one kind."""
+
+    name: str  # of the kind; what evaluation calls it, too
+    until: int  # steps of a member from the beginning of the run to the task's end
 
 
 class Batch(NamedTuple):
@@ -58,10 +65,11 @@ class Stream(NamedTuple):
     Attributes:
         init: `key -> state`; the key is consumed.
         draw: `(state, steps) -> (state, Batch)`: the next `steps` batches at once, on a leading axis. `steps` is known
-            when compiling; how a stretch of data is cut into calls does not change the data.
+            when compiling; how the data are cut into calls does not change the data.
         network: what the problem's paper trains on it.
         loss: how predictions are judged.
         steps: how many steps a whole run has.
+        tasks: in order; empty if the data are of one kind.
     """
 
     init: Callable[[Key], Any]
@@ -69,6 +77,7 @@ class Stream(NamedTuple):
     network: Network
     loss: Loss
     steps: int
+    tasks: tuple[Task, ...] = ()
 
 
 class Continuous(NamedTuple):
@@ -106,15 +115,8 @@ class Timestep(NamedTuple):
     info: Mapping[str, Array]  # (num_envs,) each: facts about the episode, recorded when it ends
 
 
-class Task(NamedTuple):
-    """A part of a run in which the environments are of one kind."""
-
-    name: str  # of the kind; what evaluation calls it, too
-    until: int  # steps of a member from the beginning of the run to the task's end
-
-
 class Views(NamedTuple):
-    """How people can look at the first environment of an arena on the device.
+    """How the first environment of a member can be seen by people, on the device.
 
     Attributes:
         scene: `state -> scene`, a small tree of what is drawn; on the device.
@@ -137,8 +139,8 @@ class Environment(NamedTuple):
         init: `key -> (state, observation)`, `(num_envs, *observation)`; the key is consumed.
         step: `(state, action) -> (state, Timestep)`, with one action for each environment.
         network: what the problem's paper trains; `None`: the agent brings its own.
-        tasks: of a curriculum, in order; empty if the environments stay the same. The arena changes them by itself.
-        views: how people can look at it; `None` if they cannot.
+        tasks: of a curriculum, in order; empty if the environments stay the same. They change by themselves.
+        render: how people can see it; `None` if it cannot be drawn.
     """
 
     spec: Spec
@@ -148,7 +150,7 @@ class Environment(NamedTuple):
     step: Callable[[Any, Array], tuple[Any, Timestep]]
     network: ActorCritic | None = None
     tasks: tuple[Task, ...] = ()
-    views: Views | None = None
+    render: Views | None = None
 
 
 class VectorEnv(Protocol):
@@ -174,7 +176,7 @@ class VectorEnv(Protocol):
         ...
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """Takes back what `save` gave, to a host of the same or of other entropy; to be called before `reset`."""
+        """Takes back what `save` gave, with the same or another seed; to be called before `reset`."""
         ...
 
     def close(self) -> None:
@@ -183,7 +185,7 @@ class VectorEnv(Protocol):
 
 
 class Renderer(VectorEnv, Protocol):
-    """A host of one member with one environment that can be drawn."""
+    """One environment of one member that can be drawn, outside of the device."""
 
     def draw(self) -> np.ndarray:
         """The scene as it is now, `(height, width, 3)` uint8."""
@@ -199,14 +201,18 @@ class HostEnvironment(NamedTuple):
         steps: how many steps a whole run has, those of all environments of a member counted together.
         open: `seed -> VectorEnv`: makes the environments of all members, `(members, 2)` uint32 being what their
             randomness comes from.
-        film: `seed -> Renderer`: makes one environment to be looked at, from `(2,)` uint32.
         network, tasks: as of an `Environment`.
+        render: `seed -> Renderer`: makes one environment that people can see, from `(2,)` uint32; `None` if it cannot
+            be drawn.
     """
 
     spec: Spec
     num_envs: int
     steps: int
     open: Callable[[np.ndarray], VectorEnv]
-    film: Callable[[np.ndarray], Renderer]
     network: ActorCritic | None = None
     tasks: tuple[Task, ...] = ()
+    render: Callable[[np.ndarray], Renderer] | None = None
+
+
+Problem: TypeAlias = Stream | Environment | HostEnvironment

@@ -1,6 +1,5 @@
 """Continual backpropagation: keep reinitializing the units of least utility."""
 
-import logging
 import math
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
@@ -10,13 +9,12 @@ import numpy as np
 
 from pliant.core import units
 from pliant.core.base import Activation, Array, Features, FreshInitializer, Key, Params, Surgery
+from pliant.core.notes import note
 from pliant.core.settings import AtLeast, Between, FromUpTo, is_traced, require, require_one_of
 from pliant.core.timing import every
 from pliant.core.units import Group, Outgoing, Wiring
 from pliant.surgery import recreation
 from pliant.surgery.recreation import Rows
-
-logger = logging.getLogger(__name__)
 
 _ROUNDING = 1e-5  # fifty times 0.02 is one unit, despite float32
 
@@ -264,9 +262,7 @@ def _check_reach(wiring: Wiring, replacement_rate: float, maturity: int, compens
             f"replacement_rate={replacement_rate} of {widest} units is {due:g} units a step, more than "
             f"max_per_step={max_per_step}; write max_per_step={math.ceil(due)}"
         )
-    logger.info(
-        "continual_backprop: no replacement before step %d (maturity %d); then up to %g units a step in a group",
-        maturity + 1,
-        maturity,
-        due,
+    note(
+        f"continual_backprop: no replacement before step {maturity + 1} (maturity {maturity}); "
+        f"then up to {due:g} units a step in a group"
     )

@@ -1,16 +1,14 @@
 """Neuroplastic Expansion: a network begins sparse, and grows while it learns."""
 
-import logging
 import math
 from typing import Literal, get_args
 
 from pliant.core.base import Topology
+from pliant.core.notes import note
 from pliant.core.settings import is_traced, require_one_of
 from pliant.core.units import Wiring
 from pliant.surgery.growth import Amount, Churn, Grown, Growth, Prune, Rules, Stop, growing
 from pliant.surgery.sparsity import require_units
-
-logger = logging.getLogger(__name__)
 
 _PERIOD = 100  # of the published program
 _CHOICES = {
@@ -181,4 +179,4 @@ def _check_length(rules: Rules, updates: int) -> None:
     )
     if rules.period != _PERIOD:
         raise ValueError(line)
-    logger.warning(line)
+    note(line, is_warning=True)

@@ -13,6 +13,6 @@ from .evaluations import episodes_of as episodes_of
 from .evaluations import table_of as table_of
 from .files import write_figure as write_figure
 from .files import write_table as write_table
-from .runs import configs_of as configs_of
+from .runs import plans_of as plans_of
 from .runs import run as run
 from .runs import run_of as run_of

@@ -10,7 +10,7 @@ from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
 from pliant.experiment.evaluation.transfer import transfer
-from pliant.experiment.run import OnProgress
+from pliant.experiment.progress import OnProgress
 from pliant.report import Cell, Estimate, Table, bootstrap_interval
 from pliant.report.recipe import Evaluation
 
@@ -53,7 +53,7 @@ def episodes_of(
                 on_progress(before + done, total)
 
             played = evaluate(
-                transfer(trained, env), episodes=evaluation.episodes, policies=("sampled",), on_progress=of_all
+                transfer(trained, env), episodes=evaluation.episodes, modes=("sampled",), on_progress=of_all
             )
             tables.append(played.assign(label=label, env=env))
             before += amounts[label]

@@ -8,8 +8,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pliant import report
-from pliant.experiment.configuration.config import RunConfig, from_mapping
-from pliant.experiment.run import OnProgress, Work, split, work_of
+from pliant.core.notes import log_once
+from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.loops.plan import Plan
+from pliant.experiment.loops.planning import Problems, plans
+from pliant.experiment.progress import OnProgress, Work
 from pliant.experiment.run import run as run_one
 from pliant.report import Run
 from pliant.report.recipe import Line, Recipe
@@ -30,18 +33,19 @@ def run_of(line: Line) -> str:
     return json.dumps(line.config, sort_keys=True)
 
 
-def configs_of(recipe: Recipe) -> dict[str, RunConfig]:
-    """The configurations of all runs, by the key (`run_of`) of their lines.
+def plans_of(recipe: Recipe) -> dict[str, Plan]:
+    """The plans of all runs, by the key (`run_of`) of their lines; runs of one problem share it.
 
     Raises:
         ConfigError: if a setting is refused.
     """
     lines = itertools.chain.from_iterable(panel.lines for panels in recipe.panels.values() for panel in panels)
-    configs: dict[str, RunConfig] = {}
+    planned: dict[str, Plan] = {}
+    problem_of = Problems()
     for line in lines:
-        if run_of(line) not in configs:
-            (configs[run_of(line)],) = split(from_mapping(line.config))
-    return configs
+        if run_of(line) not in planned:
+            (planned[run_of(line)],) = plans(from_mapping(line.config), problem_of)
+    return planned
 
 
 def run(
@@ -73,21 +77,24 @@ def run(
         >>> from pliant import reproduction
         >>> from pliant.recipes import regression
         >>> recipe = regression.make(scale=0.02, seeds="2")
-        >>> len(reproduction.configs_of(recipe))  # runs; reproduction.run(recipe, Path("runs")) computes them
+        >>> len(reproduction.plans_of(recipe))  # runs; reproduction.run(recipe, Path("runs")) computes them
         5
     """
-    configs = configs_of(recipe)
-    needed = {(config.name, config.seeds): config for config in configs.values()}
-    works = {key: work_of(config) for key, config in needed.items()}
-    unit = next(iter(works.values())).unit
-    total = Work(sum(work.amount for work in works.values()), unit)
+    planned = plans_of(recipe)
+    needed = {_name_and_seeds(plan): plan for plan in planned.values()}
+    log_once(note for plan in needed.values() for note in plan.notes)
+    unit = next(iter(needed.values())).work.unit
+    total = Work(sum(plan.work.amount for plan in needed.values()), unit)
     amount = f"{total.amount / 1e6:,.0f} million" if total.amount >= 1e6 else f"{total.amount:,}"
     say(f"{recipe.title}: {len(needed)} run{'s' if len(needed) > 1 else ''}, {amount} {unit} in all")
     time_left, runs = TimeLeft(total, say), {}
-    for number, (key, config) in enumerate(needed.items(), 1):
-        with watch(f"{number}/{len(needed)} {config.name}", unit) as on_progress:
-            directory = run_one(
-                config, folder, force=force, on_progress=time_left.watch(works[key].amount, on_progress)
-            )
-        runs[key] = report.load(directory, config.seed_list)
-    return {key: runs[config.name, config.seeds] for key, config in configs.items()}
+    for number, (key, plan) in enumerate(needed.items(), 1):
+        with watch(f"{number}/{len(needed)} {plan.config.name}", unit) as on_progress:
+            on_progress = time_left.watch(plan.work.amount, on_progress)
+            directory = run_one(plan, folder, force=force, on_progress=on_progress)
+        runs[key] = report.load(directory, plan.config.seed_list)
+    return {key: runs[_name_and_seeds(plan)] for key, plan in planned.items()}
+
+
+def _name_and_seeds(plan: Plan) -> tuple[str, str]:
+    return plan.config.name, plan.config.seeds

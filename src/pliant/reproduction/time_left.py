@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from pliant.experiment.run import OnProgress, Work
+from pliant.experiment.progress import OnProgress, Work
 
 _ENOUGH = 60.0  # seconds of work from which a speed is known
 _SHORT = 300.0  # seconds of remaining work that need no line

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+import toys
 
 from pliant.core import units
 from pliant.core.timing import RestartState
-from pliant.experiment.configuration.build import build
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.run import split
+from pliant.experiment.loops.planning import plans, unchecked_plan
 
 pytestmark = pytest.mark.usefixtures("toy_parts")
 
@@ -26,12 +26,12 @@ def drift(*methods, calm=0):
 
 def groups_of(config):
     """The groups that the first method that counts ages works on."""
-    state = jax.eval_shape(build(config).agent.init, jax.random.key(0))
+    state = jax.eval_shape(toys.components_of(config).agent.init, jax.random.key(0))
     return tuple(optax.tree.get(state.optimizer.after, "age"))
 
 
 @pytest.mark.parametrize(
-    ("groups", "groups"),
+    ("only", "groups"),
     [
         ("", GROUPS),
         ("value/Dense_1", ("value/Dense_1",)),
@@ -59,11 +59,11 @@ GROWING = {"name": "neuroplastic_expansion", "initial_sparsity": 0.4, "final_spa
 
 
 def test_each_network_has_a_method_of_its_own():
-    actor = {**GROWING, "name": f"{GROWING['name']}@actor", "groups": "actor/*", "static": True}
+    actor = {"name": "static_sparse", "groups": "actor/*", "sparsity": 0.4}
     critics = {**GROWING, "name": f"{GROWING['name']}@critics", "groups": "critic_*/*", "initial_sparsity": 0.3}
-    state = jax.eval_shape(build(drift_td3(actor, critics)).agent.init, jax.random.key(0))
+    state = jax.eval_shape(toys.components_of(drift_td3(actor, critics)).agent.init, jax.random.key(0))
     for network, layers in ("actor", 3), ("critic", 8):
-        (topology,) = state.optimizer["actor" if network == "actor" else "critics"].after
+        (topology,) = getattr(state.learned.optimizer, "actor" if network == "actor" else "critics").after
         assert len(topology.mask) == layers and all(path.startswith(network) for path in topology.mask)
 
 
@@ -73,7 +73,7 @@ def test_two_topologies_in_one_network_have_layers_of_their_own():
         growing = {**GROWING, "period": 2, "rate": 0.5}
         return drift({**growing, "name": names[0], "groups": policy}, {**growing, "name": names[1], "groups": value})
 
-    agent = build(both("policy/*", "value/*")).agent
+    agent = toys.components_of(both("policy/*", "value/*")).agent
     state = jax.jit(agent.init)(jax.random.key(0))
     masks = [topology.mask for topology in state.optimizer.after]
     layers = [[f"{network}/Dense_{i}/kernel" for i in range(3)] for network in ("policy", "value")]
@@ -84,23 +84,23 @@ def test_two_topologies_in_one_network_have_layers_of_their_own():
     by_path = units.leaves(state.params)
     assert all(not by_path[path][~there].any() for mask in masks for path, there in mask.items())
     with pytest.raises(ConfigError) as error:
-        build(both("*/Dense_0", "value/Dense_1"))
+        toys.components_of(both("*/Dense_0", "value/Dense_1"))
     assert str(error.value) == (
         "neuroplastic_expansion@policy and neuroplastic_expansion@value both decide which weights of "
         "value/Dense_1/kernel there are; write groups (only) that have no layer in common"
     )
     # Methods that are no topologies may share what they like.
-    build(drift("redo", {"name": "redo@seldom", "period": 5000}))
+    toys.components_of(drift("redo", {"name": "redo@seldom", "period": 5000}))
 
 
 def test_of_several_networks_a_method_works_on_those_that_are_named():
     def td3(only):
         return drift_td3({"name": "redo", "groups": only})
 
-    components = build(td3("critic_0/Dense_2,critic_1/Dense_0"))
+    components = toys.components_of(td3("critic_0/Dense_2,critic_1/Dense_0"))
     state = jax.eval_shape(components.agent.init, jax.random.key(0))
-    assert state.optimizer["actor"].after == ()
-    (method,) = state.optimizer["critics"].after
+    assert state.learned.optimizer.actor.after == ()
+    (method,) = state.learned.optimizer.critics.after
     assert tuple(optax.tree.get(method, "replaced")) == ("critic_0/Dense_2", "critic_1/Dense_0")
     features = {name: jnp.ones((2, 4)) for name in ("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_2")}
     with pytest.raises(ValueError, match=r"features has no 'actor/Dense_1'; it has: actor/Dense_0, critic_0/Dense_0"):
@@ -108,15 +108,15 @@ def test_of_several_networks_a_method_works_on_those_that_are_named():
     with pytest.raises(
         ConfigError, match=r"no group 'value' in this wiring; it has: actor/Dense_0, .*critic_1/Dense_2$"
     ):
-        build(td3("actor/Dense_0,value"))
+        toys.components_of(td3("actor/Dense_0,value"))
     with pytest.raises(ConfigError, match=r"no group 'critic/\*' in this wiring; it has: actor/Dense_0, .*"):
-        build(td3("actor/*,critic/*"))
+        toys.components_of(td3("actor/*,critic/*"))
 
 
 def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():
     def state_of(on_new_task):
         config = drift({"name": "redo", "on_new_task": on_new_task}, calm=30)
-        (state,) = jax.eval_shape(build(config).agent.init, jax.random.key(0)).optimizer.after
+        (state,) = jax.eval_shape(toys.components_of(config).agent.init, jax.random.key(0)).optimizer.after
         return state
 
     assert isinstance(state_of("reset"), RestartState)
@@ -146,7 +146,7 @@ def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():
 )
 def test_refuses_in_one_line(config, message):
     with pytest.raises(ConfigError) as error:
-        split(config())
+        plans(config())
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -155,8 +155,8 @@ def test_refuses_in_one_line(config, message):
 )
 def test_stages_are_filled_up_to_whole_rounds(calm, tasks):
     # Rounds of 6 times 2 environments.
-    assert list(build(drift(calm=calm)).tasks) == tasks
+    assert list(unchecked_plan(drift(calm=calm)).tasks) == tasks
 
 
 def test_a_stream_has_no_stages():
-    assert build(from_mapping({"problem": "slowly_changing_regression"})).tasks == ()
+    assert unchecked_plan(from_mapping({"problem": "slowly_changing_regression"})).tasks == ()

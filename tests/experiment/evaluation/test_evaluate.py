@@ -1,8 +1,5 @@
 """Episodes of trained agents: which count, what they come to, and by whom they are played."""
 
-from unittest import mock
-
-import jax
 import numpy as np
 import pytest
 import uneven
@@ -12,7 +9,7 @@ from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
-from pliant.experiment.evaluation.rollout import open_host
+from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 
 FORMS = ("uneven", "uneven_host")
@@ -27,7 +24,7 @@ def paths(tmp_path_factory):
     fields = {"seeds": "3", "sweep": {"learning_rate": STEP_SIZES}, "diagnostics": []}
     with pytest.MonkeyPatch.context() as patch:
         uneven.add(patch)
-        yield {form: run(from_mapping({"problem": form, **fields}), folder) for form in FORMS}
+        yield {form: run(plan(from_mapping({"problem": form, **fields})), folder) for form in FORMS}
 
 
 @pytest.fixture(params=FORMS)
@@ -44,13 +41,13 @@ def rows(episodes, **where):
 def test_what_is_told_of_an_episode(path):
     told = []
     episodes = evaluate(load(path), episodes=4, on_progress=lambda done, total: told.append((done, total)))
-    columns = ["seed", "agent.learning_rate", "policy", "episode", "return", "length", "terminated", "truncated"]
+    columns = ["seed", "agent.learning_rate", "mode", "episode", "return", "length", "terminated", "truncated"]
     assert list(episodes.columns[: len(columns)]) == columns
     assert {"number", "draw"} <= set(episodes.columns)
     assert len(episodes) == 3 * 2 * 2 * 4
     assert told[0] == (0, 48) and told[-1] == (48, 48)
     assert told == sorted(told)
-    for _, mine in episodes.groupby(["seed", "agent.learning_rate", "policy"]):
+    for _, mine in episodes.groupby(["seed", "agent.learning_rate", "mode"]):
         assert list(mine["episode"]) == [1, 2, 3, 4]
         # The first environment has episodes of 5 steps, the second of 1: each of them plays its first two.
         assert list(mine["length"]) == [5, 1, 5, 1]
@@ -60,23 +57,23 @@ def test_what_is_told_of_an_episode(path):
 
 
 def test_the_number_of_episodes_is_exact(path):
-    episodes = evaluate(load(path), episodes=3, policies=["greedy"])
+    episodes = evaluate(load(path), episodes=3, modes=["greedy"])
     assert len(episodes) == 3 * 2 * 3
     assert list(rows(episodes, seed=1, agent__learning_rate=0.0)["length"]) == [5, 1, 5]
-    episodes = evaluate(load(path), episodes=1, policies=["sampled"])
+    episodes = evaluate(load(path), episodes=1, modes=["sampled"])
     assert list(episodes["length"]) == [5] * 6  # the 1 step of the second environment is over sooner, and not asked for
 
 
 def test_many_episodes_take_many_steps(path):
     # 602 episodes are 301 of 5 steps, and 301 of one: more than one call of the program on the device for both.
-    episodes = evaluate(load(path).only(np.array([0])), episodes=602, policies=["sampled"])
+    episodes = evaluate(load(path).only(np.array([0])), episodes=602, modes=["sampled"])
     assert list(episodes["number"]) == list(np.repeat(np.arange(301), 2))
     assert len(set(rows(episodes, length=1)["return"])) > 295  # no noise comes again
 
 
 def test_greedy_returns_are_those_of_the_checkpoint(path):
     # In 5 steps the actions are mean + 0, ..., mean + 4, rewarded by 1 more: 5 (1 + mean) + 10; in one 1 + mean.
-    episodes = evaluate(load(path), episodes=4, policies=["greedy"])
+    episodes = evaluate(load(path), episodes=4, modes=["greedy"])
     for seed in range(3):
         for learning_rate in STEP_SIZES:
             mean = uneven.initial_mean(seed) + ROUNDS * learning_rate
@@ -86,8 +83,8 @@ def test_greedy_returns_are_those_of_the_checkpoint(path):
 
 def test_sampled_returns_differ_by_noise(path):
     episodes = evaluate(load(path), episodes=400)
-    noise = rows(episodes, policy="sampled")["return"].to_numpy() - rows(episodes, policy="greedy")["return"].to_numpy()
-    noise = noise / np.sqrt(rows(episodes, policy="greedy")["length"])  # of 5 steps, or of 1: standard normal
+    noise = rows(episodes, mode="sampled")["return"].to_numpy() - rows(episodes, mode="greedy")["return"].to_numpy()
+    noise = noise / np.sqrt(rows(episodes, mode="greedy")["length"])  # of 5 steps, or of 1: standard normal
     # 2400 numbers: the mean has a standard deviation of 0.02, the standard deviation one of 0.014.
     assert abs(noise.mean()) < 0.1
     assert abs(noise.std() - 1) < 0.07
@@ -105,13 +102,13 @@ def draws(episodes, **where):
 
 def test_what_is_random_is_of_the_evaluation_alone(path):
     episodes = evaluate(load(path), episodes=6)
-    one = draws(episodes, seed=0, agent__learning_rate=0.5, policy="greedy")
+    one = draws(episodes, seed=0, agent__learning_rate=0.5, mode="greedy")
     assert len(set(one)) == 6
     # The same for whoever has the same seed; another for others, and for another entropy.
-    assert draws(episodes, seed=0, agent__learning_rate=0.0, policy="greedy") == one
-    assert draws(episodes, seed=0, agent__learning_rate=0.5, policy="sampled") == one
-    alone = evaluate(load(path).only(np.array([3])), episodes=6, policies=["greedy"])
-    assert draws(alone) == draws(episodes, seed=0, agent__learning_rate=0.0, policy="greedy") == one
+    assert draws(episodes, seed=0, agent__learning_rate=0.0, mode="greedy") == one
+    assert draws(episodes, seed=0, agent__learning_rate=0.5, mode="sampled") == one
+    alone = evaluate(load(path).only(np.array([3])), episodes=6, modes=["greedy"])
+    assert draws(alone) == draws(episodes, seed=0, agent__learning_rate=0.0, mode="greedy") == one
     several = [set(draws(episodes, seed=seed)) for seed in range(3)]
     several += [set(draws(evaluate(load(path), episodes=6, seed=seed))) for seed in (1, 2)]
     metrics = report.load(path).metrics
@@ -119,27 +116,10 @@ def test_what_is_random_is_of_the_evaluation_alone(path):
     assert len(set.union(*several)) == sum(map(len, several))
 
 
-def test_no_key_of_the_training_is_used(paths):
-    # What is trained splits the seed's key again and again, by two or more: here four times, by three.
-    trained = load(paths["uneven_host"])
-    split = jax.vmap(jax.random.split, (0, None))
-    tree = jax.vmap(jax.random.key)(trained.members.seeds)
-    training = set()
-    for _ in range(4):
-        tree = split(tree, 3).reshape(-1)
-        training |= set(map(tuple, jax.random.key_data(tree).tolist()))
-    for seed in range(3):
-        make = mock.Mock()
-        open_host(trained, make, seed)
-        ((keys,), _) = make.call_args
-        assert keys.shape == (6, 2)
-        assert not training & set(map(tuple, keys.tolist()))
-
-
 def test_a_host_takes_up_what_the_run_saved(paths):
     # The level rises with what is drawn: the numbers of a member's episodes of training, one for each step.
     trained = load(paths["uneven_host"])
-    episodes = evaluate(trained, episodes=1, policies=["greedy"])
+    episodes = evaluate(trained, episodes=1, modes=["greedy"])
     metrics = report.load(paths["uneven_host"]).metrics
     for seed in range(3):
         mine = rows(metrics, seed=seed, agent__learning_rate=0.5)
@@ -162,7 +142,7 @@ def test_who_diverged_is_known(tmp_path):
         for form in FORMS:
             # Twice 3e38 is more than a float32 can be.
             fields = {"problem": form, "seeds": "2", "sweep": {"learning_rate": [3e38, 0.5]}, "diagnostics": []}
-            trained = load(run(from_mapping(fields), tmp_path))
+            trained = load(run(plan(from_mapping(fields)), tmp_path))
             assert list(trained.diverged) == [32, 32, -1, -1]
             left = trained.only(np.flatnonzero(trained.diverged < 0))
             assert list(left.members.swept["agent.learning_rate"]) == [0.5, 0.5]

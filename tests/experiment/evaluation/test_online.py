@@ -13,11 +13,12 @@ from shards import shard_of
 
 from pliant import report
 from pliant.core import registry
-from pliant.experiment import run as runs
+from pliant.experiment import saver
 from pliant.experiment.configuration.config import from_mapping
-from pliant.experiment.evaluation import online
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
+from pliant.experiment.loops import host_play
+from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 from pliant.experiment.storage.checkpoints import checkpoints
 
@@ -58,7 +59,7 @@ def greedy(seed, rounds):
 
 @FORMS
 def test_means_of_greedy_episodes(form, tmp_path):
-    path = run(config_of(form), tmp_path)
+    path = run(plan(config_of(form)), tmp_path)
     expected = {(seed, 16 * rounds): greedy(seed, rounds) for seed in (0, 1) for rounds in (0, 2, 4)}
     returns = told(path, "return")
     assert returns.keys() == expected.keys()
@@ -69,14 +70,14 @@ def test_means_of_greedy_episodes(form, tmp_path):
     # The start states are the same each time, and others for each seed: of the evaluation alone, not of `evaluate`.
     draws = told(path, "draw")
     assert draws[0, 0] == draws[0, 32] == draws[0, 64] != draws[1, 0] == draws[1, 32] == draws[1, 64]
-    later = evaluate(load(path), episodes=3, policies=["greedy"])
+    later = evaluate(load(path), episodes=3, modes=["greedy"])
     assert not set(later.groupby("seed")["draw"].mean()) & set(draws.values())
     assert not any("terminated" in metric or "truncated" in metric for metric in set(rows_of(path)["metric"]))
 
 
 @FORMS
 def test_the_run_is_the_same_to_the_bit(form, tmp_path):
-    with_them, without = (run(config_of(form, evaluate_every=every), tmp_path) for every in (32, 0))
+    with_them, without = (run(plan(config_of(form, evaluate_every=every)), tmp_path) for every in (32, 0))
     rows = rows_of(with_them)
     rows = rows[~of_evaluations(rows)].reset_index(drop=True)
     others = rows_of(without)
@@ -88,7 +89,7 @@ def test_the_run_is_the_same_to_the_bit(form, tmp_path):
 
 
 def test_more_often_than_there_are_rows(tmp_path):
-    path = run(config_of("uneven", record_every=48, evaluate_every=16), tmp_path)
+    path = run(plan(config_of("uneven", record_every=48, evaluate_every=16)), tmp_path)
     assert sorted({step for _, step in told(path, "return")}) == [0, 16, 32, 48, 64]
     rows = rows_of(path)
     assert sorted(set(rows[rows["metric"] == "mean"]["step"])) == [16, 32, 48, 64]
@@ -108,15 +109,20 @@ def test_compiled_and_opened_once(form, tmp_path, monkeypatch):
         return agent._replace(act=act)
 
     monkeypatch.setattr(registry.find("agents", "riser"), "make", counted)
-    open_host = online.open_host
-    monkeypatch.setattr(online, "open_host", lambda *args: opened.append(args) or open_host(*args))
+    opens = host_play.HostPlay._open
+
+    def counted_open(play):
+        opened.append(play._host is None)
+        return opens(play)
+
+    monkeypatch.setattr(host_play.HostPlay, "_open", counted_open)
     times = []
     for every in (64, 16):  # two evaluations, or five
         traced.clear()
         opened.clear()
-        run(config_of(form, evaluate_every=every), tmp_path)
+        run(plan(config_of(form, evaluate_every=every)), tmp_path)
         times.append(sum(traced))
-        assert len(opened) == (form == "uneven_host")
+        assert sum(opened) == (form == "uneven_host")
     assert times[0] == times[1] > 0
 
 
@@ -124,7 +130,7 @@ def test_a_member_that_diverged_does_not_play(tmp_path):
     # Twice 3e38 is more than a float32 can be: at step 32.
     fields = {"agent": "riser", "sweep": {"learning_rate": [3e38, 0.5]}, "seeds": "1"}
     for form in ("uneven", "uneven_host"):
-        rows = rows_of(run(config_of(form, **fields), tmp_path))
+        rows = rows_of(run(plan(config_of(form, **fields)), tmp_path))
         rows = rows[rows["metric"] == "evaluation_return"]
         values = rows.set_index(["agent.learning_rate", "step"])["value"]
         assert values[3e38].isna().tolist() == [False, True, True]
@@ -132,7 +138,7 @@ def test_a_member_that_diverged_does_not_play(tmp_path):
 
 
 def test_nobody_is_left_to_play(tmp_path):
-    path = run(config_of("uneven", agent={"name": "riser", "learning_rate": 3e38}), tmp_path)
+    path = run(plan(config_of("uneven", agent={"name": "riser", "learning_rate": 3e38})), tmp_path)
     assert {step for _, step in told(path, "return")} == {0}
     assert "best" not in report.load(path).status
 
@@ -141,7 +147,7 @@ def test_nobody_is_left_to_play(tmp_path):
 def test_in_the_stage_in_which_they_learn(backend, tmp_path, monkeypatch):
     # Episodes of 2 steps up to step 32, then of 4. The problem is to be evaluated with sampled actions.
     fields = {"agent": "riser", "evaluate_every": 16}
-    path = run(config_of({"name": "staged", "backend": backend}, **fields), tmp_path)
+    path = run(plan(config_of({"name": "staged", "backend": backend}, **fields)), tmp_path)
     assert told(path, "length") == {(s, t): 2 if t <= 32 else 4 for s in (0, 1) for t in (0, 16, 32, 48, 64)}
     assert set(told(path, "success").values()) == {2 / 3}  # every other one of an environment's, from the first on
 
@@ -151,7 +157,7 @@ def test_in_the_stage_in_which_they_learn(backend, tmp_path, monkeypatch):
     returns = told(path, "return")
     assert 0 < abs(returns[0, 16] - expected(2, 1)) < 5
     monkeypatch.setattr(registry.find("problems", "staged"), "EVALUATE", ("greedy", "sampled"))
-    path = run(config_of({"name": "staged", "backend": backend}, **fields), tmp_path, force=True)
+    path = run(plan(config_of({"name": "staged", "backend": backend}, **fields)), tmp_path, force=True)
     for step, length in [(16, 2), (32, 2), (48, 4), (64, 4)]:
         np.testing.assert_allclose(told(path, "return")[0, step], expected(length, step / 16), rtol=1e-6)
 
@@ -172,11 +178,11 @@ def stop_at(step):
 
 @pytest.mark.parametrize("step", [16, 48])
 def test_none_is_lost_or_told_twice_after_a_stop(step, tmp_path, caplog):
-    whole = run(config_of("uneven"), tmp_path / "whole")
+    whole = run(plan(config_of("uneven")), tmp_path / "whole")
     with pytest.raises(Stop):
-        run(config_of("uneven"), tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_at(step))
+        run(plan(config_of("uneven")), tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_at(step))
     caplog.set_level("INFO")
-    path = run(config_of("uneven"), tmp_path / "stopped", checkpoint_every=0.0)
+    path = run(plan(config_of("uneven")), tmp_path / "stopped", checkpoint_every=0.0)
     assert (f"going on from step {step - 16} of 64" in caplog.text) == (step > 16)
     pd.testing.assert_frame_equal(rows_of(path), rows_of(whole), check_exact=True)
     assert report.load(path).status["best"] == 64
@@ -188,7 +194,7 @@ def descending():
 
 
 def test_the_best_checkpoint_stays(tmp_path):
-    path = run(descending(), tmp_path, checkpoint_every=0.0)
+    path = run(plan(descending()), tmp_path, checkpoint_every=0.0)
     assert checkpoints(shard_of(path)) == [32, 144, 160]
     assert report.load(path).status["best"] == 32
     assert load(path, "best").step == 32
@@ -197,14 +203,14 @@ def test_the_best_checkpoint_stays(tmp_path):
 
 def test_the_best_is_found_again_after_a_stop(tmp_path):
     with pytest.raises(Stop):
-        run(descending(), tmp_path, checkpoint_every=0.0, on_progress=stop_at(112))
-    path = run(descending(), tmp_path, checkpoint_every=0.0)
+        run(plan(descending()), tmp_path, checkpoint_every=0.0, on_progress=stop_at(112))
+    path = run(plan(descending()), tmp_path, checkpoint_every=0.0)
     assert (checkpoints(shard_of(path)), report.load(path).status["best"]) == ([32, 144, 160], 32)
 
 
 def test_the_best_is_saved_before_its_time(tmp_path):
     # A checkpoint is not due for years, but the first evaluation is the best so far; and so is each one that is better.
-    path = run(descending(), tmp_path, checkpoint_every=1e9)
+    path = run(plan(descending()), tmp_path, checkpoint_every=1e9)
     assert checkpoints(shard_of(path)) == [32, 160]
 
 
@@ -214,7 +220,7 @@ def test_a_checkpoint_that_takes_long_is_followed_by_none_for_long(tmp_path, mon
     now, saved = [0.0], []
     clock = mock.Mock(wraps=time)
     clock.monotonic = lambda: now[0]
-    monkeypatch.setattr(runs, "time", clock)
+    monkeypatch.setattr(saver, "time", clock)
 
     def on_progress(done, total):
         now[0] += 3
@@ -223,5 +229,6 @@ def test_a_checkpoint_that_takes_long_is_followed_by_none_for_long(tmp_path, mon
         now[0] += 1
         saved.append(checkpoints(shard_of(path))[-1] // 16)
 
-    run(config_of({"name": "uneven", "steps": 320}, evaluate_every=0), tmp_path, on_progress=on_progress, saved=note)
+    long = plan(config_of({"name": "uneven", "steps": 320}, evaluate_every=0))
+    run(long, tmp_path, on_progress=on_progress, on_save=note)
     assert saved == [3, 10, 17, 20]

@@ -11,6 +11,7 @@ from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.render import render
 from pliant.experiment.evaluation.restore import load
 from pliant.experiment.evaluation.transfer import transfer
+from pliant.experiment.loops.planning import plan, unchecked_plan
 from pliant.experiment.run import run
 
 
@@ -19,12 +20,12 @@ def trained(tmp_path_factory):
     """One member, after 64 steps, to act in episodes of 4."""
     with pytest.MonkeyPatch.context() as patch:
         staged.add(patch)
-        path = run(from_mapping({"problem": "staged", "diagnostics": []}), tmp_path_factory.mktemp("runs"))
+        path = run(plan(from_mapping({"problem": "staged", "diagnostics": []})), tmp_path_factory.mktemp("runs"))
         yield transfer(load(path))
 
 
 def test_frames_of_episodes(trained):
-    frames = list(render(trained, "text", episodes=2, greedy=True))
+    frames = list(render(trained, "text", episodes=2, mode="greedy"))
     texts = [f"[bold]episode[/bold] {number}\ntime {time}" for number in (0, 1) for time in (0, 1, 2, 3)]
     assert [frame.shown for frame in frames] == texts
     assert [frame.episode for frame in frames] == [1] * 4 + [2] * 4
@@ -43,7 +44,7 @@ def test_frames_of_episodes(trained):
 
 @pytest.mark.parametrize("backend", ["device", "host"])
 def test_pictures(trained, backend):
-    frames = list(render(transfer(trained, backend=backend), "picture", steps=3, greedy=True))
+    frames = list(render(transfer(trained, backend=backend), "picture", steps=3, mode="greedy"))
     # On the device grey as 40 times the steps so far; outside as the observation, a tenth of them, is drawn there.
     levels = {"device": [0, 40, 80], "host": [128, 140, 153]}[backend]
     assert [frame.shown[0, 0, 0] for frame in frames] == levels
@@ -56,13 +57,13 @@ def test_sampled_episodes_are_those_of_the_evaluation(trained):
         frames = list(render(trained, "text", episodes=2, seed=seed))
         returns[seed] = [frame.facts["return"] for frame in frames if frame.facts]
         # The first and the third: the second is of the second environment.
-        played = evaluate(trained, episodes=4, policies=["sampled"], seed=seed)["return"]
+        played = evaluate(trained, episodes=4, modes=["sampled"], seed=seed)["return"]
         np.testing.assert_allclose(returns[seed], played[::2], rtol=1e-6)
     assert not set(returns[0]) & set(returns[1])
 
 
 def test_more_steps_than_one_call_of_the_program(trained):
-    frames = list(render(trained, "text", episodes=100, steps=300, greedy=True))
+    frames = list(render(trained, "text", episodes=100, steps=300, mode="greedy"))
     assert len(frames) == 300
     assert frames[-1].shown == "[bold]episode[/bold] 74\ntime 3"  # the 75th episode of 4 steps
 
@@ -71,4 +72,4 @@ def test_what_cannot_be_shown(trained):
     with pytest.raises(ConfigError, match=r"^staged cannot be shown in a terminal; write a film, such as with --gif"):
         render(transfer(trained, backend="host"), "text")
     with pytest.raises(ConfigError, match=r"^uneven cannot be shown: it draws nothing$"):
-        render(trained._replace(config=from_mapping({"problem": "uneven"})), "picture")
+        render(trained._replace(plan=unchecked_plan(from_mapping({"problem": "uneven"}))), "picture")

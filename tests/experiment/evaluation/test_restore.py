@@ -14,6 +14,7 @@ from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
+from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 from pliant.experiment.storage import checkpoints
 
@@ -30,7 +31,7 @@ def original(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         uneven.add(patch)
         config = from_mapping(mapping(request.param))
-        yield run(config, tmp_path_factory.mktemp("runs"), checkpoint_every=0.0)
+        yield run(plan(config), tmp_path_factory.mktemp("runs"), checkpoint_every=0.0)
 
 
 @pytest.fixture
@@ -147,29 +148,29 @@ def test_while_the_run_goes_on(tmp_path):
                 found.append(load(path).step)
                 assert contents(path) == before
 
-        run(config, tmp_path, checkpoint_every=0.0, on_progress=on_progress)
+        run(plan(config), tmp_path, checkpoint_every=0.0, on_progress=on_progress)
     assert found == [16, 32, 48]
 
 
 @pytest.mark.parametrize("asked", [None, 20])
 def test_a_checkpoint_that_is_dropped_while_it_is_read(tmp_path, monkeypatch, caplog, asked):
     """Two newer ones come between the look at the directory and the reading."""
-    path, like = tmp_path / "run", [jax.ShapeDtypeStruct((3,), np.float32)]
+    path, like = tmp_path / "run", {"agent.0000": jax.ShapeDtypeStruct((3,), np.float32)}
     look, looked_at = checkpoints._damage, []
 
     def slowly(folder):
         looked_at.append(int(folder.name))
         if len(looked_at) == 1:
             for step in (40, 60):
-                checkpoints.write_checkpoint(path, step, [np.full(3, step, np.float32)])
+                checkpoints.write_checkpoint(path, step, {"agent.0000": np.full(3, step, np.float32)})
             checkpoints.drop_checkpoints(path, [])
         return look(folder)
 
-    checkpoints.write_checkpoint(path, 20, [np.full(3, 20, np.float32)])
+    checkpoints.write_checkpoint(path, 20, {"agent.0000": np.full(3, 20, np.float32)})
     monkeypatch.setattr(checkpoints, "_damage", slowly)
     if asked is None:
-        step, (array,) = checkpoints.read_checkpoint(path, like)
-        assert (step, list(array), looked_at) == (60, [60, 60, 60], [20, 60])
+        step, arrays = checkpoints.read_checkpoint(path, like)
+        assert (step, list(arrays["agent.0000"]), looked_at) == (60, [60, 60, 60], [20, 60])
     else:
         with pytest.raises(ConfigError, match=r"^step=20: .* there are: 40, 60$"):
             checkpoints.read_checkpoint(path, like, asked)
@@ -205,8 +206,8 @@ def extended(request, tmp_path_factory):
         uneven.add(patch)
         config = from_mapping({**mapping(request.param), "seeds": "3", "sweep": {"learning_rate": [0.5, 0.25]}})
         whole, added = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("added")
-        run(dataclasses.replace(config, seeds="1-1"), added, checkpoint_every=0.0)
-        yield run(config, whole, checkpoint_every=0.0), run(config, added, checkpoint_every=0.0)
+        run(plan(dataclasses.replace(config, seeds="1-1")), added, checkpoint_every=0.0)
+        yield run(plan(config), whole, checkpoint_every=0.0), run(plan(config), added, checkpoint_every=0.0)
 
 
 def test_the_members_of_all_shards_are_those_of_one_run(extended):

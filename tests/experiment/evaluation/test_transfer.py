@@ -7,13 +7,14 @@ import staged
 import uneven
 
 from pliant.core.problem import Continuous, Discrete
-from pliant.experiment.configuration.build import problem_of
+from pliant.experiment.configuration.build import make_problem
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation import transfer as module
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
 from pliant.experiment.evaluation.transfer import transfer
+from pliant.experiment.loops.planning import plan, unchecked_plan
 from pliant.experiment.run import run
 
 FORMS = ("device", "host")
@@ -27,10 +28,11 @@ def runs(tmp_path_factory):
         staged.add(patch)
         fields = {"agent": "riser", "seeds": "2", "diagnostics": []}
         configs = {form: from_mapping({"problem": {"name": "staged", "backend": form}, **fields}) for form in FORMS}
-        trained = {form: load(run(config, folder)) for form, config in configs.items()}
+        trained = {form: load(run(plan(config), folder)) for form, config in configs.items()}
         others = {"steady": {"name": "staged", "env": "short"}, "uneven": "uneven"}
         for name, problem in others.items():
-            trained[name] = trained["device"]._replace(config=from_mapping({"problem": problem, **fields}))
+            its_plan = unchecked_plan(from_mapping({"problem": problem, **fields}))
+            trained[name] = trained["device"]._replace(plan=its_plan)
         yield trained
 
 
@@ -55,8 +57,8 @@ def test_without_tasks_all_stays(runs):
 def test_the_same_agents_in_either_form(runs, form, env, length):
     # Greedy, after four rounds that each add 0.5: actions mean + 0, mean + 1, ..., rewarded by 1 more.
     there = transfer(runs["device"], env, form)
-    assert hasattr(problem_of(there.config), "open") == (form == "host")
-    episodes = evaluate(there, episodes=2, policies=["greedy"])
+    assert hasattr(there.plan.problem, "open") == (form == "host")
+    episodes = evaluate(there, episodes=2, modes=["greedy"])
     assert list(episodes["length"]) == [length] * 4
     for seed, mine in episodes.groupby("seed"):
         mean = uneven.initial_mean(seed) + 4 * 0.5
@@ -66,7 +68,7 @@ def test_the_same_agents_in_either_form(runs, form, env, length):
 def test_from_outside_onto_the_device(runs):
     assert runs["host"].host  # what the run saved is of no use there
     on_device, outside = (
-        evaluate(transfer(runs["host"], backend=form), episodes=1, policies=["greedy"]) for form in FORMS
+        evaluate(transfer(runs["host"], backend=form), episodes=1, modes=["greedy"]) for form in FORMS
     )
     pd.testing.assert_frame_equal(on_device, outside, check_dtype=False)
 
@@ -94,7 +96,7 @@ def test_where_they_cannot_act(runs, name, settings, message):
 
 def test_other_actions_of_the_same_number(runs, monkeypatch):
     def problem(config):
-        environment = problem_of(config)
+        environment = make_problem(config)
         return environment._replace(
             spec=environment.spec._replace(action=(Discrete if env_of(config) else Continuous)(1))
         )
@@ -102,6 +104,6 @@ def test_other_actions_of_the_same_number(runs, monkeypatch):
     def env_of(config):
         return config.problem.settings["env"]
 
-    monkeypatch.setattr(module, "problem_of", problem)
+    monkeypatch.setattr(module, "make_problem", problem)
     with pytest.raises(ConfigError, match=r"got observations float32\[1\] and actions Discrete\(n=1\)"):
         transfer(runs["device"], "short")

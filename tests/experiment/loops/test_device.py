@@ -5,8 +5,11 @@ import pytest
 import toys
 
 from pliant.core.agent import Transitions
+from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops import device as device_loop
-from pliant.experiment.loops.components import Components
+from pliant.experiment.loops import learning
+from pliant.experiment.loops.device import DeviceLoop
+from pliant.experiment.loops.plan import Plan
 
 pytestmark = pytest.mark.usefixtures("toy_parts")
 
@@ -47,17 +50,19 @@ def plain(x):
 @pytest.mark.parametrize(("steps", "filled_up"), [(12, 12), (13, 24), (24, 24), (25, 36)])
 def test_a_run_has_whole_rounds(steps, filled_up):
     components = parts_of(steps)
-    assert (components.steps_at_once, components.steps) == (12, filled_up)
+    its_plan = Plan(None, None, components.problem, DeviceLoop(), components)
+    assert (its_plan.steps_at_once, its_plan.steps) == (12, filled_up)
 
 
 def test_a_member_begins_with_keys_of_its_own_for_problem_and_agent():
     components = parts_of()
     member = device_loop.begin(components, 7)
     assert_same(member.problem, components.problem.init(toys.problem_key(7))[0])
-    assert_same(member.observation, components.problem.init(toys.problem_key(7))[1])
+    assert_same(member.episodes.seen.observation, components.problem.init(toys.problem_key(7))[1])
     assert_same(member.acting_key, toys.acting_key(7))
     assert_same(member.agent.key, jax.random.split(jax.random.split(jax.random.key(7))[1])[0])
-    assert_same((member.carry, member.is_first), (jnp.full(3, -5, jnp.int32), jnp.ones(3, bool)))
+    carry, _, is_first = member.episodes.seen
+    assert_same((carry, is_first), (np.full(3, -5, np.int32), np.ones(3, bool)))
     assert member.diverged == -1
 
 
@@ -97,13 +102,11 @@ def test_the_first_step_that_is_not_finite(bad, expected, number):
     arrays = {"observation": images, "next_observation": images.copy(), "reward": np.zeros((3, 2))}
     for name, where in bad.items():
         arrays[name][where] = number
-    unread = dict.fromkeys(("action", "said", "terminated", "truncated"))
-    assert device_loop.first_not_finite(Transitions(**arrays, **unread)) == expected
+    unread = dict.fromkeys(("action", "extras", "terminated", "truncated"))
+    assert learning.first_not_finite(Transitions(**arrays, **unread)) == expected
 
 
 def test_whole_numbers_are_finite():
     seen = np.zeros((3, 2, 2, 2), np.uint8)
-    unread = dict.fromkeys(("action", "said", "terminated", "truncated"))
-    assert (
-        device_loop.first_not_finite(Transitions(seen, reward=np.zeros((3, 2)), next_observation=seen, **unread)) == -1
-    )
+    unread = dict.fromkeys(("action", "extras", "terminated", "truncated"))
+    assert learning.first_not_finite(Transitions(seen, reward=np.zeros((3, 2)), next_observation=seen, **unread)) == -1

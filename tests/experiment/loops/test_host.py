@@ -1,4 +1,4 @@
-"""Crews, and what only happens outside of the device; `test_programs.py` has what holds for both loops."""
+"""Groups, and what only happens outside of the device; `test_programs.py` has what holds for both loops."""
 
 import contextlib
 
@@ -8,30 +8,30 @@ import numpy as np
 import pytest
 import toys
 
-from pliant.experiment.configuration.build import build
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.loops import host as host_loop
-from pliant.experiment.loops.programs import population, programs_of
+from pliant.experiment.loops.planning import plan
+from pliant.experiment.loops.saving import agents_in
 from pliant.experiment.run import run
 
-pytestmark = pytest.mark.usefixtures("toy_parts", "two_crews")
+pytestmark = pytest.mark.usefixtures("toy_parts", "two_groups")
 
 
 @pytest.fixture
-def two_crews(monkeypatch):
-    """Two members are enough for two crews."""
-    monkeypatch.setattr(host_loop, "_TWO_CREWS_FROM", 2)
+def two_groups(monkeypatch):
+    """Two members are enough for two groups."""
+    monkeypatch.setattr(host_loop, "_TWO_GROUPS_FROM", 2)
 
 
 class Noted:
-    """A host that notes what is done with it: `(crew, method, *arguments)`."""
+    """A host that notes what is done with it: `(group, method, *arguments)`."""
 
-    def __init__(self, host, crew, notes):
-        self._host, self._crew, self._notes = host, crew, notes
+    def __init__(self, host, group, notes):
+        self._host, self._group, self._notes = host, group, notes
 
     def __getattr__(self, method):
         def noted(*arguments):
-            self._notes.append((self._crew, method, *arguments))
+            self._notes.append((self._group, method, *arguments))
             return getattr(self._host, method)(*arguments)
 
         return noted
@@ -48,9 +48,9 @@ def note(monkeypatch):
             environment = toys.scripted(script, config.steps)
 
             def open(seed):
-                crew = len(called(notes, "open"))
-                notes.append((crew, "open", seed))
-                return Noted(host(environment, seed, environment.num_envs), crew, notes)
+                group = len(called(notes, "open"))
+                notes.append((group, "open", seed))
+                return Noted(host(environment, seed, environment.num_envs), group, notes)
 
             return environments.as_host(environment)._replace(open=open)
 
@@ -68,7 +68,7 @@ def called(notes, *methods):
 def begun(problem, seeds, **fields):
     """Programs of watchers before the first step."""
     config = from_mapping({"problem": problem, "agent": "watcher", "diagnostics": [], "seeds": seeds, **fields})
-    with contextlib.closing(programs_of(config, population(config))) as programs:
+    with contextlib.closing(toys.programs_of(config)) as programs:
         programs.begin()
         yield programs
 
@@ -78,8 +78,7 @@ def after_four_rounds(problem, members):
     with begun(problem, str(members), agent={"name": "watcher", "pull": 0.5}) as programs:
         length = 6 * problem["num_envs"]
         stretches = [programs.advance(step, length) for step in (0, length)]
-        agent = build(from_mapping({"problem": problem, "agent": "watcher"})).agent
-        leaves = programs.save()[: len(jax.tree.leaves(jax.eval_shape(agent.init, jax.random.key(0))))]
+        leaves = agents_in(programs.save()).states
     ended = [
         sorted(
             zip(
@@ -102,7 +101,7 @@ def on_the_device(toy_parts):
 
 
 @pytest.mark.parametrize(("members", "num_envs"), [(1, 1), (2, 3), (3, 1), (3, 3), (5, 1), (5, 3)])
-def test_members_of_any_crew_meet_what_they_meet_on_the_device(members, num_envs, on_the_device):
+def test_members_of_any_group_meet_what_they_meet_on_the_device(members, num_envs, on_the_device):
     problem = {"name": "drift_host", "num_envs": num_envs, "time_limit": 4}
     ended, metrics, leaves = after_four_rounds(problem, members)
     ended_there, metrics_there, leaves_there = on_the_device[num_envs]
@@ -129,15 +128,15 @@ def test_environments_get_the_entropy_of_their_seeds(note):
         np.testing.assert_array_equal(seed, [jax.random.key_data(toys.problem_key(seed)) for seed in seeds])
 
 
-@pytest.mark.parametrize(("members", "crews"), [(15, [15]), (16, [8, 8]), (17, [9, 8])])
-def test_many_members_are_two_crews(members, crews, note, monkeypatch):
-    monkeypatch.setattr(host_loop, "_TWO_CREWS_FROM", 16)
+@pytest.mark.parametrize(("members", "groups"), [(15, [15]), (16, [8, 8]), (17, [9, 8])])
+def test_many_members_are_two_groups(members, groups, note, monkeypatch):
+    monkeypatch.setattr(host_loop, "_TWO_GROUPS_FROM", 16)
     notes = note(toys.uneventful(1, 3, 1))
     with begun("noted", str(members)):
-        assert [len(seed) for _, _, seed in called(notes, "open")] == crews
+        assert [len(seed) for _, _, seed in called(notes, "open")] == groups
 
 
-def test_while_environments_of_one_crew_work_the_other_acts(note):
+def test_while_environments_of_one_group_work_the_other_acts(note):
     # Both send before either is waited for; then each waits and sends in turn, until the horizon of 3 is full.
     notes = note(toys.uneventful(4, 3, 1))
     with begun("noted", "4") as programs:
@@ -162,8 +161,8 @@ def test_actions_that_are_no_numbers_do_not_reach_the_environments(note):
         notes = note(script)
         with begun("noted", "4", agent={"name": "watcher", "pull": 1.0}) as programs:
             assert list(programs.advance(0, 12).diverged) == [-1, 5 if np.isnan(number) else -1, -1, -1]
-        by_crew = [[action for name, _, action in called(notes, "send") if name == crew] for crew in (0, 1)]
-        return np.concatenate([np.stack(actions) for actions in by_crew], axis=1)  # (times, members, num_envs, 1)
+        by_group = [[action for name, _, action in called(notes, "send") if name == group] for group in (0, 1)]
+        return np.concatenate([np.stack(actions) for actions in by_group], axis=1)  # (times, members, num_envs, 1)
 
     actions, healthy = sent(np.nan), sent(2.0)
     assert actions.shape == (6, 4, 2, 1) and actions.dtype == np.float32
@@ -183,8 +182,8 @@ def test_hosts_get_back_what_they_saved_before_episodes_begin(note):
     notes = note(toys.uneventful(1, 3, 1), TwoCounters)
     with begun("noted", "5") as programs:
         saved = programs.save()
-        np.testing.assert_array_equal(saved[-2:], [[0] * 5, [1] * 5])  # in the order of their names
-        saved[-2:] = np.array([10, 20, 30, 40, 50]), np.array([1, 2, 3, 4, 5])
+        np.testing.assert_array_equal([saved["host.before"], saved["host.resets"]], [[0] * 5, [1] * 5])
+        saved |= {"host.before": np.array([10, 20, 30, 40, 50]), "host.resets": np.array([1, 2, 3, 4, 5])}
         notes.clear()
         programs.restore(saved, 3)
     notes = called(notes, "restore", "reset")
@@ -211,7 +210,7 @@ def test_a_failure_stops_the_run_and_closes_all_hosts(note, tmp_path):
     notes = note(toys.uneventful(4, 8, 1), Broken)
     config = from_mapping({"problem": "noted", "diagnostics": [], "seeds": "4"})
     with pytest.raises(RuntimeError, match="the physics broke"):
-        run(config, tmp_path)
+        run(plan(config), tmp_path)
     assert sorted(note[:2] for note in called(notes, "open", "close")) == [
         (0, "close"), (0, "open"), (1, "close"), (1, "open")
     ]  # fmt: skip

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pliant.agents import sgd
+from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops import stream as stream_loop
-from pliant.experiment.loops.components import Components
-from pliant.experiment.loops.population import Layout, Spread, layout
+from pliant.experiment.loops.population import Layout, MemberMap, layout
 from pliant.methods import continual_backprop
 from pliant.problems import slowly_changing_regression
 
@@ -56,7 +56,7 @@ def test_a_layout_has_room_for_all_and_wastes_little(members, seed_axis, devices
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("members", [1, 3, 70])
 def test_all_members_are_mapped_and_copies_dropped(members, devices, seed_axis):
-    spread = Spread(layout(members, seed_axis, devices))
+    spread = MemberMap(layout(members, seed_axis, devices))
     population = {"a": np.arange(members, dtype=np.float32), "b": np.ones((members, 2), np.float32)}
     placed = spread.place(population)
     assert placed["a"].shape == (spread.layout.padded,) and placed["b"].shape == (spread.layout.padded, 2)
@@ -71,7 +71,7 @@ def test_all_members_are_mapped_and_copies_dropped(members, devices, seed_axis):
 
 @pytest.mark.parametrize("donate", [False, True])
 def test_donated_members_are_gone_and_shared_things_stay(donate):
-    spread = Spread(layout(4, "vmap", 2))
+    spread = MemberMap(layout(4, "vmap", 2))
     f = spread.jit(lambda member, shared: member + shared, donate=donate)
     members, shared = spread.place(jnp.arange(4.0)), jnp.float32(1)
     np.testing.assert_array_equal(spread.gather(f(members, shared)), [1, 2, 3, 4])
@@ -79,7 +79,7 @@ def test_donated_members_are_gone_and_shared_things_stay(donate):
 
 
 def test_compiles_once():
-    spread = Spread(layout(5, "vmap", 2))
+    spread = MemberMap(layout(5, "vmap", 2))
     f = spread.jit(lambda member, shared: member * shared)
     members = spread.place(jnp.arange(5.0))
     for step in range(3):
@@ -90,7 +90,7 @@ def test_compiles_once():
 @functools.cache
 def trained(seeds, seed_axis, devices):
     """Losses `(members, stretches)`, final states and divergence of learners with continual backpropagation."""
-    spread = Spread(layout(len(seeds), seed_axis, devices))
+    spread = MemberMap(layout(len(seeds), seed_axis, devices))
     config = slowly_changing_regression.Config(flip_every=100, activation="tanh")
     stream = slowly_changing_regression.make(config)
 

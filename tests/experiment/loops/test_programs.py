@@ -10,11 +10,11 @@ import toys
 from shards import shard_of
 
 from pliant import report
-from pliant.experiment.configuration.build import build
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.loops.programs import population, programs_of
-from pliant.experiment.run import run, split, work_of
+from pliant.experiment.loops.planning import plan, plans
+from pliant.experiment.loops.saving import agents_in
+from pliant.experiment.run import run
 from pliant.experiment.storage.checkpoints import checkpoints, read_checkpoint
 from pliant.experiment.storage.store import Store
 
@@ -51,8 +51,8 @@ def scripted(monkeypatch, form, script, **fields):
 
 def states(config, programs):
     """The agents' states, `(members, ...)`."""
-    structure = jax.tree.structure(jax.eval_shape(build(config).agent.init, jax.random.key(0)))
-    return structure.unflatten(programs.save()[: structure.num_leaves])
+    structure = jax.tree.structure(jax.eval_shape(toys.components_of(config).agent.init, jax.random.key(0)))
+    return structure.unflatten(agents_in(programs.save()).states)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def opened():
     made = []
 
     def open(config):
-        made.append(programs_of(config, population(config)))
+        made.append(toys.programs_of(config))
         made[-1].begin()
         return made[-1]
 
@@ -213,11 +213,11 @@ def test_rows_of_a_run(form, monkeypatch, tmp_path):
     script.truncated[:2, 6, 1] = True
     config = scripted(monkeypatch, form, script, problem={"name": "scripted", "steps": 20}, record_every=10)
     told = []
-    path = run(config, tmp_path, on_progress=lambda done, total: told.append((done, total)))
+    path = run(plan(config), tmp_path, on_progress=lambda done, total: told.append((done, total)))
 
     status = report.load(path).status
     assert (status["state"], status["step"], status["steps"]) == ("finished", 24, 24)
-    assert work_of(config) == (60, "steps")
+    assert plan(config).work == (60, "steps")
     assert told == [(0, 60), (30, 60), (60, 60)]
 
     assert set(metrics(path)["metric"]) == {"reward", "rewards", "calls", "return", "length", "time", "diverged"}
@@ -262,11 +262,11 @@ def test_no_episode_is_told_twice_after_a_stop(form, monkeypatch, tmp_path, capl
         getattr(script, name)[2] = getattr(script, name)[0]
     config = scripted(monkeypatch, form, script, seeds="0-0", record_every=6)
     with pytest.raises(Stop):
-        run(config, tmp_path, checkpoint_every=0.0, on_progress=stop_after(3))
+        run(plan(config), tmp_path, checkpoint_every=0.0, on_progress=stop_after(3))
     caplog.set_level("INFO")
-    path = run(config, tmp_path)
+    path = run(plan(config), tmp_path)
     assert "going on from step 12 of 24" in caplog.text
-    assert ("the episodes that were in flight at step 12 begin anew" in caplog.text) == (form == "host")
+    assert ("the episodes that were in flight at step 12 restart" in caplog.text) == (form == "host")
     later = [(0, 13, 5)] if form == "device" else [(0, 15, 2), (0, 22, 50), (0, 24, 10)]
     assert table(metrics(path, "return")) == [(0, 3, 2), (0, 10, 50), (0, 12, 10), *later]
     assert table(metrics(path, "rewards")) == [(0, 6, 33), (0, 12, 66), (0, 18, 99), (0, 24, 132)]
@@ -279,8 +279,8 @@ def test_a_divergence_is_remembered_over_a_stop(form, monkeypatch, tmp_path):
     script.reward[0, 1, 1] = np.nan
     config = scripted(monkeypatch, form, script, seeds="0-0", record_every=6)
     with pytest.raises(Stop):
-        run(config, tmp_path, checkpoint_every=0.0, on_progress=stop_after(2))
-    path = run(config, tmp_path)
+        run(plan(config), tmp_path, checkpoint_every=0.0, on_progress=stop_after(2))
+    path = run(plan(config), tmp_path)
     assert table(metrics(path, "diverged")) == [(0, 6, 4)]
     assert table(metrics(path, "return")) == [(0, 3, 2)]
     assert metrics(path, "rewards")["value"].isna().all()
@@ -302,7 +302,7 @@ def trained(form):
 @pytest.fixture(scope="module")
 def programs():
     """The programs of `trained` in both forms."""
-    both = {form: programs_of(trained(form), population(trained(form))) for form in ("device", "host")}
+    both = {form: toys.programs_of(trained(form)) for form in ("device", "host")}
     yield both
     for one in both.values():
         one.close()
@@ -340,16 +340,19 @@ def test_what_is_restored_goes_on_as_what_was_saved(form, programs):
     one.begin()
     one.advance(0, 48)
     saved = one.save()
-    assert [(x.shape, x.dtype) for x in saved] == [(x.shape, x.dtype) for x in one.shapes()]
+    assert {name: (x.shape, x.dtype) for name, x in saved.items()} == {
+        name: (x.shape, x.dtype) for name, x in one.shapes().items()
+    }
     results = []
     for _ in range(2):
         one.restore(saved, 48)
-        resets = [one.save()[-1] - saved[-1]] if form == "host" else []  # which begins the episodes anew
-        assert_same(one.save()[: -len(resets) or None], saved[: -len(resets) or None])
-        assert_same(resets, [np.ones(4)] * len(resets))
+        restored = one.save()
+        if form == "host":  # episodes restart
+            restored["host.resets"] = restored["host.resets"] - 1
+        assert_same(restored, saved)
         results.append((one.advance(48, 48), one.save()))
     assert_same(*results)
-    changed = [not np.array_equal(a, b) for a, b in zip(saved, results[0][1], strict=True)]
+    changed = [not np.array_equal(x, results[0][1][name]) for name, x in saved.items()]
     assert sum(changed) > len(changed) / 2
 
 
@@ -369,12 +372,12 @@ def test_a_run_on_the_device_is_resumed_to_the_bit(tmp_path):
     # Rounds of 9 steps, of which two are a stretch: the third stretch of five is lost, and made anew.
     problem = {"name": "drift", "num_envs": 3, "steps": 90}
     config = drift("device", problem=problem, agent="watcher", record_every=18)
-    whole = run(config, tmp_path / "whole")
+    whole = run(plan(config), tmp_path / "whole")
     with pytest.raises(Stop):
-        run(config, tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_after(3))
-    path = run(config, tmp_path / "stopped")
+        run(plan(config), tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_after(3))
+    path = run(plan(config), tmp_path / "stopped")
     pd.testing.assert_frame_equal(metrics(path), metrics(whole), check_exact=True)
-    with contextlib.closing(programs_of(config, population(config))) as programs:
+    with contextlib.closing(toys.programs_of(config)) as programs:
         programs.begin()
         shapes = programs.shapes()
     last, other = (Store(shard_of(folder), 90).resume(shapes) for folder in (path, whole))
@@ -393,7 +396,7 @@ def staged(form, **fields):
 @pytest.mark.parametrize("checkpoint_every", [0.0, 1e9], ids=["often", "seldom"])
 def test_a_stage_ends_with_a_row_and_a_checkpoint_that_stays(form, checkpoint_every, tmp_path):
     config = staged(form)
-    path = run(config, tmp_path, checkpoint_every=checkpoint_every)
+    path = run(plan(config), tmp_path, checkpoint_every=checkpoint_every)
     rewards = metrics(path, "rewards")
     assert sorted(set(rewards["step"])) == [18, 36, 45, 63, 81, 90]
     assert checkpoints(shard_of(path)) == ([45, 81, 90] if checkpoint_every == 0 else [45, 90])
@@ -401,20 +404,20 @@ def test_a_stage_ends_with_a_row_and_a_checkpoint_that_stays(form, checkpoint_ev
     assert loaded.status["tasks"] == [{"name": "calm", "until": 45}, {"name": "windy", "until": 90}]
     assert loaded.tasks == {0: "calm", 45: "windy"}
     # What was learned by the end of the first task can still be read.
-    with contextlib.closing(programs_of(config, population(config))) as programs:
+    with contextlib.closing(toys.programs_of(config)) as programs:
         programs.begin()
         step, arrays = read_checkpoint(shard_of(path), programs.shapes(), 45)
     assert step == 45
-    np.testing.assert_array_equal(arrays[0], rewards.loc[rewards["step"] == 45, "value"])
+    np.testing.assert_array_equal(arrays["agent.0000"], rewards.loc[rewards["step"] == 45, "value"])
 
 
 @pytest.mark.parametrize(("stretches", "last"), [(3, 36), (4, 45)])
 def test_a_run_in_tasks_is_resumed_to_the_bit(stretches, last, tmp_path, caplog):
-    whole = run(staged("device"), tmp_path / "whole")
+    whole = run(plan(staged("device")), tmp_path / "whole")
     with pytest.raises(Stop):
-        run(staged("device"), tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_after(stretches))
+        run(plan(staged("device")), tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_after(stretches))
     caplog.set_level("INFO")
-    path = run(staged("device"), tmp_path / "stopped", checkpoint_every=0.0)
+    path = run(plan(staged("device")), tmp_path / "stopped", checkpoint_every=0.0)
     assert f"going on from step {last} of 90" in caplog.text
     pd.testing.assert_frame_equal(metrics(path), metrics(whole), check_exact=True)
     assert checkpoints(shard_of(path)) == [45, 81, 90]
@@ -443,11 +446,9 @@ def test_ages_begin_anew_with_a_stage(opened):
     ],
 )
 def test_what_is_swept_in_one_program(form, sweep, runs):
-    components = split(drift(form, sweep=sweep))
-    assert len(components) == runs[form]
-    assert sum(len(population(component)) for component in components) == np.prod(
-        [len(values) for values in sweep.values()]
-    )
+    runs_of_it = plans(drift(form, sweep=sweep))
+    assert len(runs_of_it) == runs[form]
+    assert sum(len(each.members) for each in runs_of_it) == np.prod([len(values) for values in sweep.values()])
 
 
 @FORMS
@@ -476,5 +477,5 @@ def test_a_swept_value_is_what_the_setting_alone_is(form, opened):
 )
 def test_an_agent_of_another_kind_is_refused_in_one_line(problem, agent, message):
     with pytest.raises(ConfigError) as error:
-        split(from_mapping({"problem": problem, "agent": agent}))
+        plans(from_mapping({"problem": problem, "agent": agent}))
     assert message in str(error.value) and "\n" not in str(error.value)

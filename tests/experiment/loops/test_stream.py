@@ -9,8 +9,8 @@ from pliant.agents import sgd
 from pliant.core.agent import Learner
 from pliant.core.problem import Batch, Network, Stream
 from pliant.diagnostics import dormant_fraction, weight_change, weight_magnitude
+from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops import stream as stream_loop
-from pliant.experiment.loops.components import Components
 from pliant.methods import continual_backprop
 from pliant.problems import slowly_changing_regression
 

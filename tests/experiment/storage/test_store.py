@@ -23,15 +23,15 @@ from pliant.experiment.storage.metrics import write_metrics
 from pliant.experiment.storage.store import Store, clear, is_finished
 
 STEPS = 100
-LIKE = [
-    jax.ShapeDtypeStruct((3, 4), np.float32),
-    jax.ShapeDtypeStruct((3, 0), np.float32),  # orbax knows no empty arrays
-    jax.ShapeDtypeStruct((3, 2), np.uint32),
-]
+LIKE = {
+    "agent.0000": jax.ShapeDtypeStruct((3, 4), np.float32),
+    "agent.0001": jax.ShapeDtypeStruct((3, 0), np.float32),  # orbax knows no empty arrays
+    "host.steps": jax.ShapeDtypeStruct((3, 2), np.uint32),
+}
 
 
 def state(step):
-    return [np.full(x.shape, step + i, x.dtype) for i, x in enumerate(LIKE)]
+    return {name: np.full(x.shape, step + i, x.dtype) for i, (name, x) in enumerate(LIKE.items())}
 
 
 def rows(step):
@@ -96,8 +96,9 @@ def resumed(path):
     if result is None:
         return None
     step, arrays = result
-    for array, wanted in zip(arrays, state(step), strict=True):
-        np.testing.assert_array_equal(array, wanted, strict=True)
+    assert arrays.keys() == LIKE.keys()
+    for name, wanted in state(step).items():
+        np.testing.assert_array_equal(arrays[name], wanted, strict=True)
     assert json.loads((path / "status.json").read_text())["step"] == step
     return step
 
@@ -311,11 +312,13 @@ def test_a_stray_file_is_left_alone(path):
 
 
 def test_a_state_of_another_shape(path):
-    other = [jax.ShapeDtypeStruct((3, 5), np.float32), *LIKE[1:]]
+    other = LIKE | {"agent.0000": jax.ShapeDtypeStruct((3, 5), np.float32)}
     with opened(path) as store, pytest.raises(StoreError, match="written by another version of the program"):
         store.resume(other)
     with opened(path) as store, pytest.raises(StoreError, match="written by another version of the program"):
-        store.resume(LIKE[:1])
+        store.resume({"agent.0000": LIKE["agent.0000"]})  # of which there is more
+    with opened(path) as store, pytest.raises(StoreError, match="written by another version of the program"):
+        store.resume(LIKE | {"host.level": LIKE["host.steps"]})  # of which there is less
     assert resumed(path) == 60
 
 
@@ -377,7 +380,7 @@ def test_a_full_disk_wherever_it_strikes(path, tmp_path, monkeypatch):
 
 def test_a_disk_that_fills_while_a_checkpoint_is_written(path):
     """A limit on the size of files stands for the end of the disk: it stops the checkpoint, which orbax writes."""
-    large = [np.random.default_rng(0).random((1000, 1000))]
+    large = {"agent.0000": np.random.default_rng(0).random((1000, 1000))}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with opened(path) as store:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))

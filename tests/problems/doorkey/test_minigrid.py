@@ -180,7 +180,7 @@ def test_nothing_to_restore_is_a_beginning():
 
 
 def test_a_film_shows_the_members_first_environment():
-    film, host = environment(num_envs=2).film(SEED[1]), environment(num_envs=2).open(SEED)
+    film, host = environment(num_envs=2).render(SEED[1]), environment(num_envs=2).open(SEED)
     np.testing.assert_array_equal(film.reset()[0, 0], host.reset()[1, 0])
     before = film.draw()
     assert before.shape == (160, 160, 3) and before.dtype == np.uint8  # 32 pixels a cell

@@ -236,5 +236,5 @@ def test_without_envpool_the_rest_is_said_to_be_there(monkeypatch):
 
 def test_only_gymnasiums_tasks_can_be_drawn():
     with pytest.raises(ValueError) as raised:
-        arena_of("DogRun-v1").film(SEED[0])
+        arena_of("DogRun-v1").render(SEED[0])
     assert str(raised.value) == ("env='DogRun-v1' cannot be drawn: only gymnasium's tasks can, such as HalfCheetah-v4")

@@ -1,66 +1,61 @@
-"""From a configuration to the parts that a loop runs."""
+"""From a configuration to the components of a member."""
 
-import contextlib
 import dataclasses
 import fnmatch
 import inspect
-import itertools
-import logging
-import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
+from collections.abc import Mapping
+from typing import Any
 
 from pliant.core import registry
-from pliant.core.agent import Transitions
+from pliant.core.agent import Context
 from pliant.core.base import Method, Topology
 from pliant.core.diagnostic import Diagnostic
-from pliant.core.problem import Environment, HostEnvironment, Network, Stream
+from pliant.core.notes import Note, collected
+from pliant.core.problem import ActorCritic, Network, Problem
 from pliant.core.timing import restart
 from pliant.core.units import Group, Wiring
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.loops import device as device_loop
-from pliant.experiment.loops import stream as stream_loop
-from pliant.experiment.loops.components import Components
 
+from .components import Components
 from .config import ComponentSpec, RunConfig
-from .settings import CONTEXT
 
 
-def build(config: RunConfig) -> Components:
-    """Makes problem, agent and diagnostics for one member; its numbers may be traced.
+def make_problem(config: RunConfig) -> Problem:
+    """Makes the problem, with its data.
 
     Raises:
-        ConfigError: if a part refuses its settings.
+        ConfigError: if it refuses its settings.
     """
+    problem = registry.find("problems", config.problem.name)
     try:
-        problem = problem_of(config)
+        return problem.make(problem.Config(**config.problem.settings))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def build(config: RunConfig, problem: Problem) -> Components:
+    """Makes agent and diagnostics for one member; numbers of the configuration may be traced.
+
+    Args:
+        config: what to make.
+        problem: as `make_problem` makes it of the same configuration.
+
+    Raises:
+        ConfigError: if a component refuses its settings.
+    """
+    groups: dict[str, Group] = {}  # of all networks of the agent
+    notes: list[Note] = []
+
+    def methods_for(wiring: Wiring, network: Network | ActorCritic, updates: int) -> tuple[Method, ...]:
+        groups.update(wiring)
+        wiring = dataclasses.replace(wiring, initializer=network.initializer)
+        with collected() as of_methods:  # now, and whenever the agent makes its initial state
+            methods = _methods(config, Context(wiring, network.init, network.activation, updates, problem.tasks))
+        notes.extend(of_methods)
+        return methods
+
+    try:
         agent = registry.find("agents", config.agent.name)
-        groups: dict[str, Group] = {}  # of all networks of the agent
-
-        def methods_for(wiring: Wiring, network: Network, updates: int) -> tuple[Method, ...]:
-            groups.update(wiring)
-            methods, decides = [], {}  # who decides which weights there are, by path
-            for component in config.methods:
-                patterns = _patterns(component)
-                names = [name for pattern in patterns for name in _matching(pattern, wiring)]
-                if patterns and not names:
-                    continue  # it works on another network
-                here = dataclasses.replace(wiring.only(*names) if patterns else wiring, initializer=network.initializer)
-                context = {
-                    "wiring": here,
-                    "initialize": network.init,
-                    "activation": network.activation,
-                    "updates": updates,
-                }
-                method = _method(component, context, config.problem.name, problem)
-                if isinstance(method, Topology):
-                    _decide(component, here, decides)
-                methods.append(method)
-            return tuple(methods)
-
         made = agent.make(agent.Config(**config.agent.settings), problem, methods_for)
         whole = Wiring(groups)
         for pattern in (pattern for component in config.methods for pattern in _patterns(component)):
@@ -70,13 +65,44 @@ def build(config: RunConfig) -> Components:
         }
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return Components(problem, made, diagnostics)
+    return Components(problem, made, diagnostics, tuple(dict.fromkeys(notes)))
 
 
-def problem_of(config: RunConfig) -> Stream | Environment | HostEnvironment:
-    """Makes the problem alone."""
-    problem = registry.find("problems", config.problem.name)
-    return problem.make(problem.Config(**config.problem.settings))
+def build_with(config: RunConfig, values: Mapping[str, Any], problem: Problem) -> Components:
+    """The components with some settings replaced, by dotted name; the values may be traced.
+
+    The problem is made again only where a setting of its own is among them.
+
+    Raises:
+        ConfigError: if a component refuses its settings.
+    """
+    config = config.with_values(values)
+    with collected() as notes:
+        if any(name.startswith("problem.") for name in values):
+            problem = make_problem(config)
+    components = build(config, problem)
+    return components._replace(notes=(*notes, *components.notes))
+
+
+def first_member(config: RunConfig) -> RunConfig:
+    """The configuration with the first of all swept values."""
+    return config.with_values({name: values[0] for name, values in config.sweep.items()})
+
+
+def _methods(config: RunConfig, context: Context) -> tuple[Method, ...]:
+    """The methods of a run for one network."""
+    methods, decides = [], {}  # who decides which weights there are, by path
+    for component in config.methods:
+        patterns = _patterns(component)
+        names = [name for pattern in patterns for name in _matching(pattern, context.wiring)]
+        if patterns and not names:
+            continue  # it works on another network
+        here = context._replace(wiring=context.wiring.only(*names)) if patterns else context
+        method = _method(component, here, config.problem.name)
+        if isinstance(method, Topology):
+            _decide(component, here.wiring, decides)
+        methods.append(method)
+    return tuple(methods)
 
 
 def _patterns(component: ComponentSpec) -> list[str]:
@@ -101,127 +127,27 @@ def _decide(component: ComponentSpec, wiring: Wiring, decides: dict[str, str]) -
             )
 
 
-def _method(
-    component: ComponentSpec, context: dict[str, Any], name: str, problem: Stream | Environment | HostEnvironment
-) -> Method:
-    """A method of a run for one network, with what can be said of any method.
+def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
+    """A method for one network, with the settings that all methods have.
 
     Args:
         component: the method.
-        context: what the network tells it.
-        name: of the problem.
-        problem: which may have tasks.
+        context: what the run knows of the network.
+        problem: the name of the problem.
     """
     settings = dict(component.settings)
     settings.pop("groups", "")
     on_new_task = settings.pop("on_new_task")
-    method = _call(dataclasses.replace(component, settings=settings), context)
+    method = _call(dataclasses.replace(component, settings=settings), context._asdict())
     if on_new_task == "keep":
         return method
-    tasks = () if isinstance(problem, Stream) else problem.tasks
-    if not tasks:
-        raise ValueError(f"{component.name}.on_new_task=reset: {name} has no tasks; leave on_new_task out")
-    return restart([task.until for task in tasks[:-1]], method)
+    if not context.tasks:
+        raise ValueError(f"{component.name}.on_new_task=reset: {problem} has no tasks; leave on_new_task out")
+    return restart([task.until for task in context.tasks[:-1]], method)
 
 
-def _call(component: ComponentSpec, context: dict[str, Any]) -> Any:
+def _call(component: ComponentSpec, known: Mapping[str, Any]) -> Any:
+    """Calls a factory with its settings, and with what it asks for by the names of its arguments."""
     parameters = inspect.signature(component.source).parameters
-    return component.source(**{name: context[name] for name in CONTEXT if name in parameters}, **component.settings)
-
-
-def build_each(config: RunConfig) -> None:
-    """Makes the parts with each combination of swept values, which checks them, and lets methods say what they will do.
-
-    Raises:
-        ConfigError: if a part refuses a value, or what the agent begins with cannot be made of it.
-    """
-    for values in itertools.product(*config.sweep.values()):
-        components = build(config.with_values(dict(zip(config.sweep, values))))
-        try:
-            jax.eval_shape(components.agent.init, jax.random.key(0))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keeps parts that are made to look at them, and not to be run, from saying what they will do."""
-    ours = logging.getLogger("pliant")
-    level = ours.level
-    ours.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        ours.setLevel(level)
-
-
-def can_be_traced(config: RunConfig, dotted: str) -> bool:
-    """Whether the values of a setting can be swept inside one program, whose shape must not depend on them.
-
-    Floating-point numbers can, unless the code needs to know them. Whole numbers are tried in methods only: those of
-    problems and agents are sizes.
-    """
-    where, _, key = dotted.rpartition(".")
-    component = config.components()[where]
-    kind = component.schema[key].type
-    if kind is not float and not (kind is int and component.kind == "methods"):
-        return False
-    if component.kind == "problems" and isinstance(problem_of(config), HostEnvironment):
-        return False  # what lies outside of the device takes no traced numbers
-    value = jax.ShapeDtypeStruct((), jnp.float32 if kind is float else jnp.int32)
-    try:
-        jax.eval_shape(lambda seed, value: _in_short(config.with_values({dotted: value}), seed), _SEED, value)
-    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
-        return False
-    return True
-
-
-def suits_map(config: RunConfig) -> bool:
-    """Whether a CPU computes many members faster one after another than at once.
-
-    So it is with convolutions, and where a member alone fills the cache; but not where it is so large, because of what
-    it keeps to learn from, that copying it in and out of a loop takes longer than what it computes.
-    """
-    program, after = jax.make_jaxpr(lambda seed: _in_short(config, seed), return_shape=True)(_SEED)
-    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(after.agent))
-    return "conv_general_dilated" in str(program) or _CACHE_BYTES < size < _LARGE_BYTES
-
-
-_SEED = jax.ShapeDtypeStruct((), jnp.uint32)
-_CACHE_BYTES = 512 * 1024
-_LARGE_BYTES = 64 * 1024 * 1024
-
-
-def _in_short(config: RunConfig, seed: jax.Array) -> Any:
-    """All that a program does, in as few steps as possible: the member after them."""
-    with quietly():
-        components = build(config)
-        if isinstance(components.problem, HostEnvironment):
-            state = components.agent.init(jax.random.key(seed))
-            return _Short(*components.agent.learn(state, some_transitions(components), jnp.int32(0)))
-        if isinstance(components.problem, Environment):
-            return device_loop.advance(
-                components, device_loop.begin(components, seed), jnp.int32(0), components.steps_at_once
-            )[0]
-        return stream_loop.advance(components, stream_loop.begin(components, seed), jnp.int32(0), 2)[0]
-
-
-class _Short(NamedTuple):
-    agent: Any
-    metrics: Any
-
-
-def some_transitions(components: Components) -> Transitions:
-    """Transitions of a round as zeros, where the arena itself is not asked."""
-    environment, agent = components.problem, components.agent
-    T, E = agent.horizon, environment.num_envs
-    observation = jnp.zeros((E, *environment.spec.observation.shape), environment.spec.observation.dtype)
-
-    def act() -> tuple[Any, Any]:
-        key = jax.random.key(0)
-        return agent.act(agent.policy(agent.init(key)), agent.initial_carry(E), observation, jnp.ones(E, bool), key)[1:]
-
-    action, extras = jax.tree.map(lambda x: jnp.zeros((T, *x.shape), x.dtype), jax.eval_shape(act))
-    nothing = jnp.zeros((T, E), bool)
-    seen = jnp.broadcast_to(observation, (T, *observation.shape))
-    return Transitions(seen, action, extras, jnp.zeros((T, E)), nothing, nothing, seen)
+    asked = {name: value for name, value in known.items() if name in parameters}
+    return component.source(**asked, **component.settings)

@@ -17,11 +17,12 @@ from typing import Annotated, Any, Literal
 
 import docstring_parser
 
+from pliant.core.agent import Context
 from pliant.core.registry import plain
 from pliant.core.settings import Range
 from pliant.experiment.errors import ConfigError
 
-CONTEXT = ("wiring", "initialize", "activation", "updates")  # arguments of a factory that the run fills in
+CONTEXT = Context._fields  # arguments of a factory that the run fills in
 
 _LARGEST = 2**31 - 1  # whole numbers go to the device in 32 bits
 

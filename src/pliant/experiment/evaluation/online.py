@@ -1,57 +1,47 @@
 """Evaluations of agents while they learn."""
 
 import contextlib
-import copy
-import functools
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from pliant.core import registry
-from pliant.core.problem import HostEnvironment
-from pliant.experiment.configuration.build import build, problem_of, quietly
-from pliant.experiment.configuration.config import RunConfig
-from pliant.experiment.loops.components import Components
-from pliant.experiment.loops.programs import Population
+from pliant.experiment.loops.plan import Plan, Play
 
-from .restore import Trained
-from .rollout import Policies, Step, first_episodes, on_device, on_host, open_host
-from .transfer import transfer
+from .rollout import first_episodes
+from .transfer import elsewhere, task_at
 
-_SEED_ = 2**32 - 1  # larger than what `pliant evaluate` takes: it shall not judge by the episodes that chose the best
-
-_Play = Callable[[Policies], Iterator[Step]]
+_SEED = (
+    2**32 - 1
+)  # above those of `pliant evaluate --seed`: it does not test checkpoints on the episodes that chose them
 
 
 class Evaluations:
-    """Episodes that the members of a run play between two stretches, in environments of their own.
+    """Episodes that the members of a run play between two chunks, in environments of their own.
 
     The episodes begin the same way each time. Environments are as at the beginning of a run; but if they change from
     task to task, and the problem has the setting `env`, they are of the task in which the members learn. The agents
-    act greedily, unless the problem says that it is to be evaluated by sampled actions alone (`EVALUATE`).
+    act greedily, unless the problem is to be evaluated by sampled actions alone (`EVALUATE`).
 
     Programs are compiled and environments opened when they are first needed, and kept for the next time.
 
     Args:
-        config: of the run.
-        members: who they are.
+        plan: of the run.
     """
 
-    def __init__(self, config: RunConfig, members: Population):
-        self._config, self._members = config, members
-        module = registry.find("problems", config.problem.name)
-        self._greedy = "greedy" in getattr(module, "EVALUATE", ("greedy",))
-        self._played_in: RunConfig | None = None
-        self._play: _Play | None = None
-        self._open = contextlib.ExitStack()
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        module = registry.find("problems", plan.config.problem.name)
+        self._mode = "greedy" if "greedy" in getattr(module, "EVALUATE", ("greedy",)) else "sampled"
+        self._env: str | None = None  # in which `_play` acts; `None`: the problem as it is
+        self._play: Play | None = None
 
-    def means(self, step: int, policies: Policies, diverged: np.ndarray) -> dict[str, np.ndarray]:
+    def means(self, step: int, acting_params: Any, diverged: np.ndarray) -> dict[str, np.ndarray]:
         """Evaluates all members.
 
         Args:
             step: how many steps they have learned.
-            policies: of all members, as `Programs.policies` gives them.
+            acting_params: of all members, as `Programs.acting_params` returns them.
             diverged: `(members,)` bool: who has diverged, and does not play.
 
         Returns:
@@ -60,16 +50,10 @@ class Evaluations:
         """
         if diverged.all():
             return {}
-        components = self._components
-        kind = Trained(self._config, step, self._members, np.full(len(self._members), -1), [], {})
-        if components.tasks and "env" in self._config.problem.schema:
-            kind = transfer(kind)
-        if self._play is None or kind.config != self._played_in:
-            self.close()
-            self._played_in, self._play = kind.config, self._player(kind)
-        with contextlib.closing(self._play(policies)) as steps:
-            shape = (len(self._members), components.problem.num_envs)
-            facts = first_episodes(self._config.evaluate_episodes, steps, shape, left_out=diverged)
+        plan = self._plan
+        shape = (len(plan.members), plan.problem.num_envs)
+        with contextlib.closing(self._play_at(step)(acting_params)) as steps:
+            facts = first_episodes(plan.config.evaluate_episodes, steps, shape, left_out=diverged)
         ends = ("terminated", "truncated")
         return {
             name: np.where(diverged, np.nan, values.mean(axis=1, dtype=float))
@@ -77,27 +61,19 @@ class Evaluations:
             if name not in ends
         }
 
-    @functools.cached_property
-    def _components(self) -> Components:
-        with quietly():
-            return build(self._config)
-
-    def _player(self, kind: Trained) -> _Play:
-        """What lets agents of this kind play from the beginning, each time that it is called."""
-        how: dict[str, Any] = {"greedy": self._greedy, "seed": _SEED_}
-        environment = problem_of(kind.config)
-        if not isinstance(environment, HostEnvironment):
-            return on_device(kind, **how)
-        host = self._open.enter_context(contextlib.closing(open_host(kind, environment.open, _SEED_)))
-        fresh = copy.deepcopy(host.save())
-        play = on_host(kind, **how)
-
-        def from_the_beginning(policies: Policies) -> Iterator[Step]:
-            host.restore(copy.deepcopy(fresh))
-            return play(policies, host, host.reset())
-
-        return from_the_beginning
+    def _play_at(self, step: int) -> Play:
+        """The members in the environments of the task in which they learn."""
+        plan = self._plan
+        by_task = plan.tasks and "env" in plan.config.problem.schema
+        env = task_at(plan.tasks, step).name if by_task else None
+        if self._play is None or env != self._env:
+            self.close()
+            there = plan if env is None else elsewhere(plan, {"env": env})
+            self._env, self._play = env, there.loop.play(there, mode=self._mode, seed=_SEED, host={})
+        return self._play
 
     def close(self) -> None:
         """Closes the environments."""
-        self._open.close()
+        if self._play is not None:
+            self._play.close()
+            self._play = None

@@ -1,22 +1,20 @@
 """The agents of a run, as a checkpoint has them."""
 
-import contextlib
 import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from pliant.core.problem import HostEnvironment, Stream
-from pliant.experiment.configuration.build import build, problem_of, quietly
+from pliant.core.base import Array
 from pliant.experiment.configuration.config import RunConfig, from_yaml
 from pliant.experiment.errors import ConfigError, StoreError
-from pliant.experiment.loops import device as device_loop
-from pliant.experiment.loops.components import Components
-from pliant.experiment.loops.programs import Population, plain, population
+from pliant.experiment.loops.plan import Plan
+from pliant.experiment.loops.planning import unchecked_plan
+from pliant.experiment.loops.population import Population, population
+from pliant.experiment.loops.saving import agent_shapes, agents_in, like_key
 from pliant.experiment.storage.checkpoints import best_checkpoint, checkpoints, read_checkpoint
 from pliant.experiment.storage.shards import Shard, seeds_text, shards_of
 
@@ -24,22 +22,42 @@ from pliant.experiment.storage.shards import Shard, seeds_text, shards_of
 class Trained(NamedTuple):
     """Members of a run after some steps of training."""
 
-    config: RunConfig
+    plan: Plan  # of these members
     step: int
-    members: Population
     diverged: np.ndarray  # (members,) the step at which each member diverged; -1: not
     agents: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
     host: dict[str, np.ndarray]  # what environments outside of the device saved, `(members, ...)` each
 
+    @property
+    def config(self) -> RunConfig:
+        """What the members ran, or where they act now."""
+        return self.plan.config
+
+    @property
+    def members(self) -> Population:
+        """Who they are."""
+        return self.plan.members
+
     def only(self, chosen: np.ndarray) -> "Trained":
         """Some of them, by their indices."""
-        swept = {name: values[chosen] for name, values in self.members.swept.items()}
-        return self._replace(
-            members=Population(self.members.seeds[chosen], swept),
+        return Trained(
+            plan=dataclasses.replace(self.plan, members=self.members.only(chosen)),
+            step=self.step,
             diverged=self.diverged[chosen],
             agents=[leaf[chosen] for leaf in self.agents],
             host={name: saved[chosen] for name, saved in self.host.items()},
         )
+
+    def acting_params(self) -> Any:
+        """What acting needs of the agents' states, `(members, ...)` each; a replay is left on the host."""
+
+        def of_member(leaves: Sequence[Array], values: Any) -> Any:
+            agent = self.plan.make(values).agent
+            # Made for its structure alone: nobody reads the numbers, and the compiler drops them.
+            like, structure = jax.tree.flatten(agent.init(jax.random.key(0)))
+            return agent.policy(structure.unflatten(map(like_key, leaves, like)))
+
+        return jax.jit(jax.vmap(of_member))(self.agents, self.members.swept)
 
 
 def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collection[int] | None = None) -> Trained:
@@ -51,38 +69,38 @@ def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collectio
         seeds: whose agents; `None`: those of all seeds.
 
     Raises:
-        ConfigError: if this is no run, or no run of an arena, or there is no checkpoint at `step`, or no best one, or
-            no such seed; or if the checkpoints of its shards are at different steps.
+        ConfigError: if this is no run, or no run in which agents act, or there is no checkpoint at `step`, or no best
+            one, or no such seed; or if the checkpoints of its shards are at different steps.
         StoreError: if there is no good checkpoint, or another version of the program wrote it.
     """
-    config = _config(path)
-    with quietly():
-        problem = problem_of(config)
-        if isinstance(problem, Stream):
-            raise ConfigError(
-                f"{path} is a run of {config.problem.name}, a stream of examples, in which there are no episodes; "
-                f"its curves: pliant report {path}"
-            )
-        components = build(config)
+    plan = unchecked_plan(_config(path))
+    if not plan.loop.has_episodes:
+        raise ConfigError(
+            f"{path} is a run of {plan.config.problem.name}, a stream of examples, in which there are no episodes; "
+            f"its curves: pliant report {path}"
+        )
     shards = _chosen(path, seeds)
-    read = _from_host_run if isinstance(problem, HostEnvironment) else _from_device_run
-
-    def of(shard: Shard, step: int | Literal["best"] | None) -> Trained:
-        of_shard = dataclasses.replace(config, seeds=shard.text)
-        with quietly():
-            step = best_checkpoint(shard.path) if step == "best" else step
-            return read(shard.path, step, of_shard, population(of_shard), components)
-
-    parts = [of(shard, step) for shard in shards]
+    parts = [_read(plan, shard, step) for shard in shards]
     if step is None:  # of a shard that is behind, or has a damaged checkpoint, the others may have the step
         common = min(part.step for part in parts)
         there = [part.step == common or common in checkpoints(shard.path) for shard, part in zip(shards, parts)]
         if all(there):
-            parts = [part if part.step == common else of(shard, common) for shard, part in zip(shards, parts)]
+            parts = [part if part.step == common else _read(plan, shard, common) for shard, part in zip(shards, parts)]
     if len({part.step for part in parts}) > 1:
         steps = ", ".join(f"{shard.text} at step {part.step:,}" for shard, part in zip(shards, parts))
         raise ConfigError(f"{path} has seeds {steps}: agents act together at one step; choose some with --seeds")
     return _joined(parts, set(seeds) if seeds is not None else None)
+
+
+def _read(plan: Plan, shard: Shard, step: int | Literal["best"] | None) -> Trained:
+    """The agents of one shard."""
+    config = dataclasses.replace(plan.config, seeds=shard.text)
+    of_shard = dataclasses.replace(plan, config=config, members=population(config))
+    step = best_checkpoint(shard.path) if step == "best" else step
+    like = agent_shapes(plan.components.agent, len(of_shard.members))
+    step, arrays = read_checkpoint(shard.path, like, step)
+    agents = agents_in(arrays)
+    return Trained(of_shard, step, agents.diverged, agents.states, agents.host)
 
 
 def _chosen(path: Path, seeds: Collection[int] | None) -> list[Shard]:
@@ -112,16 +130,18 @@ def _joined(parts: Sequence[Trained], seeds: Collection[int] | None) -> Trained:
 
 
 def _concatenated(parts: Sequence[Trained]) -> Trained:
+    first = parts[0]
     members = Population(
         np.concatenate([part.members.seeds for part in parts]),
-        {name: np.concatenate([part.members.swept[name] for part in parts]) for name in parts[0].members.swept},
+        {name: np.concatenate([part.members.swept[name] for part in parts]) for name in first.members.swept},
     )
-    return parts[0]._replace(
-        config=dataclasses.replace(parts[0].config, seeds=seeds_text(set(members.seeds.tolist()))),
-        members=members,
+    config = dataclasses.replace(first.config, seeds=seeds_text(set(members.seeds.tolist())))
+    return Trained(
+        plan=dataclasses.replace(first.plan, config=config, members=members),
+        step=first.step,
         diverged=np.concatenate([part.diverged for part in parts]),
         agents=[np.concatenate(leaves) for leaves in zip(*(part.agents for part in parts), strict=True)],
-        host={name: np.concatenate([part.host[name] for part in parts]) for name in parts[0].host},
+        host={name: np.concatenate([part.host[name] for part in parts]) for name in first.host},
     )
 
 
@@ -135,38 +155,3 @@ def _config(path: Path) -> RunConfig:
         ) from None
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from error
-
-
-def _from_device_run(
-    path: Path, step: int | None, config: RunConfig, members: Population, components: Components
-) -> Trained:
-    """As `DevicePrograms` saves: the members of the loop, and the swept values."""
-
-    def begin(seed: jax.Array, values: Any) -> Any:
-        return device_loop.begin(components, seed), values
-
-    one = jax.tree.map(lambda x: jnp.asarray(x)[0], (members.seeds, members.swept))
-    leaves, structure = jax.tree.flatten(jax.eval_shape(begin, *one))
-    step, arrays = read_checkpoint(path, _saved(leaves, len(members)), step)
-    member, _ = structure.unflatten(arrays)
-    return Trained(config, step, members, member.diverged, jax.tree.leaves(member.agent), {})
-
-
-def _from_host_run(
-    path: Path, step: int | None, config: RunConfig, members: Population, components: Components
-) -> Trained:
-    """As `HostPrograms` saves: the agents, the steps at which they diverged, and what the host saves."""
-    leaves = jax.tree.leaves(jax.eval_shape(components.agent.init, jax.random.key(0)))
-    with contextlib.closing(components.problem.open(np.zeros((len(members), 2), np.uint32))) as host:
-        of_host = {name: saved for name, saved in sorted(host.save().items())}
-    diverged = jax.ShapeDtypeStruct((), jnp.int32)
-    like = [*_saved([*leaves, diverged], len(members)), *of_host.values()]
-    step, arrays = read_checkpoint(path, like, step)
-    agents, (diverged, *saved) = arrays[: len(leaves)], arrays[len(leaves) :]
-    return Trained(config, step, members, diverged, agents, dict(zip(of_host, saved, strict=True)))
-
-
-def _saved(leaves: Sequence[jax.ShapeDtypeStruct], members: int) -> list[jax.ShapeDtypeStruct]:
-    """What a checkpoint holds of such leaves of each member."""
-    plains = [jax.eval_shape(plain, leaf) for leaf in leaves]
-    return [jax.ShapeDtypeStruct((members, *leaf.shape), leaf.dtype) for leaf in plains]

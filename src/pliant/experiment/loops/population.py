@@ -1,17 +1,48 @@
-"""Maps a function of one member over a population: devices, then blocks, then `vmap`."""
+"""The members of a run, and a function of one member mapped over them: devices, then blocks, then `vmap`."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pliant.experiment.configuration.config import RunConfig
+
+SeedAxis: TypeAlias = Literal["vmap", "map"]
+
 # Measured on a CPU with small MLPs: the state of about this many members stays in a core's cache while it is worked on,
 # and XLA does not yet split single operations among threads, which costs more than it gains.
 _CPU_BLOCK = 32
+
+
+class Population(NamedTuple):
+    """The members of a run: seeds x the values of the swept settings."""
+
+    seeds: np.ndarray  # (members,) uint32
+    swept: dict[str, np.ndarray]  # dotted name -> (members,), as written; the device takes 32 bits of them
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def only(self, chosen: np.ndarray) -> "Population":
+        """Some of the members, by their indices."""
+        return Population(self.seeds[chosen], {name: values[chosen] for name, values in self.swept.items()})
+
+
+def population(config: RunConfig) -> Population:
+    """The members of a configuration: for each combination of swept values, all seeds."""
+    combinations = list(itertools.product(*config.sweep.values(), config.seed_list))
+    columns = list(zip(*combinations, strict=True))
+    swept = {}
+    for name, column in zip(config.sweep, columns):
+        where, _, key = name.rpartition(".")
+        kind = config.components()[where].schema[key].type
+        swept[name] = np.asarray(column, float if kind is float else int)
+    return Population(np.asarray(columns[-1], np.uint32), swept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +67,7 @@ class Layout:
         return self.devices * self.blocks * self.block
 
 
-def layout(members: int, seed_axis: Literal["vmap", "map"], devices: int, backend: str = "cpu") -> Layout:
+def layout(members: int, seed_axis: SeedAxis, devices: int, backend: str = "cpu") -> Layout:
     """Chooses a layout: as many devices as are of use, and on each one block after another.
 
     A block is one member (`map`), or, if they advance at once (`vmap`), about 32 on a CPU and all elsewhere.
@@ -48,8 +79,8 @@ def layout(members: int, seed_axis: Literal["vmap", "map"], devices: int, backen
     return Layout(members, math.ceil(members / (blocks * block)), blocks, block)
 
 
-class Spread:
-    """Functions of one member, spread over a population.
+class MemberMap:
+    """Functions of one member, mapped over a population.
 
     Arrays of the population have a leading axis of `layout.padded` members; what lies past `layout.members` are copies
     of the last one, and no result.

@@ -1,21 +1,28 @@
 """The loop that brings a learner and a stream together, for one member of a population.
 
-for each stretch of a run (one compiled call, all members):
-    for each block of the stretch:
+for each chunk of a run (one compiled call, all members):
+    for each block of the chunk:
         batches <- the problem draws a block of steps at once
         state   <- the agent learns them one after another
-    metrics <- mean loss of the stretch; diagnostics on the examples that come next
+    metrics <- mean loss of the chunk; diagnostics on the examples that come next
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from typing_extensions import override
 
 from pliant.core.base import Array
 from pliant.core.problem import Batch, Stream
+from pliant.core.seeding import learner_keys
+from pliant.experiment.configuration.components import Components, Metrics
+from pliant.experiment.errors import ConfigError
 
-from .components import Components, Episodes, Metrics
+from .plan import Form, Loop, Mode, Plan, Play, Programs
+from .programs import DevicePrograms, Episodes, OfMember
 
 _PROBE = 1000  # examples on which diagnostics are measured
 _BLOCK_BYTES = 256 * 1024  # of data and random numbers, drawn ahead for one member
@@ -29,27 +36,24 @@ class Member(NamedTuple):
 
 
 def begin(components: Components, seed: Array) -> Member:
-    """The member as it is before the first step.
-
-    Problem and agent have keys of their own, so members of one seed meet the same data whatever their method.
-    """
-    problem_key, agent_key = jax.random.split(jax.random.key(seed))
+    """The member as it is before the first step."""
+    problem_key, agent_key = learner_keys(seed)
     return Member(components.agent.init(agent_key), components.problem.init(problem_key), jnp.full((), -1, jnp.int32))
 
 
 def advance(components: Components, member: Member, step: Array, steps: int) -> tuple[Member, Metrics, Episodes]:
-    """Advances one member by a stretch.
+    """Advances one member by a chunk.
 
     Args:
         components: what to run.
         member: its state.
-        step: `()`, steps before the stretch; the same for all members.
-        steps: the stretch's length, known when compiling.
+        step: `()`, steps before the chunk; the same for all members.
+        steps: the chunk's length, known when compiling.
 
     Returns:
-        The member after it, the metrics of the stretch, and no episodes.
+        The member after it, the metrics of the chunk, and no episodes.
     """
-    stream, learner, diagnostics = components
+    stream, learner = components.problem, components.agent
     block = block_steps(components, steps)
 
     def run_block(carry: tuple[Member, Array], length: int) -> tuple[tuple[Member, Array], Array]:
@@ -71,7 +75,7 @@ def advance(components: Components, member: Member, step: Array, steps: int) -> 
     member = carry[0]
 
     metrics: Metrics = {("loss", ""): total / steps}
-    if diagnostics:
+    if components.diagnostics:
         _, ahead = stream.draw(member.problem, max(1, _PROBE // batch_size(stream)))
         probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
         signals = learner.signals(before.agent, member.agent, probe)
@@ -93,3 +97,37 @@ def _one_step(stream: Stream) -> Batch:
 def batch_size(stream: Stream) -> int:
     """Examples in one batch."""
     return _one_step(stream).x.shape[1]
+
+
+class StreamLoop(Loop):
+    """The loop of streams."""
+
+    unit = "examples"
+    has_episodes = False
+    frame_seconds = 0.0
+
+    @override
+    def can_sweep(self, kind: str) -> bool:
+        return True
+
+    @override
+    def steps_at_once(self, components: Components) -> int:
+        return 1
+
+    @override
+    def units_per_step(self, components: Components) -> int:
+        return batch_size(components.problem)
+
+    @override
+    def in_short(self, components: Components, seed: Array) -> Member:
+        return advance(components, begin(components, seed), jnp.int32(0), 2)[0]
+
+    @override
+    def programs(self, plan: Plan) -> Programs:
+        return DevicePrograms(plan, OfMember(begin, advance))
+
+    @override
+    def play(
+        self, plan: Plan, *, mode: Mode, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
+    ) -> Play:
+        raise ConfigError(f"{plan.config.problem.name} is a stream of examples, in which there are no episodes")

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import jax
@@ -37,20 +37,20 @@ def checkpoints(path: Path) -> list[int]:
     return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
 
 
-def write_checkpoint(path: Path, step: int, state: Sequence[np.ndarray]) -> None:
+def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray]) -> None:
     """Writes a checkpoint, which is there whole or not at all.
 
     Args:
         path: the directory of the shard.
         step: steps before it.
-        state: all arrays of the population, in a fixed order.
+        state: all arrays of the population, by name.
 
     Raises:
         OSError: if the disk is full or cannot be written; then nothing is left behind.
     """
     folder = _folder(path, step)
     unfinished = folder.with_suffix(".unfinished")
-    arrays = {_array_name(i): array for i, array in enumerate(state) if array.size}  # orbax refuses empty arrays
+    arrays = {name: array for name, array in state.items() if array.size}  # orbax refuses empty arrays
     try:
         with _writer() as checkpointer:
             checkpointer.save(unfinished.resolve(), arrays, force=True)
@@ -95,13 +95,13 @@ def best_checkpoint(path: Path) -> int:
 
 
 def read_checkpoint(
-    path: Path, like: Sequence[jax.ShapeDtypeStruct], step: int | None = None
-) -> tuple[int, list[np.ndarray]]:
+    path: Path, like: Mapping[str, jax.ShapeDtypeStruct], step: int | None = None
+) -> tuple[int, dict[str, np.ndarray]]:
     """Reads a checkpoint and changes nothing; another process may be working on the shard.
 
     Args:
         path: the directory of the shard.
-        like: shapes and types that the state must have.
+        like: shapes and types of the arrays that must be there; others may be.
         step: which; `None`: the newest good one.
 
     Returns:
@@ -173,24 +173,28 @@ def _writer() -> ocp.Checkpointer:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False, type_handler_registry=handlers))
 
 
-def load_checkpoint(folder: Path, like: Sequence[jax.ShapeDtypeStruct]) -> list[np.ndarray]:
-    """The state in a checkpoint that is whole.
+def load_checkpoint(
+    folder: Path, like: Mapping[str, jax.ShapeDtypeStruct], *, exactly: bool = False
+) -> dict[str, np.ndarray]:
+    """The state in a checkpoint that is whole, by name.
+
+    Args:
+        folder: of the checkpoint.
+        like: shapes and types of the arrays that must be there.
+        exactly: whether there may be no others.
 
     Raises:
-        StoreError: if it holds another kind of state than `like`.
+        StoreError: if it holds another kind of state.
     """
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.restore(folder.resolve())
-    names = [_array_name(i) for i in range(len(like))]
-    arrays = [found.get(name, np.empty(x.shape, x.dtype)) for name, x in zip(names, like)]
+    arrays = {name: np.empty(x.shape, x.dtype) for name, x in like.items() if not x.size} | found
     # Orbax would cut or fill up an array of another shape.
-    fits = all(array.shape == x.shape and array.dtype == x.dtype for array, x in zip(arrays, like))
-    if not fits or set(found) != {name for name, x in zip(names, like) if x.size}:
+    fits = all(
+        name in arrays and (arrays[name].shape, arrays[name].dtype) == (x.shape, x.dtype) for name, x in like.items()
+    )
+    if not fits or (exactly and set(arrays) != set(like)):
         raise StoreError(
             f"checkpoint {folder} was written by another version of the program; run it again with --force"
         )
     return arrays
-
-
-def _array_name(index: int) -> str:
-    return f"{index:06d}"

@@ -17,7 +17,7 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Store:
         first: int,
         last: int,
         rows: pa.Table,
-        state: Sequence[np.ndarray],
+        state: Mapping[str, np.ndarray],
         best: int | None = None,
         **facts: Any,
     ) -> None:
@@ -84,7 +84,7 @@ class Store:
             first: steps before the chunk.
             last: steps after it.
             rows: the metrics.
-            state: all arrays of the population, in a fixed order.
+            state: all arrays of the population, by name.
             best: the step of the best checkpoint so far, which stays, too; `None`: there is none.
             facts: more for `status.json`.
 
@@ -99,11 +99,11 @@ class Store:
             self._write_status(last, facts if best is None else {**facts, "best": best})
             drop_checkpoints(self.path, {*self._kept, best})
 
-    def resume(self, like: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, list[np.ndarray]] | None:
+    def resume(self, like: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[int, dict[str, np.ndarray]] | None:
         """Goes back to the newest good checkpoint with all its metrics; what lies beyond it is deleted.
 
         Args:
-            like: shapes and types that the state must have.
+            like: names, shapes and types that the state must have.
 
         Returns:
             The steps before it, and the state; `None` if there is nothing to resume.
@@ -118,7 +118,7 @@ class Store:
                 if step is not None and step > good:
                     logger.warning("checkpoint %s lacks metrics before it: going back", folder)
                 elif step is not None and is_whole(folder):
-                    state = load_checkpoint(folder, like)
+                    state = load_checkpoint(folder, like, exactly=True)
                     drop_metrics_beyond(self.path, step)
                     self._write_status(step, self.status)
                     return step, state

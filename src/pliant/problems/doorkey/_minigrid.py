@@ -38,10 +38,10 @@ def environment(tasks: tuple[Task, ...], num_envs: int, spec: Spec, network: Act
     def open(seed: np.ndarray) -> VectorEnv:
         return MinigridHost(seed, num_envs, spec, size)
 
-    def film(seed: np.ndarray) -> Renderer:
+    def render(seed: np.ndarray) -> Renderer:
         return MinigridHost(seed[None], 1, spec, size)
 
-    return HostEnvironment(spec, num_envs, tasks[-1].until, open, film, network, tasks)
+    return HostEnvironment(spec, num_envs, tasks[-1].until, open, network, tasks, render)
 
 
 class MinigridHost:

@@ -6,7 +6,6 @@ is to carry over to larger ones, and to rooms of 16x16 in which it was never tra
 
 import dataclasses
 import itertools
-import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.base import Array, Key
+from pliant.core.notes import note
 from pliant.core.problem import Discrete, Environment, HostEnvironment, Spec, Task, Timestep, Views
 from pliant.core.settings import AtLeast, require_one_of
 from pliant.networks import grid_actor_critic
@@ -22,8 +22,6 @@ from pliant.networks import grid_actor_critic
 from ._doorkey import ACTIONS, MISSION, VIEW, WORDS, State, observe, reset, step
 from ._tasks import parse
 from ._views import picture, text
-
-logger = logging.getLogger(__name__)
 
 AGENTS: Mapping[str, Mapping[str, Any]] = {
     "ppo": {
@@ -102,7 +100,7 @@ def make(config: Config) -> Environment | HostEnvironment:
         tasks = (Task(config.env, tasks[-1].until),)
     sizes = [SIZES[task.name] for task in tasks]
     if any(after <= before for before, after in itertools.pairwise(sizes)):
-        logger.info("minigrid_doorkey: not every task is larger than the one before; nothing can carry over upwards")
+        note("minigrid_doorkey: not every task is larger than the one before; nothing can carry over upwards")
     network = grid_actor_critic(actions=ACTIONS, recurrent=config.recurrent, mission=MISSION if config.text else None)
     spec = Spec(jax.ShapeDtypeStruct((VIEW, VIEW, 3), jnp.uint8), Discrete(ACTIONS))
     if config.backend == "minigrid":

@@ -107,18 +107,26 @@ def described(
 
         return SimulatorHost(seed, num_envs, time_limit, simulate, friction and friction(seed))
 
-    def film(seed: np.ndarray) -> Renderer:
+    spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), action)
+    return HostEnvironment(spec, num_envs, steps, open, render=renderer_of(name, description, friction))
+
+
+def renderer_of(
+    name: str, description: Description, friction: Callable[[np.ndarray], FrictionSchedule] | None = None
+) -> Callable[[np.ndarray], Renderer]:
+    """Makes environments of a task that can be drawn; arguments as of `described`."""
+
+    def render(seed: np.ndarray) -> Renderer:
         choose("gymnasium", 1)
-        from ._film import FilmHost, choose_opengl
         from ._gymnasium import GymnasiumSimulator
+        from ._renderer import MujocoRenderer, choose_opengl
 
         choose_opengl()
         seed = seed[None]
 
         def simulate(seed: Seed) -> GymnasiumSimulator:
-            return GymnasiumSimulator(name, 1, size, seed, render_mode="rgb_array")
+            return GymnasiumSimulator(name, 1, description.observation, seed, render_mode="rgb_array")
 
-        return FilmHost(seed, 1, time_limit, simulate, friction and friction(seed))
+        return MujocoRenderer(seed, 1, description.time_limit, simulate, friction and friction(seed))
 
-    spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), action)
-    return HostEnvironment(spec, num_envs, steps, open, film)
+    return render

@@ -83,16 +83,16 @@ def make(config: Config) -> HostEnvironment:
 
         return SimulatorHost(seed, E, time_limit, simulate, CycleSchedule(len(seed), len(changes), config.episodes))
 
-    def film(seed: np.ndarray) -> Renderer:
+    def render(seed: np.ndarray) -> Renderer:
         from ._cyclic_simulator import CyclicSimulator
-        from ._film import FilmHost, choose_opengl
+        from ._renderer import MujocoRenderer, choose_opengl
 
         choose_opengl()
 
         def simulate(seed: Seed) -> CyclicSimulator:
             return CyclicSimulator(config.env, 1, size, changes, seed, render_mode="rgb_array")
 
-        return FilmHost(seed[None], 1, time_limit, simulate, CycleSchedule(1, len(changes), config.episodes))
+        return MujocoRenderer(seed[None], 1, time_limit, simulate, CycleSchedule(1, len(changes), config.episodes))
 
     spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), action)
-    return HostEnvironment(spec, E, config.steps, open, film)
+    return HostEnvironment(spec, E, config.steps, open, render=render)

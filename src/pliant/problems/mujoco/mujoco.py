@@ -8,7 +8,7 @@ import numpy as np
 from pliant.core.problem import HostEnvironment, Renderer
 from pliant.core.settings import AtLeast
 
-from ._mujoco import described
+from ._mujoco import described, renderer_of
 from ._packages import Backend, Package, choose, describe, tasks
 
 AGENTS = {"td3": {}, "ppo": {}}
@@ -71,11 +71,12 @@ def make(config: Config) -> HostEnvironment:
 
     description = describe(package(config.num_envs), name)
     environment = described(name, description, package, config.num_envs, config.steps)
+    draw = renderer_of(name, description)
 
-    def film(seed: np.ndarray) -> Renderer:
+    def render(seed: np.ndarray) -> Renderer:
         choose("gymnasium", 1)
         if name not in tasks("gymnasium"):
             raise ValueError(f"env={name!r} cannot be drawn: only gymnasium's tasks can, such as HalfCheetah-v4")
-        return environment.film(seed)
+        return draw(seed)
 
-    return environment._replace(film=film)
+    return environment._replace(render=render)

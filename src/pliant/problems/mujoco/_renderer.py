@@ -1,4 +1,4 @@
-"""A host that can be drawn, without a screen where there is none."""
+"""Environments that can be drawn, without a screen where there is none."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontSca
 """
 
 
-class FilmHost(SimulatorHost):
+class MujocoRenderer(SimulatorHost):
     """One environment of one member that can be drawn (a `Renderer`)."""
 
     def draw(self) -> np.ndarray:

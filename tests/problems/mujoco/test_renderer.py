@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from pliant.problems.mujoco import _film, ant, cyclic_mujoco, mujoco, slippery_ant
+from pliant.problems.mujoco import _renderer, ant, cyclic_mujoco, mujoco, slippery_ant
 
 SEED = np.array([1, 2], np.uint32)
 
@@ -16,7 +16,7 @@ def opengl():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", ""))
         try:
-            _film.choose_opengl()
+            _renderer.choose_opengl()
         except ValueError as error:
             pytest.skip(str(error))
         yield os.environ["MUJOCO_GL"]
@@ -25,9 +25,9 @@ def opengl():
 # Ant stands for Hopper, Walker and Slippery Ant, which are made alike.
 @pytest.mark.parametrize("module", [ant, mujoco, cyclic_mujoco])
 def test_a_film_shows_the_environment_as_it_moves(module, opengl, monkeypatch):
-    monkeypatch.setattr(_film, "choose_opengl", lambda: None)  # it was chosen
+    monkeypatch.setattr(_renderer, "choose_opengl", lambda: None)  # it was chosen
     environment = module.make(module.Config())
-    film = environment.film(SEED)
+    film = environment.render(SEED)
     assert film.reset().shape == (1, 1, *environment.spec.observation.shape)
     frames = []
     for _ in range(3):
@@ -46,7 +46,7 @@ def test_a_film_has_the_dynamics_of_the_member(monkeypatch, tmp_path):
     monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
     environment = slippery_ant.make(slippery_ant.Config(backend="gymnasium", change_time=5, num_envs=1))
-    film, host = environment.film(SEED), environment.open(SEED[None])
+    film, host = environment.render(SEED), environment.open(SEED[None])
     saved = host.save() | {"friction": np.array([0.7]), "friction_number": np.array([3]), "steps": np.array([40])}
     film.restore(saved), host.restore(saved)
     np.testing.assert_array_equal(film.reset(), host.reset())
@@ -67,7 +67,7 @@ def test_nothing_to_draw_with_is_said_in_one_line(given, tried, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", given)
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(ValueError) as raised:
-        ant.make(ant.Config()).film(SEED)
+        ant.make(ant.Config()).render(SEED)
     message = f"no OpenGL to draw with: MUJOCO_GL={tried} failed; install EGL or OSMesa (apt install libegl1)"
     assert str(raised.value) == message
     assert asked == [(platform, platform) for platform in tried.split(", ")]
@@ -79,5 +79,5 @@ def test_the_first_platform_that_works_is_taken(monkeypatch):
     answer = {"egl": 1, "osmesa": 0}
     run = lambda command, **_: subprocess.CompletedProcess(command, answer[command[-1]])  # noqa: E731
     monkeypatch.setattr(subprocess, "run", run)
-    _film.choose_opengl()
+    _renderer.choose_opengl()
     assert os.environ["MUJOCO_GL"] == "osmesa"

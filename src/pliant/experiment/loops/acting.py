@@ -1,0 +1,108 @@
+"""Acting, in training and in evaluation, on the device and outside of it.
+
+for each step of the environments:
+    action <- the agent acts on the observation and its carry
+    answer <- the environments
+    returns and lengths of the episodes grow; where an episode ended, they restart
+"""
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from pliant.core.agent import Agent
+from pliant.core.base import Key
+from pliant.core.problem import Environment, Timestep
+
+
+class ActingInput(NamedTuple):
+    """What an agent acts on; outside of the device with a leading axis of members."""
+
+    carry: Any  # what the agent remembers of the episodes in flight
+    observation: Any  # (num_envs, *observation)
+    is_first: Any  # (num_envs,) bool: the observation is the first of its episode
+
+
+class InFlight(NamedTuple):
+    """The episodes in flight; outside of the device with a leading axis of members."""
+
+    seen: ActingInput
+    returns: Any  # (num_envs,) rewards of the episodes so far
+    lengths: Any  # (num_envs,) steps of the episodes so far
+
+
+class Acted(NamedTuple):
+    """An action on the device, and what followed."""
+
+    action: Any  # (num_envs, ...)
+    extras: Any  # what learning needs of the action
+    answer: Timestep
+    facts: dict[str, Any]  # as `follow` returns them
+
+
+def begin_episodes(carry: Any, observation: Any, shape: tuple[int, ...], xp: ModuleType = jnp) -> InFlight:
+    """The episodes before their first action.
+
+    Args:
+        carry: the agent's initial one.
+        observation: what the environments show after a reset.
+        shape: `(num_envs,)`; outside of the device `(members, num_envs)`.
+        xp: `jax.numpy`, or `numpy` outside of the device.
+    """
+    seen = ActingInput(carry, observation, xp.ones(shape, bool))
+    return InFlight(seen, xp.zeros(shape), xp.zeros(shape, np.int32))
+
+
+def follow(now: InFlight, carry: Any, answer: Timestep, xp: ModuleType = jnp) -> tuple[InFlight, dict[str, Any]]:
+    """The episodes in flight after an answer.
+
+    Args:
+        now: before it.
+        carry: what the agent remembers after its action.
+        answer: of the environments.
+        xp: `jax.numpy`, or `numpy` outside of the device.
+
+    Returns:
+        The episodes in flight, and facts about the episodes, `(num_envs,)` each: `ended` (bool), and, of use where it
+        is true, `return`, `length` and what the problem records.
+    """
+    ended = answer.terminated | answer.truncated
+    returns, lengths = now.returns + answer.reward, now.lengths + 1
+    facts = {"ended": ended, "return": returns, "length": lengths, **answer.info}
+    seen = ActingInput(carry, answer.observation, ended)
+    return InFlight(seen, xp.where(ended, 0, returns), xp.where(ended, 0, lengths)), facts
+
+
+def act_and_step(
+    agent: Agent, environment: Environment, params: Any, state: Any, now: InFlight, key: Key, *, greedy: bool = False
+) -> tuple[Any, InFlight, Acted]:
+    """One step of all environments of a member on the device.
+
+    Args:
+        agent, environment: who acts, and where.
+        params: what acting needs of the agent's state.
+        state: of the environments.
+        now: the episodes in flight.
+        key: consumed.
+        greedy: take the most probable actions instead of random ones.
+
+    Returns:
+        The state of the environments, the episodes in flight, and what happened.
+    """
+    carry, action, extras = agent.act(params, *now.seen, key, greedy=greedy)
+    state, answer = environment.step(state, action)
+    now, facts = follow(now, carry, answer)
+    return state, now, Acted(action, extras, answer, facts)
+
+
+def episode_facts(facts: dict[str, Any], answer: Timestep) -> dict[str, Any]:
+    """The facts of an episode for evaluation: those of `follow`, and how it ended."""
+    of_episode = {name: values for name, values in facts.items() if name != "ended"}
+    return {**of_episode, "terminated": answer.terminated, "truncated": answer.truncated}
+
+
+def harmless(action: np.ndarray) -> np.ndarray:
+    """The actions as environments get them: those of a member that diverged are zeros where they are not finite."""
+    return np.where(np.isfinite(action), action, action.dtype.type(0))

@@ -1,0 +1,204 @@
+"""A group of members whose environments are outside of the device. Each group goes through
+
+    act     <- on what its environments show; sets them going
+    receive <- waits for their answer; once the horizon is full:
+    learn   <- sets learning going, and then diagnostics; sends what was chosen by the same program when it is done
+
+It does one of these when it is polled, or nothing while it is learning. An agent that learns after each step thus needs
+one call of a program for it, and its parameters never leave the device.
+"""
+
+import functools
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pliant.core.problem import VectorEnv
+
+from .acting import InFlight, begin_episodes, follow, harmless
+from .group_programs import GroupPrograms, RunningMetrics
+from .learning import learn, zero_transitions
+from .plan import Chunk, Plan
+from .population import Population
+from .round import EndedEpisodes, Round
+from .saving import host_in, named, named_back, of_host
+
+
+class Group:
+    """Some of the members, with their environments.
+
+    Args:
+        plan: of the run.
+        programs: for as many members.
+        members: who they are.
+        first: index of the first of them in the population.
+        learners: where it learns, while another group goes on; `None` if there is no other.
+    """
+
+    def __init__(self, plan: Plan, programs: GroupPrograms, members: Population, first: int, learners: Executor | None):
+        components = plan.components
+        self._problem = plan.problem
+        self._horizon = components.agent.horizon
+        self._steps_at_once = plan.steps_at_once
+        self._measures = bool(components.diagnostics)
+        self._programs, self._map = programs, programs.map
+        self._members, self._first = members, first
+        self._learners = learners
+        self._shape = (len(members), plan.problem.num_envs)
+        # Where all that an agent needs is there already: to place it takes as long as a small update.
+        self._on_one_device = self._map.layout.devices == 1 and self._map.layout.padded == len(members)
+        carry = components.agent.initial_carry(plan.problem.num_envs)
+        self._initial_carry = jax.tree.map(lambda x: np.broadcast_to(x, (len(members), *np.shape(x))), carry)
+        self._like_transitions = jax.eval_shape(functools.partial(zero_transitions, components))
+        self._metric_names = tuple(jax.eval_shape(functools.partial(_some_metrics, components)))
+        self._values = self._map.place(members.swept)
+        self._acting_values = jax.tree.map(jnp.asarray, members.swept)
+        self.rounds_left = 0
+
+    @property
+    def size(self) -> int:
+        """How many members it has."""
+        return len(self._members)
+
+    def begin(self) -> VectorEnv:
+        """Puts its members before their first step; returns their environments, to be closed."""
+        seeds = self._map.place(self._members.seeds)
+        self._state, self._acting_key, seed = self._programs.begin(seeds, self._values, 0)
+        self._host: VectorEnv = self._problem.open(self._map.gather(seed))
+        self._diverged = self._map.place(np.full(self.size, -1, np.int32))
+        self._begin_episodes()
+        return self._host
+
+    def _begin_episodes(self) -> None:
+        self._now: InFlight = begin_episodes(self._initial_carry, self._host.reset(), self._shape, np)
+        self._acting_params_here: Any = None  # where it acts; not before that is asked for
+        self._acted: Any = None  # what is done next, if learning has chosen it already
+
+    # -- a chunk
+
+    def start(self, number: int, rounds: int) -> None:
+        """Begins a chunk of some rounds, `number` rounds having been before."""
+        self._number, self.rounds_left, self._rounds = number, rounds, 0
+        averages = {name: np.zeros(self.size, np.float32) for name in self._metric_names}
+        self._running = RunningMetrics(self._map.place(averages), self._diverged)
+        self._measured: Any = {}
+        self._ended = EndedEpisodes(self._first)
+        self._begin_round()
+
+    def _begin_round(self) -> None:
+        self._round = Round(self._like_transitions, self.size)
+        self._t = 0
+        self._learning: Future | None = None
+        self._act()
+
+    def poll(self, wait: bool = False) -> bool:
+        """Does what is due, and returns true; unless it is learning, and not to be waited for."""
+        if self._learning is None:
+            self._receive()
+            if self._t < self._horizon:
+                self._act()
+                return True
+            if self._learners is not None:
+                self._learning = self._learners.submit(self._learn)
+                return True
+            self._learn()
+        elif not wait and not self._learning.done():
+            return False
+        else:
+            self._learning.result()
+        self._number += 1
+        self.rounds_left -= 1
+        if self.rounds_left:
+            self._begin_round()
+        return True
+
+    def results(self) -> Chunk:
+        """Of the chunk that `start` began."""
+        averages, diverged = self._map.gather(self._running)
+        self._diverged = self._running.diverged
+        averaged = {(name, ""): average for name, average in averages.items()}
+        return Chunk({**averaged, **self._measured}, diverged, self._ended.table())
+
+    # -- a step
+
+    def _act(self) -> None:
+        carry, action, extras = self._map.gather(self._acted) if self._acted is not None else self._act_alone()
+        self._acted = None
+        action = harmless(np.asarray(action))
+        self._host.send(action)
+        self._round.write_action(self._t, self._now.seen.observation, action, extras)
+        self._carry = carry
+
+    def _act_alone(self) -> Any:
+        if self._acting_params_here is None:
+            self._acting_params_here, self._key_here = self._for_acting((self._acting_params(), self._acting_key))
+        t = np.int32(self._number * self._horizon + self._t)
+        return self._programs.act(self._acting_params_here, self._key_here, self._now.seen, self._acting_values, t)
+
+    def _receive(self) -> None:
+        answer = self._host.receive()
+        self._round.write_answer(self._t, answer)
+        self._now, facts = follow(self._now, self._carry, answer, np)
+        if facts["ended"].any():
+            self._ended.add(self._number * self._steps_at_once + self._t * self._shape[1], facts)
+        self._t += 1
+
+    def _learn(self) -> None:
+        """Runs in a thread of its own if there is another group."""
+        measures = self._measures and self.rounds_left == 1
+        previous = self._acting_params() if measures else None  # learning reuses the memory of the state
+        transitions, seen = self._for_learning((self._round.transitions, self._now.seen))
+        (self._state, self._running), self._acted = self._programs.learn(
+            (self._state, self._running),
+            (self._values, transitions, self._acting_key, seen),
+            (np.int32(self._number), np.int32(self._rounds)),
+        )
+        self._acting_params_here = None
+        self._rounds += 1
+        if measures:
+            measured = self._programs.measure(previous, self._state, self._values, transitions, 0)
+            self._measured = self._map.gather(measured)
+
+    # -- between the devices and the host
+
+    def _for_acting(self, tree: Any) -> Any:
+        """Acting alone is one small program for the whole group, on one device."""
+        if self._on_one_device:
+            return tree
+        return jax.tree.map(lambda x: jax.device_put(x, jax.devices()[0])[: self.size], tree)
+
+    def _for_learning(self, tree: Any) -> Any:
+        return tree if self._on_one_device else self._map.place(tree)
+
+    def _acting_params(self) -> Any:
+        return self._programs.acting_params(self._state, self._values, 0)
+
+    def acting_params(self) -> Any:
+        """What acting needs of the agents' states, `(members, ...)` each."""
+        return self._map.gather(self._acting_params())
+
+    def saved(self) -> dict[str, Any]:
+        """What is to be saved, where it is: on the devices with the padding."""
+        return named({"agent": self._state, "diverged": self._diverged}) | of_host(self._host.save())
+
+    def save(self) -> dict[str, np.ndarray]:
+        """What is to be saved, `(members, ...)` each."""
+        return self._map.gather(self.saved())
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes back what `save` gave; episodes restart."""
+        host = host_in(arrays)
+        placed = {name: self._map.place(array) for name, array in arrays.items() if name not in of_host(host)}
+        trees = named_back(placed, {"agent": self._state, "diverged": self._diverged})
+        self._state, self._diverged = trees["agent"], trees["diverged"]
+        self._host.restore(host)
+        self._begin_episodes()
+
+
+def _some_metrics(components: Any) -> dict[str, jax.Array]:
+    state = components.agent.init(jax.random.key(0))
+    return learn(components, state, zero_transitions(components), jnp.int32(0))[1]

@@ -1,0 +1,69 @@
+"""The compiled programs of a group of members whose environments are outside of the device."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.agent import Transitions
+from pliant.core.base import Array
+from pliant.core.seeding import agent_keys
+
+from .acting import ActingInput
+from .learning import learn
+from .plan import Plan
+
+
+class RunningMetrics(NamedTuple):
+    """What learning reports; it stays on the device until the end of a chunk."""
+
+    averages: dict[str, Any]  # (members,) each: of the rounds of a chunk so far
+    diverged: Any  # (members,) the step at which each member diverged; -1: not
+
+
+class GroupPrograms:
+    """Programs of a number of members; groups of one size share them.
+
+    Args:
+        plan: what to run.
+        size: how many members.
+    """
+
+    def __init__(self, plan: Plan, size: int):
+        self._plan = plan
+        self.map = plan.member_map(size)
+        self.begin = self.map.jit(self._begin)
+        self.act = jax.jit(jax.vmap(self._act, (0, 0, 0, 0, None)))
+        self.acting_params = self.map.jit(self._acting_params)
+        self.learn = self.map.jit(self._learn, donate=True)
+        self.measure = self.map.jit(self._measure)
+
+    def _begin(self, seed: Array, values: Any, _: Any) -> Any:
+        """The agent's state, its acting key, and the data of its environments' key."""
+        keys = agent_keys(seed)
+        return self._plan.make(values).agent.init(keys.agent), keys.acting, jax.random.key_data(keys.problem)
+
+    def _act(self, params: Any, acting_key: Array, seen: ActingInput, values: Any, t: Any) -> Any:
+        """The carry, the action and its extras, `t` times having been before."""
+        return self._plan.make(values).agent.act(params, *seen, jax.random.fold_in(acting_key, t))
+
+    def _acting_params(self, state: Any, values: Any, _: Any) -> Any:
+        return self._plan.make(values).agent.policy(state)
+
+    def _learn(self, kept: tuple[Any, RunningMetrics], given: Any, shared: tuple[Any, Any]) -> Any:
+        """Learns from a round, and acts on what is seen after it: one call for an agent that learns at each step."""
+        state, running = kept
+        values, transitions, acting_key, seen = given
+        number, rounds = shared
+        components = self._plan.make(values)
+        agent = components.agent
+        state, metrics, diverged = learn(components, state, transitions, number)
+        averages = jax.tree.map(lambda average, x: average + (x - average) / (rounds + 1), running.averages, metrics)
+        diverged = jnp.where(running.diverged >= 0, running.diverged, diverged)
+        acted = self._act(agent.policy(state), acting_key, seen, values, (number + 1) * agent.horizon)
+        return (state, RunningMetrics(averages, diverged)), acted
+
+    def _measure(self, previous: Any, state: Any, values: Any, transitions: Transitions, _: Any) -> Any:
+        """The diagnostics after a round."""
+        components = self._plan.make(values)
+        return components.measure(components.agent.signals(previous, state, transitions))

@@ -1,0 +1,60 @@
+"""Learning from a round of transitions, wherever they were collected."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.agent import Agent, Transitions
+from pliant.core.base import Array
+from pliant.experiment.configuration.components import Components
+
+
+def round_steps(components: Components) -> int:
+    """Steps between two updates of an agent, those of all environments of a member together."""
+    return components.agent.horizon * components.problem.num_envs
+
+
+def learn(
+    components: Components, state: Any, transitions: Transitions, number: Array
+) -> tuple[Any, dict[str, Array], Array]:
+    """Learns from a round; `number` rounds were before.
+
+    Returns:
+        The agent's state, the metrics of the round, and `()` the step at which a number was first not finite, -1 for
+        none: that of the observation or reward, or the last of the round if it was learning that went wrong.
+    """
+    agent: Agent = components.agent
+    state, metrics = agent.learn(state, transitions, number)
+    metrics = {"reward": transitions.reward.mean(), **metrics}
+    learned = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
+    steps, first = round_steps(components), first_not_finite(transitions)
+    diverged = jnp.where(first >= 0, number * steps + first + 1, jnp.where(learned, -1, (number + 1) * steps))
+    return state, metrics, diverged.astype(jnp.int32)
+
+
+def first_not_finite(transitions: Transitions) -> Array:
+    """The first of a round's steps, `()`, with an observation or a reward that is not finite; -1 if there is none.
+
+    Steps count from 0, those of all environments at one time before those at the next.
+    """
+    seen = (transitions.observation, transitions.next_observation, transitions.reward)
+    bad = sum((~jnp.isfinite(x)).reshape(*x.shape[:2], -1).any(-1) for x in seen) > 0  # (horizon, num_envs)
+    return jnp.where(bad.any(), jnp.argmax(bad), -1)
+
+
+def zero_transitions(components: Components) -> Transitions:
+    """A round of zeros, in the shapes and types that acting would have; no environment is asked."""
+    environment, agent = components.problem, components.agent
+    T, E = agent.horizon, environment.num_envs
+    observation = jnp.zeros((E, *environment.spec.observation.shape), environment.spec.observation.dtype)
+
+    def act() -> tuple[Any, Any]:
+        key = jax.random.key(0)
+        params = agent.policy(agent.init(key))
+        return agent.act(params, agent.initial_carry(E), observation, jnp.ones(E, bool), key)[1:]
+
+    action, extras = jax.tree.map(lambda x: jnp.zeros((T, *x.shape), x.dtype), jax.eval_shape(act))
+    nothing = jnp.zeros((T, E), bool)
+    seen = jnp.broadcast_to(observation, (T, *observation.shape))
+    return Transitions(seen, action, extras, jnp.zeros((T, E)), nothing, nothing, seen)

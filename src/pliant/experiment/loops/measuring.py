@@ -1,0 +1,42 @@
+"""What a program computes, learned from its text alone: nothing is run."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.base import Array
+from pliant.tracing.inlining import subjaxprs
+
+SEED = jax.ShapeDtypeStruct((), jnp.uint32)
+
+_CACHE_BYTES = 512 * 1024
+_LARGE_BYTES = 64 * 1024 * 1024
+
+
+def nbytes(tree: Any) -> int:
+    """Bytes of a tree of arrays, or of their shapes and types."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def suits_map(in_short: Callable[[Array], Any]) -> bool:
+    """Whether a CPU computes many members faster one after another than at once.
+
+    So it is with convolutions, and where the state of a member fills the cache; but not where the state is so large,
+    because of a replay, that copying it in and out of a loop takes longer than the computation.
+
+    Args:
+        in_short: `seed -> member`, see `Loop.in_short`.
+    """
+    program, after = jax.make_jaxpr(in_short, return_shape=True)(SEED)
+    return _convolves(program.jaxpr) or _CACHE_BYTES < nbytes(after.agent) < _LARGE_BYTES
+
+
+def _convolves(jaxpr: Any) -> bool:
+    """Whether a jaxpr, or one inside it, has a convolution."""
+    return any(
+        equation.primitive.name == "conv_general_dilated" or any(map(_convolves, subjaxprs(equation)))
+        for equation in jaxpr.eqns
+    )

@@ -1,0 +1,158 @@
+"""Makes plans: the one place that asks what kind of problem a run has."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pliant.core.agent import Agent, Learner
+from pliant.core.base import Array
+from pliant.core.notes import collected
+from pliant.core.problem import Environment, HostEnvironment, Problem, Stream
+from pliant.experiment.configuration.build import build, build_with, first_member, make_problem
+from pliant.experiment.configuration.config import ComponentSpec, RunConfig, expand
+from pliant.experiment.devices import GIB, available_memory
+from pliant.experiment.errors import ConfigError
+
+from .device import DeviceLoop
+from .host import HostLoop
+from .measuring import SEED, nbytes
+from .plan import Loop, Plan
+from .population import population
+from .saving import plain
+from .stream import StreamLoop
+
+_LOOPS: Mapping[type, Loop] = {Stream: StreamLoop(), Environment: DeviceLoop(), HostEnvironment: HostLoop()}
+
+
+class Problems:
+    """Makes each problem once, however many runs have it."""
+
+    def __init__(self):
+        self._made: list[tuple[ComponentSpec, Problem]] = []
+
+    def __call__(self, config: RunConfig) -> Problem:
+        """The problem of a configuration."""
+        for spec, problem in self._made:
+            if spec == config.problem:
+                return problem
+        self._made.append((config.problem, make_problem(config)))
+        return self._made[-1][1]
+
+
+def plans(config: RunConfig, problem_of: Problems | None = None) -> list[Plan]:
+    """One plan for each program that a configuration needs; all are checked before any of them runs.
+
+    Args:
+        config: with any sweep.
+        problem_of: the problems that there are already, for plans that share them.
+
+    Raises:
+        ConfigError: if a component refuses a value, or the agents of a run do not fit into memory.
+    """
+    problem_of = problem_of or Problems()
+    runs = expand(config, lambda config, name: _can_be_traced(config, name, problem_of))
+    return [_checked(_planned(run, problem_of)) for run in runs]
+
+
+def plan(config: RunConfig) -> Plan:
+    """The plan of a configuration whose sweep is one program, checked.
+
+    Raises:
+        ConfigError: if a component refuses a value, or the agents do not fit into memory.
+    """
+    return _checked(unchecked_plan(config))
+
+
+def unchecked_plan(config: RunConfig) -> Plan:
+    """The plan of agents that exist already; only the components of the first member are made.
+
+    Raises:
+        ConfigError: if a component refuses a value.
+    """
+    return _planned(config, Problems())
+
+
+def with_problem(plan: Plan, config: RunConfig, problem: Problem) -> Plan:
+    """The plan of the same members with another problem, and the loop that suits it.
+
+    Args:
+        plan: whose members.
+        config: with the settings of the problem.
+        problem: which observes and takes the same as that of the plan.
+
+    Raises:
+        ConfigError: if the agent refuses the problem.
+    """
+    components = build(first_member(config), problem)
+    return dataclasses.replace(plan, config=config, problem=problem, loop=_LOOPS[type(problem)], components=components)
+
+
+def _planned(config: RunConfig, problem_of: Problems) -> Plan:
+    first = first_member(config)
+    with collected() as notes:
+        problem = problem_of(first)
+    components = build(first, problem)
+    notes = (*notes, *components.notes)
+    return Plan(config, population(config), problem, _LOOPS[type(problem)], components, notes)
+
+
+def _checked(plan: Plan) -> Plan:
+    """The same plan with the notes of all members, the components of each having been made."""
+    notes = [*plan.notes]
+    _check_agent(plan.components.agent)
+    for values in plan.combinations[1:]:
+        components = plan.make(values)
+        _check_agent(components.agent)
+        notes += components.notes
+    _check_memory(plan)
+    return dataclasses.replace(plan, notes=tuple(dict.fromkeys(notes)))
+
+
+def _check_agent(agent: Agent | Learner) -> None:
+    """Refuses an agent whose initial state cannot be made."""
+    try:
+        jax.eval_shape(agent.init, jax.random.key(0))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_memory(plan: Plan) -> None:
+    """Refuses a population whose agents are larger than memory; nothing is allocated."""
+    members, agent = len(plan.members), plan.components.agent
+    size = members * nbytes(jax.eval_shape(lambda: jax.tree.map(plain, agent.init(jax.random.key(0)))))
+    there_is = available_memory()
+    if there_is is not None and size > there_is:
+        raise ConfigError(
+            f"the agents of {members} members take {size / GIB:,.1f} GiB of memory, but there are "
+            f"{there_is / GIB:,.1f} GiB; write fewer seeds, or an agent that keeps less"
+        )
+
+
+def _can_be_traced(config: RunConfig, dotted: str, problem_of: Problems) -> bool:
+    """Whether the values of a setting can be swept inside one program, whose shape must not depend on them.
+
+    Floating-point numbers can, unless the code needs to know them. Whole numbers are tried in methods only: those of
+    problems and agents are sizes.
+    """
+    where, _, key = dotted.rpartition(".")
+    component = config.components()[where]
+    kind = component.schema[key].type
+    if kind is not float and not (kind is int and component.kind == "methods"):
+        return False
+    first = first_member(config)
+    problem = problem_of(first)
+    loop = _LOOPS[type(problem)]
+    if not loop.can_sweep(component.kind):
+        return False
+
+    def in_short(seed: Array, value: Array) -> Any:
+        return loop.in_short(build_with(first, {dotted: value}, problem), seed)
+
+    try:
+        jax.eval_shape(in_short, SEED, jax.ShapeDtypeStruct((), jnp.float32 if kind is float else jnp.int32))
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""When a run is saved, and what of it."""
+
+import time
+from collections.abc import Callable
+
+from pliant.experiment.loops.plan import Plan, Programs
+from pliant.experiment.storage.store import Store
+
+from .rows import Rows
+
+_PAUSE = 20  # times as long as a checkpoint takes there is none, unless it is the last
+
+
+class Saver:
+    """Saves metrics and a checkpoint of a run, not too often.
+
+    Args:
+        plan: of the run.
+        store: where to.
+        step: steps before the first chunk.
+        checkpoint_every: seconds from one checkpoint to the next, at least; 0: after each chunk.
+        on_save: is called when something was saved.
+    """
+
+    def __init__(self, plan: Plan, store: Store, step: int, checkpoint_every: float, on_save: Callable[[], None]):
+        self._plan, self._store = plan, store
+        self._checkpoint_every, self._on_save = checkpoint_every, on_save
+        self._ends = {plan.steps, *(task.until for task in plan.tasks)}
+        self._seconds_before = store.status.get("seconds", 0.0)
+        self._started = self._saved_at = time.monotonic()
+        self._last, self._took = step, 0.0
+
+    def is_due(self, step: int, is_best: bool) -> bool:
+        """Whether to save after so many steps, the run being the best so far or not."""
+        idle, pause = time.monotonic() - self._saved_at, _PAUSE * self._took
+        if not is_best:
+            pause = max(self._checkpoint_every, pause)
+        return step in self._ends or not self._checkpoint_every or idle > pause
+
+    def save(self, step: int, rows: Rows, programs: Programs, best: int | None) -> None:
+        """Saves what there is after so many steps.
+
+        Args:
+            step: steps so far.
+            rows: the metrics since the last save.
+            programs: whose state it is.
+            best: step of the best checkpoint, this one included; `None` if there is none.
+        """
+        begun = time.monotonic()
+        seconds = round(self._seconds_before + begun - self._started, 3)
+        tasks = [task._asdict() for task in self._plan.tasks]
+        facts = {"members": len(self._plan.members), "seconds": seconds, "tasks": tasks}
+        self._store.save(self._last, step, rows.take(), programs.save(), best, **facts)
+        self._on_save()
+        self._last, self._saved_at = step, time.monotonic()
+        self._took = self._saved_at - begun
