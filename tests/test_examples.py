@@ -8,7 +8,8 @@ import sys
 import jax
 import pytest
 
-EXAMPLES = sorted((pathlib.Path(__file__).parents[1] / "examples").glob("*.py"))
+ALL = sorted((pathlib.Path(__file__).parents[1] / "examples").glob("*.py"))
+EXAMPLES = [path for path in ALL if "pliant.trace(" in path.read_text()]  # in a loop of one's own
 PLASTIC = re.compile(r"task (\d+): loss ([\d.]+) -> ([\d.]+) \((\d+) units reinitialized\)")
 COMPARED = re.compile(r"task (\d+): loss ([\d.]+) plain, ([\d.]+) plastic \((\d+) units reinitialized\)")
 
@@ -51,3 +52,13 @@ def test_the_plain_network_loses_what_the_plastic_one_keeps(monkeypatch, capsys)
     # Two hidden layers of 32 units: at most 0.032 units each a step.
     _, plain, plastic, replaced = tasks[-1]
     assert plain > 1 and plastic < 0.2 and 150 < replaced <= 2 * 0.032 * 20 * 200
+
+
+def test_a_run_from_python_gives_rows_and_an_agent(monkeypatch, capsys):
+    (path,) = set(ALL) - set(EXAMPLES)
+    monkeypatch.setattr(sys, "argv", [str(path), "--steps", "256", "--seeds", "2"])
+    runpy.run_path(str(path), run_name="__main__")
+    name, *rows, action = capsys.readouterr().out.splitlines()
+    assert name.startswith("minigrid_doorkey-continual_backprop-")
+    assert [row.split()[0] for row in rows[:3]] == ["seed", "0", "1"]
+    assert re.fullmatch(r"action [0-6]", action)

@@ -24,6 +24,10 @@ from .methods import neuroplastic_expansion as neuroplastic_expansion
 from .methods import redo as redo
 from .methods import shrink_and_perturb as shrink_and_perturb
 from .methods import static_sparse as static_sparse
+from .suite import Run as Run
+from .suite import TrainedAgent as TrainedAgent
+from .suite import load as load
+from .suite import run as run
 from .surgery.adam import adam as adam
 from .tracing.trace import TracingError as TracingError
 from .tracing.trace import trace as trace
