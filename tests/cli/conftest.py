@@ -66,12 +66,12 @@ def refuses(pliant, tmp_path):
 
 @pytest.fixture
 def asked(pliant, monkeypatch):
-    """`asked(*words)` is the configuration that `pliant run` would run, and what it said; nothing is run."""
+    """`asked(*words)` is the configuration that `pliant run` would plan, and what it said; nothing is run."""
 
     def run(*words):
         configs = []
         with monkeypatch.context() as patched:
-            patched.setattr(_run, "split", lambda config: configs.append(config) or [])
+            patched.setattr(_run, "plans", lambda config: configs.append(config) or [])
             code, out, err = pliant("run", *words)
         assert (code, out) == (0, ""), err
         (config,) = configs

@@ -288,7 +288,7 @@ def test_stopped_before_the_first_stretch(pliant, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_run, "split", interrupted)
+    monkeypatch.setattr(_run, "plans", interrupted)
     code, out, err = pliant("run", P, *SMALL)
     assert (code, out) == (130, "")
     assert err == "pliant: stopped; the same command goes on from the last checkpoint\n"

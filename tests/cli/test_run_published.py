@@ -101,7 +101,7 @@ def test_the_directory_of_a_run_and_its_seed(pliant, asked):
 )
 def test_one_line(refuses, monkeypatch, tmp_path, words, message):
     # Were it taken, it would run for a hundred million steps.
-    monkeypatch.setattr(_run, "split", lambda config: pytest.fail(f"{words} was not refused"))
+    monkeypatch.setattr(_run, "plans", lambda config: pytest.fail(f"{words} was not refused"))
     for name, text in {
         "cbp.yml": PUBLISHED,
         "ours.yaml": f"problem: {P}\n",

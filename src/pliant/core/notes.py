@@ -43,7 +43,7 @@ def note(text: str, *, is_warning: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def collected() -> Iterator[list[Note]]:
+def collected() -> Generator[list[Note]]:
     """Collects the notes of the components that are made inside, by this thread."""
     notes: list[Note] = []
     token = _collected.set(notes)
