@@ -6,7 +6,7 @@ program of one's own a note is a message of the package's log.
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextvars import ContextVar
 from typing import NamedTuple
 
