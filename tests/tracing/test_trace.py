@@ -306,6 +306,28 @@ REFUSED = {
     "embedding": (embedding, {"table": (5, 6)}, "`gather`.*'table'.*'w1'"),
     "clashing_groups": (clashing_groups, {}, "`add`.*'w0'.*do not fit"),
     "window_over_units": (window_over_units, {"kernel": (3, 1, 2)}, "`conv_general_dilated`.*'w0'"),
+    "image_of_parameters": (
+        lambda p, x: jax.lax.conv_general_dilated(
+            p["image"], x[:, :, None], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+        ),
+        {"image": (2, 5, 4)},
+        "`conv_general_dilated`.*'image'.*as if it were an image",
+    ),
+    "flipped_kernel": (
+        lambda p, x: x @ p["w0"][::-1] @ p["w1"],
+        {},
+        "`dot_general`.*'w0'.*sums over an axis that is no longer an axis of the parameter",
+    ),
+    "outer_product": (
+        lambda p, x: x @ (p["a"][:, None] * p["b"][None]) @ p["w1"],
+        {"a": (4,), "b": (6,)},
+        "`dot_general`.*'a', 'b'.*no parameter has both",
+    ),
+    "quadratic_form": (
+        lambda p, x: jnp.tensordot((h := x @ p["w0"])[:, :, None] * h[:, None, :], p["form"], axes=2),
+        {"form": (6, 6, 3)},
+        "`dot_general`.*'form'.*sums over the same units along two axes",
+    ),
     "low_rank": (lambda p, x: x @ (p["a"] @ p["b"]) @ p["w1"], {"a": (4, 2), "b": (2, 6)}, "`dot_general`.*'a'.*'b'"),
     "two_axes": (
         lambda p, x: jnp.einsum("bhd,hdo->bo", jnp.einsum("bi,ihd->bhd", x, p["heads"]), p["out"]),

@@ -105,11 +105,11 @@ def _contract(
     if name == "conv_general_dilated":
         makes = weight.origins[equation.params["dimension_numbers"].rhs_spec[0]]
     if any(size(weight.axes[k]) > 1 and not weight.origins[k] for k in gone):
-        raise refuse(name, weight.leaves, "the axis that it sums over is no longer one of the parameter")
+        raise refuse(name, weight.leaves, "it sums over an axis that is no longer an axis of the parameter")
     readers, makers = {path for path, _ in reads}, {path for path, _ in makes}
     kernels = tuple(p for p in weight.leaves if (p in readers or not gone) and (p in makers or not makes))
     if not kernels:
-        raise refuse(name, weight.leaves, "no parameter has both the axis that it sums over and the one that it makes")
+        raise refuse(name, weight.leaves, "no parameter has both the axes that it sums over and the axes that it makes")
     for path in (path for path in weight.leaves if path not in kernels):
         zero, one = weight.leaves[path]
         notes.meetings[path].append(Meeting(float(not abs(zero - 1) < abs(one - 1)), False, equation.outvars[0]))
