@@ -66,7 +66,11 @@ def conv_general_dilated(notes: Notes, equation: Any, image: Value, kernel: Valu
 
 
 def _weight_of(left: Value, right: Value) -> Value | None:
-    """The operand that is a weight; noise on a weight makes it data too, and an input may have met a parameter."""
+    """The operand that is a weight, if there is one.
+
+    If both can be weights, the weight is the operand without data: a noisy weight is data as well, and an input may
+    have met a parameter.
+    """
     weights = [operand for operand in (left, right) if operand.weight]
     if len(weights) == 2:
         weights = [operand for operand in weights if not operand.data]
@@ -82,7 +86,23 @@ def _contract(
     right_sum: Sequence[int],
     weight: Value | None,
 ) -> Value:
-    """Sums two arrays over common axes and notes it if one is a weight; the result has no axes yet."""
+    """Sums two arrays over common axes, and notes the contraction if one of them is a weight.
+
+    Args:
+        notes: of the program.
+        equation: the matrix product or convolution.
+        left: the first operand.
+        right: the second operand.
+        left_sum: the axes of the first operand that are summed over.
+        right_sum: the axes of the second operand that are summed over.
+        weight: the operand that is a weight, or `None`.
+
+    Returns:
+        The result, still without axes.
+
+    Raises:
+        TracingError: if the weight or the data is tainted, or no parameter has all axes concerned.
+    """
     name = equation.primitive.name
     summed = [*((left, k) for k in left_sum), *((right, k) for k in right_sum)]
     makers = {atom.maker for operand, k in summed for atom in atoms(operand.axes[k]) if atom.maker}
@@ -120,7 +140,7 @@ def _contract(
 
 
 def _output(result: Value, weight: Value | None, places: Sequence[tuple[Value, int] | Atom]) -> Value:
-    """Gives the result of a contraction its axes, and marks those that come from a weight as units."""
+    """Gives the result of a contraction its axes, and marks the weight's axes as units."""
     axes, origins = [], []
     for place in places:
         if isinstance(place, Atom):

@@ -1,4 +1,4 @@
-"""A jaxpr with its nested calls written out, and one more list of outputs."""
+"""Writes the nested calls of a jaxpr out, and gives a jaxpr further outputs."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,14 @@ _CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call"})
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A flat jaxpr: constants are ordinary inputs, ahead of the others.
+    """A flat jaxpr. Its constants are ordinary inputs, ahead of the others.
 
     Args:
         consts: the values of the first inputs.
-        inputs, outputs: its variables.
-        equations: those that an output needs, in order.
-        source: the jaxpr that it was made from.
+        inputs: the variables of constants and arguments.
+        outputs: the variables of the results.
+        equations: the equations that an output needs, in order.
+        source: the jaxpr before its calls were written out.
     """
 
     consts: Sequence[Any]
@@ -46,7 +47,7 @@ class Program:
 
 
 def body(equation: Any) -> tuple[Any, Sequence[Any]] | None:
-    """The jaxpr and constants of a nested call, which takes the operands of its equation as they are; else `None`."""
+    """The jaxpr and the constants of a nested call with the equation's operands; `None` for other primitives."""
     if equation.primitive.name not in _CALLS | _CUSTOM:
         return None
     inner = equation.params["call_jaxpr"] if "call_jaxpr" in equation.params else equation.params["jaxpr"]
@@ -62,7 +63,7 @@ def subjaxprs(equation: Any) -> Iterator[Any]:
 
 
 def contracts(jaxpr: Any) -> bool:
-    """Whether a jaxpr, or one inside it, contracts arrays."""
+    """Whether a jaxpr, or a jaxpr inside it, has a matrix product or a convolution."""
     return any(
         equation.primitive.name in CONTRACTIONS or any(map(contracts, subjaxprs(equation))) for equation in jaxpr.eqns
     )
@@ -71,7 +72,7 @@ def contracts(jaxpr: Any) -> bool:
 def inline(closed: Any) -> Program:
     """Writes out the nested calls of a jaxpr.
 
-    Functions with a derivative of their own, and rematerialized ones, stay calls unless they contract arrays: a ReLU
+    Functions with a custom derivative, and rematerialized functions, stay calls unless they contract arrays: a ReLU
     written out as `max(x, 0)` would have another derivative at 0.
     """
     equations: list[Any] = []

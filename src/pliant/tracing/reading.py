@@ -1,4 +1,4 @@
-"""One walk over a program, from inputs to outputs, that keeps a `Value` for each array and takes notes."""
+"""Walks over a program once, from inputs to outputs, with a `Value` for each array, and takes notes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,10 +14,17 @@ from .values import Notes, Value, fresh, paths_of, refuse
 
 
 def read(program: Program, paths: Sequence[str]) -> Notes:
-    """Reads a network whose parameter leaves, at `paths`, are the first inputs after the constants.
+    """Reads a network.
+
+    Args:
+        program: the network. Its inputs are the constants, the parameter leaves, and the data, in this order.
+        paths: of the parameter leaves.
+
+    Returns:
+        The notes: weights that meet data, biases, other vectors.
 
     Raises:
-        TracingError: if a weight reads units that have passed through something that no rule follows.
+        TracingError: if a weight reads units that have passed through a primitive without a rule.
     """
     notes = Notes(program)
     values = {variable: dataclasses.replace(fresh(variable), variable=variable) for variable in program.inputs}
@@ -37,10 +44,10 @@ def _walk(notes: Notes, equations: Sequence[Any], values: dict[Any, Value], same
     """Adds the values of all variables that the equations compute.
 
     Args:
-        notes: to be added to.
+        notes: of the program; the rules add to them.
         equations: of the program or of a call inside it.
-        values: of the variables known so far.
-        same: for each way to compute an array, the first variable that was computed so.
+        values: of the variables so far.
+        same: for each way to compute an array, the first variable that was computed in this way.
     """
     for equation in equations:
         operands = [_value_of(atom, values) for atom in equation.invars]
@@ -75,7 +82,7 @@ def _value_of(atom: Any, values: dict[Any, Value]) -> Value:
 
 
 def _key(equation: Any, operands: Sequence[Value]) -> tuple[Any, ...]:
-    """What makes two equations compute the same array."""
+    """A key that is equal for two equations that compute the same array."""
     name, parameters = equation.primitive.name, equation.params
     if "call_jaxpr" in parameters:
         parameters = {"call_jaxpr": parameters["call_jaxpr"]}

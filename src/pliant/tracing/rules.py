@@ -1,8 +1,8 @@
 """What each primitive does to the labels of array axes; contractions are in `contractions`.
 
-A rule takes `(notes, equation, *operands)` and returns a `Value`, or a list of them. A primitive that mixes units in a
-way not known here does not stop the reading: it leaves a `Taint`, and only a weight that reads tainted data raises. So
-whatever happens to the outputs of a network (sampling, losses, sorting) is no concern of `trace`.
+A rule takes `(notes, equation, *operands)` and returns a `Value`, or a list of them. A primitive that mixes units in an
+unknown way does not stop the reading. It leaves a `Taint`, and a weight that reads tainted data raises the error. So
+the outputs of a network may be sampled, sorted or put into losses.
 """
 
 import dataclasses
@@ -66,7 +66,11 @@ def elementwise(notes: Notes, equation: Any, *operands: Value) -> Value:
 
 
 def _refuse_product_written_out(equation: Any, operands: Sequence[Value]) -> None:
-    """A weight that meets units along one axis and spreads them along another is a contraction to come."""
+    """Refuses a weight that meets units along one axis and has a new axis besides: a sum will make it a contraction.
+
+    Raises:
+        TracingError: for such a weight.
+    """
     data = [operand for operand in operands if operand.active and operand.axes]
     for weight in (operand for operand in operands if operand.weight and data and equation.primitive.name == "mul"):
         spread = [n > 1 and all(other.shape[k] == 1 for other in data) for k, n in enumerate(weight.shape)]
@@ -81,6 +85,7 @@ def _refuse_product_written_out(equation: Any, operands: Sequence[Value]) -> Non
 
 
 def _meet(notes: Notes, equation: Any, operands: Sequence[Value]) -> None:
+    """Notes the weights that meet data element by element."""
     multiplies = equation.primitive.name in ("mul", "div")
     for operand in operands:
         others = [other for other in operands if other is not operand]
@@ -96,7 +101,7 @@ def _meet(notes: Notes, equation: Any, operands: Sequence[Value]) -> None:
 
 
 def _scaled(equation: Any, operands: Sequence[Value]) -> dict[str, Any]:
-    """What leaves of zeros and of ones become in a function of one leaf and numbers."""
+    """The values of a function of one leaf and numbers, for a leaf of zeros and for a leaf of ones."""
     function = _NUMPY.get(equation.primitive.name)
     changing = [operand for operand in operands if operand.leaves]
     known = all(operand.leaves or operand.constant is not None for operand in operands)
@@ -111,7 +116,7 @@ def _scaled(equation: Any, operands: Sequence[Value]) -> dict[str, Any]:
 
 
 def _summed(notes: Notes, equation: Any, operands: Sequence[Value]) -> frozenset[int]:
-    """Follows the plain sum of contractions up to the bias that is added to it."""
+    """The contractions whose plain sum the result is; notes the bias that is added to such a sum."""
     waiting = frozenset().union(*(operand.sums for operand in operands))
     name = equation.primitive.name
     if not waiting or len(operands) == 1:
@@ -129,6 +134,7 @@ def _summed(notes: Notes, equation: Any, operands: Sequence[Value]) -> frozenset
 
 
 def _is_variance(notes: Notes, equation: Any, operands: Sequence[Value]) -> bool:
+    """Whether the result is a mean of squares, up to further factors and summands."""
     name = equation.primitive.name
     squares = (
         name == "square"
@@ -213,7 +219,7 @@ def arg_reduce(notes: Notes, equation: Any, operand: Value) -> Value:
 
 @rule("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "rev", "fft")
 def along_axes(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
-    """Primitives that mix entries along some axes, whose length they may change, and leave the other axes alone."""
+    """Mixes entries along some axes, and may change their length: units along them are tainted."""
     del notes
     params, rank = equation.params, len(operands[0].axes)
     if "fft_lengths" in params:
@@ -277,7 +283,7 @@ def split(notes: Notes, equation: Any, operand: Value) -> list[Value]:
 
 
 def _cut_out(value: Value, equation: Any, axis: int, start: int, stop: int, stride: int) -> Value:
-    """A slice along one axis: units keep their labels, batch and space get a fresh one."""
+    """A slice along one axis: units keep their labels; batch and space have a fresh label."""
     term = value.axes[axis]
     if (start, stop, stride) == (0, size(term), 1):
         return value
@@ -395,7 +401,11 @@ def dynamic_update_slice(notes: Notes, equation: Any, operand: Value, update: Va
 
 
 def unknown(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
-    """A primitive without a rule: harmless unless units or parameters go in."""
+    """A primitive without a rule: it taints its results if an operand has units or is a parameter.
+
+    Raises:
+        TracingError: if the primitive runs a function of its own on parameters: a loop, a branch.
+    """
     del notes
     paths = {path for operand in operands if operand.weight for path in operand.leaves}
     if paths and any(subjaxprs(equation)):
