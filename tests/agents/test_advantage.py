@@ -1,16 +1,18 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import trees
 
-from pliant.agents._advantage import generalized_advantages
+from pliant.agents._advantage import generalized_advantages, normalized
+
+estimate = jax.jit(generalized_advantages)
 
 
 def advantages(reward, value, next_value, terminated, ended, discount=0.99, gae_lambda=0.95):
     """Of one environment: lists of steps in, `(T,)` out."""
-    columns = [jnp.array(x, float)[:, None] for x in (reward, value, next_value)]
-    ends = [jnp.array(x, bool)[:, None] for x in (terminated, ended)]
-    return jax.jit(generalized_advantages)(*columns, *ends, discount, gae_lambda)[:, 0]
+    columns = [np.array(x, np.float32)[:, None] for x in (reward, value, next_value)]
+    ends = [np.array(x, bool)[:, None] for x in (terminated, ended)]
+    return np.asarray(estimate(*columns, *ends, discount, gae_lambda))[:, 0]
 
 
 def test_published_numbers():
@@ -39,9 +41,26 @@ def test_lambda_0_looks_one_step_ahead_and_lambda_1_to_the_end(gae_lambda):
 
 
 def test_environments_do_not_mix():
-    reward, V, next_V = jax.random.normal(jax.random.key(0), (3, 6, 4))
-    ended = jax.random.bernoulli(jax.random.key(1), 0.3, (6, 4))
-    together = jax.jit(generalized_advantages)(reward, V, next_V, ended, ended, 0.9, 0.8)
+    reward, V, next_V = trees.normal(0, 3, 6, 4)
+    ended = trees.normal(1, 6, 4) > 0.5
+    together = np.asarray(estimate(reward, V, next_V, ended, ended, 0.9, 0.8))
     for e in range(4):
         alone = advantages(reward[:, e], V[:, e], next_V[:, e], ended[:, e], ended[:, e], 0.9, 0.8)
         np.testing.assert_allclose(together[:, e], alone, rtol=1e-6)
+
+
+def test_advantages_are_standardized():
+    # The published numbers: mean 3.6162025, and standard deviation 2.1847... with three degrees of freedom.
+    given = np.float32([2.4008, 1.6, 6.56501, 3.899]), np.full(4, 3.0, np.float32), np.full(1, 3.0, np.float32)
+    A, equal, single = jax.jit(lambda given: [normalized(x) for x in given])(given)
+    np.testing.assert_allclose(A, [-0.556345, -0.922907, 1.349802, 0.129449], rtol=1e-5)
+    # Equal ones are only shifted, be they one or many.
+    np.testing.assert_array_equal(equal, np.zeros(4))
+    np.testing.assert_array_equal(single, np.zeros(1))
+
+
+def test_refuses_arrays_that_it_would_broadcast():
+    square, row, no = np.zeros((3, 2)), np.zeros((1, 2)), np.zeros((3, 2), bool)
+    with pytest.raises(ValueError, match=r"value \(1, 2\), .*: pass arrays of one shape, with 2 axes each") as error:
+        generalized_advantages(square, row, square, no, no, 0.9, 0.9)
+    assert "\n" not in str(error.value)

@@ -8,10 +8,11 @@ import numpy as np
 import on_policy
 import optax
 import pytest
-from on_policy import INPUTS, QUICK, E, T, arena_of, assert_close, in_float64, no_methods, some_transitions
+import trees
+from on_policy import INPUTS, QUICK, E, T, arena_of, assert_close, begun, in_float64, no_methods, some_transitions
 
 from pliant.agents import a2c, ppo
-from pliant.agents._on_policy import Extras
+from pliant.agents._on_policy import Extras, samples_of
 from pliant.core.agent import Transitions
 from pliant.core.problem import ActorCritic, Discrete
 from pliant.methods import continual_backprop
@@ -45,9 +46,9 @@ def compiled(function):
 def test_learning_along_sequences_equals_an_independent_implementation(settings):
     config, rounds = dataclasses.replace(CONFIG, **settings), 2
     agent = ppo.make(config, arena_of(Discrete(3), network=RECALLING), no_methods)
-    init, learn = compiled(agent.init), compiled(agent.learn)
+    learn = compiled(agent.learn)
     for seed in range(2):
-        state = init(jax.random.key(seed))
+        state = begun(agent, seed)
         optimizer, loss = on_policy.adam(config, None), on_policy.clipped(config.clip)
         reference = on_policy.Reference(state.params, on_policy.recall, config, loss, optimizer)
         before = np.random.default_rng(seed).uniform(-1, 1, (E, UNITS))  # the first round begins amid episodes
@@ -57,25 +58,29 @@ def test_learning_along_sequences_equals_an_independent_implementation(settings)
             ended = transitions.terminated | transitions.truncated
             assert ended[:-1].any() and not ended.all()
             orders = on_policy.orders_of(state.optimizer.key, config, config.horizon)
-            state, metrics = learn(state, transitions, jnp.int32(call))
+            state, metrics = learn(state, transitions, np.int32(call))
             expected = reference.learn(in_float64(transitions), orders)
             # Where gradients are small Adam makes steps of what rounding left of them.
             assert_close(state.params, reference.params(), atol=2e-5)
-            assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            assert trees.numpy(metrics) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_what_comes_after_the_last_step_is_seen_with_what_is_remembered_by_then():
+@pytest.mark.parametrize(("truncation", "which"), [("terminal", 0), ("bootstrap", 1)])
+def test_what_comes_after_the_last_step_is_seen_with_what_is_remembered_by_then(truncation, which):
     # The network remembers the sum of what it saw, which is the value: 1 and 1 + 2 = 3; then 1 + 2 + 4 = 7 follows, or
     # 1 + 5 = 6 where the first step ends an episode and 5 was seen last. With a discount of 0.5 and lambda = 0
-    # advantages are r + 0.5 V' - V. The value loss of the only minibatch is the mean of their squares.
+    # advantages are r + 0.5 V' - V.
     def apply(params, x, total):
-        total = total + x * params["weight"]
-        return (jnp.zeros((len(x), 2)), total[:, 0]), total
+        total = total + x
+        return (None, total[:, 0]), total
 
-    network = ActorCritic(lambda key: {"weight": jnp.ones((1, 1))}, apply, lambda batch: jnp.zeros((batch, 1)))
-    seen = jnp.array([1.0, 2, 4, 5]).reshape(4, 1, 1)
-    never = jnp.zeros((2, 1), bool)
-    first, last = never.at[0].set(True), never.at[1].set(True)
+    network = ActorCritic(None, apply, lambda batch: jnp.zeros((batch, 1)))
+    config = dataclasses.replace(
+        CONFIG, discount=0.5, gae_lambda=0.0, normalize_advantages="none", truncation=truncation
+    )
+    samples = compiled(lambda transitions: samples_of(config, network, {}, transitions))
+    seen = np.float32([1, 2, 4, 5]).reshape(4, 1, 1)
+    never, first, last = (np.array([[a], [b]]) for a, b in [(False, False), (True, False), (False, True)])
     cases = [
         # (terminated, truncated), then what is expected if time limits are ends, and if they are not
         ((never, never), [10 + 1.5 - 1, 20 + 3.5 - 3], [10 + 1.5 - 1, 20 + 3.5 - 3]),
@@ -84,28 +89,20 @@ def test_what_comes_after_the_last_step_is_seen_with_what_is_remembered_by_then(
         # Of the second episode 2 is seen first, and then 4.
         ((never, first), [10 - 1, 20 + 3 - 2], [10 + 3 - 1, 20 + 3 - 2]),
     ]
-    for truncation, which in (("terminal", 0), ("bootstrap", 1)):
-        config = dataclasses.replace(
-            CONFIG, horizon=2, epochs=1, minibatches=1, discount=0.5, gae_lambda=0.0, truncation=truncation
-        )
-        agent = ppo.make(config, arena_of(Discrete(2), 1, inputs=1, network=network), no_methods)
-        state, learn = agent.init(jax.random.key(0)), compiled(agent.learn)
-        for (terminated, truncated), *expected in cases:
-            begins_anew = truncated[0, 0]
-            carry = jnp.array([0.0, jnp.where(begins_anew, 0, 1)]).reshape(2, 1, 1)
-            following = seen[1:3].at[0].set(jnp.where(begins_anew, seen[3], seen[1]))
-            extras = Extras(jnp.zeros((2, 1)), (carry + seen[:2])[..., 0], carry)
-            reward = jnp.array([[10.0], [20.0]])
-            actions = jnp.zeros((2, 1), jnp.int32)
-            _, metrics = learn(
-                state, Transitions(seen[:2], actions, extras, reward, terminated, truncated, following), jnp.int32(0)
-            )
-            np.testing.assert_allclose(metrics["value_loss"], np.mean(np.square(expected[which])), rtol=1e-6)
+    for (terminated, truncated), *expected in cases:
+        restarts = truncated[0, 0]
+        carry = np.float32([0, 0 if restarts else 1]).reshape(2, 1, 1)
+        following = np.stack([seen[3] if restarts else seen[1], seen[2]])
+        nothing = np.zeros((2, 1), np.float32)
+        extras = Extras(nothing, (carry + seen[:2])[..., 0], carry)
+        reward = np.float32([[10], [20]])
+        given = Transitions(seen[:2], nothing, extras, reward, terminated, truncated, following)
+        np.testing.assert_allclose(samples(given).advantage, expected[which], rtol=1e-6)
 
 
 def test_acts_by_what_it_remembers_of_the_episode():
     agent = ppo.make(CONFIG, arena_of(Discrete(3), network=RECALLING), no_methods)
-    state, act = agent.init(jax.random.key(0)), jax.jit(agent.act)
+    state, act = begun(agent), jax.jit(agent.act)
     weights, carry = in_float64(state.params), agent.initial_carry(E)
     np.testing.assert_array_equal(carry, np.zeros((E, UNITS)))
     before, random = np.zeros((E, UNITS)), np.random.default_rng(0)
@@ -113,7 +110,7 @@ def test_acts_by_what_it_remembers_of_the_episode():
         before = np.where(np.array(is_first)[:, None], 0, before)
         x = random.normal(size=(E, INPUTS)).astype(np.float32)
         (logits, V), after = on_policy.recall(weights, x.astype(float), before)
-        carry, action, extras = act(agent.policy(state), carry, x, jnp.array(is_first), jax.random.key(t))
+        carry, action, extras = act(agent.policy(state), carry, x, np.array(is_first), trees.key(t))
         np.testing.assert_allclose(extras.carry, before, rtol=1e-5, atol=1e-6)  # what the network saw
         np.testing.assert_allclose(carry, after, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(extras.value, V, rtol=1e-5, atol=1e-6)
@@ -125,9 +122,9 @@ def test_acts_by_what_it_remembers_of_the_episode():
 def test_diagnostics_get_what_was_remembered():
     # Of two sequences of two steps in each environment, the first steps; then the second ones.
     agent = ppo.make(CONFIG, arena_of(Discrete(3), network=RECALLING), no_methods)
-    state = agent.init(jax.random.key(0))
+    state = begun(agent)
     transitions, _ = on_policy.carry(state.params, some_transitions(Discrete(3), 0), np.ones((E, UNITS)))
-    features = compiled(agent.signals)(state.params, state, transitions)["features"]
+    features = compiled(lambda *given: agent.signals(*given)["features"])(state.params, state, transitions)
     x, h = transitions.observation[::2].reshape(-1, INPUTS), transitions.extras.carry[::2].reshape(-1, UNITS)
     _, h = on_policy.recall(*in_float64((state.params, x, h)))
     np.testing.assert_allclose(features["see@act"], h, rtol=1e-5, atol=1e-6)
@@ -141,7 +138,7 @@ def test_every_second_epoch_leaves_out_the_last_step_of_each_environment():
     config, rounds = dataclasses.replace(CONFIG, recurrence=1, alternate=True, epochs=3, hidden_units=3), 2
     config = dataclasses.replace(config, schedule="linear", hidden_layers=1, activation="tanh")
     agent = ppo.make(config, arena_of(Discrete(3), steps=rounds * T * E), no_methods)
-    state, learn = compiled(agent.init)(jax.random.key(0)), compiled(agent.learn)
+    state, learn = begun(agent), compiled(agent.learn)
     optimizer, loss = on_policy.adam(config, rounds * 9), on_policy.clipped(config.clip)
     reference = on_policy.Reference(state.params, on_policy.perceptrons, config, loss, optimizer)
     for call in range(rounds):
@@ -149,10 +146,10 @@ def test_every_second_epoch_leaves_out_the_last_step_of_each_environment():
         orders = on_policy.orders_of(state.optimizer.key, config)
         assert [len(first) for first in orders] == [4, 4, 4, 4, 4, 1, 4, 4, 4]
         assert sorted(np.concatenate(orders[3:6]).tolist()) == list(range(9))  # the times 0 to 2 of all environments
-        state, metrics = learn(state, transitions, jnp.int32(call))
+        state, metrics = learn(state, transitions, np.int32(call))
         expected = reference.learn(in_float64(transitions), orders)
         assert_close(state.params, reference.params())
-        assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        assert trees.numpy(metrics) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -174,11 +171,13 @@ def test_methods_are_told_of_each_update_once(settings, sizes):
 
     config = dataclasses.replace(CONFIG, recurrence=1, hidden_layers=1, alternate=True, **settings)
     agent = ppo.make(config, arena_of(Discrete(3), num_envs=4), recorder)
-    state, learn = agent.init(jax.random.key(0)), compiled(agent.learn)
+    state, learn = begun(agent), compiled(agent.learn)
     for call in range(2):
-        state, _ = learn(state, some_transitions(Discrete(3), call, num_envs=4), jnp.int32(call))
+        state, _ = learn(state, some_transitions(Discrete(3), call, num_envs=4), np.int32(call))
         steps = range(1 + call * len(sizes), 1 + (call + 1) * len(sizes))
-        assert state.optimizer.before[0].tolist() == [[step, 16 * call, size] for step, size in zip(steps, sizes)]
+        assert np.asarray(state.optimizer.before[0]).tolist() == [
+            [step, 16 * call, size] for step, size in zip(steps, sizes)
+        ]
 
 
 # Methods, and what is refused
@@ -199,9 +198,10 @@ def test_methods_find_the_units_that_remember():
     assert [(slot.path, slot.axis) for slot in group.incoming] == [("see", 1), ("recall", 1)]
     assert {(slot.path, slot.axis) for slot in group.outgoing} == {("act", 0), ("judge", 0), ("recall", 0)}
 
-    state = agent.init(jax.random.key(0))
+    state = begun(agent)
+    state = compiled(agent.init)(trees.key(0))._replace(params=state.params)
     transitions, _ = on_policy.carry(state.params, some_transitions(Discrete(3), 0), np.zeros((E, UNITS)))
-    after, _ = compiled(agent.learn)(state, transitions, jnp.int32(0))
+    after = trees.numpy(compiled(agent.learn)(state, transitions, np.int32(0))[0])
     (method,) = after.optimizer.after
     assert method.replaced == {name: 6}
     (new,) = np.flatnonzero(method.age[name] == 0)
@@ -241,5 +241,4 @@ def test_a_network_of_the_arena_serves_all_agents():
         ppo.make(CONFIG, environment, no_methods),
         a2c.make(a2c.Config(recurrence=4), environment, no_methods),
     ):
-        state = agent.init(jax.random.key(0))
-        assert set(agent.policy(state)) == {"see", "recall", "bias", "act", "judge"}
+        assert set(agent.policy(begun(agent))) == {"see", "recall", "bias", "act", "judge"}

@@ -8,9 +8,10 @@ import ast
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import trees
+from on_policy import begun
 
 from pliant.agents import ppo
 from pliant.agents._advantage import generalized_advantages, normalized
@@ -23,7 +24,7 @@ from pliant.networks import actor_critic
 FILES = sorted((pathlib.Path(__file__).parents[1] / "golden").glob("ppo_*.npz"))
 NETWORKS = ("policy", "value")
 HIDDEN, INPUTS, ACTIONS, STEPS = (16, 16), 11, 3, 64
-SPEC = Spec(jax.ShapeDtypeStruct((INPUTS,), jnp.float32), Continuous(ACTIONS))
+SPEC = Spec(jax.ShapeDtypeStruct((INPUTS,), np.float32), Continuous(ACTIONS))
 EPOCHS = 4
 CLOSE = dict(rtol=1e-5, atol=2e-6)
 FINE = dict(rtol=2e-6, atol=5e-7)  # of weights, most of which an update moves by 1e-3
@@ -48,7 +49,7 @@ def recorded_transitions(data, values):
     """What was recorded; `values` `(T,)` are those of the network that learns from it."""
 
     def alone(x):  # of one environment: (T, ...) -> (T, 1, ...)
-        return jnp.asarray(x)[:, None]
+        return np.asarray(x)[:, None]
 
     return Transitions(
         observation=alone(data["observations"][:-1]),
@@ -106,14 +107,25 @@ def agent_of(settings):
 def updates(data, settings):
     """Our state after each epoch, each begun with the recorded weights."""
     agent = agent_of(settings)
-    state, learn, states = jax.jit(agent.init)(jax.random.key(0)), jax.jit(agent.learn), []
-    act, never, key = jax.jit(agent.act), jnp.zeros(STEPS, bool), jax.random.key(0)
+    network = actor_critic(SPEC, HIDDEN, settings["act"].lower())
+
+    def learn(state, transitions, call):
+        """A call of `learn`, in which the values are those of the network."""
+        _, V = network.apply(state.params, data["observations"][:-1], ())[0]
+        extras = transitions.extras._replace(value=V[:, None])
+        return agent.learn(state, transitions._replace(extras=extras), call)[0]
+
+    states, learn = [agent_begins(agent, settings)], jax.jit(learn)
     for k in range(EPOCHS):
         before = parameters(data, f"epoch{k - 1}" if k else "before")
-        _, _, extras = act(before, (), data["observations"][:-1], never, key)
-        state, _ = learn(state._replace(params=before), recorded_transitions(data, extras.value), jnp.int32(k))
-        states.append(state)
-    return states
+        state = states[-1]._replace(params=before)
+        states.append(learn(state, recorded_transitions(data, np.zeros(STEPS, np.float32)), np.int32(k)))
+    return states[1:]
+
+
+def agent_begins(agent, settings):
+    """The agent's state, of which the weights do not matter."""
+    return jax.jit(agent.init)(trees.key(0)) if settings["replacement_rate"] else begun(agent)
 
 
 def test_there_are_five_recordings():

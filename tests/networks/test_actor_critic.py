@@ -1,22 +1,20 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import trees
 
 from pliant.core.problem import Continuous, Discrete, Spec
 from pliant.networks import actor_critic
 from pliant.tracing.trace import trace
 
 
-def spec(action, shape=(5,), dtype=jnp.float32):
+def spec(action, shape=(5,), dtype=np.float32):
     return Spec(jax.ShapeDtypeStruct(shape, dtype), action)
 
 
 def some_params(network):
     """Random ones from NumPy: to compile the initializer takes longer than what is tested with them."""
-    random = np.random.default_rng(0)
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
-    return jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), x.dtype), shapes)
+    return trees.random_like(jax.eval_shape(network.init, trees.key(0)))
 
 
 def written_out(layers, x, activation):
@@ -31,7 +29,7 @@ def written_out(layers, x, activation):
 @pytest.mark.parametrize("action", [Continuous(2), Discrete(3)], ids=["continuous", "discrete"])
 def test_two_perceptrons_that_share_nothing(action, hidden):
     network = actor_critic(spec(action), hidden, "tanh")
-    params, x = some_params(network), np.random.default_rng(1).normal(size=(7, 5))
+    params, x = some_params(network), trees.normal(1, 7, 5)
     (outputs, V), _ = jax.jit(network.apply)(params, x, network.initial_carry(len(x)))
     policy, value = (written_out(params[name], x, np.tanh) for name in ("policy", "value"))
     if isinstance(action, Continuous):
@@ -49,7 +47,7 @@ def test_two_perceptrons_that_share_nothing(action, hidden):
 @pytest.mark.parametrize(("initializer", "gain"), [("lecun", 1.0), ("kaiming", np.sqrt(2))])
 def test_weights_fill_the_bound_of_the_initializer_and_all_else_is_zero(initializer, gain):
     network = actor_critic(spec(Continuous(3), (100,)), (200,), initializer=initializer)
-    params = jax.jit(network.init)(jax.random.key(0))
+    params = trees.numpy(jax.jit(network.init)(trees.key(0)))
     assert not params["log_std"].any()
     for layers in (params["policy"], params["value"]):
         # Hidden weights: +- gain * sqrt(3 / 100); those of the output layer are for no activation: +- sqrt(3 / 200).
@@ -61,7 +59,7 @@ def test_weights_fill_the_bound_of_the_initializer_and_all_else_is_zero(initiali
 
 
 def test_observations_of_whole_numbers_on_several_axes():
-    network = actor_critic(spec(Discrete(2), (2, 3), jnp.uint8), (4,))
+    network = actor_critic(spec(Discrete(2), (2, 3), np.uint8), (4,))
     params, x = some_params(network), np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
     (logits, V), _ = jax.jit(network.apply)(params, x, network.initial_carry(len(x)))
     expected = written_out(params["policy"], x.reshape(4, 6).astype(float), lambda x: np.maximum(x, 0))
@@ -71,6 +69,6 @@ def test_observations_of_whole_numbers_on_several_axes():
 
 def test_methods_find_the_hidden_units_of_both():
     network = actor_critic(spec(Continuous(2)), (4, 3))
-    wiring = trace(network.apply, some_params(network), jnp.zeros((6, 5)), network.initial_carry(6))
+    wiring = trace(network.apply, some_params(network), trees.normal(0, 6, 5), network.initial_carry(6))
     sizes = {name: group.units for name, group in wiring.items()}
     assert sizes == {"policy/Dense_0": 4, "policy/Dense_1": 3, "value/Dense_0": 4, "value/Dense_1": 3}

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trees
 
 from pliant.core.units import leaves, replace_leaves
 from pliant.networks import grid_actor_critic
@@ -14,9 +15,7 @@ WORDS = [1, 2, 3, 4, 1]  # numbered in order of first appearance, letters only, 
 
 def some_params(network):
     """Random ones from NumPy: to compile the initializer takes longer than what is tested with them."""
-    random = np.random.default_rng(0)
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
-    return jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape) / 8, x.dtype), shapes)
+    return trees.random_like(jax.eval_shape(network.init, trees.key(0)), scale=1 / 8)
 
 
 def some_images(batch, seed=1):
@@ -25,7 +24,7 @@ def some_images(batch, seed=1):
 
 
 def some_memory(batch):
-    return tuple(jnp.asarray(np.random.default_rng(seed).normal(size=(batch, 64)), jnp.float32) for seed in (2, 3))
+    return tuple(trees.normal(seed, batch, 64) for seed in (2, 3))
 
 
 def image_embedding(params, images):
@@ -42,7 +41,8 @@ def image_embedding(params, images):
 
 def head(params, x):
     first, second = params["Dense_0"], params["Dense_1"]
-    return jnp.tanh(x @ first["kernel"] + first["bias"][None]) @ second["kernel"] + second["bias"][None]
+    tanh = np.tanh if isinstance(x, np.ndarray) else jnp.tanh
+    return tanh(x @ first["kernel"] + first["bias"][None]) @ second["kernel"] + second["bias"][None]
 
 
 def sigmoid(x):
@@ -98,7 +98,7 @@ def test_remembers_and_is_told_as_written_out():
         (r, z, n), (r_h, z_h, n_h) = np.split(of_word, 3), np.split(gates(sentence, "recurrent", told), 3)
         r, z = sigmoid(r + r_h), sigmoid(z + z_h)
         told = (1 - z) * np.tanh(n + r * n_h) + z * told
-    x = jnp.asarray(np.concatenate([h, np.tile(told, (4, 1))], axis=1), jnp.float32)
+    x = np.concatenate([h, np.tile(told, (4, 1))], axis=1)
     np.testing.assert_allclose(logits, head(params["policy"], x), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(V, head(params["value"], x)[:, 0], rtol=1e-4, atol=1e-5)
 
@@ -116,14 +116,14 @@ def test_remembers_and_is_told_as_written_out():
 )
 def test_has_as_many_parameters_as_published(recurrent, mission, number):
     network = grid_actor_critic(7, recurrent, mission)
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    shapes = jax.eval_shape(network.init, trees.key(0))
     assert sum(x.size for x in jax.tree.leaves(shapes)) == number
     assert [x.shape for x in network.initial_carry(5)] == ([(5, 64)] * 2 if recurrent else [])
     assert not any(x.any() for x in network.initial_carry(5))
 
 
 def test_initial_weights(key):
-    params = jax.jit(grid_actor_critic(7, True, MISSION).init)(key)
+    params = trees.numpy(jax.jit(grid_actor_critic(7, True, MISSION).init)(key))
     for layers in (params["policy"], params["value"]):
         for layer in layers.values():
             np.testing.assert_allclose(np.linalg.norm(layer["kernel"], axis=0), 1, rtol=1e-5)
@@ -215,8 +215,8 @@ GROUPS = {
 @pytest.mark.parametrize(("recurrent", "mission"), GROUPS, ids=["plain", "lstm", "memory_and_mission"])
 def test_methods_find_the_hidden_units(recurrent, mission):
     network = grid_actor_critic(7, recurrent, mission)
-    params = jax.eval_shape(network.init, jax.random.key(0))
-    images = jnp.zeros((2, 7, 7, 3), jnp.uint8)
+    params = jax.eval_shape(network.init, trees.key(0))
+    images = np.zeros((2, 7, 7, 3), np.uint8)
     wiring = trace(in_sequence(network), params, images, images, network.initial_carry(2))
     found = {
         group.name: (
@@ -250,16 +250,17 @@ def test_units_without_outgoing_weights_do_not_change_the_output(key):
         for slot in group.outgoing:
             mine = [2] if slot.indices is None else slot.indices[:, 2]
             np.moveaxis(silent[slot.path], slot.axis, 0)[mine] = 0
-    params = replace_leaves(params, {path: jnp.asarray(leaf) for path, leaf in silent.items()})
+    params = replace_leaves(params, silent)
     drawn = jax.eval_shape(lambda p: draw_rows(key, p, wiring, 1), params)
-    rows = jax.tree.map(lambda drawn: jnp.ones(drawn.shape[1:]), drawn)  # of the only step
-    chosen = {name: jnp.array([2]) for name in wiring}
-    new = jax.jit(lambda p: recreate(p, wiring, chosen, rows).params)(params)
+    rows = jax.tree.map(lambda drawn: np.ones(drawn.shape[1:], np.float32), drawn)  # of the only step
+    chosen = {name: np.array([2]) for name in wiring}
+    new = trees.numpy(jax.jit(lambda p: recreate(p, wiring, chosen, rows).params)(params))
     for group in wiring.values():
         for slot in group.incoming:
             assert (leaves(new)[slot.path] != leaves(params)[slot.path]).any(), slot.path
-    outputs, features = jax.jit(wiring.apply)(new, *inputs)
-    before, _ = jax.jit(wiring.apply)(params, *inputs)
+    apply = jax.jit(wiring.apply)
+    outputs, features = apply(new, *inputs)
+    before, _ = apply(params, *inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), outputs, before)
     assert features["lstm@lstm"].shape == (4, 64) and features["mission/words"].shape == (5, 32)
 
@@ -282,6 +283,6 @@ def test_refuses_what_cannot_be(arguments, message):
 
 def test_refuses_other_images():
     network = grid_actor_critic(7)
-    params = jax.eval_shape(network.init, jax.random.key(0))
+    params = jax.eval_shape(network.init, trees.key(0))
     with pytest.raises(ValueError, match=r"shape \(9, 9, 3\), but this network is for images \(7, 7, 3\)"):
-        jax.eval_shape(network.apply, params, jnp.zeros((1, 9, 9, 3)), ())
+        jax.eval_shape(network.apply, params, np.zeros((1, 9, 9, 3)), ())

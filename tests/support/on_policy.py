@@ -4,6 +4,7 @@ Also what their tests share beside it: arenas that are not acted in, a network t
 training where the answers are known.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import environments
 import jax
 import jax.numpy as jnp
 import numpy as np
+import trees
 
 from pliant.agents._on_policy import Extras
 from pliant.core.agent import Transitions
@@ -71,7 +73,7 @@ def some_transitions(action, seed, horizon=T, num_envs=E):
     else:
         actions = random.integers(action.n, size=shape).astype(np.int32)
     return jax.tree.map(
-        lambda x: jnp.asarray(x, jnp.float32) if x.dtype == float else jnp.asarray(x),
+        lambda x: x.astype(np.float32) if x.dtype == float else x,
         Transitions(
             observation=seen[:-1],
             action=actions,
@@ -89,7 +91,7 @@ def some_transitions(action, seed, horizon=T, num_envs=E):
 def valued(params, transitions):
     """The same transitions, seen by the perceptrons with these parameters when they happened."""
     V = perceptron(in_float64(params)["value"], np.asarray(transitions.observation, float))[..., 0]
-    return transitions._replace(extras=transitions.extras._replace(value=np.float32(V)))
+    return transitions._replace(extras=transitions.extras._replace(value=V.astype(np.float32)))
 
 
 def carry(params, transitions, before):
@@ -110,8 +112,15 @@ def carry(params, transitions, before):
         (_, V_t), now = recall(w, x, now)
         V.append(V_t)
         now = np.where(ended[t][:, None], 0, now)
-    extras = transitions.extras._replace(value=jnp.array(V, jnp.float32), carry=jnp.array(carry, jnp.float32))
+    extras = transitions.extras._replace(value=np.array(V, np.float32), carry=np.array(carry, np.float32))
     return transitions._replace(extras=extras), now
+
+
+def begun(agent, seed=0):
+    """An agent's state before its first update by Adam or RMSprop, with random weights, made without a program."""
+    state, key = jax.eval_shape(agent.init, trees.key(0)), trees.key(seed)
+    optimizer = jax.tree.map(lambda x: key if x.dtype == key.dtype else np.zeros(x.shape, x.dtype), state.optimizer)
+    return state._replace(params=trees.random_like(state.params, seed, scale=0.5), optimizer=optimizer)
 
 
 def in_float64(tree):
@@ -324,17 +333,26 @@ def orders_of(key, config, horizon=T, num_envs=E):
 
     Which these are is told as torch-ac tells it: there the steps of an environment stand together.
     """
-    orders, samples = [], horizon * num_envs
+    orders, samples, firsts = [], horizon * num_envs, []
     epochs, minibatches = getattr(config, "epochs", 1), getattr(config, "minibatches", 1)
-    for epoch, epoch_key in enumerate(jax.random.split(key, 1 + epochs)[1:]):
+    for epoch in range(epochs):
         first = np.arange(0, samples, config.recurrence)
         if getattr(config, "alternate", False) and epoch % 2:
             first = first[(first + config.recurrence) % horizon != 0] + config.recurrence // 2
         first = np.sort(num_envs * (first % horizon) + first // horizon)  # the steps of a time stand together
-        order = first[jax.random.permutation(jax.random.split(epoch_key)[0], len(first))]
-        size = samples // minibatches // config.recurrence
+        firsts.append(first)
+    size = samples // minibatches // config.recurrence
+    for first, places in zip(firsts, shuffled(key, tuple(map(len, firsts)))):
+        order = first[np.asarray(places)]
         orders.extend(order[i : i + size] for i in range(0, len(order), size))
     return orders
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def shuffled(key, sizes):
+    """Places in random order, so many for each epoch, as the agent with this key draws them."""
+    keys = jax.random.split(key, 1 + len(sizes))[1:]
+    return [jax.random.permutation(jax.random.split(key)[0], size) for key, size in zip(keys, sizes)]
 
 
 def train(make: Callable[..., Any], config, environment, *seen, seeds=3, rounds=25, time_limit=None):
@@ -346,9 +364,9 @@ def train(make: Callable[..., Any], config, environment, *seen, seeds=3, rounds=
 
     def run(seed):
         member, *_ = device_loop.advance(parts, device_loop.begin(parts, seed), jnp.int32(0), steps)
-        return network.apply(member.agent.params, jnp.array(seen, jnp.float32)[:, None], ())[0], member.diverged
+        return network.apply(member.agent.params, np.array(seen, np.float32)[:, None], ())[0], member.diverged
 
     # One member after another compiles the fastest.
     (outputs, V), diverged = jax.jit(lambda seeds: jax.lax.map(run, seeds), compiler_options=QUICK)(np.arange(seeds))
-    assert (diverged == -1).all()
-    return outputs, V
+    assert (np.asarray(diverged) == -1).all()
+    return trees.numpy((outputs, V))
