@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import trees
 
 from pliant.agents._minibatches import Schedule, minibatches, over_minibatches
 
@@ -38,22 +39,23 @@ def test_updates_of_a_round(schedule, updates):
     assert schedule.updates == updates
 
 
-def drawn(schedule, shifts, seed=0):
-    keys = jax.random.split(jax.random.key(seed), len(shifts))
-    return [np.asarray(x).tolist() for x in minibatches(list(keys), schedule, shifts)]
+def drawn(schedule, shifts):
+    """Of two seeds: the whole minibatches, and what is left."""
+    draw = jax.jit(lambda keys: minibatches(list(keys), schedule, shifts))
+    return [[x.tolist() for x in trees.numpy(draw(trees.keys(range(n, n + len(shifts)))))] for n in (0, 10)]
 
 
 def test_each_epoch_is_a_random_order_of_all_its_sequences():
     schedule = Schedule(horizon=4, num_envs=3, recurrence=2, minibatches=2, alternate=True)
-    whole, rest = drawn(schedule, [False, True])
+    (whole, rest), (others, _) = drawn(schedule, [False, True])
     # 6 sequences in two minibatches of 3, and the 3 shifted ones in one.
     assert np.shape(whole) == (3, 3) and rest == []
     assert sorted(whole[0] + whole[1]) == [0, 1, 2, 6, 7, 8] and sorted(whole[2]) == [3, 4, 5]
-    assert whole[0] + whole[1] != drawn(schedule, [False], seed=1)[0][0]
+    assert sorted(others[0] + others[1]) == [0, 1, 2, 6, 7, 8] and others != whole
 
 
 def test_what_does_not_fill_a_minibatch_comes_last():
-    whole, rest = drawn(Schedule(4, 4, epochs=2, minibatches=2, alternate=True), [False, True])
+    (whole, rest), _ = drawn(Schedule(4, 4, epochs=2, minibatches=2, alternate=True), [False, True])
     assert np.shape(whole) == (3, 8) and len(rest) == 4
     assert sorted(whole[0] + whole[1]) == list(range(16)) and sorted(whole[2] + rest) == list(range(12))
 
@@ -69,7 +71,7 @@ def test_updates_are_made_one_after_another_each_with_its_own_draw(epochs):
     def run(keys):
         return over_minibatches(schedule, list(keys), update, lambda key, updates: np.arange(updates), 0)
 
-    carry, metrics = jax.jit(run)(jax.random.split(jax.random.key(0), epochs))
+    carry, metrics = jax.jit(run)(trees.keys(range(epochs)))
     updates = 2 * epochs
     assert metrics["number"].tolist() == list(range(1, updates + 1))
     assert metrics["samples"].tolist() == [8, 8, 8, 4, 8, 8][:updates]

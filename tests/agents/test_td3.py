@@ -142,12 +142,11 @@ SWITCHES = {"recall": True, "auto_batch": True, "awaken": 0.52, "recall_slope": 
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
         {"n_step": 3, "layer_norm": False, "policy_delay": 1, "truncation": "terminal", "evaluate_with": "elastic"},
         {"n_step": 2, "n_step_after": 3, "update_to_data": 1.0, "elastic_rate": 0.0, "target_noise": 1.0},
         SWITCHES,
     ],
-    ids=["published", "original", "two updates at once", "recall and smaller batches"],
+    ids=["original", "two updates at once", "recall and smaller batches"],
 )
 def test_equals_an_independent_implementation_with_numerical_gradients(settings):
     # Two environments take a step each before one update (or two) are made; the first two calls explore. Which

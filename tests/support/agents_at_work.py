@@ -29,6 +29,8 @@ SMALL = {
     "learning_starts": 8, "batch_size": 8, "buffer_size": 60, "actor_layers": 1, "critic_layers": 2,
 }  # fmt: skip
 
+_HORIZONS: dict[str, int] = {}  # of each agent with these settings
+
 
 class Member(NamedTuple):
     """Everything that changes during a run."""
@@ -58,8 +60,17 @@ def at_work(name: str, methods_for: Callable[..., tuple]) -> AtWork:
     module = registry.find("agents", name)
     fields = {field.name for field in dataclasses.fields(module.Config)}
     config = module.Config(**{key: value for key, value in SMALL.items() if key in fields})
-    make = on_stream if module.LEARNS_FROM == "stream" else in_environments
-    return make(functools.partial(module.make, config), methods_for)
+    make = functools.partial(module.make, config)
+    if module.LEARNS_FROM == "stream":
+        return on_stream(make, methods_for)
+    if name not in _HORIZONS:
+        _HORIZONS[name] = make(drift(10**6), methods_for=lambda *network: ()).horizon
+    return in_environments(make, methods_for, 2 * _HORIZONS[name] * CALLS * ADVANCES)
+
+
+def drift(steps: int) -> Environment:
+    """Two environments side by side, with episodes that end in both ways."""
+    return environments.auto_reset(environments.drifting(Continuous(2)), steps, num_envs=2, time_limit=5)
 
 
 def on_stream(make: Callable[..., Any], methods_for: Callable[..., tuple]) -> AtWork:
@@ -80,12 +91,8 @@ def on_stream(make: Callable[..., Any], methods_for: Callable[..., tuple]) -> At
     return AtWork(learner, stream, begin, in_a_row(one))
 
 
-def in_environments(make: Callable[..., Agent], methods_for: Callable[..., tuple]) -> AtWork:
-    toy = environments.drifting(Continuous(2))
-    size = 10**6  # of a run whose agent tells how long its calls are
-    horizon = make(environments.auto_reset(toy, size, 2), methods_for=lambda *network: ()).horizon
-    steps = horizon * 2 * CALLS * ADVANCES
-    environment: Environment = environments.auto_reset(toy, steps, num_envs=2, time_limit=5)
+def in_environments(make: Callable[..., Agent], methods_for: Callable[..., tuple], steps: int) -> AtWork:
+    environment = drift(steps)
     agent = make(environment, methods_for=methods_for)
 
     def begin(seed):

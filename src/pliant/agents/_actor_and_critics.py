@@ -77,22 +77,19 @@ def learners(config: Config, networks: Both, inputs: Both, methods_for: MethodsF
         x = jax.ShapeDtypeStruct((config.batch_size, size), jnp.float32)
         return trace(network.apply, jax.eval_shape(network.init, jax.random.key(0)), x)
 
-    def transformation(network: Network, wiring: Wiring, key: Key) -> Plastic:
+    def transformation(network: Network, wiring: Wiring, key: Key | int) -> Plastic:
         make = adam if config.optimizer == "per_weight_adam" else optax.adam
         optimizer = make(config.learning_rate, config.b1, config.b2, config.eps)
         return plastic(optimizer, *methods_for(wiring, network, updates), key=key, reset_moments=config.reset_moments)
 
     wiring = Both(*map(found, networks, inputs))
 
-    def transformations(key: Key) -> Both:
-        return Both(*map(transformation, networks, wiring, jax.random.split(key)))
-
     def init(whole: Both, key: Key) -> tuple[Both, Both]:
-        made = transformations(key)
+        made = Both(*map(transformation, networks, wiring, jax.random.split(key)))
         params = Both(*(tx.prepare(part) for tx, part in zip(made, whole)))
         return params, Both(*(tx.init(part) for tx, part in zip(made, params)))
 
-    return Learners(wiring, transformations(jax.random.key(0)), init)
+    return Learners(wiring, Both(*map(transformation, networks, wiring, (0, 0))), init)
 
 
 def signals(previous: Both, params: Both, features: Both, grads: Both, optimizer: Both) -> dict[str, Any]:

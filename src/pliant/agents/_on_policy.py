@@ -193,11 +193,11 @@ def make(
     updates = -(-environment.steps // schedule.samples) * schedule.updates
     wiring = trace_along(network, environment.spec.observation, schedule.recurrence, schedule.sequences)
 
-    def transformation(key: Key):
+    def transformation(key: Key | int):
         methods = methods_for(wiring, network, updates)
         return plastic(optimizer(updates), *methods, key=key, reset_moments=config.reset_moments)
 
-    tx = transformation(jax.random.key(0))
+    tx = transformation(0)
 
     def init(key: Key) -> State:
         params_key, methods_key = jax.random.split(key)
