@@ -1,16 +1,20 @@
 """From a configuration to parts: what can be said of any method of any problem."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 import toys
 
+import pliant.methods
 from pliant.core import units
 from pliant.core.timing import RestartState
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.loops.planning import plans, unchecked_plan
+from pliant.methods import redo
 
 pytestmark = pytest.mark.usefixtures("toy_parts")
 
@@ -53,6 +57,26 @@ def test_the_other_methods_keep_all_groups():
 def drift_td3(*methods):
     agent = {"name": "td3", "hidden_units": 4, "buffer_size": 10}
     return from_mapping({"problem": "drift", "agent": agent, "methods": methods})
+
+
+@pytest.mark.parametrize(
+    ("agent", "initializers"),
+    [
+        ({"name": "ppo", "horizon": 6, "minibatches": 2, "initializer": "xavier"}, ["xavier"]),
+        ({"name": "td3"}, ["default", "default"]),
+    ],
+)
+def test_methods_are_told_the_initializer_of_each_network(monkeypatch, agent, initializers):
+    seen = []
+
+    @functools.wraps(redo)
+    def spy(wiring, **settings):
+        seen.append(wiring.initializer)
+        return redo(wiring, **settings)
+
+    monkeypatch.setattr(pliant.methods, "redo", spy)
+    toys.components_of(from_mapping({"problem": "drift", "agent": {**agent, "hidden_units": 4}, "methods": ["redo"]}))
+    assert seen == initializers
 
 
 GROWING = {"name": "neuroplastic_expansion", "initial_sparsity": 0.4, "final_sparsity": 0.2}
