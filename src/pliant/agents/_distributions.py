@@ -1,4 +1,4 @@
-"""Distributions over actions, from what a policy network outputs."""
+"""Distributions over actions, from the outputs of a policy network."""
 
 import math
 from typing import Any, NamedTuple, Protocol
@@ -81,10 +81,10 @@ class Categorical(NamedTuple):
 
 
 def distribution(action: Continuous | Discrete, outputs: Any) -> Distribution:
-    """The distribution that a network's policy outputs stand for.
+    """The distribution over actions for a network's policy outputs.
 
     Args:
-        action: what the environment takes.
+        action: the environment's space of actions.
         outputs: `(mean, log_std)` for continuous actions, logits `(batch, n)` for discrete ones.
     """
     return DiagonalNormal(*outputs) if isinstance(action, Continuous) else Categorical(outputs)

@@ -1,10 +1,9 @@
 """Online supervised learning: one optimizer step for each batch of a stream.
 
 for each batch (x, y):
-    loss, features <- forward pass                      (features for the plasticity methods)
+    loss, features <- forward pass, with the params before the update
     gradients      <- backward pass
     params         <- methods and optimizer (gradients, features)
-    report the loss, which is that of the params before the step
 """
 
 import dataclasses
@@ -50,7 +49,7 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
     Args:
         config: the settings; numbers may be traced.
-        stream: what to learn: its network and its loss.
+        stream: its network and its loss.
         methods_for: makes the plasticity methods.
     """
     network = stream.network
@@ -111,6 +110,6 @@ def _optimizer(config: Config) -> optax.GradientTransformation:
         return optax.adam(config.learning_rate, config.b1, config.b2)
     if config.optimizer == "per_weight_adam":
         return adam(config.learning_rate, config.b1, config.b2)
-    # Without momentum sgd has no memory to carry along; a swept momentum is a tracer, and always has.
+    # Without momentum sgd keeps no moments; with a swept momentum, a tracer, it always does.
     no_momentum = isinstance(config.momentum, float | int) and config.momentum == 0
     return optax.sgd(config.learning_rate, None if no_momentum else config.momentum)

@@ -1,4 +1,4 @@
-"""The networks that the problems and agents need, as flax modules or functions of parameters."""
+"""The networks of problems and agents, as flax modules or functions of parameters."""
 
 from ._actor_critic import actor_critic as actor_critic
 from ._deterministic_actor import deterministic_actor as deterministic_actor

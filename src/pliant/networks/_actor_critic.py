@@ -1,4 +1,4 @@
-"""A policy and a value network of their own each, as one function of one parameter tree."""
+"""Separate policy and value networks, as one function of one parameter tree."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from ._mlp import MLP
 def actor_critic(
     spec: Spec, hidden: tuple[int, ...], activation: Activation = "relu", initializer: Initializer = "lecun"
 ) -> ActorCritic:
-    """Two multilayer perceptrons that share nothing and remember nothing.
+    """Two multilayer perceptrons without shared layers and without a carry.
 
-    For continuous actions the standard deviation is 1 at first, and depends on no observation.
+    For continuous actions the standard deviation is 1 at first, and does not depend on the observation.
 
     Args:
         spec: of the environment.

@@ -1,4 +1,4 @@
-"""A policy that takes one action for what it sees, and no other."""
+"""A deterministic policy."""
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ from ._dense import dense, dense_layers
 def deterministic_actor(observation: int, action: int, hidden: tuple[int, ...], bound: float = 1.0) -> Network:
     r"""A multilayer perceptron with rectifiers, whose outputs $b \tanh(\cdot)$ are actions.
 
-    Its parameters are those of the layers `Dense_0`, `Dense_1`, ... of `actor`, initialized as in PyTorch.
+    `actor` has layers `Dense_0`, `Dense_1`, ..., initialized as in PyTorch.
 
     Args:
-        observation: numbers of an observation, which are the network's input `(batch, observation)`.
-        action: numbers of an action.
+        observation: size of an observation; the network's input is `(batch, observation)`.
+        action: size of an action.
         hidden: units of the hidden layers.
         bound: $b$, the largest magnitude of each part of an action.
 

@@ -1,4 +1,4 @@
-"""The network for small images of a grid world: convolutions, a policy head and a value head, perhaps with a memory."""
+"""The network for small images of a grid world: convolutions, policy and value head, optionally an LSTM."""
 
 import functools
 import re
@@ -17,7 +17,7 @@ from ._recurrent import gru, lstm, recurrent_params
 
 _IMAGE = (7, 7, 3)
 _CHANNELS = (3, 16, 32, 64)
-_EMBEDDING = 64  # units of the image's embedding, of the memory, and of each head
+_EMBEDDING = 64  # units of the image's embedding, of the LSTM, and of each head
 _VOCABULARY = 100
 _WORD = 32  # units of a word's embedding
 _MISSION = 128  # units of the mission's embedding
@@ -26,27 +26,27 @@ _WINDOW = ((0, 0), (0, 1), (1, 0), (1, 1))  # places in a window of 2×2, as in 
 
 
 def grid_actor_critic(actions: int, recurrent: bool = False, mission: str | None = None) -> ActorCritic:
-    """A policy and a value that share their view of a 7×7 grid, as published for MiniGrid.
+    """A policy and a value on shared convolutions of a 7×7 grid, as published for MiniGrid.
 
-    Three convolutions of 2×2 (16, 32 and 64 channels, ReLU), the first followed by max-pooling of 2×2, make 64 numbers
-    of an image. From these each head, 64 tanh units, computes its outputs: logits `(batch, actions)` and values
-    `(batch,)`. Observations are `(batch, 7, 7, 3)` whole numbers of object, color and state, of any type; they are
-    neither scaled nor made one-hot.
+    Three convolutions of 2×2 (16, 32 and 64 channels, ReLU), the first followed by max-pooling of 2×2, embed an image
+    in 64 numbers. Each head has 64 tanh units and computes its outputs from the embedding: logits `(batch, actions)`
+    and values `(batch,)`. Observations are `(batch, 7, 7, 3)` integers of object, color and state, of any type; they
+    are neither scaled nor made one-hot.
 
-    Parameters are `image/Conv_0` to `Conv_2`, `recurrent`, `mission/words` and `mission/sentence`, `policy/Dense_0` and
-    `Dense_1`, and `value` likewise: 19,384 numbers for 7 actions without LSTM and mission. The initial weights of
-    both heads, output layers included, are normal, scaled to norm 1 over the inputs of each unit, and their biases are
-    zero; all else begins as in PyTorch. Methods draw fresh weights as for tanh, which fits the heads; those of the
-    convolutions are then 18% wider than for ReLU.
+    Parameters are `image/Conv_0` to `Conv_2`, `lstm`, `mission/words` and `mission/sentence`, `policy/Dense_0` and
+    `Dense_1`, `value/Dense_0` and `Dense_1`: 19,384 numbers for 7 actions without LSTM and mission. The initial weights
+    of both heads, output layers included, are normal, scaled to norm 1 over the inputs of each unit, and their biases
+    are zero; all other weights are initialized as in PyTorch. Methods reinitialize weights as for tanh, the activation
+    of the heads; weights of convolutions are then 18% wider than for ReLU.
 
     Args:
-        actions: how many there are, at least 1.
-        recurrent: whether an LSTM of 64 units stands between image and heads. The network does not
-            reset its carry: pass `initial_carry` where an episode begins. Its units are read by its own weights one
-            step later: to find them, trace two steps in a row.
-        mission: what the agent is told, the same in all episodes; `None`: nothing. Gated recurrent units, 128, read its
-            words, and both heads read their last output. Words are made of letters, lower-case, and numbered from 1 in
-            order of first appearance.
+        actions: number of actions, at least 1.
+        recurrent: whether an LSTM of 64 units stands between embedding and heads. The network does not restart its
+            carry: pass `initial_carry` where an episode begins. The LSTM's own weights read its units one step later:
+            to find them, trace two steps in a row.
+        mission: the agent's instruction, the same in all episodes; `None`: none. 128 gated recurrent units read its
+            words, and both heads read their last output. Words consist of letters, in lower case, and are numbered
+            from 1 in order of first appearance.
 
     Returns:
         The network. Its `apply` raises a ValueError for observations of another shape.
@@ -55,9 +55,10 @@ def grid_actor_critic(actions: int, recurrent: bool = False, mission: str | None
         ValueError: if there is no action, or the mission has no words or more than 99 different ones.
 
     Differs from the authors' code: convolutions are products over patches with the batch on the last axis, and are
-    pooled before bias and ReLU. The numbers are the same, and on a CPU it trains ten times as fast as with XLA's
-    convolutions. Equal results share the gradient of a pooled one, while PyTorch gives it to the first; as such results
-    come from equal patches, that of the weights is the same. The mission is read once for a whole batch.
+    pooled before bias and ReLU. The numbers are the same, and on a CPU training is ten times as fast as with XLA's
+    convolutions. Where results are equal, max-pooling here divides the gradient among them; PyTorch gives all of it to
+    the first. Equal results come from equal patches, so the gradient of the weights is the same. The mission is read
+    once for a whole batch.
 
     References:
         Willems, `Starter files for reinforcement learning <https://github.com/lcswillems/rl-starter-files>`_, 2018.

@@ -1,7 +1,7 @@
 """Recurrent layers as functions of their parameters, with PyTorch's equations and initial values.
 
-A layer has two kernels, of its input and of its own output, and a bias for each. Their columns are those of the gates,
-one after the other, a column for each unit; so `trace` finds that a unit owns one in each gate.
+A layer has two kernels, one of its input and one of its own output, and a bias for each. Columns are ordered gate by
+gate, with one column per unit in each gate; so `trace` finds that a unit owns one column in each gate.
 """
 
 import jax
@@ -48,13 +48,13 @@ def lstm(params: Params, x: Array, carry: tuple[Array, Array]) -> tuple[Array, A
 
 
 def gru(params: Params, xs: Array) -> Array:
-    r"""What gated recurrent units put out after the last step of a sequence, having begun with zeros.
+    r"""The output of gated recurrent units after the last step of a sequence, from an initial state of zeros.
 
     $$r, z = \sigma(\cdot), \quad n = \tanh(W x + b + r (U h + d)), \quad h \leftarrow (1 - z) n + z h$$
 
     Args:
         params: of `recurrent_params` with 3 gates, in the order $r, z, n$.
-        xs: `(steps, inputs)`, of one short sequence: its steps are written out, so that `trace` can follow them.
+        xs: `(steps, inputs)`, one short sequence: its steps are unrolled, so that `trace` can follow them.
 
     Returns:
         `(units,)`.

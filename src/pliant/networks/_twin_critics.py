@@ -1,4 +1,4 @@
-"""Two networks that judge the same action, of which the smaller judgement is believed."""
+"""Twin critics: TD3 uses the smaller of the two values."""
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,10 @@ _EPSILON = 1e-5  # PyTorch's, of the variance
 def twin_critics(inputs: int, hidden: tuple[int, ...], layer_norm: bool = True) -> Network:
     """Two multilayer perceptrons with rectifiers and weights of their own, which map `(batch, inputs)` to `(batch, 2)`.
 
-    Their parameters are those of the layers `Dense_0`, `Dense_1`, ... and `LayerNorm` of `critic_0` and `critic_1`,
-    initialized as in PyTorch.
+    `critic_0` and `critic_1` have layers `Dense_0`, `Dense_1`, ... and `LayerNorm`, initialized as in PyTorch.
 
     Args:
-        inputs: numbers of an observation and of an action, which stand side by side.
+        inputs: size of an observation plus size of an action.
         hidden: units of the hidden layers.
         layer_norm: whether the last hidden layer is normalized before its rectifier.
 
