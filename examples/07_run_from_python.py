@@ -1,44 +1,40 @@
-"""The suite from Python: run an experiment, read its rows, let a trained agent act.
+"""The suite from Python: run an experiment, read its metrics, and let a trained agent act in a loop of one's own.
 
 Usage:
-    python examples/07_run_from_python.py [--steps 8192] [--seeds 2]
+    python examples/07_run_from_python.py [--steps 65536] [--seeds 2]
 """
 
-import dataclasses
-import tempfile
-
+import jax
 import numpy as np
 import tyro
 
 import pliant
 
 
-@dataclasses.dataclass
-class Args:
-    steps: int = 8192
-    """Frames of each seed."""
-    seeds: int = 2
-    """How many seeds learn, in one compiled program."""
-
-
-def main(args: Args) -> None:
+def main(steps: int = 65_536, seeds: int = 2, folder: str = "runs"):
     run = pliant.run(
-        problem={"name": "minigrid_doorkey", "tasks": f"5x5:{args.steps}", "num_envs": 4},
-        agent={"name": "ppo", "horizon": 32, "minibatches": 2},
+        "minigrid_doorkey",
+        problem={"tasks": f"5x5:{steps}", "num_envs": 8},
+        agent={"name": "ppo", "horizon": 32},
+        diagnostics=["dormant_fraction"],
         methods=[{"name": "continual_backprop", "replacement_rate": 1e-4}],
-        seeds=args.seeds,
-        folder=tempfile.mkdtemp(),
+        seeds=seeds,
+        folder=folder,
     )
-    print(run.path.name)
-    rewards = run.metrics.query("metric == 'reward'")
-    print(rewards.groupby("seed")["value"].mean())
+    print(f"{run.path}: {len(run.metrics)} rows")
+    run.summary().to_terminal()
 
-    # The same run again is finished: nothing is computed, and its directory can be opened at any time.
+    # The directory is all that is needed: pliant.load("runs/...") in another program gives the same agent.
     agent = pliant.load(run.path).agent(seed=0)
-    observation = np.zeros(agent.spec.observation.shape, agent.spec.observation.dtype)
-    print("action", agent.act(observation))
-    agent.reset()  # where the next episode begins
+    init, step = jax.jit(agent.problem.init), jax.jit(agent.problem.step)
+    state, observation = init(jax.random.key(0))  # of 8 environments side by side
+    rewards = np.zeros(8)
+    for _ in range(100):
+        state, answer = step(state, agent.act(observation, mode="sampled"))
+        agent.reset(np.logical_or(answer.terminated, answer.truncated))  # where an episode ended, the next one starts
+        observation, rewards = answer.observation, rewards + np.asarray(answer.reward)
+    print(f"seed {agent.seed} after {agent.step} steps: reward {rewards.mean():.2f} in 100 steps")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args))
+    tyro.cli(main, description=__doc__)

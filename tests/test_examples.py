@@ -54,11 +54,12 @@ def test_the_plain_network_loses_what_the_plastic_one_keeps(monkeypatch, capsys)
     assert plain > 1 and plastic < 0.2 and 150 < replaced <= 2 * 0.032 * 20 * 200
 
 
-def test_a_run_from_python_gives_rows_and_an_agent(monkeypatch, capsys):
-    (path,) = set(ALL) - set(EXAMPLES)
-    monkeypatch.setattr(sys, "argv", [str(path), "--steps", "256", "--seeds", "2"])
+@pytest.mark.compilations(10)  # a run of PPO in MiniGrid, and a loop with one of its agents
+def test_a_run_from_python_has_metrics_and_an_agent(monkeypatch, capsys, tmp_path):
+    [path] = set(ALL) - set(EXAMPLES)
+    monkeypatch.setattr(sys, "argv", [str(path), "--steps", "256", "--seeds", "1", "--folder", str(tmp_path)])
     runpy.run_path(str(path), run_name="__main__")
-    name, *rows, action = capsys.readouterr().out.splitlines()
-    assert name.startswith("minigrid_doorkey-continual_backprop-")
-    assert [row.split()[0] for row in rows[:3]] == ["seed", "0", "1"]
-    assert re.fullmatch(r"action [0-6]", action)
+    output = capsys.readouterr().out
+    [run] = tmp_path.iterdir()
+    assert output.startswith(f"{run}: ") and "dormant_fraction" in output
+    assert re.search(r"^seed 0 after 256 steps: reward \d\.\d\d in 100 steps$", output, re.MULTILINE)

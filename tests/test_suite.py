@@ -1,4 +1,4 @@
-"""The suite from Python: the same runs as of the command line, and agents that act in anybody's loop."""
+"""The suite from Python: the runs of the command line, read back as frames and agents."""
 
 import re
 
@@ -9,60 +9,76 @@ import uneven
 import pliant
 from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.errors import ConfigError
+from pliant.experiment.evaluation import restore
 
-FIELDS = {"problem": "uneven", "agent": {"name": "riser", "learning_rate": 0.5}, "diagnostics": [], "record_every": 16}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def findable():
-    with pytest.MonkeyPatch.context() as patch:
-        uneven.add(patch)
-        yield
+# Four rounds of 16 steps, in each of which the mean grows by the learning rate.
+FIELDS = {"problem": "uneven", "diagnostics": [], "seeds": 2, "record_every": 16, "sweep": {"learning_rate": [0.5, 1]}}
+GROWN = {0.5: 2.0, 1.0: 4.0}
 
 
 @pytest.fixture(scope="module")
-def run(findable, tmp_path_factory):
-    """Four rounds of 16 steps: the mean of each seed has grown by 4 x 0.5."""
-    return pliant.run(FIELDS, seeds=2, folder=tmp_path_factory.mktemp("runs"))
+def run(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        uneven.add(patch)
+        yield pliant.run(FIELDS, folder=tmp_path_factory.mktemp("runs"))
 
 
-def mean_of(seed):
-    return uneven.initial_mean(seed) + 2.0
+@pytest.fixture(scope="module")
+def initial():
+    """The mean of each seed before the first round."""
+    return [uneven.initial_mean(seed) for seed in (0, 1)]
 
 
-def test_a_run_has_the_name_and_the_rows_of_the_command(run):
-    assert run.path.name == from_mapping({**FIELDS, "seeds": "2"}).name
-    assert run.config["agent"] == {"name": "riser", "horizon": 8, "learning_rate": 0.5}
-    assert set(run.metrics["seed"]) == {0, 1} and run.metrics["step"].max() == 64
-    np.testing.assert_allclose([curve.estimate[-1] for curve in run.curves("mean")], np.mean([mean_of(0), mean_of(1)]))
-    assert "mean" in {row[0] for row in run.summary().rows}
+def test_a_run_has_the_name_of_its_configuration(run):
+    assert run.path.name == from_mapping(FIELDS).name
+    assert run.config["seeds"] == "0-1"
+    assert run.config["sweep"] == {"agent.learning_rate": [0.5, 1.0]}
 
 
-def test_a_finished_run_is_found_and_not_run_again(run):
-    reports = []
-    again = pliant.run(from_mapping({**FIELDS, "seeds": "2"}), folder=run.path.parent, on_progress=reports.append)
-    assert again.path == run.path and reports == []
+def test_the_metrics_are_a_tidy_frame(run, initial):
+    assert list(run.metrics.columns) == ["seed", "agent.learning_rate", "step", "metric", "group", "value"]
+    last = run.metrics.query("metric == 'mean' and step == 64").set_index(["agent.learning_rate", "seed"])["value"]
+    for rate, grown in GROWN.items():
+        np.testing.assert_allclose(last[rate], np.add(initial, grown), rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_an_agent_keeps_its_carry_until_it_is_reset(run, seed):
-    # Greedily the riser acts by its mean, and by 1 more for each step of the episode so far.
-    agent = pliant.load(run.path).agent(seed=seed)
-    assert (agent.step, agent.seed) == (64, seed)
-    acted = [agent.act([0.0]) for _ in range(3)]
-    np.testing.assert_allclose(acted, [[mean_of(seed) + t] for t in range(3)], rtol=1e-6)
-    agent.reset()
-    np.testing.assert_allclose(agent.act([0.0]), [mean_of(seed)], rtol=1e-6)
+def test_curves_and_summary_are_those_of_the_report(run, initial):
+    ends = [curve.estimate[-1] for curve in run.curves("mean")]
+    np.testing.assert_allclose(ends, [np.mean(initial) + 2, np.mean(initial) + 4], rtol=1e-6)
+    assert {"mean", "return"} <= {row[0] for row in run.summary().rows}
 
 
-def test_an_agent_acts_on_a_batch(run):
-    actions = run.agent().act(np.zeros((5, 1)))
-    np.testing.assert_allclose(actions, np.full((5, 1), mean_of(0)), rtol=1e-6)
+def test_a_finished_run_is_found_by_its_configuration(run):
+    told = []
+    again = pliant.run(run.config, folder=run.path.parent, on_progress=lambda *progress: told.append(progress))
+    assert (again.path, told) == (run.path, [])
+    assert pliant.load(run.path).config == run.config
 
 
-def test_sampled_actions_differ(run):
-    agent = run.agent()
-    assert len({float(agent.act([0.0], mode="sampled")[0]) for _ in range(3)}) == 3
+@pytest.mark.parametrize("given", [from_mapping, lambda fields: {**fields, "agent": "riser"}, dict])
+def test_fields_win_over_the_configuration_and_settings_alone_change_it(run, given, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pliant.suite, "plans", lambda config: asked.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pliant.run(given(FIELDS), agent={"horizon": 4}, problem={"steps": 32}, seeds=3)
+    [config] = asked
+    assert (config.agent.name, config.agent.settings["horizon"]) == ("riser", 4)
+    assert config.problem.settings == {"steps": 32, "num_envs": 2}
+    assert (config.seeds, config.record_every, list(config.sweep)) == ("3", 16, ["agent.learning_rate"])
+
+
+@pytest.mark.parametrize(("seed", "rate"), [(None, 0.5), (1, 1)])
+def test_an_agent_is_that_of_a_member(run, initial, seed, rate):
+    agent = run.agent(64, seed, {"learning_rate": rate})
+    assert (agent.seed, agent.step) == (seed or 0, 64)
+    np.testing.assert_allclose(agent.act([0.0]), [initial[agent.seed] + GROWN[rate]], rtol=1e-6)
+
+
+def test_an_agent_that_diverged_is_refused(run, monkeypatch):
+    trained = restore.load(run.path)
+    monkeypatch.setattr(restore, "load", lambda *_: trained._replace(diverged=np.array([48, -1, -1, -1])))
+    with pytest.raises(ConfigError, match=r"^seed 0 of .* diverged at step 48: it cannot act; write another seed$"):
+        run.agent(where={"learning_rate": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -72,21 +88,24 @@ def test_sampled_actions_differ(run):
         (lambda run: pliant.run("hopper/cpb"), "unknown preset of hopper 'cpb'; did you mean cbp?"),
         (lambda run: pliant.run("uneven", sedes=3), "unknown field of a configuration 'sedes'; did you mean seeds"),
         (lambda run: pliant.run(), "a configuration needs a problem: write problem: {name: ...}"),
+        (lambda run: pliant.run(["uneven"]), "config=['uneven']: write a problem, PROBLEM/PRESET, a mapping or"),
         (
-            lambda run: pliant.run(FIELDS, sweep={"problem.num_envs": [1, 2]}),
-            "sweep of problem.num_envs: each value needs a run of its own; call pliant.run for each of the 2",
+            lambda run: pliant.run(FIELDS, sweep={"num_envs": [1, 2]}),
+            "sweep of problem.num_envs: its values need 2 runs; write a loop with one pliant.run for each value",
         ),
+        (lambda run: pliant.load(run.path / "no"), "; give the path of a run, such as runs/<name>-<hash>"),
+        (lambda run: run.curves("no"), "the run has no metric 'no'; it recorded: "),
+        (
+            lambda run: run.agent(),
+            "swept agent.learning_rate over 0.5, 1.0; write where={'agent.learning_rate': VALUE}",
+        ),
+        (lambda run: run.agent(where={"learning_rate": 2}), "learning_rate=2: there is nobody left; the run swept"),
         (lambda run: run.agent(seed=7), "there is no seed 7"),
-        (lambda run: run.agent(step="best"), "has no best checkpoint"),
-        (lambda run: run.agent(where={"agent.learning_rate": 1}), "unknown swept setting 'agent.learning_rate'"),
-        (
-            lambda run: run.agent().act([0.0, 1.0, 2.0]),
-            "observation of shape (3,): the agent was built for (1,)",
-        ),
-        (lambda run: pliant.load(run.path / "no"), "; give the path of a run"),
+        (lambda run: run.agent(48), "step=48: "),
+        (lambda run: run.agent("best"), "has no best checkpoint"),
     ],
 )
 def test_refuses_in_one_line(run, call, message):
-    with pytest.raises((ConfigError, ValueError), match=re.escape(message)) as error:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
         call(run)
     assert "\n" not in str(error.value)

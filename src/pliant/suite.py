@@ -1,9 +1,8 @@
-"""The suite from Python: run an experiment, read its results, let its agents act.
+"""The suite from Python: runs, their results, and their agents.
 
-run = pliant.run("hopper/std", seeds=4)  # what `pliant run hopper/std --seeds 4` does
-run.metrics                              # tidy rows: seed, swept settings, step, metric, group, value
-agent = run.agent(step="best")
-action = agent.act(observation)
+run = pliant.run("hopper/std", seeds=4)  # the run of `pliant run hopper/std --seeds 4`
+run.metrics                              # a tidy frame: seed, swept settings, step, metric, group, value
+action = run.agent(step="best").act(observation)
 """
 
 import dataclasses
@@ -13,19 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 import pandas as pd
 
 from pliant import report
-from pliant.core import registry
-from pliant.experiment.configuration.config import RunConfig, from_mapping
+from pliant.core.notes import log_once
+from pliant.experiment import run as runner
+from pliant.experiment.configuration.config import RunConfig, from_mapping, named
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation import restore
-from pliant.experiment.loops.plan import Mode
+from pliant.experiment.evaluation.trained_agent import TrainedAgent as TrainedAgent
 from pliant.experiment.loops.planning import plans
 from pliant.experiment.progress import OnProgress
-from pliant.experiment.run import run as run_plan
 
 
 def run(
@@ -34,193 +32,144 @@ def run(
     *,
     folder: str | os.PathLike[str] = "runs",
     force: bool = False,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress | None = None,
     **fields: Any,
 ) -> "Run":
-    """Runs an experiment, resumes it, or finds it finished; the same run as by `pliant run`.
+    """Runs a configuration, or resumes its run, or finds the run finished; `pliant run` has the same runs.
 
     Args:
-        config: a problem (`"hopper"`), a preset of it (`"hopper/std"`), a mapping as in a YAML file, or a `RunConfig`.
+        config: a problem (`"hopper"`), a preset (`"hopper/std"`), a mapping as in a configuration file, or a
+            `RunConfig`.
         folder: where run directories lie.
-        force: run the seeds again that are finished.
+        force: compute the seeds again even if there are results.
         on_progress: is called with `(done, total)` after every chunk.
-        fields: fields of a configuration, which replace those of `config`: `problem`, `agent`, `methods`,
-            `diagnostics`, `seeds` (a number of them, or a text such as `"0-9,20"`), `sweep`, `record_every`,
-            `seed_axis`, `evaluate_every`, `evaluate_episodes`.
+        fields: fields of a configuration, which win over `config`: `problem`, `agent`, `methods`, `diagnostics`,
+            `seeds`, `sweep`, `record_every`, `seed_axis`, `evaluate_every`, `evaluate_episodes`. A problem or an agent
+            without a `name` changes settings of `config`: `agent={"learning_rate": 1e-3}`.
 
     Returns:
-        The run, with its results.
+        The run with all its seeds, which may be more than those that were asked for.
 
     Raises:
-        ConfigError, UnknownNameError: one line that names the field and what is allowed; nothing was run.
+        ConfigError, UnknownNameError: if the configuration cannot be run, or its sweep needs several runs.
         StoreError: if the directory cannot be written, or another process works on one of the seeds.
+        Interrupted: after Ctrl-C, when everything is saved; the same call resumes the run.
 
     Example:
-        >>> import pliant, tempfile
-        >>> problem = {"name": "slowly_changing_regression", "examples": 2000}
-        >>> run = pliant.run(problem=problem, methods=["redo"], seeds=2, folder=tempfile.mkdtemp())
+        >>> import tempfile
+        >>> problem = {"examples": 2000, "flip_every": 1000}
+        >>> run = pliant.run(
+        ...     "slowly_changing_regression", problem=problem, methods=["redo"], seeds=2, folder=tempfile.mkdtemp()
+        ... )
         >>> sorted(set(run.metrics["seed"]))
         [0, 1]
     """
-    asked = _configuration(config, fields)
-    found = plans(asked)
-    if len(found) > 1:
-        swept = ", ".join(name for name in asked.sweep if name not in found[0].config.sweep)
+    whole = _configuration(config, fields)
+    one, *others = plans(whole)
+    if others:
+        apart = " and ".join(name for name in whole.sweep if name not in one.config.sweep)
         raise ConfigError(
-            f"sweep of {swept}: each value needs a run of its own; call pliant.run for each of the {len(found)}"
+            f"sweep of {apart}: its values need {1 + len(others)} runs; write a loop with one pliant.run for each value"
         )
-    return Run(run_plan(found[0], Path(folder), force=force, on_progress=on_progress))
+    log_once(one.notes)
+    path = runner.run(one, Path(folder), force=force, on_progress=on_progress or (lambda done, total: None))
+    return load(path)
 
 
 def load(path: str | os.PathLike[str]) -> "Run":
-    """Opens the directory of a run, finished or not.
+    """Reads the directory of a run, finished or not; a process may be at work there.
 
     Args:
-        path: such as `runs/<name>-<hash>`.
+        path: the directory, such as `runs/<name>-<hash>`.
 
     Raises:
-        ValueError: if the directory is not a run.
-        DamagedRunError: if none of its shards can be read.
+        ValueError: if the directory is not a run, or has no results yet.
+        DamagedRunError: if all its shards are damaged.
     """
-    opened = Run(Path(path))
-    _ = opened.results
-    return opened
+    return Run(Path(path), report.load(path))
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run in its directory.
+    """A run and its results, as they were when they were read.
 
     Args:
         path: the directory.
+        results: what the functions of `pliant.report` take.
     """
 
     path: Path
+    results: report.Run = dataclasses.field(repr=False)
 
     @functools.cached_property
-    def results(self) -> report.Run:
-        """All that the directory says, as `pliant.report` reads it."""
-        return report.load(self.path)
-
-    @property
     def config(self) -> dict[str, Any]:
-        """The configuration without seeds, as in the YAML file."""
-        return self.results.config
+        """The configuration with all seeds of the run, as in a configuration file; `run(config)` finds this run."""
+        return {**self.results.config, "seeds": ",".join(shard.name for shard in self.results.shards)}
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """One row a measurement, with the columns `seed`, the swept settings, `step`, `metric`, `group`, `value`."""
+        """A row for each measurement: `seed`, the swept settings by dotted name, `step`, `metric`, `group`, `value`."""
         return self.results.metrics
 
     def summary(self) -> report.Table:
-        """The last value of each metric, with its interval over seeds."""
+        """The table of `pliant report`: each metric at the end, with an interval over seeds."""
         return report.summary(self.results)
 
-    def curves(self, metric: str, **how: Any) -> list[report.Curve]:
-        """The curves of a metric, one for each value of the swept settings; `how` as of `pliant.report.curves_of`."""
-        return report.curves_of(self.results, metric, **how)
+    def curves(self, metric: str, **options: Any) -> list[report.Curve]:
+        """The curves of a metric with intervals, one for each value of the swept settings.
+
+        Args:
+            metric: which metric.
+            options: those of `pliant.report.curves_of`, such as `bin` and `statistic`.
+
+        Raises:
+            ValueError: if the run has no such metric.
+        """
+        return report.curves_of(self.results, metric, **options)
 
     def agent(
         self,
         step: int | Literal["best"] | None = None,
-        *,
         seed: int | None = None,
-        where: Mapping[str, float] | None = None,
-    ) -> "TrainedAgent":
-        """One trained agent of the run.
+        where: Mapping[str, Any] | None = None,
+    ) -> TrainedAgent:
+        """The agent of one member, from a checkpoint.
 
         Args:
             step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest.
-            seed: whose agent; `None`: the first seed's.
-            where: of a run with a sweep, the values by dotted name: `{"agent.learning_rate": 0.01}`; `None`: the
-                first of each.
+            seed: of the member; `None`: the first of the run.
+            where: of each swept setting the value, `{"learning_rate": 1e-3}`; `None` if nothing was swept.
 
         Raises:
-            ConfigError: if the run has no agents that act, no such seed, value or checkpoint.
+            ConfigError: if there is no such checkpoint or member, if the member diverged, or if the run is of a stream.
+            StoreError: if the checkpoint cannot be read.
         """
-        trained = restore.load(self.path, step, None if seed is None else {seed})
-        chosen = np.ones(len(trained.members), bool)
+        trained = restore.load(self.path, step, None if seed is None else [seed])
         for name, value in (where or {}).items():
-            registry.check("swept setting", name, trained.members.swept)
-            chosen &= np.isclose(trained.members.swept[name], value)
-        if not chosen.any():
-            raise ConfigError(f"where={dict(where or {})}: no member of {self.path} has these values")
-        return TrainedAgent(trained.only(np.flatnonzero(chosen)[:1]))
-
-
-class TrainedAgent:
-    """An agent that acts without learning, in any loop of one's own: NumPy in, NumPy out.
-
-    A recurrent agent keeps its carry from one call to the next: call `reset` where an episode begins.
-
-    Args:
-        trained: one member of a run.
-        key: a seed for sampled actions.
-    """
-
-    def __init__(self, trained: restore.Trained, key: int = 0):
-        values = {name: swept[0] for name, swept in trained.members.swept.items()}
-        self.step = trained.step
-        self.seed = int(trained.members.seeds[0])
-        self.spec = trained.plan.problem.spec
-        self._agent = trained.plan.make(values).agent
-        self._params = jax.tree.map(lambda leaf: np.asarray(leaf)[0], trained.acting_params())
-        self._steps = 0
-
-        def act(carry: Any, observation: Any, is_first: Any, step: Any, greedy: bool) -> tuple[Any, Any]:
-            step_key = jax.random.fold_in(jax.random.key(key), step)
-            return self._agent.act(self._params, carry, observation, is_first, step_key, greedy=greedy)[:2]
-
-        self._act = jax.jit(act, static_argnames="greedy")
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets the episodes so far: the next observation is the first of its episode."""
-        self._carry: Any = None
-        self._shape: tuple[int, ...] | None = None
-
-    def act(self, observation: Any, *, mode: Mode = "greedy") -> np.ndarray:
-        """The action for an observation, or those for a batch of them.
-
-        Args:
-            observation: as the problem shows it, or with one leading axis of environments side by side.
-            mode: `"greedy"` takes the most probable action, `"sampled"` a random one as in training.
-
-        Returns:
-            The action, with the same leading axis.
-
-        Raises:
-            ValueError: if the observation is not of the shape that the agent was built for.
-        """
-        given, shape = np.asarray(observation, self.spec.observation.dtype), self.spec.observation.shape
-        alone = given.shape == shape
-        if not alone and given.shape[1:] != shape:
-            raise ValueError(
-                f"observation of shape {given.shape}: the agent was built for {shape}; write that, or (batch, *{shape})"
+            trained = trained.where(name, value)
+        members = trained.members
+        several = [name for name, values in members.swept.items() if len(set(values)) > 1]
+        if several:
+            values = ", ".join(map(str, sorted(set(members.swept[several[0]].tolist()))))
+            raise ConfigError(f"{self.path} swept {several[0]} over {values}; write where={{{several[0]!r}: VALUE}}")
+        if trained.diverged[0] >= 0:
+            raise ConfigError(
+                f"seed {members.seeds[0]} of {self.path} diverged at step {trained.diverged[0]:,}: it cannot act; "
+                "write another seed"
             )
-        batch = given[None] if alone else given
-        is_first = self._shape != batch.shape
-        if is_first:
-            self._carry, self._shape = self._agent.initial_carry(len(batch)), batch.shape
-        firsts, step = np.full(len(batch), is_first), np.uint32(self._steps)
-        self._carry, action = self._act(self._carry, batch, firsts, step, greedy=mode == "greedy")
-        self._steps += 1
-        return np.asarray(action)[0] if alone else np.asarray(action)
+        return TrainedAgent(trained.only(np.array([0])))
 
 
-def _configuration(config: str | Mapping[str, Any] | RunConfig | None, fields: Mapping[str, Any]) -> RunConfig:
-    """The configuration that is meant: `config`, with some fields replaced."""
-    if isinstance(config, RunConfig):
-        given = config.to_mapping()
-    elif isinstance(config, str):
-        problem, _, preset = config.partition("/")
-        registry.check("problem", problem, registry.names("problems"))
-        presets = registry.presets(problem)
-        if preset:
-            registry.check(f"preset of {problem}", preset, presets)
-        given = presets[preset] if preset else {"problem": problem}
-    else:
-        given = dict(config or {})
-    if "seeds" in fields:
-        fields = {**fields, "seeds": str(fields["seeds"])}
-    return from_mapping({**given, **fields})
+def _configuration(config: Any, fields: Mapping[str, Any]) -> RunConfig:
+    """The configuration with some fields changed."""
+    given = (
+        config.to_mapping() if isinstance(config, RunConfig) else named(config) if isinstance(config, str) else config
+    )
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"config={config!r}: write a problem, PROBLEM/PRESET, a mapping or a RunConfig")
+    whole = dict(given or {})
+    for name, value in fields.items():
+        is_change = name in ("problem", "agent") and isinstance(value, Mapping) and "name" not in value
+        before = whole.get(name, {}) if is_change else {}
+        whole[name] = {**({"name": before} if isinstance(before, str) else before), **value} if is_change else value
+    return from_mapping(whole)

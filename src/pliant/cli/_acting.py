@@ -75,19 +75,13 @@ def modes(given: argparse.Namespace, trained: Trained) -> list[Mode]:
 
 def _chosen(trained: Trained, given: argparse.Namespace) -> Trained:
     """The members that are asked for."""
-    config, members = trained.config, trained.members
-    mine = np.ones(len(members), bool)
     for text in given.where:
         name, _, value = text.partition("=")
-        dotted, setting = configs.resolve(config, name)
-        if dotted not in members.swept:
-            swept = " and ".join(members.swept) or "nothing"
-            raise ConfigError(f"--where {text}: the run did not sweep {dotted}, but {swept}")
-        mine &= members.swept[dotted] == setting.read(value, f"--where {name}")
-        if not mine.any():
-            values = ", ".join(map(str, config.sweep[dotted]))
-            raise ConfigError(f"--where {text}: there is nobody left; the run swept {dotted} over {values}")
-    return trained.only(np.flatnonzero(mine))
+        try:
+            trained = trained.where(name, value)
+        except ConfigError as error:
+            raise ConfigError(f"--where {error}") from None
+    return trained
 
 
 def _without_diverged(trained: Trained) -> tuple[Trained, list[str]]:

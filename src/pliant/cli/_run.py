@@ -222,11 +222,7 @@ def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
     if preset and named_preset not in (None, preset):
         raise ConfigError(f"{target} and --preset {named_preset}: write one of the two")
     preset = preset or named_preset
-    if not preset:
-        return from_mapping({"problem": problem})
-    presets = registry.presets(problem)
-    registry.check(f"preset of {problem}", preset, presets)
-    return from_mapping(presets[preset])
+    return from_mapping(configs.named(f"{problem}/{preset}" if preset else problem))
 
 
 def _of_run(path: Path) -> RunConfig:

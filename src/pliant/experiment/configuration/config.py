@@ -247,6 +247,21 @@ def from_yaml(text: str) -> RunConfig:
     return from_mapping(given)
 
 
+def named(name: str) -> dict[str, Any]:
+    """The plain data of a problem, or of `PROBLEM/PRESET`, for `from_mapping`.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    problem, slash, preset = name.partition("/")
+    registry.check("problem", problem, registry.names("problems"))
+    if not slash:
+        return {"problem": problem}
+    presets = registry.presets(problem)
+    registry.check(f"preset of {problem}", preset, presets)
+    return presets[preset]
+
+
 def _mapping(what: str, given: Any) -> Mapping[Any, Any]:
     if not isinstance(given, Mapping):
         raise ConfigError(f"{what} is a mapping of names to values, not {given!r}")

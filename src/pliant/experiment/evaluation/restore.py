@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from pliant.core.base import Array
-from pliant.experiment.configuration.config import RunConfig, from_yaml
+from pliant.experiment.configuration.config import RunConfig, from_yaml, resolve
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.loops.plan import Plan
 from pliant.experiment.loops.planning import unchecked_plan
@@ -47,6 +47,26 @@ class Trained(NamedTuple):
             agents=[leaf[chosen] for leaf in self.agents],
             host={name: saved[chosen] for name, saved in self.host.items()},
         )
+
+    def where(self, name: str, value: Any) -> "Trained":
+        """Those with one value of a swept setting.
+
+        Args:
+            name: of the setting, dotted or its last word alone.
+            value: which of the swept ones, as a number or a text.
+
+        Raises:
+            ConfigError, UnknownNameError: if the setting was not swept, or none of them has the value.
+        """
+        dotted, setting = resolve(self.config, name)
+        if dotted not in self.members.swept:
+            swept = " and ".join(self.members.swept) or "nothing"
+            raise ConfigError(f"{name}={value}: the run did not sweep {dotted}, but {swept}")
+        chosen = self.members.swept[dotted] == setting.read(value, name)
+        if not chosen.any():
+            values = ", ".join(map(str, self.config.sweep[dotted]))
+            raise ConfigError(f"{name}={value}: there is nobody left; the run swept {dotted} over {values}")
+        return self.only(np.flatnonzero(chosen))
 
     def acting_params(self) -> Any:
         """What acting needs of the agents' states, `(members, ...)` each; a replay is left on the host."""
