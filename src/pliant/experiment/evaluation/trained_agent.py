@@ -63,7 +63,13 @@ class TrainedAgent:
         batch = seen[None] if is_single else seen
         self._expect(len(batch))
         self._carry, action = self._jit(
-            self._params, self._carry, batch, self._is_first, np.int32(self._calls), greedy=mode == "greedy"
+            self._params,
+            self._carry,
+            batch,
+            self._is_first,
+            np.uint32(self.seed),
+            np.int32(self._calls),
+            greedy=mode == "greedy",
         )
         self._is_first = np.zeros(len(batch), bool)
         self._calls += 1
@@ -98,8 +104,11 @@ class TrainedAgent:
         if self._is_first is None:
             self._carry, self._is_first = self._agent.initial_carry(batch), np.ones(batch, bool)
 
-    def _act(self, params: Any, carry: Any, observation: Any, is_first: Any, calls: Any, *, greedy: bool) -> Any:
-        key = jax.random.fold_in(evaluation_keys(self.seed, 0)[1], calls)
+    def _act(
+        self, params: Any, carry: Any, observation: Any, is_first: Any, seed: Any, calls: Any, *, greedy: bool
+    ) -> tuple[Any, Any]:
+        """What is compiled: the carry and the actions of a batch."""
+        key = jax.random.fold_in(evaluation_keys(seed, 0)[1], calls)
         policy = jax.tree.map(lambda x: x[0], params)
         carry, action, _ = self._agent.act(policy, carry, observation, is_first, key, greedy=greedy)
         return carry, action
