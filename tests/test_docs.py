@@ -82,6 +82,12 @@ def test_code_on_a_page_runs(page):
         jax.eval_shape(program)
 
 
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda example: example.stem)
+def test_each_example_is_shown_on_a_page(example):
+    # A formatter that took the line of the snippet for Python would rewrite it.
+    assert any(f'--8<-- "examples/{example.name}"\n' in page.read_text() for page in PAGES)
+
+
 def test_the_readme_is_one_page():
     text = README.read_text()
     lines = text.splitlines()
