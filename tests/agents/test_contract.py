@@ -175,7 +175,7 @@ def test_signals_are_those_that_diagnostics_need(ran):
 
 def acting_in(ran, member):
     """What acting needs, but for the key."""
-    return ran.made.agent.policy(member.agent), *member.acting
+    return ran.made.agent.acting_params(member.agent), *member.acting
 
 
 @pytest.mark.parametrize("name", IN_ENVIRONMENTS)

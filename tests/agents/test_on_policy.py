@@ -110,7 +110,7 @@ def test_acts_by_what_it_remembers_of_the_episode():
         before = np.where(np.array(is_first)[:, None], 0, before)
         x = random.normal(size=(E, INPUTS)).astype(np.float32)
         (logits, V), after = on_policy.recall(weights, x.astype(float), before)
-        carry, action, extras = act(agent.policy(state), carry, x, np.array(is_first), trees.key(t))
+        carry, action, extras = act(agent.acting_params(state), carry, x, np.array(is_first), trees.key(t))
         np.testing.assert_allclose(extras.carry, before, rtol=1e-5, atol=1e-6)  # what the network saw
         np.testing.assert_allclose(carry, after, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(extras.value, V, rtol=1e-5, atol=1e-6)
@@ -214,4 +214,4 @@ def test_a_network_of_the_arena_serves_all_agents():
         ppo.make(CONFIG, environment, no_methods),
         a2c.make(a2c.Config(recurrence=4), environment, no_methods),
     ):
-        assert set(agent.policy(begun(agent))) == {"see", "recall", "bias", "act", "judge"}
+        assert set(agent.acting_params(begun(agent))) == {"see", "recall", "bias", "act", "judge"}

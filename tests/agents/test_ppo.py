@@ -216,7 +216,7 @@ def test_a_long_horizon_is_measured_by_its_last_thousand_samples():
     state = begun(agent)
     after = state._replace(params=jax.tree.map(np.ones_like, state.params))
     transitions = some_transitions(Continuous(2), 0, horizon=600, num_envs=2)
-    signals = trees.numpy(jax.jit(agent.signals)(agent.policy(state), after, transitions))
+    signals = trees.numpy(jax.jit(agent.signals)(agent.acting_params(state), after, transitions))
     assert set(signals) == {"params", "previous_params", "features", "grads", "method_state"}
     assert trees.same(signals["params"], after.params) and trees.same(signals["previous_params"], state.params)
     # 500 steps of two environments, with the weights by which they acted.

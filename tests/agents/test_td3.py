@@ -256,8 +256,8 @@ def test_acts_at_random_at_first_then_with_noise_and_greedily_without():
     x, is_first = trees.normal(1, many, INPUTS), np.arange(many) % 2 == 0
 
     def taken(steps, **how):
-        policy = td3.Policy(params, elastic, np.int32(steps))
-        carry, action, extras = act(policy, (), x, is_first, trees.key(2), **how)
+        acting_params = td3.ActingParams(params, elastic, np.int32(steps))
+        carry, action, extras = act(acting_params, (), x, is_first, trees.key(2), **how)
         assert carry == () and action.shape == (many, 2)
         np.testing.assert_array_equal(extras.is_first, is_first)
         return np.asarray(action), np.asarray(extras.mean_action)
@@ -298,7 +298,7 @@ def test_actor_and_critics_have_methods_with_clocks_of_their_own():
     assert np.asarray(state.learned.optimizer.critics.before[0]).tolist() == [[6, 8], [7, 10], [8, 10]]
     assert np.asarray(state.learned.optimizer.actor.before[0]).tolist() == [[0, 0], [1, 6], [2, 8]]
     assert learn._cache_size() == 1
-    signals = jax.eval_shape(agent.signals, agent.policy(state), state, some_transitions(0))
+    signals = jax.eval_shape(agent.signals, agent.acting_params(state), state, some_transitions(0))
     assert set(signals["features"]) == {*actors, *critics}
     for name in ("params", "previous_params", "grads"):
         assert jax.tree.structure(signals[name]) == jax.tree.structure(merged(state.learned.params))

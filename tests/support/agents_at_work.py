@@ -102,11 +102,11 @@ def in_environments(make: Callable[..., Agent], methods_for: Callable[..., tuple
         return Member(agent.init(agent_key), problem, acting)
 
     def one(member, call):
-        policy = agent.policy(member.agent)
+        acting_params = agent.acting_params(member.agent)
 
         def step(now, t):
             problem, (carry, observation, is_first) = now
-            carry, action, extras = agent.act(policy, carry, observation, is_first, jax.random.key(t))
+            carry, action, extras = agent.act(acting_params, carry, observation, is_first, jax.random.key(t))
             problem, then = environment.step(problem, action)
             data = Transitions(
                 observation, action, extras, then.reward, then.terminated, then.truncated, then.final_observation
@@ -116,7 +116,7 @@ def in_environments(make: Callable[..., Agent], methods_for: Callable[..., tuple
         times = call * agent.horizon + jnp.arange(agent.horizon)
         (problem, acting), transitions = jax.lax.scan(step, (member.problem, member.acting), times)
         state, metrics = agent.learn(member.agent, transitions, call)
-        return Member(state, problem, acting), Round(metrics, policy, transitions)
+        return Member(state, problem, acting), Round(metrics, acting_params, transitions)
 
     return AtWork(agent, environment, begin, in_a_row(one))
 

@@ -154,11 +154,11 @@ def watcher(config: Watcher, environment: Environment | HostEnvironment, methods
         never = zeros(dtype=bool)
         return Watched(jnp.zeros(()), Transitions(seen, zeros(size), extras, zeros(), never, never, seen), key)
 
-    def act(policy, carry, observation, is_first, key, *, greedy=False):
+    def act(acting_params, carry, observation, is_first, key, *, greedy=False):
         carry = jnp.where(is_first, 0, carry + 1)
         action = 0.0 if greedy else jax.random.normal(key, (E, size))
-        action = action + 0.1 * jnp.sin(policy) - config.pull * observation
-        return carry, action, {"is_first": is_first, "carry": carry, "rewards": jnp.broadcast_to(policy, (E,))}
+        action = action + 0.1 * jnp.sin(acting_params) - config.pull * observation
+        return carry, action, {"is_first": is_first, "carry": carry, "rewards": jnp.broadcast_to(acting_params, (E,))}
 
     def learn(state, transitions, calls):
         rewards = state.rewards + transitions.reward.sum()

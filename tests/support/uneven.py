@@ -115,10 +115,10 @@ def riser(config: Riser, environment: Environment | HostEnvironment, methods_for
     def init(key):
         return Mean(key, jax.random.uniform(key))
 
-    def act(policy, carry, observation, is_first, key, *, greedy=False):
+    def act(acting_params, carry, observation, is_first, key, *, greedy=False):
         carry = jnp.where(is_first, 0, carry + 1)
         noise = 0.0 if greedy else jax.random.normal(key, carry.shape)
-        return carry, (policy + carry + noise)[:, None], {}
+        return carry, (acting_params + carry + noise)[:, None], {}
 
     def learn(state: Mean, transitions: Transitions, calls):
         mean = state.mean + config.learning_rate

@@ -204,9 +204,9 @@ def make(
         params = tx.prepare(network.init(params_key))
         return State(params, transformation(methods_key).init(params))
 
-    def act(policy: Params, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False):
+    def act(acting_params: Params, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False):
         before = restart(carry, is_first)
-        (outputs, V), carry = network.apply(policy, observation, before)
+        (outputs, V), carry = network.apply(acting_params, observation, before)
         pi = distribution(environment.spec.action, outputs)
         action = pi.mode() if greedy else pi.sample(key)
         return carry, action, Extras(pi.log_prob(action), V, before)
@@ -282,7 +282,7 @@ def make(
     return Agent(
         horizon=schedule.horizon,
         init=init,
-        policy=lambda state: state.params,
+        acting_params=lambda state: state.params,
         initial_carry=network.initial_carry,
         act=act,
         learn=learn,

@@ -54,7 +54,7 @@ class Config(review.Config, actor_and_critics.Config):
     """Updates of the critics per update of actor and targets."""
 
 
-class Policy(NamedTuple):
+class ActingParams(NamedTuple):
     params: Both
     elastic: Params  # running average of the actor; empty if it never acts
     steps: Array  # () of the member so far
@@ -130,8 +130,8 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         learned = Learned(params, whole, review.elastic_copy(config, params.actor), optimizer, key)
         return State(learned, jnp.int32(0), jnp.float32(0), replay.init())
 
-    def policy(state: State) -> Policy:
-        return Policy(state.learned.params, state.learned.elastic, state.steps)
+    def acting_params(state: State) -> ActingParams:
+        return ActingParams(state.learned.params, state.learned.elastic, state.steps)
 
     def action_of(params: Params, s: Array) -> Array:
         return actor.apply(params, flat(s))
@@ -139,16 +139,18 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
     def joined(s: Array, a: Array) -> Array:
         return jnp.concatenate([flat(s), a], axis=1)
 
-    def act(policy: Policy, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False):
+    def act(
+        acting_params: ActingParams, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False
+    ):
         elastic = greedy and config.evaluate_with == "elastic"
-        mean_action = action_of(policy.elastic if elastic else policy.params.actor, observation)
+        mean_action = action_of(acting_params.elastic if elastic else acting_params.params.actor, observation)
         extras = Extras(is_first, mean_action if config.dynamic_capacity else ())
         if greedy:
             return carry, mean_action, extras
         noise_key, random_key = jax.random.split(key)
         noise = config.exploration_noise * bound * jax.random.normal(noise_key, mean_action.shape)
         action = jnp.clip(mean_action + noise, -bound, bound)
-        return carry, off_policy.explore(config, random_key, policy.steps, action, bound), extras
+        return carry, off_policy.explore(config, random_key, acting_params.steps, action, bound), extras
 
     def targets(target: Both, sample: Sample, key: Key) -> Array:
         a = action_of(target.actor, sample.next_observation)
@@ -215,7 +217,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         metrics |= review.metrics(config, stored, distance, schedule.numbers(calls))
         return State(learned, before + schedule.steps, distance, stored), metrics
 
-    def signals(previous: Policy, state: State, transitions: Transitions) -> dict[str, Any]:
+    def signals(previous: ActingParams, state: State, transitions: Transitions) -> dict[str, Any]:
         del transitions  # a batch of the replay says more
         sample_key, noise_key = jax.random.split(jax.random.fold_in(state.learned.key, 0))
         sample = replay.sample(state.replay, sample_key, config.batch_size, config.discount)
@@ -228,4 +230,4 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
             previous.params, state.learned.params, features, grads, state.learned.optimizer
         )
 
-    return Agent(schedule.horizon, init, policy, lambda num_envs: (), act, learn, signals)
+    return Agent(schedule.horizon, init, acting_params, lambda num_envs: (), act, learn, signals)

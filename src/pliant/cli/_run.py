@@ -150,7 +150,7 @@ def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]"
     )
-    parser.add_argument("--force", action="store_true", help="run anew what is finished")
+    parser.add_argument("--force", action="store_true", help="run again what is finished")
     parser.add_argument(
         "--tensorboard",
         action="store_true",

@@ -67,12 +67,12 @@ class Act(Protocol):
     """Chooses actions; see `Agent`."""
 
     def __call__(
-        self, policy: Any, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False
+        self, acting_params: Any, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False
     ) -> tuple[Any, Array, Any]:
         """One step of all environments of a member.
 
         Args:
-            policy: what acting needs of the agent's state.
+            acting_params: what acting needs of the agent's state.
             carry: what the agent remembers of the episodes so far.
             observation: `(num_envs, *observation)`.
             is_first: `(num_envs,)` bool, whether an observation is the first of its episode.
@@ -92,18 +92,19 @@ class Agent(NamedTuple):
     Attributes:
         horizon: how many steps each environment takes between two calls of `learn`.
         init: `key -> state`; the key is consumed.
-        policy: `state -> policy`, what acting needs of the state. It stays the same between two calls of `learn`.
+        acting_params: `state -> acting_params`, what acting needs of the state. It stays the same between two calls of
+            `learn`.
         initial_carry: `num_envs -> carry` before the first step.
         act: chooses actions.
         learn: `(state, transitions, calls) -> (state, metrics)`; `calls` `()` is the number of calls before, the same
             for all members; metrics are `{name: ()}`.
-        signals: `(previous_policy, state, transitions) -> signals` for the diagnostics, as in `Learner`, after the call
-            of `learn` that took these transitions; the policy is what the agent acted with, and the features are its.
+        signals: `(previous, state, transitions) -> signals` for the diagnostics, as in `Learner`, after the call of
+            `learn` that took these transitions; `previous` are the parameters that acted, and the features are theirs.
     """
 
     horizon: int
     init: Callable[[Key], Any]
-    policy: Callable[[Any], Any]
+    acting_params: Callable[[Any], Any]
     initial_carry: Callable[[int], Any]
     act: Act
     learn: Callable[[Any, Transitions, Array], tuple[Any, dict[str, Array]]]

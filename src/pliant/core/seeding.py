@@ -22,19 +22,19 @@ class Keys(NamedTuple):
     acting: Key  # folded with the number of the step: the agent's random actions
 
 
-def learner_keys(seed: Array) -> tuple[Key, Key]:
+def learner_keys(seed: Array | int) -> tuple[Key, Key]:
     """The keys of a stream and of its learner, which does not act, from a seed `()`."""
     problem, learner = jax.random.split(jax.random.key(seed))
     return problem, learner
 
 
-def agent_keys(seed: Array) -> Keys:
+def agent_keys(seed: Array | int) -> Keys:
     """The keys of environments and of the agent that acts in them, from a seed `()`."""
     problem, learner = learner_keys(seed)
     return Keys(problem, *jax.random.split(learner))
 
 
-def evaluation_keys(seed: Array, evaluation_seed: int | Array) -> tuple[Key, Key]:
+def evaluation_keys(seed: Array | int, evaluation_seed: int | Array) -> tuple[Key, Key]:
     """The keys of a member's environments and actions in an evaluation; those of training are others.
 
     Args:

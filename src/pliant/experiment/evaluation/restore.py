@@ -75,7 +75,7 @@ class Trained(NamedTuple):
             agent = self.plan.make(values).agent
             # Made for its structure alone: nobody reads the numbers, and the compiler drops them.
             like, structure = jax.tree.flatten(agent.init(jax.random.key(0)))
-            return agent.policy(structure.unflatten(map(like_key, leaves, like)))
+            return agent.acting_params(structure.unflatten(map(like_key, leaves, like)))
 
         return jax.jit(jax.vmap(of_member))(self.agents, self.members.swept)
 

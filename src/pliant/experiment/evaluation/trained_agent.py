@@ -109,6 +109,6 @@ class TrainedAgent:
     ) -> tuple[Any, Any]:
         """What is compiled: the carry and the actions of a batch."""
         key = jax.random.fold_in(evaluation_keys(seed, 0)[1], calls)
-        policy = jax.tree.map(lambda x: x[0], params)
-        carry, action, _ = self._agent.act(policy, carry, observation, is_first, key, greedy=greedy)
+        acting_params = jax.tree.map(lambda x: x[0], params)
+        carry, action, _ = self._agent.act(acting_params, carry, observation, is_first, key, greedy=greedy)
         return carry, action

@@ -71,7 +71,7 @@ def advance(components: Components, member: Member, step: Array, steps: int) -> 
 
     def one_round(carry: Any, number: Array) -> tuple[Any, Any]:
         member, transitions, episodes = _collect(components, carry[0], number)
-        params = components.agent.policy(member.agent)
+        params = components.agent.acting_params(member.agent)
         state, metrics, diverged = learn(components, member.agent, transitions, number)
         diverged = jnp.where(member.diverged >= 0, member.diverged, diverged)
         member = member._replace(agent=state, diverged=diverged)
@@ -79,7 +79,7 @@ def advance(components: Components, member: Member, step: Array, steps: int) -> 
 
     last = jax.eval_shape(lambda: _collect(components, member, done))[1]
     nothing_yet = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last)
-    carry = (member, watched(components.agent.policy(member.agent), nothing_yet))
+    carry = (member, watched(components.agent.acting_params(member.agent), nothing_yet))
     (member, seen), (metrics, episodes) = jax.lax.scan(one_round, carry, done + jnp.arange(rounds))
     averaged = {(name, ""): values.mean() for name, values in metrics.items()}
     if components.diagnostics:
@@ -92,7 +92,7 @@ def _collect(components: Components, member: Member, number: Array) -> tuple[Mem
     """Acts for one horizon; `number` rounds were before."""
     environment: Environment = components.problem
     agent: Agent = components.agent
-    params = agent.policy(member.agent)
+    params = agent.acting_params(member.agent)
 
     def one_step(member: Member, t: Array) -> tuple[Member, tuple[Transitions, Episodes]]:
         before = member.episodes.seen.observation

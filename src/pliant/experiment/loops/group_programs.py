@@ -48,7 +48,7 @@ class GroupPrograms:
         return self._plan.make(values).agent.act(params, *seen, jax.random.fold_in(acting_key, t))
 
     def _acting_params(self, state: Any, values: Any, _: Any) -> Any:
-        return self._plan.make(values).agent.policy(state)
+        return self._plan.make(values).agent.acting_params(state)
 
     def _learn(self, kept: tuple[Any, RunningMetrics], given: Any, shared: tuple[Any, Any]) -> Any:
         """Learns from a round, and acts on what is seen after it: one call for an agent that learns at each step."""
@@ -60,7 +60,7 @@ class GroupPrograms:
         state, metrics, diverged = learn(components, state, transitions, number)
         averages = jax.tree.map(lambda average, x: average + (x - average) / (rounds + 1), running.averages, metrics)
         diverged = jnp.where(running.diverged >= 0, running.diverged, diverged)
-        acted = self._act(agent.policy(state), acting_key, seen, values, (number + 1) * agent.horizon)
+        acted = self._act(agent.acting_params(state), acting_key, seen, values, (number + 1) * agent.horizon)
         return (state, RunningMetrics(averages, diverged)), acted
 
     def _measure(self, previous: Any, state: Any, values: Any, transitions: Transitions, _: Any) -> Any:

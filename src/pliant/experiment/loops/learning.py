@@ -51,7 +51,7 @@ def zero_transitions(components: Components) -> Transitions:
 
     def act() -> tuple[Any, Any]:
         key = jax.random.key(0)
-        params = agent.policy(agent.init(key))
+        params = agent.acting_params(agent.init(key))
         return agent.act(params, agent.initial_carry(E), observation, jnp.ones(E, bool), key)[1:]
 
     action, extras = jax.tree.map(lambda x: jnp.zeros((T, *x.shape), x.dtype), jax.eval_shape(act))

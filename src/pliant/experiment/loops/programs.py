@@ -76,7 +76,7 @@ class DevicePrograms(Programs):
         return Ended(member, step, {name: x[member, t, environment] for name, x in episodes.items()})
 
     def _acting_params_of(self, member: Any, values: Any, _: Any) -> Any:
-        return self._plan.make(values).agent.policy(member.agent)
+        return self._plan.make(values).agent.acting_params(member.agent)
 
     @override
     def acting_params(self) -> Any:
