@@ -254,7 +254,7 @@ def test_units_without_outgoing_weights_do_not_change_the_output(key):
     drawn = jax.eval_shape(lambda p: draw_rows(key, p, wiring, 1), params)
     rows = jax.tree.map(lambda drawn: np.ones(drawn.shape[1:], np.float32), drawn)  # of the only step
     chosen = {name: np.array([2]) for name in wiring}
-    new = trees.numpy(jax.jit(lambda p: recreate(p, wiring, chosen, rows).params)(params))
+    new = trees.numpy(jax.jit(lambda *given: recreate(given[0], wiring, *given[1:]).params)(params, chosen, rows))
     for group in wiring.values():
         for slot in group.incoming:
             assert (leaves(new)[slot.path] != leaves(params)[slot.path]).any(), slot.path

@@ -244,13 +244,13 @@ def test_members_at_once_are_members_one_after_the_other(case):
     trees.assert_close(together, alone)
 
 
-@of(Environment, having="views")
+@of(Environment, having="render")
 def test_what_is_seen_of_an_environment_is_a_picture_and_a_text(case):
     problem = made(case)
-    scene = trees.numpy(jax.jit(lambda key: problem.views.scene(problem.init(key)[0]))(trees.key(0)))
-    picture = problem.views.picture(scene)
+    scene = trees.numpy(jax.jit(lambda key: problem.render.scene(problem.init(key)[0]))(trees.key(0)))
+    picture = problem.render.picture(scene)
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3
-    assert isinstance(problem.views.text(scene), str)
+    assert isinstance(problem.render.text(scene), str)
 
 
 @on_host

@@ -33,7 +33,7 @@ def summaries(kind: Kind) -> dict[str, str]:
     return dict(_summaries(kind))
 
 
-def find(kind: Kind, name: str) -> Any:
+def find(kind: Kind, name: Any) -> Any:
     """The module (problem, agent, recipe) or function (method, diagnostic) of a name.
 
     Raises:

@@ -133,7 +133,7 @@ def test_one_size_all_along():
 
 def test_the_views_show_the_first_environment(played):
     states, *_ = played
-    scene = make(TASKS).views.scene(EnvironmentState(trees.at(states, 7), np.int32(0), None))
+    scene = make(TASKS).render.scene(EnvironmentState(trees.at(states, 7), np.int32(0), None))
     assert all(field == every[7, 0] for field, every in zip(scene, states, strict=True))
 
 
