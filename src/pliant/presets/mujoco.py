@@ -9,7 +9,7 @@
 | `paper` | Neuroplastic Expansion as the paper describes it |
 | `redo` | `td3` with ReDo |
 | `continual_backprop` | `td3` with continual backprop |
-| `layer_reset` | `td3` with output layers that begin anew |
+| `layer_reset` | `td3` with output layers that are reset |
 
 All have three hidden layers in each critic, of which the last is normalized: so is what the program calls TD3.
 

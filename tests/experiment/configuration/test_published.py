@@ -205,7 +205,7 @@ def test_one_line_says_what_is_not_used(caplog, monkeypatch):
         ({"redo": True, "reset_period": 0}, "reset_period=0: write a whole number, at least 1"),
         ({"redo": "yes"}, "redo=yes: write true or false"),
         ({"u_adv_scl": 2}, "u_adv_scl=2: write true or false"),
-        ({"rr": 1e-4, "pgnt": 0}, "pgnt=False and vgnt=True: units are made anew in both networks or in none"),
+        ({"rr": 1e-4, "pgnt": 0}, "pgnt=False and vgnt=True: units are reinitialized in both networks or in none"),
         ({"rr": 1e-4, "util_type_pol": "weight"}, "util_type_pol=weight and util_type_val=contribution: both networks"),
         (
             {"rr": 1e-4, "util_type_pol": "best", "util_type_val": "best"},

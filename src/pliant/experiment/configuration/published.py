@@ -173,7 +173,7 @@ def _methods(left: dict[str, Any], agent: Mapping[str, Any]) -> list[dict[str, A
     policy, value = _flag(left, "pgnt", renews), _flag(left, "vgnt", renews)
     if policy != value:
         raise ConfigError(
-            f"pgnt={policy} and vgnt={value}: units are made anew in both networks or in none; write the same twice"
+            f"pgnt={policy} and vgnt={value}: units are reinitialized in both networks or in none; write the same twice"
         )
     methods = []
     if noise > 0:

@@ -11,7 +11,7 @@ from pliant.problems.mujoco._host import seed_of
 
 
 def environment(tasks: tuple[Task, ...], num_envs: int, spec: Spec, network: ActorCritic) -> HostEnvironment:
-    """DoorKey in the `minigrid` package as an arena: `MiniGrid-DoorKey-{size}-v0`.
+    """DoorKey in the `minigrid` package as an environment: `MiniGrid-DoorKey-{size}-v0`.
 
     An episode has the size of the task in which it begins, and is played to its end.
 
@@ -49,7 +49,7 @@ class MinigridHost:
 
     The seed of an environment is a function of its member's entropy, its place among the member's environments and the
     steps that the member had taken when the environment was made: it depends on no other member, and environments that
-    are made anew, after `restore` or for the next task, do not repeat the episodes of before.
+    are made again, after `restore` or for the next task, do not repeat the episodes of before.
 
     Args:
         seed: `(members, 2)` uint32.
@@ -115,7 +115,7 @@ class MinigridHost:
         return np.zeros((*self._shape, *self._spec.observation.shape), self._spec.observation.dtype)
 
     def _restart(self, where: tuple[int, ...]) -> np.ndarray:
-        """Begins an episode in an environment, made anew if the size has changed; says what it shows."""
+        """Begins an episode in an environment, made again if the size has changed; says what it shows."""
         import gymnasium
 
         member, place = where

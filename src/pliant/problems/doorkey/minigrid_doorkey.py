@@ -77,7 +77,7 @@ class EnvironmentState(NamedTuple):
 
 
 def make(config: Config) -> Environment | HostEnvironment:
-    """The problem as an arena; see `_doorkey.py` for its rules.
+    """The problem as an environment; see `_doorkey.py` for its rules.
 
     When an episode begins, the task that the run is in decides on its size; those in flight when a task ends are
     played to their end. `info["success"]` is 1 where the goal was reached.

@@ -18,7 +18,7 @@ class SimulatorHost:
 
     The seed of an environment is a function of its member's entropy, its place among the member's environments and the
     steps that the member had taken when the environment was made: it depends on no other member, and environments that
-    are made anew after `restore` do not repeat the episodes of the start.
+    are opened again after `restore` do not repeat the episodes of the start.
 
     What a simulator tells beside the rewards goes into `info`, as the largest value that it had in the episode.
 

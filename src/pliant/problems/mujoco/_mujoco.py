@@ -1,4 +1,4 @@
-"""MuJoCo's tasks as arenas: what they are, and which package simulates them."""
+"""MuJoCo's tasks as environments: what they are, and which package simulates them."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ def environment(
     steps: int,
     friction: Callable[[np.ndarray], FrictionSchedule] | None = None,
 ) -> HostEnvironment:
-    """A task as an arena.
+    """A task as an environment.
 
     Actions reach the simulator as they are: it clamps the actuators, while the control cost is of the action itself.
 
@@ -78,7 +78,7 @@ def described(
     steps: int,
     friction: Callable[[np.ndarray], FrictionSchedule] | None = None,
 ) -> HostEnvironment:
-    """A task that is known by its description as an arena.
+    """A task that is known by its description as an environment.
 
     Args:
         name: with the version, as in the packages.

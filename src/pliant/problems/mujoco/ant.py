@@ -26,7 +26,7 @@ class Config:
 
 
 def make(config: Config) -> HostEnvironment:
-    r"""The problem as an arena.
+    r"""The problem as an environment.
 
     An episode ends where the torso's height $z$ leaves $[0.2, 1]$, and is cut short after 1,000 steps of 0.05 s. The
     reward is

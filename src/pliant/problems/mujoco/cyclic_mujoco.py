@@ -37,7 +37,7 @@ class Config:
 
 
 def make(config: Config) -> HostEnvironment:
-    r"""The problem as an arena.
+    r"""The problem as an environment.
 
     All is as in gymnasium's task of the robot, but for what a task changes. With the forward velocity $v$ in m/s, for
     which the robot's own task pays $w v$:

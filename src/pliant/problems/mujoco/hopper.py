@@ -26,7 +26,7 @@ class Config:
 
 
 def make(config: Config) -> HostEnvironment:
-    r"""The problem as an arena.
+    r"""The problem as an environment.
 
     An episode ends where the torso's height is 0.7 or less, its angle 0.2 or more to either side, or a joint or a
     velocity beyond 100; it is cut short after 1,000 steps of 0.008 s. The reward is

@@ -29,7 +29,7 @@ class Config:
 
 
 def make(config: Config) -> HostEnvironment:
-    """The task as an arena.
+    """The task as an environment.
 
     Sizes, ranges and time limits are what the package says. No wrapper stands between: a step is one of the task's own
     (no further action repeat), rewards are as they are, observations are not normalized. Reaching the time limit
@@ -45,7 +45,7 @@ def make(config: Config) -> HostEnvironment:
     numbers from -1 to 1 are mapped. LQR is left out, since its actuators have no limits.
 
     *MetaWorld* (`MetaWorld/CoffeePull-v3`, ...), in envpool: 39 numbers, of which the goal's are zeros; object and goal
-    are placed anew in each episode of 500 steps. `info` has the `success`: 1 if the task was solved at any step of
+    are placed again in each episode of 500 steps. `info` has the `success`: 1 if the task was solved at any step of
     the episode so far, else 0.
 
     Raises:

@@ -36,7 +36,7 @@ class Config:
 
 
 def make(config: Config) -> HostEnvironment:
-    """The problem as an arena: Ant, with sliding friction drawn log-uniformly between the two limits.
+    """The problem as an environment: Ant, with sliding friction drawn log-uniformly between the two limits.
 
     Each member has its own frictions, and its own times at which they change, for it is episodes that end. `info` has
     the `friction` under which each environment's episode ran; the agent is not told.

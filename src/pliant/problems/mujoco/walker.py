@@ -26,7 +26,7 @@ class Config:
 
 
 def make(config: Config) -> HostEnvironment:
-    r"""The problem as an arena.
+    r"""The problem as an environment.
 
     An episode ends where the torso's height leaves $(0.8, 2)$ or its angle $(-1, 1)$, and is cut short after 1,000
     steps of 0.008 s. The reward is
