@@ -28,7 +28,8 @@ import jax.numpy as jnp
 from pliant.core.base import Key
 from pliant.core.registry import presets
 from pliant.experiment.configuration.components import Components
-from pliant.experiment.configuration.config import RunConfig, from_mapping
+from pliant.experiment.configuration.config import RunConfig
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.devices import prepare
 from pliant.experiment.loops.learning import zero_transitions
 from pliant.experiment.loops.planning import plan

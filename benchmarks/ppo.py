@@ -26,7 +26,7 @@ import numpy as np
 
 from pliant.core.registry import presets
 from pliant.experiment.configuration.build import make_problem
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.devices import prepare
 from pliant.experiment.loops.planning import plan
 from pliant.report import Table

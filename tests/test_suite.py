@@ -7,7 +7,7 @@ import pytest
 import uneven
 
 import pliant
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation import restore
 

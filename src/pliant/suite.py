@@ -18,7 +18,8 @@ import pandas as pd
 from pliant import report
 from pliant.core.notes import log_once
 from pliant.experiment import run as runner
-from pliant.experiment.configuration.config import RunConfig, from_mapping, named
+from pliant.experiment.configuration.config import RunConfig
+from pliant.experiment.configuration.reading import from_mapping, named
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation import restore
 from pliant.experiment.evaluation.trained_agent import TrainedAgent as TrainedAgent

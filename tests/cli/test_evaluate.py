@@ -10,7 +10,7 @@ import staged
 import uneven
 
 from pliant.cli import _evaluate
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 

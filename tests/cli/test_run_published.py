@@ -5,7 +5,7 @@ import pytest
 from pliant import report
 from pliant.cli import _run
 from pliant.core import registry
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 
 P = "slowly_changing_regression"
 SMALL = ("--examples", 200, "--record-every", 100)

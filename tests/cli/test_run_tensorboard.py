@@ -7,7 +7,7 @@ import pytest
 from event_files import assert_complete, scalars
 
 from pliant import report
-from pliant.experiment.configuration.config import from_yaml
+from pliant.experiment.configuration.reading import from_yaml
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 

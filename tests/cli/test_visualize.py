@@ -12,7 +12,7 @@ from PIL import Image
 
 from pliant.cli import _visualize
 from pliant.core import registry
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 

@@ -18,7 +18,7 @@ import pytest
 
 from pliant import report
 from pliant.experiment import run as runs
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError, Interrupted, StoreError
 from pliant.experiment.loops.planning import plan, plans
 from pliant.experiment.loops.population import population
@@ -237,7 +237,7 @@ def test_killed_at_three_random_moments(tmp_path, folder):
     untouched = run(plan(config), folder)
     code = f"""
 from pathlib import Path
-from pliant.experiment.configuration.config import from_yaml
+from pliant.experiment.configuration.reading import from_yaml
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 run(plan(from_yaml({config.to_yaml()!r})), Path({str(tmp_path)!r}), checkpoint_every=0.0)

@@ -7,7 +7,7 @@ import trees
 from pliant.agents import td3
 from pliant.core import registry
 from pliant.experiment.configuration.build import make_problem
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import unchecked_plan
 
 NAMES = ["td3", "static", "code", "static_actor", "paper", "redo", "continual_backprop", "layer_reset"]

@@ -7,7 +7,7 @@ import pytest
 
 from pliant.core import registry
 from pliant.diagnostics import inactive_fraction
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 
 STANDARD, PROPER = (0.9, 0.999), (0.99, 0.99)
 WEAK, STRONG = ({"name": "l2", "weight_decay": decay, "coupled": True, "on_new_task": "keep"} for decay in (1e-4, 1e-3))

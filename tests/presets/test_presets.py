@@ -5,7 +5,7 @@ import pytest
 import trees
 
 from pliant.core import registry
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import unchecked_plan
 
 PROBLEMS = [problem for problem in registry.names("problems") if registry.presets(problem)]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pliant.cli import main
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import unchecked_plan
 from pliant.recipes import minigrid
 

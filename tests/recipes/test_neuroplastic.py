@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pliant.cli import main
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.recipes import neuroplastic
 
 LABELS = [

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.recipes import regression
 from pliant.report.recipe import Scale
 

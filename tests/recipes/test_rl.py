@@ -7,7 +7,7 @@ import pytest
 
 from pliant.cli import main
 from pliant.core import registry
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.recipes import _ppo, ant, hopper, slippery_ant, walker
 from pliant.report.recipe import Scale
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pliant.core import registry
 from pliant.core.settings import AtLeast
-from pliant.experiment.configuration import config as configs
+from pliant.experiment.configuration.seeds import read_seeds
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation.restore import Trained, load
@@ -62,7 +62,7 @@ def check_folder(flag: str, file: Path | None) -> None:
 def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
     """The members that are asked for and can act, and what is to be said of the others."""
     step = given.step if given.step in (None, "best") else _STEP.read(given.step, "--step")
-    seeds = None if given.seeds is None else configs.read_seeds(given.seeds)
+    seeds = None if given.seeds is None else read_seeds(given.seeds)
     return _without_diverged(_chosen(load(given.run, step, seeds), given))
 
 

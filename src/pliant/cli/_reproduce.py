@@ -8,6 +8,7 @@ from rich.console import Console
 from pliant import reproduction
 from pliant.core import registry
 from pliant.experiment.configuration import config as configs
+from pliant.experiment.configuration.seeds import read_seeds
 from pliant.experiment.errors import ConfigError
 
 from ._arguments import Parser
@@ -29,7 +30,7 @@ def command(arguments: list[str]) -> None:
     if given.scale is not None and not 0 < given.scale <= 1:
         raise ConfigError(f"--scale={given.scale}: a fraction of the published length, above 0 and at most 1")
     if given.seeds is not None:
-        configs.read_seeds(given.seeds)
+        read_seeds(given.seeds)
     if given.book is not None and given.book.exists() and not given.book.is_dir():
         raise ConfigError(f"--book {given.book}: this is a file; write the folder of the book, such as {_BOOK}")
     recipe = registry.find("recipes", given.recipe).make(full=given.full, seeds=given.seeds, scale=given.scale)

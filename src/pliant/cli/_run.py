@@ -14,7 +14,8 @@ from pliant.core.notes import log_once
 from pliant.core.settings import AtLeast
 from pliant.experiment.configuration import config as configs
 from pliant.experiment.configuration import published
-from pliant.experiment.configuration.config import RUN_SETTINGS, ComponentSpec, RunConfig, from_mapping
+from pliant.experiment.configuration.config import RUN_SETTINGS, ComponentSpec, RunConfig
+from pliant.experiment.configuration.reading import from_mapping, named, resolve
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.loops.planning import plans
@@ -222,7 +223,7 @@ def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
     if preset and named_preset not in (None, preset):
         raise ConfigError(f"{target} and --preset {named_preset}: write one of the two")
     preset = preset or named_preset
-    return from_mapping(configs.named(f"{problem}/{preset}" if preset else problem))
+    return from_mapping(named(f"{problem}/{preset}" if preset else problem))
 
 
 def _of_run(path: Path) -> RunConfig:
@@ -247,7 +248,7 @@ def _with_flags(base: RunConfig, given: dict[str, Any]) -> RunConfig:
     swept: dict[str, list[str]] = {}
     for text in given["sweep"]:
         name, _, listed = text.partition("=")
-        dotted, _ = configs.resolve(base, name)
+        dotted, _ = resolve(base, name)
         if not listed or dotted in swept:
             raise ConfigError(f"--sweep {text}: write --sweep NAME=V1,V2,..., once for a setting")
         if dotted in values:

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pliant.experiment.configuration.config import read_seeds
+from pliant.experiment.configuration.seeds import read_seeds
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
 
 ROUND = 2048  # steps of a member between two rounds of learning

@@ -6,7 +6,7 @@ continual backprop. They are tested on sizes of their training and on 16x16, a s
 
 import copy
 
-from pliant.experiment.configuration.config import read_seeds
+from pliant.experiment.configuration.seeds import read_seeds
 from pliant.presets.minigrid_doorkey import PRESETS
 from pliant.report.recipe import Contrast, Evaluation, Line, Measure, PanelSpec, Recipe, Scale
 

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from pliant.experiment.configuration.config import read_seeds
+from pliant.experiment.configuration.seeds import read_seeds
 from pliant.presets.mujoco import PRESETS
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
 

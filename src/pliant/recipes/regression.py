@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from pliant.experiment.configuration.config import read_seeds
+from pliant.experiment.configuration.seeds import read_seeds
 from pliant.presets.slowly_changing_regression import ACTIVATIONS, PRESETS
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
 from pliant.experiment.evaluation.transfer import transfer

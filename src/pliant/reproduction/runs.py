@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pliant import report
 from pliant.core.notes import log_once
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.plan import Plan
 from pliant.experiment.loops.planning import Problems, plans
 from pliant.experiment.progress import OnProgress, Work

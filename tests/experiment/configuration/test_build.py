@@ -11,7 +11,7 @@ import toys
 import pliant.methods
 from pliant.core import units
 from pliant.core.timing import RestartState
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.loops.planning import plans, unchecked_plan
 from pliant.methods import redo

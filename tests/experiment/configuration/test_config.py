@@ -10,7 +10,9 @@ import yaml
 from pliant.core import registry
 from pliant.core.registry import UnknownNameError
 from pliant.experiment.configuration import config as configs
-from pliant.experiment.configuration.config import expand, from_mapping, from_yaml, read_seeds, resolve
+from pliant.experiment.configuration.config import expand
+from pliant.experiment.configuration.reading import from_mapping, from_yaml, resolve
+from pliant.experiment.configuration.seeds import read_seeds
 from pliant.experiment.configuration.settings import settings_of
 from pliant.experiment.errors import ConfigError
 

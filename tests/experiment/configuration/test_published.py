@@ -8,8 +8,8 @@ import yaml
 
 from pliant.core import registry
 from pliant.core.registry import UnknownNameError
-from pliant.experiment.configuration.config import from_mapping
 from pliant.experiment.configuration.published import from_published, read
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 
 # All published files begin like this.

@@ -14,7 +14,7 @@ from shards import shard_of
 from pliant import report
 from pliant.core import registry
 from pliant.experiment import saver
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
 from pliant.experiment.loops import host_play

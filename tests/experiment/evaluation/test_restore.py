@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import uneven
 
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load

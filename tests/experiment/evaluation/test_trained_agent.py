@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import uneven
 
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.evaluation.restore import load
 from pliant.experiment.evaluation.trained_agent import TrainedAgent
 from pliant.experiment.loops.planning import plan

@@ -8,7 +8,7 @@ import uneven
 
 from pliant.core.problem import Continuous, Discrete
 from pliant.experiment.configuration.build import make_problem
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation import transfer as module
 from pliant.experiment.evaluation.evaluate import evaluate

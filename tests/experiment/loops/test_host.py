@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toys
 
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops import host as host_loop
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.loops.saving import agents_in

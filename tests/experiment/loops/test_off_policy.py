@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toys
 
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.loops import device as device_loop
 from pliant.experiment.loops import planning

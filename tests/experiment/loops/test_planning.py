@@ -9,7 +9,7 @@ import toys
 
 from pliant.core import registry
 from pliant.core.notes import Note, log_once
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load

@@ -10,7 +10,7 @@ import toys
 from shards import shard_of
 
 from pliant import report
-from pliant.experiment.configuration.config import from_mapping
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.loops.planning import plan, plans
 from pliant.experiment.loops.saving import agents_in

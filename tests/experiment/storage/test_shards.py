@@ -2,7 +2,7 @@
 
 import pytest
 
-from pliant.experiment.configuration.config import read_seeds
+from pliant.experiment.configuration.seeds import read_seeds
 from pliant.experiment.errors import StoreError
 from pliant.experiment.storage.shards import blocks, seeds_text, shards_of
 

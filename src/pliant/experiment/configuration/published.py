@@ -17,7 +17,8 @@ from pliant.core import registry
 from pliant.core.settings import AtLeast, Between, FromUpTo
 from pliant.experiment.errors import ConfigError
 
-from .config import RunConfig, from_mapping, from_yaml
+from .config import RunConfig
+from .reading import from_mapping, from_yaml
 from .settings import Setting, settings_of
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from pliant.core.base import Array
-from pliant.experiment.configuration.config import RunConfig, from_yaml, resolve
+from pliant.experiment.configuration.config import RunConfig
+from pliant.experiment.configuration.reading import from_yaml, resolve
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.loops.plan import Plan
 from pliant.experiment.loops.planning import unchecked_plan
