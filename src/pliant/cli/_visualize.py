@@ -17,7 +17,7 @@ from pliant.experiment.evaluation.restore import Trained
 from pliant.experiment.evaluation.transfer import transfer
 from pliant.experiment.evaluation.video import write_gif, write_mp4
 from pliant.experiment.loops.device import DeviceLoop
-from pliant.experiment.loops.host import HostLoop
+from pliant.experiment.loops.host.loop import HostLoop
 
 from ._acting import SEED, add_arguments, check_folder, members, modes
 from ._arguments import Flag, Parser

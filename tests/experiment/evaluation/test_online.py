@@ -17,7 +17,7 @@ from pliant.experiment import saver
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.evaluation.evaluate import evaluate
 from pliant.experiment.evaluation.restore import load
-from pliant.experiment.loops import host_play
+from pliant.experiment.loops.host import play as host_play
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 from pliant.experiment.storage.checkpoints import checkpoints

@@ -9,7 +9,7 @@ import pytest
 import toys
 
 from pliant.experiment.configuration.reading import from_mapping
-from pliant.experiment.loops import host as host_loop
+from pliant.experiment.loops.host import loop as host_loop
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.loops.saving import agents_in
 from pliant.experiment.run import run

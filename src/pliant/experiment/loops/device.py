@@ -118,18 +118,6 @@ class DeviceLoop(Loop):
     frame_seconds = 0.1
 
     @override
-    def can_sweep(self, kind: str) -> bool:
-        return True
-
-    @override
-    def steps_at_once(self, components: Components) -> int:
-        return round_steps(components)
-
-    @override
-    def units_per_step(self, components: Components) -> int:
-        return 1
-
-    @override
     def in_short(self, components: Components, seed: Array) -> Member:
         return advance(components, begin(components, seed), jnp.int32(0), round_steps(components))[0]
 

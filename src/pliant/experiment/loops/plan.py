@@ -22,6 +22,7 @@ from pliant.experiment.configuration.components import Components
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.progress import Work
 
+from .learning import round_steps
 from .measuring import suits_map
 from .population import MemberMap, Population, SeedAxis, layout
 
@@ -109,16 +110,18 @@ class Loop(Protocol):
     frame_seconds: float  # for which a frame of an episode is shown to people
 
     def can_sweep(self, kind: str) -> bool:
-        """Whether numbers of components of a kind, such as "problems", may be traced."""
-        ...
+        """Whether numbers of components of a kind, such as "problems", may be traced; by default all may."""
+        del kind
+        return True
 
     def steps_at_once(self, components: Components) -> int:
-        """Steps of a member that cannot be cut: those between two updates."""
-        ...
+        """Steps of a member that cannot be cut; by default those between two updates of an agent."""
+        return round_steps(components)
 
     def units_per_step(self, components: Components) -> int:
-        """Examples in a step of a stream; 1 where steps are those of environments."""
-        ...
+        """Examples in a step of a stream; by default 1, for steps of environments."""
+        del components
+        return 1
 
     def in_short(self, components: Components, seed: Array) -> Any:
         """All that a program does for one member, in as few steps as possible; returns the agent's state and more."""

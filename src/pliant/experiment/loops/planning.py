@@ -17,7 +17,7 @@ from pliant.experiment.devices import GIB, available_memory
 from pliant.experiment.errors import ConfigError
 
 from .device import DeviceLoop
-from .host import HostLoop
+from .host.loop import HostLoop
 from .measuring import SEED, nbytes
 from .plan import Loop, Plan
 from .population import population

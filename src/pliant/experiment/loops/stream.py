@@ -107,10 +107,6 @@ class StreamLoop(Loop):
     frame_seconds = 0.0
 
     @override
-    def can_sweep(self, kind: str) -> bool:
-        return True
-
-    @override
     def steps_at_once(self, components: Components) -> int:
         return 1
 

@@ -14,9 +14,8 @@ from pliant.core.base import Array
 from pliant.core.problem import Renderer, VectorEnv
 from pliant.core.seeding import evaluation_keys
 from pliant.experiment.errors import ConfigError
-
-from .acting import ActingInput, begin_episodes, episode_facts, follow, harmless
-from .plan import Form, Mode, Plan, Play, Step
+from pliant.experiment.loops.acting import ActingInput, begin_episodes, episode_facts, follow, harmless
+from pliant.experiment.loops.plan import Form, Mode, Plan, Play, Step
 
 
 class HostPlay(Play):

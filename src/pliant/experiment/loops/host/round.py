@@ -8,8 +8,7 @@ import numpy as np
 
 from pliant.core.agent import Transitions
 from pliant.core.problem import Timestep
-
-from .plan import Ended
+from pliant.experiment.loops.plan import Ended
 
 
 class Round:

@@ -18,12 +18,12 @@ from typing_extensions import override
 from pliant.core.base import Array
 from pliant.core.seeding import agent_keys
 from pliant.experiment.configuration.components import Components
+from pliant.experiment.loops.learning import learn, zero_transitions
+from pliant.experiment.loops.plan import Chunk, Form, Loop, Mode, Plan, Play, Programs
 
 from .group import Group
-from .group_programs import GroupPrograms
-from .host_play import HostPlay
-from .learning import learn, round_steps, zero_transitions
-from .plan import Chunk, Form, Loop, Mode, Plan, Play, Programs
+from .play import HostPlay
+from .programs import GroupPrograms
 
 logger = logging.getLogger(__name__)
 
@@ -114,14 +114,6 @@ class HostLoop(Loop):
     @override
     def can_sweep(self, kind: str) -> bool:
         return kind != "problems"
-
-    @override
-    def steps_at_once(self, components: Components) -> int:
-        return round_steps(components)
-
-    @override
-    def units_per_step(self, components: Components) -> int:
-        return 1
 
     @override
     def in_short(self, components: Components, seed: Array) -> _Short:

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from pliant.core.agent import Transitions
 from pliant.core.base import Array
 from pliant.core.seeding import agent_keys
-
-from .acting import ActingInput
-from .learning import learn
-from .plan import Plan
+from pliant.experiment.loops.acting import ActingInput
+from pliant.experiment.loops.learning import learn
+from pliant.experiment.loops.plan import Plan
 
 
 class RunningMetrics(NamedTuple):

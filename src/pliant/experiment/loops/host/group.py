@@ -18,14 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.problem import VectorEnv
+from pliant.experiment.loops.acting import InFlight, begin_episodes, follow, harmless
+from pliant.experiment.loops.learning import learn, zero_transitions
+from pliant.experiment.loops.plan import Chunk, Plan
+from pliant.experiment.loops.population import Population
+from pliant.experiment.loops.saving import host_in, named, named_back, of_host
 
-from .acting import InFlight, begin_episodes, follow, harmless
-from .group_programs import GroupPrograms, RunningMetrics
-from .learning import learn, zero_transitions
-from .plan import Chunk, Plan
-from .population import Population
+from .programs import GroupPrograms, RunningMetrics
 from .round import EndedEpisodes, Round
-from .saving import host_in, named, named_back, of_host
 
 
 class Group:

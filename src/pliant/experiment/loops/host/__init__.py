@@ -1,0 +1,1 @@
+"""The loop of environments outside of the device."""
