@@ -1,0 +1,81 @@
+"""Runs without agents and without JAX: numbers from which all that was done to a member, and in which order, can be read.
+
+A member has a number below a prime. Each step multiplies it by 5 and adds the seed and the number of the step, so that a
+step that is lost, done twice or done too early changes all that follow. The loss of a chunk is the mean of the numbers
+of its steps, as fractions of the prime, and the learning rate. A member whose learning rate is above 1 diverges at the
+step 150 more than its seed.
+"""
+
+import numpy as np
+from typing_extensions import override
+
+from pliant.core.problem import Stream, Task
+from pliant.experiment.configuration.config import RunConfig
+from pliant.experiment.loops.plan import Chunk, Ended, Loop, Plan, Programs
+from pliant.experiment.loops.population import population
+
+_PRIME = 2**31 - 1
+
+
+class CountingPrograms(Programs):
+    """See above."""
+
+    def __init__(self, plan: Plan):
+        self._seeds = plan.members.seeds.astype(np.int64)
+        self._rates = plan.members.swept.get("agent.learning_rate", np.zeros(len(self._seeds)))
+
+    @override
+    def begin(self) -> None:
+        self._number, self._diverged = self._seeds, np.full(len(self._seeds), -1, np.int32)
+
+    @override
+    def advance(self, step: int, length: int) -> Chunk:
+        total = np.zeros(len(self._seeds))
+        for now in range(step + 1, step + length + 1):
+            self._number = (5 * self._number + self._seeds + now) % _PRIME
+            total += self._number / _PRIME
+            bad = (self._rates > 1) & (now == 150 + self._seeds)
+            self._diverged = np.where(bad, np.int32(now), self._diverged)
+        metrics = {("loss", ""): total / length + self._rates}
+        return Chunk(metrics, self._diverged, Ended(np.zeros(0, int), np.zeros(0, int), {}))
+
+    @override
+    def acting_params(self) -> np.ndarray:
+        return self._number
+
+    @override
+    def save(self) -> dict[str, np.ndarray]:
+        return {"agent.0000": self._number, "diverged.0000": self._diverged}
+
+    @override
+    def shapes(self) -> dict[str, np.ndarray]:
+        return self.save()
+
+    @override
+    def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
+        self._number, self._diverged = arrays["agent.0000"], arrays["diverged.0000"]
+
+    @override
+    def close(self) -> None:
+        pass
+
+
+class CountingLoop(Loop):
+    """See above."""
+
+    unit = "examples"
+    has_episodes = False
+
+    @override
+    def steps_at_once(self, components) -> int:
+        return 1
+
+    @override
+    def programs(self, plan: Plan) -> Programs:
+        return CountingPrograms(plan)
+
+
+def counting(config: RunConfig, steps: int = 1000, tasks: tuple[Task, ...] = ()) -> Plan:
+    """The plan of a run of these members that counts, whatever the problem of the configuration is."""
+    stream = Stream(None, None, None, "mse", steps, tasks)
+    return Plan(config, population(config), stream, CountingLoop(), None)
