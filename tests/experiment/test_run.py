@@ -3,7 +3,6 @@
 What the numbers of a run are is not asked where a run is stopped and resumed: these runs count (`counting`).
 """
 
-import dataclasses
 import itertools
 import json
 import os

@@ -1,8 +1,8 @@
-"""Runs without agents and without JAX: numbers from which all that was done to a member, and in which order, can be read.
+"""Runs without agents and without JAX: their numbers show all that was done to a member, and in which order.
 
-A member has a number below a prime. Each step multiplies it by 5 and adds the seed and the number of the step, so that a
-step that is lost, done twice or done too early changes all that follow. The loss of a chunk is the mean of the numbers
-of its steps, as fractions of the prime, and the learning rate. A member whose learning rate is above 1 diverges at the
+A member has a number below a prime. Each step multiplies it by 5 and adds the seed and the number of the step: a step
+that is lost, done twice or done too early changes all that follow. The loss of a chunk is the mean of the numbers of
+its steps, as fractions of the prime, and the learning rate. A member whose learning rate is above 1 diverges at the
 step 150 more than its seed.
 """
 
