@@ -80,13 +80,13 @@ FILES = {
             "agent=sgd learns from a problem of another kind: ant is an environment; write agent a2c or ppo",
         ),
         (f"{RUN}--diagnostic.dormant-fraction.threshold -1", "threshold=-1"),
-        (f"{GROWING}--method.initial-sparsity 1", "initial_sparsity=1.0: write a number from 0 up to, but not, 1"),
+        (f"{GROWING}--method.initial-sparsity 1", "initial_sparsity=1.0: write a number from 0 to below 1"),
         (f"{GROWING}--method.final-sparsity 0.9", "final_sparsity=0.9 is above initial_sparsity=0.8"),
         (
             f"{GROWING}--method.initial-sparsity 0.999",
-            "sparsity=0.999: of 274944 weights 512 belong to norms, of which",
+            "sparsity=0.999: 512 of 274944 weights belong to norms, which",
         ),
-        (f"{GROWING}--sweep initial_sparsity=0.8,0.999", "sparsity=0.999: of 274944 weights 512 belong to norms, of"),
+        (f"{GROWING}--sweep initial_sparsity=0.8,0.999", "sparsity=0.999: 512 of 274944 weights belong to norms"),
         (
             f"{GROWING}--method.end 10M",
             "end=10000000: growth would last longer than training, which has 5,975,000 updates",

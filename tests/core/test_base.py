@@ -109,7 +109,7 @@ def test_update_needs_the_params():
 @pytest.mark.usefixtures("unchecked")
 def test_refuses_what_is_no_method(method):
     with pytest.raises(
-        TypeError, match=r"which is no plasticity method; write an optax.GradientTransformation, a plia"
+        TypeError, match=r"which is not a plasticity method; write an optax.GradientTransformation, a plia"
     ):
         plastic(optax.sgd(0.1), (adding(1.0), method))
 

@@ -181,7 +181,9 @@ def test_restart_passes_draws_and_signals_on():
 
 def test_every_and_until_refuse_a_topology():
     for combinator in (every, until):
-        with pytest.raises(ValueError, match=r"^every and until cannot hold a topology back, .*; write its own period"):
+        with pytest.raises(
+            ValueError, match=r"^every and until do not take a topology, .*; write the topology's own period"
+        ):
             combinator(3, (adding(1.0), missing(1)))
 
 

@@ -44,7 +44,7 @@ def test_activation_shapes():
 def test_errors_teach():
     wiring = hand_wired.mlp(2, 3, 1)
     (reader,) = wiring["w0"].outgoing
-    with pytest.raises(ValueError, match=r"^features has no 'w0'; it has: h. Take them of wiring.apply$"):
+    with pytest.raises(ValueError, match=r"^features has no 'w0'; it has: h; take them from wiring.apply$"):
         units.activation({"h": np.zeros(3)}, reader, wiring["w0"])
     with pytest.raises(ValueError, match=r"^features\['w0'\] has shape \(8, 4\), but the wiring expects \(..., 3\): "):
         units.activation({"w0": np.zeros((8, 4))}, reader, wiring["w0"])

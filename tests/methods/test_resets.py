@@ -90,7 +90,7 @@ def test_full_reset_resets_the_counts_of_per_weight_adam():
             r"^layers='w0,w9': no layer 'w9'; write last:N, or of: w0, w1, head$",
         ),
         (lambda: layer_reset(WIRING, INITIALIZE, "last:x"), r"^layers='last:x': no layer 'last:x'; "),
-        (lambda: layer_reset(WIRING, INITIALIZE, "last:0"), r"^last:0: a number of layers, at least 1; "),
+        (lambda: layer_reset(WIRING, INITIALIZE, "last:0"), r"^last:0: the number of layers is at least 1; "),
         (lambda: after(full_reset(hand_wired.initializer(3, 4, 2)), 1), r"^initialize returned other leaves than "),
     ],
 )

@@ -73,8 +73,8 @@ def test_keeps_the_dtype_of_the_weights():
 @pytest.mark.parametrize(
     "settings, error",
     [
-        ({"b1": 1.0}, r"^b1=1.0: write a number from 0 up to, but not, 1$"),
-        ({"b2": -0.1}, r"^b2=-0.1: write a number from 0 up to, but not, 1$"),
+        ({"b1": 1.0}, r"^b1=1.0: write a number from 0 to below 1$"),
+        ({"b2": -0.1}, r"^b2=-0.1: write a number from 0 to below 1$"),
         ({"eps": -1e-8}, r"^eps=-1e-08: write a number at least 0$"),
         ({"correction": "none"}, r"^correction='none': write one of 'intended', 'published'$"),
     ],

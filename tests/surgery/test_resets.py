@@ -47,7 +47,7 @@ def test_no_head():
             ValueError, match=r"^this wiring has no head: .* by name \(layer_reset\) or .*\(full_reset\)$"
         ):
             head(wiring)
-    with pytest.raises(ValueError, match=r"^last:0: a number of layers, at least 1"):
+    with pytest.raises(ValueError, match=r"^last:0: the number of layers is at least 1"):
         last_layers(hand_wired.mlp(3, 4, 2), 0)
 
 

@@ -43,7 +43,7 @@ def test_a_traced_sparsity_gives_the_same():
 
 
 def test_more_whole_weights_than_there_shall_be_are_refused():
-    error = r"^sparsity=0.9: of 25 weights 5 belong to norms, of which none can be missing; write at most 0.8$"
+    error = r"^sparsity=0.9: 5 of 25 weights belong to norms, which are never missing; write at most 0.8$"
     with pytest.raises(ValueError, match=error):
         erdos_renyi([(4, 5)], 0.9, whole=5)
 

@@ -311,7 +311,7 @@ REFUSED = {
             p["image"], x[:, :, None], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
         ),
         {"image": (2, 5, 4)},
-        "`conv_general_dilated`.*'image'.*as if it were an image",
+        "`conv_general_dilated`.*'image'.*in the place of the image",
     ),
     "flipped_kernel": (
         lambda p, x: x @ p["w0"][::-1] @ p["w1"],
@@ -374,7 +374,7 @@ def test_refuses_what_no_rule_follows(case):
 
 
 def test_refuses_parameters_that_are_no_arrays():
-    with pytest.raises(TracingError, match=r"'activation' is no array but .*partition"):
+    with pytest.raises(TracingError, match=r"'activation' is a \w+, not an array; .*partition"):
         trace(lambda params, x: x, {"activation": abs}, X)
 
 

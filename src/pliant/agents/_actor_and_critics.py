@@ -24,7 +24,7 @@ class Config(_off_policy.Config):
     """Settings of the networks and of their optimizer."""
 
     learning_rate: Annotated[float, AtLeast(0)] = 3e-4
-    """Step size of Adam, for all networks."""
+    """Learning rate of Adam, for all networks."""
     optimizer: Literal["adam", "per_weight_adam"] = "adam"
     """Adam, or Adam with a step count per weight, which restarts with the weight."""
     b1: Annotated[float, FromUpTo(0, 1)] = 0.9
@@ -46,13 +46,13 @@ class Config(_off_policy.Config):
 
 
 class Both(NamedTuple):
-    """What actor and critics have each."""
+    """A pair: one for the actor, one for the critics."""
 
     actor: Any
     critics: Any
 
     def merged(self) -> dict[str, Any]:
-        """One dictionary of the two, whose names differ."""
+        """The two dictionaries in one; their keys differ."""
         return self.actor | self.critics
 
 
@@ -66,11 +66,11 @@ def learners(config: Config, networks: Both, inputs: Both, methods_for: MethodsF
     """Finds the units of both networks, and makes their optimizers with the methods.
 
     Args:
-        config: of Adam, and the batch size.
+        config: settings of Adam, and the batch size.
         networks: `Network`s of vectors.
-        inputs: sizes of the vectors.
+        inputs: sizes of their input vectors.
         methods_for: makes the plasticity methods of a network.
-        updates: of a whole run.
+        updates: in a whole run.
     """
 
     def found(network: Network, size: int) -> Wiring:

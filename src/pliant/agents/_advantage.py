@@ -17,7 +17,7 @@ def generalized_advantages(
     discount: float | Array,
     gae_lambda: float | Array,
 ) -> Array:
-    r"""Generalized advantage estimates, `(T, num_envs)`: how much better actions turned out than was expected.
+    r"""Generalized advantage estimates, `(T, num_envs)`: how much better each action was than expected.
 
     $$\delta_t = r_t + \gamma (1 - d_t) V'_t - V_t, \qquad A_t = \delta_t + \gamma \lambda (1 - e_t) A_{t+1},
     \qquad A_T = 0.$$
@@ -27,12 +27,12 @@ def generalized_advantages(
         value: $V_t$, of the observation acted upon.
         next_value: $V'_t$, of the observation that followed.
         terminated: $d_t$, bool: the episode ended where there is no future.
-        ended: $e_t$, bool: the episode ended for whatever reason, and the next step belongs to another one.
+        ended: $e_t$, bool: the episode terminated or was truncated, and the next step belongs to another episode.
         discount: $\gamma$ in [0, 1].
         gae_lambda: $\lambda$ in [0, 1].
 
     Raises:
-        ValueError: if the arrays have not two axes, or different shapes.
+        ValueError: if the arrays do not have two axes, or differ in shape.
 
     References:
         Schulman et al., `High-dimensional continuous control using generalized advantage estimation
@@ -52,6 +52,6 @@ def generalized_advantages(
 
 
 def normalized(A: Array) -> Array:
-    """Advantages shifted to mean 0 and scaled to (unbiased) standard deviation 1; equal ones are only shifted."""
+    """Advantages shifted to mean 0 and scaled to (unbiased) standard deviation 1; equal advantages are only shifted."""
     std = A.std(ddof=1)
     return (A - A.mean()) / jnp.where(std > 0, std, 1)

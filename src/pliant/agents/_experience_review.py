@@ -1,15 +1,15 @@
-"""Switches of the published program of Liu et al. (2025), which TD3 may have in addition; all are off by default.
+"""Switches of the published program of Liu et al. (2025) for TD3; all are off by default.
 
 * Recall (experience review): learn from the oldest part of the replay while few of the critics' units are active.
 * Automatic batch size: half of it while few of the critics' units are active.
-* Dynamic capacity: drop the oldest steps of the replay when the actor would act otherwise by now.
+* Dynamic capacity: drop the oldest steps of the replay when the actor's actions have moved away from them.
 * Elastic copy: a running average of the actor, which may act in its place.
-* Late n-step returns: of one step at first, of `n_step` steps later.
+* Late n-step returns: 1-step returns at first, `n_step`-step returns later.
 
 Differs from the authors' code: their running average of the actor is kept and never used; here it acts where
-`evaluate_with` is elastic. At the rate of the targets it equals the target actor, but for its beginning. Activity is
-measured on a batch of its own, as there, but only if a switch needs it. With `dynamic_capacity` the action without
-noise is stored for random steps as well.
+`evaluate_with` is elastic. With the rate of the targets it equals the target actor, but for its beginning. As in their
+code, activity is measured on a separate batch; here only if a switch needs it. With `dynamic_capacity` the action
+without noise is stored for random steps as well.
 
 References:
     `Liu et al. <https://arxiv.org/abs/2410.07994>`_, ICLR 2025.
@@ -31,8 +31,8 @@ from ._replay import Replay, Sample, Steps, Stored
 
 _OLD = 0.3  # share of the replay that is recalled
 _DROPPED = 0.1  # share of the replay that is dropped at once
-_LOOKED_AT = 8  # batches of the oldest steps, by which is decided whether to drop them
-_MOST_CERTAIN, _CERTAIN = 0.6, 0.4  # at the first and above, the probability not to recall is set to the second
+_LOOKED_AT = 8  # batches of the oldest steps for the decision to drop them
+_MOST_CERTAIN, _CERTAIN = 0.6, 0.4  # from the first on, the probability not to recall is set to the second
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,35 +40,35 @@ class Config(_off_policy.Config):
     """The switches and their settings."""
 
     n_step_after: Annotated[int, AtLeast(0)] = 0
-    """Number of the update from which n_step holds; n is 1 before."""
+    """First update with n-step returns; earlier updates have 1-step returns. Updates count from 1."""
     evaluate_with: Literal["online", "elastic"] = "online"
     """Which actor acts greedily: the trained one, or its running average (elastic)."""
     elastic_rate: Annotated[float, Between(0, 1)] = 0.005
     """Rate of the running average per update of the actor."""
     recall: bool = False
-    """Whether to learn now and then from the oldest 30 % of the replay, if few of the critics' units are active."""
+    """Whether some updates learn from the oldest 30 % of the replay while few of the critics' units are active."""
     awaken: Annotated[float, Between(0, 1)] = 0.4
     """Fraction of active units below which recall may happen; below 0.9 of it auto_batch acts."""
     recall_slope: Annotated[float, AtLeast(0)] = 0.9
-    """T of the probability 1 - 1 / (1 + T exp(awaken - fraction)) to recall."""
+    """T in the probability of recall, 1 - 1 / (1 + T exp(awaken - fraction))."""
     auto_batch: bool = False
     """Whether batches are half as large while few of the critics' units are active; always so in the published code."""
     dynamic_capacity: bool = False
-    """Whether the oldest tenth of the replay is dropped where the actor would act otherwise by now."""
+    """Whether the oldest tenth of the replay is dropped when the actor's actions have moved away from it."""
     capacity_period: Annotated[int, AtLeast(1)] = 10_000
-    """Steps of a member from one such check to the next."""
+    """Steps of a member between two checks of the capacity."""
     capacity_threshold: Annotated[float, AtLeast(0)] = 0.2
     """Half the mean squared distance of actions, relative to the bound, above which steps are dropped."""
     least_capacity: Annotated[int, AtLeast(0)] = 100_000
-    """Steps in the replay up to which nothing is dropped."""
+    """Size of the replay (steps) up to which all steps stay."""
 
 
 class Drawn(NamedTuple):
-    """What is drawn from the replay for an update."""
+    """The batches of one update."""
 
     sample: Sample
-    old: Sample | None  # of its oldest part, if there is recall
-    probe: Sample | None  # by which activity is measured, if a switch needs it
+    old: Sample | None  # from the oldest part of the replay, if there is recall
+    probe: Sample | None  # for measuring activity, if a switch needs it
 
 
 def steps_ahead(config: Config, number: Array) -> Array | int:
@@ -98,12 +98,12 @@ def choose(
 
     Args:
         config: the switches.
-        drawn: of this update.
+        drawn: the batches of this update.
         activity: `sample -> ()`, the fraction of active units.
         key: consumed.
 
     Returns:
-        The batch, and what was decided as metrics.
+        The batch, and the decisions as metrics.
     """
     sample, old, probe = drawn
     if probe is None:
@@ -133,19 +133,20 @@ def forget(
     act: Callable[[Any], Array],
     bound: float,
 ) -> tuple[Stored, Array]:
-    """Drops the oldest tenth of the replay, now and then, where the actor would act otherwise by now.
+    """Drops the oldest tenth of the replay, at regular checks, if the actor's actions have moved away from it.
 
     Args:
         config: the switches.
-        replay, stored: whose `extras` are the actions without noise, `(action,)` each, at the time.
-        distance: `()`, of the last check.
+        replay, stored: the replay; its `extras` are the actions without noise, `(action,)` each, when they were taken.
+        distance: `()`, from the last check.
         steps_before: `()`, of the member before this call of `learn`.
         steps: of the call.
-        act: `observations -> actions`, `(steps, action)`, of the actor by now.
+        act: `observations -> actions`, `(steps, action)`, of the current actor.
         bound: largest magnitude of each part of an action.
 
     Returns:
-        The replay, and the distance: half the mean squared one of the oldest actions, relative to the bound.
+        The replay, and the distance of the oldest actions to the current actor's: half its mean square, relative to the
+        bound.
     """
     if not config.dynamic_capacity:
         return stored, distance
@@ -175,12 +176,12 @@ def follow(config: Config, elastic: Params, actor: Params) -> Params:
 
 
 def kept(config: Config, size: int) -> Any:
-    """What the replay keeps of a step for `forget`: the action without noise, of so many numbers."""
+    """The extras that the replay keeps of a step for `forget`: the action without noise, of `size` numbers."""
     return jax.ShapeDtypeStruct((size,), jnp.float32) if config.dynamic_capacity else ()
 
 
 def metrics(config: Config, stored: Stored, distance: Array, numbers: Array) -> dict[str, Array]:
-    """Metrics of a call of `learn`, of the replay after it and of the updates with these numbers."""
+    """Metrics of a call of `learn`: of the replay after it, and of the updates with these numbers."""
     of_replay = {
         "n_step": jnp.float32(steps_ahead(config, numbers)).mean(),
         "replay_size": stored.size.sum().astype(jnp.float32),

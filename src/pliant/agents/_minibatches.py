@@ -4,8 +4,8 @@ A round has `horizon` x `num_envs` samples. They are numbered time by time: samp
 environment `e` at time `t`. A sequence is `recurrence` consecutive samples of one environment, and has the number of
 its first sample. An epoch is a pass over the sequences in random order, cut into minibatches.
 
-With `alternate`, each second epoch is shifted by half a sequence. One sequence less per environment fits in, so that a
-shifted epoch has fewer minibatches, the last of which may be smaller.
+With `alternate`, every second epoch is shifted by half a sequence. A shifted epoch has one sequence less per
+environment, and so fewer minibatches; its last minibatch may be smaller.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Schedule:
         recurrence: samples of a sequence.
         epochs: passes over a round.
         minibatches: pieces of an epoch that is not shifted.
-        alternate: whether each second epoch is shifted.
+        alternate: whether every second epoch is shifted.
     """
 
     horizon: int
@@ -75,7 +75,7 @@ class Schedule:
 
 
 def minibatches(keys: Sequence[Key], schedule: Schedule, shifts: Sequence[bool]) -> tuple[Array, Array]:
-    """Draws the minibatches of consecutive epochs, of which only the last may be shifted.
+    """Draws the minibatches of consecutive epochs; only the last epoch may be shifted.
 
     Args:
         keys: one for each epoch, consumed.
@@ -83,8 +83,8 @@ def minibatches(keys: Sequence[Key], schedule: Schedule, shifts: Sequence[bool])
         shifts: of each epoch, whether it is shifted.
 
     Returns:
-        The whole minibatches of all epochs, `(minibatches, sequences)`, and the smaller one at the end, `(rest,)`, of
-        no sequences where the last epoch comes out even.
+        The whole minibatches of all epochs, `(minibatches, sequences)`, and the smaller one at the end, `(rest,)`,
+        empty where whole minibatches make up the last epoch.
     """
     whole, rest = [], jnp.zeros(0, int)
     for key, shifted in zip(keys, shifts):
@@ -110,8 +110,9 @@ def over_minibatches(
         schedule: how the round is cut.
         keys: one for each epoch, consumed.
         update: `(carry, sequences, random, number) -> (carry, metrics)`; `number` `()` counts the updates of the round
-            from 1. The program holds it at most four times, once for each size of a minibatch in each loop.
-        draw: `(key, updates) -> random`: what the updates of an epoch are given, on a leading axis.
+            from 1. The compiled program contains it at most four times, once for each size of a minibatch in each
+            loop.
+        draw: `(key, updates) -> random`: random numbers for the updates of an epoch, on a leading axis.
         carry: before the first update.
 
     Returns:

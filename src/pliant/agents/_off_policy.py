@@ -34,7 +34,7 @@ class Config:
     learning_starts: Annotated[int, AtLeast(0)] = 25_000
     """Steps of a member with random actions before the first update."""
     buffer_size: Annotated[int, AtLeast(1)] = 1_000_000
-    """Steps that the replay keeps, of all environments of a member together."""
+    """Size of the replay (steps of all environments of a member together)."""
     batch_size: Annotated[int, AtLeast(1)] = 256
     """Batch size of an update."""
     update_to_data: Annotated[float, AtLeast(0.001)] = 1.0
@@ -44,7 +44,7 @@ class Config:
     n_step: Annotated[int, AtLeast(1)] = 1
     """n of the n-step return."""
     truncation: Literal["bootstrap", "terminal"] = "bootstrap"
-    """At a time limit: the value of the last observation, or no future."""
+    """What follows a time limit: the value of the last observation, or no future."""
 
 
 class Schedule(NamedTuple):
@@ -62,14 +62,14 @@ class Schedule(NamedTuple):
 
 
 def continuous_actions(environment: Environment | HostEnvironment, agent: str) -> Continuous:
-    """The actions of an environment that an agent can serve with networks of its own.
+    """The actions of an environment, for an agent that makes its own networks.
 
     Args:
         environment: where to act.
         agent: its name, for the errors.
 
     Raises:
-        ValueError: if actions are discrete, or the environment has a network of its own.
+        ValueError: if actions are discrete, or the environment has its own network.
     """
     action = environment.spec.action
     if not isinstance(action, Continuous):
@@ -77,16 +77,16 @@ def continuous_actions(environment: Environment | HostEnvironment, agent: str) -
             f"{agent} needs continuous actions, and this problem has {action.n} discrete ones; write agent ppo or a2c"
         )
     if environment.network is not None:
-        raise ValueError(f"this problem has a network of its own, and {agent} has others; write agent ppo or a2c")
+        raise ValueError(f"{agent} makes its own networks, but this problem brings a network; write agent ppo or a2c")
     return action
 
 
 def schedule_of(config: Config, environment: Environment | HostEnvironment) -> Schedule:
-    """The shortest calls that have a whole number of updates, the first where a return is known and exploration over.
+    """The shortest calls with a whole number of updates; updates begin once exploration ends and returns exist.
 
     Args:
         config: `update_to_data`, `learning_starts` and `n_step`.
-        environment: number of environments, and steps of a run.
+        environment: its number of environments, and its steps of a run.
     """
     per_time = Fraction(float(config.update_to_data)).limit_denominator(1000) * environment.num_envs
     horizon, updates = per_time.denominator, per_time.numerator
@@ -103,7 +103,7 @@ def replay_for(config: Config, environment: Environment | HostEnvironment, horiz
         config: `buffer_size` and `n_step`.
         environment: its observations and (continuous) actions.
         horizon: steps of each environment that are added at once.
-        extras: tree of `jax.ShapeDtypeStruct`: what else is kept of a step.
+        extras: tree of `jax.ShapeDtypeStruct`: further data of a step.
 
     Raises:
         ValueError: if the buffer is too small.
@@ -136,10 +136,10 @@ def store(
 
     Args:
         config: `truncation`.
-        replay, stored: where to.
-        transitions: what happened, `(horizon, num_envs, ...)`.
+        replay, stored: the replay.
+        transitions: `(horizon, num_envs, ...)`.
         is_first: `(horizon, num_envs)` bool: the first observation of an episode.
-        extras: what else is kept of a step.
+        extras: further data of each step.
     """
     no_future = transitions.terminated
     if config.truncation == "terminal":
@@ -160,9 +160,9 @@ def make_updates(
     Args:
         schedule: when there are updates.
         update: `(state, batch, number) -> (state, metrics)`, `number` `()` as in `Schedule.numbers`.
-        state: before; without the replay, which a branch or a loop might copy.
-        batches: what each update learns from, on a leading axis.
-        calls: `()`, calls of `learn` before.
+        state: before the updates; without the replay, which a branch or a loop might copy.
+        batches: the batch of each update, on a leading axis.
+        calls: `()`, earlier calls of `learn`.
 
     Returns:
         The state after the updates, and the means of their metrics, 0 where there were none.

@@ -37,7 +37,7 @@ _PROBE = 1000  # last observations of a horizon on which diagnostics are measure
 
 Metrics: TypeAlias = dict[str, Array]
 
-# (log probability of the actions now, that at the time, advantage), `(samples,)` each -> loss of each, and metrics
+# (log probability of the actions, the old log probability, advantage), `(samples,)` each -> losses, and metrics
 PolicyLoss: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Metrics]]
 
 
@@ -50,7 +50,7 @@ class Config:
     recurrence: Annotated[int, AtLeast(1)] = 1
     """Length of the sequences on which a recurrent network is trained (steps); 1 for a network without a carry."""
     learning_rate: Annotated[float, AtLeast(0)] = 1e-3
-    """Step size of the optimizer."""
+    """Learning rate of the optimizer."""
     eps: Annotated[float, AtLeast(0)] = 1e-8
     """Added to the denominator for numerical stability."""
     reset_moments: bool = False
@@ -64,19 +64,19 @@ class Config:
     entropy_coefficient: Annotated[float, AtLeast(0)] = 0.01
     """Weight of the entropy bonus."""
     max_gradient_norm: Annotated[float, AtLeast(0)] = 0.5
-    """Norm to which longer gradients are scaled down, before any method acts on them; 0: none."""
+    """Largest norm of the gradients: longer ones are scaled down, before any method acts on them; 0: no limit."""
     normalize_advantages: Literal["round", "minibatch", "none"] = "none"
     """Over which samples advantages are shifted and scaled to mean 0 and (unbiased) standard deviation 1."""
     truncation: Literal["terminal", "bootstrap"] = "terminal"
-    """At a time limit: no future, as published, or the value of the last observation."""
+    """What follows a time limit: no future, as published, or the value of the last observation."""
     hidden_units: Annotated[int, AtLeast(1)] = 64
-    """Units of each hidden layer, of policy and value network; not where the problem has a network."""
+    """Units of each hidden layer, of policy and value network; for problems without a network."""
     hidden_layers: Annotated[int, AtLeast(0)] = 2
     """Hidden layers of each network."""
     activation: Activation = "tanh"
     """Nonlinearity."""
     initializer: Initializer = "lecun"
-    """Initializer of all weights, those of the output layers included."""
+    """Initializer of all weights, output layers included."""
 
 
 class State(NamedTuple):
@@ -85,7 +85,7 @@ class State(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """What `act` records of an action for `learn`; leading axes `(horizon, num_envs)` there."""
+    """What `act` records of an action for `learn`; leading axes there: `(horizon, num_envs)`."""
 
     log_prob: Array  # of the action
     value: Array  # of the observation
@@ -93,7 +93,7 @@ class Extras(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What the losses need; leading axis of samples, or `(recurrence, sequences)`."""
+    """The inputs of the losses; leading axis of samples, or `(recurrence, sequences)`."""
 
     observation: Array
     is_first: Array  # bool: the first observation of an episode
@@ -127,15 +127,15 @@ def samples_of(config: Config, network: ActorCritic, params: Params, transitions
     """The samples of a round on one axis, with advantages and returns.
 
     Args:
-        config: discount, lambda, and what follows a time limit.
-        network: as it acted.
-        params: with which it acted.
+        config: `discount`, `gae_lambda`, `truncation` and `normalize_advantages`.
+        network: the network that acted.
+        params: its parameters when it acted.
         transitions: of the round.
     """
     V, ended = transitions.extras.value, transitions.terminated | transitions.truncated
 
     def next_values(these: Transitions) -> Array:
-        """The values of what followed, with the carry after the observation."""
+        """The values of the next observations, with the carry after the observation."""
         flat = these.observation, these.extras.carry, these.next_observation
         observation, carry, following = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), flat)
         if jax.tree.leaves(carry):
@@ -144,14 +144,14 @@ def samples_of(config: Config, network: ActorCritic, params: Params, transitions
 
     if config.truncation == "bootstrap":
         next_V, terminated = next_values(transitions), transitions.terminated
-    else:  # within an episode the next value is that of the next step: only the last one is missing
+    else:  # within an episode the next value is the value at the next step: only the last one is missing
         last = jax.tree.map(lambda x: x[-1:], transitions)
         next_V, terminated = jnp.concatenate([V[1:], next_values(last)]), ended
     A = generalized_advantages(transitions.reward, V, next_V, terminated, ended, config.discount, config.gae_lambda)
     returns = A + V
     if config.normalize_advantages == "round":
         A = normalized(A)
-    # That of the first time does not matter: the carry at the beginning of a sequence is restarted already.
+    # Any value does for the first time: the carry at the beginning of a sequence is restarted already.
     is_first = jnp.concatenate([ended[:1], ended[:-1]])
     log_prob = transitions.extras.log_prob
     samples = Samples(transitions.observation, is_first, transitions.action, log_prob, V, returns, A)
@@ -175,16 +175,16 @@ def make(
     $$L = \overline{L_\pi} + c_v \overline{(R - V)^2} - c_e \overline{H}.$$
 
     Args:
-        config: numbers may be traced.
-        environment: where to act.
-        optimizer: made for the number of updates of a whole run.
+        config: the settings; numbers may be traced.
+        environment: its observations and actions, the length of the run, and its network if it has one.
+        optimizer: `updates -> transformation`, for the number of updates of a whole run.
         policy_loss: per sample, to be minimized.
         methods_for: makes the plasticity methods.
         epochs, minibatches, alternate: how a round is cut, see `Schedule`.
-        value_clip: how far a value may move from the old one before its error counts in full; 0: any distance.
+        value_clip: clip range of a new value around the old value; 0: no clipping.
 
     Raises:
-        ValueError: if the minibatches of a round do not come out even, the run is shorter than a round, the recurrence
+        ValueError: if the minibatches do not divide a round, the run is shorter than a round, the recurrence
             does not suit the network, or the configuration describes a network where the environment has one.
     """
     network = _network_for(environment, config)
@@ -291,7 +291,7 @@ def make(
 
 
 def _check(schedule: Schedule, network: ActorCritic, environment: Environment | HostEnvironment) -> None:
-    """Refuses sizes that do not come out even."""
+    """Refuses sizes that do not divide each other."""
     T, E, r, samples = schedule.horizon, schedule.num_envs, schedule.recurrence, schedule.samples
     of_round = f"(horizon={T} x num_envs={E})"
     if samples % schedule.minibatches:
@@ -306,7 +306,7 @@ def _check(schedule: Schedule, network: ActorCritic, environment: Environment | 
         )
     recurrent = bool(jax.tree.leaves(jax.eval_shape(lambda: network.initial_carry(1))))
     if recurrent != (r > 1):
-        what = "is recurrent and learns along 2 steps or more" if recurrent else "is not recurrent"
+        what = "is recurrent and learns along at least 2 steps" if recurrent else "is not recurrent"
         raise ValueError(f"recurrence={r}: this network {what}; write recurrence={4 if recurrent else 1}")
     if T % r or samples // schedule.minibatches % r:
         raise ValueError(
@@ -318,7 +318,7 @@ def _check(schedule: Schedule, network: ActorCritic, environment: Environment | 
 
 
 def _network_for(environment: Environment | HostEnvironment, config: Config) -> ActorCritic:
-    """The environment's own network, or two perceptrons as the configuration has them.
+    """The environment's own network, or the two perceptrons of the configuration.
 
     Raises:
         ValueError: if the configuration describes a network, and the environment has one.
@@ -329,5 +329,5 @@ def _network_for(environment: Environment | HostEnvironment, config: Config) -> 
     usual = type(config)()
     for name in ("hidden_units", "hidden_layers", "activation", "initializer"):
         if getattr(config, name) != getattr(usual, name):
-            raise ValueError(f"{name}={getattr(config, name)}: this problem has a network of its own; leave {name} out")
+            raise ValueError(f"{name}={getattr(config, name)}: this problem brings its network; leave {name} out")
     return environment.network

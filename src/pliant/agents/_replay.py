@@ -2,8 +2,8 @@
 
 Observations, actions and extras may be any trees of arrays, and keep their types: images of uint8 are stored as uint8.
 
-Each environment has a ring of rows. A row holds an observation and what was done there: the action, the reward, and
-whether the episode ended so. What followed is the observation of the next row, so that nothing is stored twice. Where
+Each environment has a ring of rows. A row holds an observation, the action, the reward, and whether the episode ended
+there. The next observation is the observation of the next row, so that each is stored once. Where
 an episode was cut short, by a time limit or because the process stopped, a row without an action stands in between: the
 last observation. There is always one such row behind the newest step; the next step of the same episode overwrites it.
 """
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from pliant.core.base import Array, Key
 
-# What a row holds: no step, a step, a step after which there is no future.
+# The kinds of a row: no step, a step, a step without a future.
 _NOTHING, _STEP, _LAST = 0, 1, 2
 
 
@@ -25,13 +25,13 @@ class Steps(NamedTuple):
 
     observation: Any
     action: Any
-    extras: Any  # whatever else is kept of a step
+    extras: Any  # further data of the step
     reward: Array
     terminated: Array  # bool: there is no future
 
 
 class Rows(NamedTuple):
-    """What is stored; leading axes `(num_envs, length)`."""
+    """The stored rows; leading axes `(num_envs, length)`."""
 
     observation: Any
     action: Any
@@ -42,9 +42,9 @@ class Rows(NamedTuple):
 
 class Stored(NamedTuple):
     rows: Rows
-    head: Array  # (num_envs,) where the next step goes; what followed the newest one is there already
-    size: Array  # (num_envs,) rows before the head that count
-    goes_on: Array  # (num_envs,) bool: the newest step's episode had not ended
+    head: Array  # (num_envs,) row of the next step; it already holds the observation after the newest step
+    size: Array  # (num_envs,) valid rows before the head
+    goes_on: Array  # (num_envs,) bool: the episode of the newest step has not ended
 
 
 class Sample(NamedTuple):
@@ -52,8 +52,8 @@ class Sample(NamedTuple):
 
     observation: Any
     action: Any
-    reward: Array  # the discounted sum of n rewards, or of those up to an end
-    discount: Array  # what the value of `next_observation` is multiplied by; 0 if there is no future
+    reward: Array  # the discounted sum of n rewards, or of the rewards up to an end
+    discount: Array  # factor of the value of `next_observation`; 0 if there is no future
     next_observation: Any  # after these steps
     weight: Array  # 0 for the few rows without a step; else 1
 
@@ -63,10 +63,10 @@ class Replay:
     """The functions of a replay, for one member of a population.
 
     Args:
-        num_envs: environments that the steps come from.
-        buffer_size: rows that are kept of all environments together.
+        num_envs: environments of a member.
+        buffer_size: rows of all environments together.
         observation, action, extras: trees of `jax.ShapeDtypeStruct`, of one step.
-        n: the most steps of a return.
+        n: the largest number of steps of a return.
     """
 
     num_envs: int
@@ -78,17 +78,17 @@ class Replay:
 
     @property
     def length(self) -> int:
-        """Rows of a ring: one more than count, for what followed the newest step."""
+        """Rows of a ring: one more than the valid rows, for the observation after the newest step."""
         return -(-self.buffer_size // self.num_envs) + 1
 
     def check(self, steps: int) -> None:
         """Refuses a buffer that is too small; nothing is allocated.
 
         Args:
-            steps: how many steps of each environment are added at once.
+            steps: of each environment, added in one call.
 
         Raises:
-            ValueError: if returns, or what is added at once would not fit in.
+            ValueError: if the buffer is too small for a return, or for the steps of one call.
         """
         least = self.num_envs * max(self.n, 2 * steps)
         if self.buffer_size < least:
@@ -109,25 +109,26 @@ class Replay:
         """Writes steps over the oldest ones.
 
         Args:
-            stored: what is there.
+            stored: the replay.
             steps: of all environments in order, `(T, num_envs, ...)`.
             is_first: `(T, num_envs)` bool: the first of its episode.
-            next_observation: `(T, num_envs, ...)`, what followed, of the same episode.
+            next_observation: `(T, num_envs, ...)`, after each step, in the same episode.
         """
         T, L, ring = steps.reward.shape[0], self.length, jnp.arange(self.num_envs)[None]
         goes_on = jnp.concatenate([stored.goes_on[None], ~steps.terminated])
-        cut_short = is_first & goes_on[:-1]  # the episode before
+        cut_short = is_first & goes_on[:-1]  # the previous episode
         left = jnp.cumsum(cut_short, axis=0, dtype=jnp.int32)  # rows without a step that stay
         at = stored.head[None] + jnp.arange(T)[:, None] + left
         kind = jnp.where(steps.terminated, _LAST, _STEP).astype(jnp.int8)
         step = Rows(steps.observation, steps.action, steps.extras, steps.reward, kind)
-        # What followed stands behind the newest step, and where an episode was cut short; else the next step does.
+        # The next observation gets a row behind the newest step, and where an episode was cut short; else the next step
+        # holds it.
         behind = jax.tree.map(jnp.zeros_like, step)._replace(observation=next_observation)
         stays = jnp.concatenate([cut_short[1:], jnp.ones((1, self.num_envs), bool)])
         where = jnp.concatenate([at % L, jnp.where(stays, (at + 1) % L, L)])
 
         def write(rows: Array, step: Array, behind: Array) -> Array:
-            # All at once and without reading the rows before, or else XLA would copy them; row L is dropped.
+            # All at once and without a read of the old rows, or else XLA would copy them; row L is dropped.
             return rows.at[ring, where].set(jnp.concatenate([step, behind]), mode="drop", unique_indices=True)
 
         rows, added = jax.tree.map(write, stored.rows, step, behind), T + left[-1]
@@ -142,16 +143,16 @@ class Replay:
         n: int | Array = 1,
         share: float | Array = 1.0,
     ) -> Sample:
-        r"""Draws from the replay, each row being as probable as any other.
+        r"""Draws steps from the replay, each row with the same probability.
 
-        The return from a step $i$ ends after $n$ steps, or before where the episode does. With $m \le n$ its steps,
+        The return from a step $i$ ends after $n$ steps or at the end of the episode. With $m \le n$ steps,
 
         $$R = \sum_{k<m} \gamma^k r_{i+k}, \qquad \gamma^m \text{ or, if it terminated, } 0$$
 
-        are the reward, and the discount of the value of what was seen then.
+        are the reward and the discount of the sample.
 
         Args:
-            stored: what is there; steps of which the next $n$ are known.
+            stored: the replay; only steps with $n$ known steps are drawn.
             key: consumed.
             batch: batch size.
             discount: $\gamma$ in [0, 1].
@@ -161,7 +162,7 @@ class Replay:
         known = jnp.maximum(stored.size - n + 1, 0)
         known = jnp.minimum(known, jnp.floor(share * known).astype(jnp.int32))
         ends = jnp.cumsum(known)
-        # Of 32 random bits the rest of a division by a few millions is as good as uniform.
+        # The remainder of 32 random bits, divided by a few millions, is as good as uniform.
         row = (jax.random.bits(key, (batch,)) % jnp.maximum(ends[-1], 1).astype(jnp.uint32)).astype(jnp.int32)
         ring = (row[:, None] >= ends[None, :-1]).sum(1)
         first = (stored.head - stored.size)[ring] + row - (ends - known)[ring]
@@ -184,14 +185,14 @@ class Replay:
         return Sample(observation, action, R, discounts, of(stored.rows.observation, taken), weight)
 
     def oldest(self, stored: Stored, count: int) -> tuple[Steps, Array]:
-        """The oldest rows, as many from each environment.
+        """The oldest rows, the same number from each environment.
 
         Args:
-            stored: what is there.
-            count: how many, of all environments together; a few more if it is no multiple of them.
+            stored: the replay.
+            count: of all environments together, rounded up to a multiple of `num_envs`.
 
         Returns:
-            The steps, and `(steps,)` bool: which of them are any.
+            The steps, and `(steps,)` bool: whether the row holds a step.
         """
         age = jnp.arange(min(-(-count // self.num_envs), self.length - 1))[None]
         where = ((stored.head - stored.size)[:, None] + age) % self.length
@@ -201,5 +202,5 @@ class Replay:
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (steps, are))
 
     def drop(self, stored: Stored, share: float) -> Stored:
-        """Drops a share of the rows, the oldest."""
+        """Drops the oldest rows, a given share of all."""
         return stored._replace(size=stored.size - jnp.floor(share * stored.size).astype(jnp.int32))

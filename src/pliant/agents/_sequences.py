@@ -1,7 +1,7 @@
 """A recurrent network along sequences of steps: traced, run, and restarted where an episode begins.
 
 The gradient runs back through the carry to the beginning of a sequence and no further. Two steps of a sequence are
-traced, for the second shows which weights read what the first put into the carry; the steps after them run in a loop.
+traced, because the second shows which weights read the carry of the first; the later steps run in a loop.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _TRACED = 2  # steps of a sequence
 
 
 class Steps(Protocol):
-    """What is known of the steps of sequences, a NamedTuple with leading axes `(recurrence, sequences)`."""
+    """The steps of sequences, a NamedTuple with leading axes `(recurrence, sequences)`."""
 
     observation: Array
     is_first: Array  # bool: the first observation of an episode
@@ -33,7 +33,7 @@ def restart(carry: Any, is_first: Array) -> Any:
 
 
 def trace_along(network: ActorCritic, observation: jax.ShapeDtypeStruct, recurrence: int, sequences: int) -> Wiring:
-    """Finds the units of a network, those included that are read one step later.
+    """Finds the units of a network, including the units that are read one step later.
 
     Args:
         network: with or without a carry.
@@ -75,16 +75,16 @@ def run_along(
     """Runs a network along sequences.
 
     Args:
-        network: as it was traced.
-        wiring: of `trace_along`.
+        network: the traced network.
+        wiring: from `trace_along`.
         params: of the network.
         batch: the steps.
         carry: before the first step, `(sequences, ...)`.
         judge: `(answer, step of the batch) -> tree`, such as a loss and its metrics.
 
     Returns:
-        What `judge` makes of each step, `(recurrence, ...)`; the features of the traced steps; and the carries after
-        all steps but the last, `(recurrence - 1, sequences, ...)`.
+        The results of `judge` for each step, `(recurrence, ...)`; the features of the traced steps; and the carries
+        after all steps but the last, `(recurrence - 1, sequences, ...)`.
     """
     recurrence = batch.is_first.shape[0]
     traced = min(recurrence, _TRACED)

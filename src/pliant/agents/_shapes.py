@@ -1,14 +1,14 @@
-"""What the losses check on their first lines."""
+"""The checks on the first lines of the losses."""
 
 from pliant.core.base import Array
 
 
 def require_rank(rank: int, **arrays: Array) -> None:
-    """Refuses arrays of another rank, or of different shapes, in place of broadcasting them in silence.
+    """Refuses arrays of another rank, or of different shapes, instead of broadcasting them silently.
 
     Args:
         rank: number of axes; the axes that `vmap` adds do not count.
-        arrays: by the names that the error shall say.
+        arrays: by their names in the error.
 
     Raises:
         ValueError: naming all arrays and their shapes.

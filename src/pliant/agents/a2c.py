@@ -36,7 +36,7 @@ def policy_gradient_loss(log_prob: Array, A: Array) -> Array:
 
     Args:
         log_prob: $\log \pi(a \mid s)$, `(samples,)`.
-        A: advantages, `(samples,)`; no gradient comes from them.
+        A: advantages, `(samples,)`, constants of the gradient.
     """
     require_rank(1, log_prob=log_prob, A=A)
     return -log_prob * A
@@ -56,8 +56,8 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         ValueError: if the sequences do not divide the horizon, the run is shorter than a round, or the settings do not
             fit the environment's network.
 
-    Differs from the authors' code: nothing, where the authors' code is torch-ac. Its help text gives a horizon of 5;
-    its code takes 8, the default here.
+    Differs from the authors' code: nothing; the code is torch-ac. Its help text gives a horizon of 5, and its code
+    takes 8, the default here.
 
     References:
         Mnih et al., `Asynchronous methods for deep reinforcement learning <https://arxiv.org/abs/1602.01783>`_, ICML

@@ -35,7 +35,7 @@ class Config(_on_policy.Config):
     minibatches: Annotated[int, AtLeast(1)] = 16
     """Minibatches of an epoch, one update each; must divide horizon × num_envs."""
     alternate: bool = False
-    """Whether each second epoch shifts its sequences by half their length, which leaves out one per environment."""
+    """Whether every second epoch shifts its sequences by half their length, and so leaves out one per environment."""
     learning_rate: Annotated[float, AtLeast(0)] = 1e-4
     schedule: Literal["constant", "linear"] = "constant"
     """Whether the learning rate stays, or falls linearly to 0 at the end of the run."""
@@ -46,7 +46,7 @@ class Config(_on_policy.Config):
     clip: Annotated[float, AtLeast(0)] = 0.2
     """Clip range of the ratio of new to old probability, around 1."""
     value_clip: Annotated[float, AtLeast(0)] = 0.0
-    """How far a value may move from the old one before its error counts in full; 0: any distance."""
+    """Clip range of a new value around the old value, in the value loss; 0: no clipping."""
     value_coefficient: Annotated[float, AtLeast(0)] = 1.0
     entropy_coefficient: Annotated[float, AtLeast(0)] = 0.0
     max_gradient_norm: Annotated[float, AtLeast(0)] = 0.0

@@ -30,7 +30,7 @@ class Config:
     optimizer: Literal["sgd", "adam", "per_weight_adam"] = "sgd"
     """Gradient descent with momentum; Adam; or Adam with a step count per weight, which restarts with the weight."""
     learning_rate: Annotated[float, AtLeast(0)] = 0.01
-    """Step size of the optimizer."""
+    """Learning rate of the optimizer."""
     momentum: Annotated[float, FromUpTo(0, 1)] = 0.0
     """Momentum of sgd."""
     b1: Annotated[float, FromUpTo(0, 1)] = 0.9

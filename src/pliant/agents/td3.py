@@ -1,14 +1,14 @@
 """Twin delayed deep deterministic policy gradient (TD3): a deterministic actor, twin critics, and a replay.
 
 for each step of the environments:
-    action <- at random at first, later the actor's, with noise
-    replay <- what happened
+    action <- random at first, later the actor's with noise
+    replay <- the step
     for each update:
         y       <- reward + discounted smaller value of a noisy action of the target actor
         critics <- their methods and optimizer (gradients of (Q - y)², features)
         every `policy_delay` updates:
             actor   <- its methods and optimizer (gradients of -Q of its actions, features)
-            targets <- a small step towards actor and critics, whose masks they have
+            targets <- a small step towards actor and critics, with their masks
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ class Config(review.Config, actor_and_critics.Config):
     target_noise: Annotated[float, AtLeast(0)] = 0.2
     """Standard deviation of the noise on the target actor's actions, relative to their largest magnitude."""
     target_noise_clip: Annotated[float, AtLeast(0)] = 0.5
-    """Largest magnitude of the noise on the target actor's actions, relative to that of actions."""
+    """Largest magnitude of the noise on the target actor's actions, relative to the largest magnitude of actions."""
     policy_delay: Annotated[int, AtLeast(1)] = 2
     """Updates of the critics per update of actor and targets."""
 
@@ -61,7 +61,7 @@ class ActingParams(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What updates change."""
+    """The part of the state that updates change."""
 
     params: Both
     target: Both
@@ -73,12 +73,12 @@ class Learned(NamedTuple):
 class State(NamedTuple):
     learned: Learned
     steps: Array  # () of the member so far
-    distance: Array  # () between stored actions and those of the actor, when the capacity was last checked
+    distance: Array  # () between the oldest stored actions and the actor's, at the last check of the capacity
     replay: Stored
 
 
 class Extras(NamedTuple):
-    """What `act` records of an action for `learn`; leading axes `(horizon, num_envs)` there."""
+    """What `act` records of an action for `learn`; leading axes there: `(horizon, num_envs)`."""
 
     is_first: Array  # bool: the first observation of an episode
     mean_action: Any  # the action without noise; () unless the replay's capacity is dynamic
@@ -92,8 +92,8 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
     $$y = \sum_{k<m} \gamma^k r_k + \gamma^m \min_i Q'_i(s_m, \mu'(s_m) + \epsilon), \qquad
     L_Q = \sum_i \overline{(Q_i(s, a) - y)^2}, \qquad L_\mu = -\overline{Q_0(s, \mu(s))},$$
 
-    without the value where the episode terminated. Actor and critics each have methods and an optimizer, whose steps
-    count the updates of that network. Their groups are `actor/Dense_0`, `critic_0/Dense_0`, and so on.
+    without the value term where the episode terminated. Actor and critics each have methods and an optimizer, whose
+    steps count the updates of that network. Their groups are `actor/Dense_0`, `critic_0/Dense_0`, and so on.
 
     Diagnostics are measured on a batch from the replay. Before the first update losses and values are recorded as 0.
 
@@ -103,10 +103,10 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         methods_for: makes the plasticity methods, of the actor and of the critics.
 
     Raises:
-        ValueError: if actions are discrete, the environment has a network of its own, or the buffer is too small.
+        ValueError: if actions are discrete, the environment has its own network, or the buffer is too small.
 
     Differs from the authors' code: rows that only mark a truncation occupy the buffer; when sampled they have weight 0,
-    which makes that batch smaller. The switches of `_experience_review` are written down there.
+    which makes that batch smaller. `_experience_review` lists the differences of its switches.
 
     References:
         Fujimoto et al., `Addressing function approximation error in actor-critic methods
@@ -218,7 +218,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         return State(learned, before + schedule.steps, distance, stored), metrics
 
     def signals(previous: ActingParams, state: State, transitions: Transitions) -> dict[str, Any]:
-        del transitions  # a batch of the replay says more
+        del transitions  # diagnostics take a batch of the replay
         sample_key, noise_key = jax.random.split(jax.random.fold_in(state.learned.key, 0))
         sample = replay.sample(state.replay, sample_key, config.batch_size, config.discount)
         y = targets(state.learned.target, sample, noise_key)

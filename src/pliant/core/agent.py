@@ -9,17 +9,17 @@ from .units import Wiring
 
 
 class Context(NamedTuple):
-    """What a run knows of a network; the factory of a method gets what it asks for by the names of its arguments."""
+    """What a run knows of a network; a method's factory receives the fields that its arguments name."""
 
     wiring: Wiring  # the groups that the method works on
     initialize: Callable[[Key], Params]  # `key -> params`, the network's initializer
     activation: Activation  # of the hidden units
-    updates: int  # that the agent makes in the whole run
+    updates: int  # of the agent in the whole run
     tasks: tuple[Task, ...]  # of the problem; empty if there are none
 
 
 class MethodsFor(Protocol):
-    """Makes the plasticity methods of a run for one network; an agent does not know which they are."""
+    """Makes the plasticity methods of a run for one network; agents name no method."""
 
     def __call__(self, wiring: Wiring, network: Network | ActorCritic, updates: int) -> tuple[Method, ...]:
         """The methods, in the order in which they act.
@@ -27,13 +27,13 @@ class MethodsFor(Protocol):
         Args:
             wiring: the network's groups.
             network: whose initializer and activation the methods draw fresh weights by.
-            updates: how many updates the agent makes in the whole run; some of its networks may be left out at times.
+            updates: of the agent in the whole run; a network may be updated less often.
         """
         ...
 
 
 class Learner(NamedTuple):
-    """What learns from a stream, for one member of a population: pure functions.
+    """Pure functions that learn from a stream, for one member of a population.
 
     Attributes:
         init: `key -> state`; the key is consumed.
@@ -54,13 +54,13 @@ class Learner(NamedTuple):
 class Transitions(NamedTuple):
     """What happened between two calls of `learn`; leading axes `(horizon, num_envs)`."""
 
-    observation: Array  # acted upon
+    observation: Array  # to which the action was chosen
     action: Array
     extras: Any  # what `act` returned beside the action, a tree
     reward: Array
     terminated: Array  # bool
     truncated: Array  # bool
-    next_observation: Array  # what followed, of the same episode even if it ended
+    next_observation: Array  # after the action, in the same episode even if it ended
 
 
 class Act(Protocol):
@@ -72,34 +72,34 @@ class Act(Protocol):
         """One step of all environments of a member.
 
         Args:
-            acting_params: what acting needs of the agent's state.
-            carry: what the agent remembers of the episodes so far.
+            acting_params: the part of the agent's state that `act` reads.
+            carry: the recurrent state of the network.
             observation: `(num_envs, *observation)`.
             is_first: `(num_envs,)` bool, whether an observation is the first of its episode.
             key: consumed.
             greedy: take the most probable action instead of a random one.
 
         Returns:
-            The memory, the actions `(num_envs, ...)`, and what `learn` wants to know about them, a tree of arrays
-            with a leading axis of environments.
+            The carry, the actions `(num_envs, ...)`, and the extras for `learn`: a tree of arrays with a leading axis
+            of environments.
         """
         ...
 
 
 class Agent(NamedTuple):
-    """What acts in environments and learns from it, for one member of a population: pure functions.
+    """Pure functions that act in environments and learn from them, for one member of a population.
 
     Attributes:
         horizon: how many steps each environment takes between two calls of `learn`.
         init: `key -> state`; the key is consumed.
-        acting_params: `state -> acting_params`, what acting needs of the state. It stays the same between two calls of
-            `learn`.
+        acting_params: `state -> acting_params`, the part of the state that `act` reads. It stays the same between two
+            calls of `learn`.
         initial_carry: `num_envs -> carry` before the first step.
         act: chooses actions.
         learn: `(state, transitions, calls) -> (state, metrics)`; `calls` `()` is the number of calls before, the same
             for all members; metrics are `{name: ()}`.
         signals: `(previous, state, transitions) -> signals` for the diagnostics, as in `Learner`, after the call of
-            `learn` that took these transitions; `previous` are the parameters that acted, and the features are theirs.
+            `learn` that took these transitions; `previous` are the parameters that acted, and give the features.
     """
 
     horizon: int

@@ -6,7 +6,7 @@ A method is one of three things:
 * a `Surgery`: two pure functions that edit the weights after the optimizer's step;
 * a `Topology`: both at once with one state, for methods that decide which weights there are.
 
-A few are several, and come as a tuple of pieces. `plastic(optimizer, *methods)` composes any number of them.
+A method may also be a tuple of these pieces. `plastic(optimizer, *methods)` composes any number of them.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import optax
 
 Array: TypeAlias = jax.Array
 Params: TypeAlias = Any  # a pytree of arrays: what flax, equinox, haiku or a plain function keeps its weights in
-Key: TypeAlias = jax.Array  # a typed PRNG key; whoever receives it consumes it
+Key: TypeAlias = jax.Array  # a typed PRNG key; the function that receives it consumes it
 Activation: TypeAlias = Literal["relu", "leaky_relu", "elu", "selu", "swish", "gelu", "tanh", "sigmoid", "linear"]
 Initializer: TypeAlias = Literal["kaiming", "xavier", "lecun", "default"]
 FreshInitializer: TypeAlias = Literal["network", Initializer]  # of fresh weights: the network's own, or another
@@ -32,7 +32,7 @@ class Edit(NamedTuple):
 
     params: Params
     fresh: Params | None = None  # like params, bool, each broadcastable to its leaf: True where it is reinitialized
-    reset_count: Params | None = None  # likewise: True where only the weight's count of steps starts again
+    reset_count: Params | None = None  # like fresh: True where only the weight's step count is reset
 
 
 def _keys(key: Key, params: Params, steps: int) -> Key:
@@ -46,7 +46,7 @@ class Surgery(NamedTuple):
     Attributes:
         init: `params -> state`.
         operate: `(params, state, *, random, **signals) -> (Edit, state)`. It names the signals that it needs after `*`
-            (`features`, ...), and swallows the others.
+            (`features`, ...), and ignores the others.
         draw: `(key, params, steps) -> random`, the random numbers of many steps, on a leading axis; `operate` gets
             the numbers of one step. Drawing is separate because a thousand steps' numbers cost little more than ten
             steps'. The key is consumed. By default `random` is a key, for a surgery that seldom draws.
@@ -175,7 +175,7 @@ def plastic(
         A transformation for any optax loop: `tx.update(grads, state, params, features=features)`.
 
     Raises:
-        TypeError: for something that is no method; or, at `update`, if a method's signal is missing.
+        TypeError: for an argument that is not a method; or, at `update`, if a method's signal is missing.
         ValueError: at `update`, without `params`; or if a method resets counts of steps that the optimizer lacks.
 
     Example:
@@ -279,14 +279,14 @@ def _flatten(methods: Iterable[Any]) -> list[optax.GradientTransformation | Surg
             pieces.extend(_flatten(method))
         else:
             raise TypeError(
-                f"plastic got {method!r}, which is no plasticity method; "
+                f"plastic got {method!r}, which is not a plasticity method; "
                 "write an optax.GradientTransformation, a pliant.Surgery, a pliant.Topology, or a tuple of them"
             )
     return pieces
 
 
 def _any(masks: Iterable[Params]) -> Params:
-    """True where any of the trees is."""
+    """True where at least one of the trees is true."""
     return jax.tree.map(lambda *of_leaf: functools.reduce(jnp.logical_or, of_leaf), *masks)
 
 

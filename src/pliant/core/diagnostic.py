@@ -1,7 +1,7 @@
-"""Contract of the diagnostics, which watch a network and never change it, and the views of it that they share.
+"""Contract of the diagnostics, which measure a network without changing it, and the views of it that they share.
 
 A diagnostic is made from a wiring, `dormant_fraction(wiring, threshold=0.1)`, and is then a pure function
-`measure(**signals) -> {row: ()}`. What it needs it names after `*`, and it swallows the other signals:
+`measure(**signals) -> {row: ()}`. It names the signals that it needs after `*`, and ignores the others:
 
 * `features`: activations of a forward pass, `{feature: (*samples, units)}`, as `wiring.apply` returns them;
 * `params`: the parameters now;
@@ -10,8 +10,8 @@ A diagnostic is made from a wiring, `dormant_fraction(wiring, threshold=0.1)`, a
 * `method_state`: the state of the optimizer that `plastic` made, in which the methods' states are found by field.
 
 A row is named after a group of units, an activation, the path of a parameter leaf, one of an agent's networks, or `""`:
-all of it together. It is measured for one member of a population; the caller maps. Each diagnostic can be jitted and
-vmapped.
+everything together. A diagnostic measures one member of a population, and the caller maps it over the members. Each
+diagnostic can be jitted and vmapped.
 """
 
 import functools
@@ -58,11 +58,11 @@ def singular_values(matrix: Float[Array | np.ndarray, "..."]) -> Float[Array, " 
     """Singular values of a matrix, `(min(samples, units),)`, the largest first; the matrix is not centred.
 
     Raises:
-        ValueError: if it has not two axes.
+        ValueError: if it does not have two axes.
     """
     if jnp.ndim(matrix) != 2:
         raise ValueError(
-            f"a rank is measured of a matrix (samples, units), got shape {jnp.shape(matrix)}; "
+            f"a rank needs a matrix (samples, units), got shape {jnp.shape(matrix)}; "
             "write features.reshape(-1, features.shape[-1])"
         )
     # Eigenvalues of the Gram matrix would cost less, but lose all singular values below 3e-4 of the largest.
@@ -88,18 +88,18 @@ def weights(tree: Params, which: Leaves) -> dict[str, Array]:
 def networks(paths: Iterable[str], least: int = 2) -> list[str]:
     """The networks that leaves belong to, by the first words of their paths: `actor` of `actor/Dense_0/kernel`.
 
-    An agent with several networks keeps the layers of each under its name. What lies less deep is a layer.
+    An agent with several networks keeps the layers of each under its name. A leaf of a shorter path belongs to a layer.
 
     Args:
         paths: of leaves.
-        least: where there are fewer networks than that, they are none.
+        least: the smallest number of networks; if there are fewer, the result is empty.
     """
     found = list(dict.fromkeys(path.partition("/")[0] for path in paths if path.count("/") > 1))
     return found if len(found) >= least else []
 
 
 def with_average(values: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
-    """The values, and under `""` their average in which each counts with its size; nothing if there are none."""
+    """The values, and under `""` their average weighted by size; empty if there are no values."""
     if not values:
         return {}
     total = sum(sizes[name] for name in values)
@@ -108,7 +108,7 @@ def with_average(values: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[
 
 
 def unit_state(method_state: Any, field: str, wiring: Wiring) -> dict[str, list[Array]]:
-    """What the methods keep for each unit in one field of their states.
+    """The numbers that the methods keep for each unit in one field of their states.
 
     Args:
         method_state: the state of the optimizer; states of methods lie anywhere in it.
@@ -116,7 +116,7 @@ def unit_state(method_state: Any, field: str, wiring: Wiring) -> dict[str, list[
         wiring: whose groups to look for.
 
     Returns:
-        For each group of which some method keeps the field, one `(units,)` array for each such method.
+        For each group with the field in some method's state, one `(units,)` array for each such method.
     """
     return _state(method_state, field, {name: (group.units,) for name, group in wiring.items()})
 
@@ -140,12 +140,12 @@ def _state(method_state: Any, field: str, shapes: Mapping[str, tuple[int, ...]])
     found: dict[str, list[Array]] = {}
     for _, by_group in optax.tree.get_all_with_path(method_state, field):
         for name, shape in shapes.items():
-            # A field of this name may hold something else, as the utility of each weight: its shapes tell.
+            # A field of this name may hold something else, such as the utility of each weight: the shapes decide.
             if isinstance(by_group, dict) and getattr(by_group.get(name), "shape", None) == shape:
                 found.setdefault(name, []).append(by_group[name])
     return found
 
 
 def summarize(values: Shaped[Array, " units"], statistic: Statistic) -> Shaped[Array, ""]:
-    """One number, `()`, of many."""
+    """One statistic `()` of all units."""
     return {"mean": jnp.mean, "median": jnp.median, "min": jnp.min, "max": jnp.max}[statistic](values)

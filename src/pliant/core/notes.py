@@ -1,7 +1,7 @@
 """Notes: what a component reports about itself when it is made, in one line for the user.
 
-A run makes its components more than once. It collects their notes, and its command prints each of them once. In a
-program of one's own a note is a message of the package's log.
+A run makes its components more than once. It collects their notes, and its command prints each note once. Outside of
+a run a note is a message of the package's log.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _collected: ContextVar[list[Note] | None] = ContextVar("collected", default=None
 
 
 def note(text: str, *, is_warning: bool = False) -> None:
-    """Adds a note to those that are being collected; without a collector it is logged."""
+    """Adds a note to the collector; logs it where there is no collector."""
     notes = _collected.get()
     if notes is None:
         Note(text, is_warning).log()
@@ -44,7 +44,7 @@ def note(text: str, *, is_warning: bool = False) -> None:
 
 @contextlib.contextmanager
 def collected() -> Generator[list[Note]]:
-    """Collects the notes of the components that are made inside, by this thread."""
+    """Collects the notes of the components that this thread makes inside the block."""
     notes: list[Note] = []
     token = _collected.set(notes)
     try:

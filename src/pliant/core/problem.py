@@ -1,6 +1,6 @@
-"""Contracts of the problems that a learner is set: streams to learn from, and environments to act in.
+"""Contracts of the problems: streams to learn from, and environments to act in.
 
-A stream hands out batches of examples. In an environment, what is observed depends on the actions. Environments come in
+A stream makes batches of examples. In an environment the observations depend on the actions. Environments come in
 two forms: an `Environment` is pure functions of one member, and runs on the device; a `HostEnvironment` opens the
 environments of a whole population at once, outside of JAX. Agents see no difference between them.
 """
@@ -17,7 +17,7 @@ from .base import Activation, Array, Initializer, Key, Params
 class Task(NamedTuple):
     """A part of a run in which the data or the environments are of one kind."""
 
-    name: str  # of the kind; what evaluation calls it, too
+    name: str  # of the kind, also in evaluations
     until: int  # steps of a member from the beginning of the run to the task's end
 
 
@@ -36,12 +36,12 @@ class Network(NamedTuple):
 
 
 class ActorCritic(NamedTuple):
-    """A policy and a value as one network, which may remember what it saw before in an episode.
+    """A policy and a value function as one network, recurrent or not.
 
     Attributes:
         init: `key -> params`; the key is consumed.
-        apply: `(params, observation, carry) -> ((outputs, V), carry)`: of a batch, the policy's outputs, the values
-            `(batch,)` and what is remembered. Outputs are `(mean, log_std)` for continuous actions, `(batch, size)` and
+        apply: `(params, observation, carry) -> ((outputs, V), carry)`: for a batch, the policy's outputs, the values
+            `(batch,)` and the new carry. Outputs are `(mean, log_std)` for continuous actions, `(batch, size)` and
             `(size,)`, and logits `(batch, n)` for discrete ones.
         initial_carry: `batch -> carry` at the start of an episode: zeros, a tree of arrays with a leading batch axis;
             `()` for a network that is not recurrent.
@@ -66,9 +66,9 @@ class Stream(NamedTuple):
         init: `key -> state`; the key is consumed.
         draw: `(state, steps) -> (state, Batch)`: the next `steps` batches at once, on a leading axis. `steps` is known
             when compiling; how the data are cut into calls does not change the data.
-        network: what the problem's paper trains on it.
-        loss: how predictions are judged.
-        steps: how many steps a whole run has.
+        network: the network of the problem's paper.
+        loss: of the predictions.
+        steps: of a whole run.
         tasks: in order; empty if the data are of one kind.
     """
 
@@ -81,45 +81,45 @@ class Stream(NamedTuple):
 
 
 class Continuous(NamedTuple):
-    """Actions are vectors of real numbers; what lies outside of an actuator's range is the environment's affair."""
+    """Actions are vectors of real numbers; the environment treats numbers outside of an actuator's range."""
 
     size: int
     bound: float = 1.0  # each number acts from -bound to bound
 
 
 class Discrete(NamedTuple):
-    """Actions are the integers from 0 to below `n`."""
+    """Actions are the integers from 0 to `n` - 1."""
 
     n: int
 
 
 class Spec(NamedTuple):
-    """What one environment shows and takes."""
+    """The observations and actions of one environment."""
 
     observation: jax.ShapeDtypeStruct
     action: Continuous | Discrete
 
 
 class Timestep(NamedTuple):
-    """What environments answer to an action; each array has a leading axis of them.
+    """The result of one step of environments; each array has a leading axis of environments.
 
-    An environment whose episode ended begins the next one by itself: `observation` is then the first of the new
-    episode, `final_observation` the last of the old.
+    An environment whose episode ended begins the next episode by itself: `observation` is then the first of the new
+    episode, and `final_observation` the last of the old episode.
     """
 
-    observation: Array  # (num_envs, *observation): to act upon next
+    observation: Array  # (num_envs, *observation): for the next action
     reward: Array  # (num_envs,)
     terminated: Array  # (num_envs,) bool: the episode ended where there is no future
     truncated: Array  # (num_envs,) bool: the episode was cut short; never together with terminated
-    final_observation: Array  # (num_envs, *observation): what followed the action; else equal to observation
+    final_observation: Array  # (num_envs, *observation): the last of the episode if it ended; else equal to observation
     info: Mapping[str, Array]  # (num_envs,) each: facts about the episode, recorded when it ends
 
 
 class Views(NamedTuple):
-    """How the first environment of a member can be seen by people, on the device.
+    """How to draw the first environment of a member, for environments on the device.
 
     Attributes:
-        scene: `state -> scene`, a small tree of what is drawn; on the device.
+        scene: `state -> scene`, a small tree of the things to draw; on the device.
         picture: `scene -> (height, width, 3)` uint8, of NumPy arrays.
         text: `scene -> lines` for a terminal, with rich's markup.
     """
@@ -134,13 +134,13 @@ class Environment(NamedTuple):
 
     Attributes:
         spec: of one environment.
-        num_envs: how many run side by side.
-        steps: how many steps a whole run has, those of all environments counted together.
+        num_envs: environments side by side.
+        steps: of a whole run, summed over the environments.
         init: `key -> (state, observation)`, `(num_envs, *observation)`; the key is consumed.
         step: `(state, action) -> (state, Timestep)`, with one action for each environment.
-        network: what the problem's paper trains; `None`: the agent brings its own.
-        tasks: of a curriculum, in order; empty if the environments stay the same. They change by themselves.
-        render: how people can see it; `None` if it cannot be drawn.
+        network: the network of the problem's paper; `None`: the agent makes its own.
+        tasks: of a curriculum, in order; empty if the environments stay the same. Environments change by themselves.
+        render: how to draw it; `None` if it cannot be drawn.
     """
 
     spec: Spec
@@ -156,31 +156,31 @@ class Environment(NamedTuple):
 class VectorEnv(Protocol):
     """The environments of a whole population, outside of the device.
 
-    Arrays are NumPy's, with leading axes `(members, num_envs)`; a `Timestep` likewise.
+    Arrays are NumPy's; their leading axes, also in a `Timestep`, are `(members, num_envs)`.
     """
 
     def reset(self) -> np.ndarray:
-        """Begins an episode everywhere, and returns the observations. What was in flight is given up."""
+        """Begins an episode everywhere, and returns the observations. Unfinished steps are dropped."""
         ...
 
     def send(self, action: np.ndarray) -> None:
-        """Sets the environments going; returns at once where they can run in the background."""
+        """Starts a step of all environments; returns at once where they can run in the background."""
         ...
 
     def receive(self) -> Timestep:
-        """Waits for the answer to what was sent."""
+        """Waits for the step that `send` started, and returns its result."""
         ...
 
     def save(self) -> dict[str, np.ndarray]:
-        """What has to outlast the process, `(members, ...)` each: counters, not episodes."""
+        """The state to store in a checkpoint, `(members, ...)` each: counters, not episodes."""
         ...
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """Takes back what `save` gave, with the same or another seed; to be called before `reset`."""
+        """Restores the state of `save`, with the same or another seed; to be called before `reset`."""
         ...
 
     def close(self) -> None:
-        """Frees what the environments hold."""
+        """Frees the resources of the environments."""
         ...
 
 
@@ -197,13 +197,13 @@ class HostEnvironment(NamedTuple):
 
     Attributes:
         spec: of one environment.
-        num_envs: how many of them each member has.
-        steps: how many steps a whole run has, those of all environments of a member counted together.
-        open: `seed -> VectorEnv`: makes the environments of all members, `(members, 2)` uint32 being what their
-            randomness comes from.
+        num_envs: environments of each member.
+        steps: of a whole run, summed over the environments of a member.
+        open: `seed -> VectorEnv`: makes the environments of all members from `(members, 2)` uint32, the source of
+            their randomness.
         network, tasks: as of an `Environment`.
-        render: `seed -> Renderer`: makes one environment that people can see, from `(2,)` uint32; `None` if it cannot
-            be drawn.
+        render: `seed -> Renderer`: makes one environment that can be drawn, from `(2,)` uint32; `None` if there is
+            none.
     """
 
     spec: Spec

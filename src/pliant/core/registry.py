@@ -1,6 +1,7 @@
-"""The file name is the name: what there is, found without importing its neighbours.
+"""The file name is the name: finds one component without importing its neighbours.
 
-Problems, agents and recipes are modules of their packages; methods and diagnostics are the public functions of theirs.
+Problems, agents and recipes are the modules of their packages, methods and diagnostics the public functions of their
+packages.
 """
 
 import ast
@@ -20,7 +21,7 @@ _LISTED = 20  # names in an error
 
 
 class UnknownNameError(ValueError):
-    """A name that nothing has."""
+    """A name without a component."""
 
 
 def names(kind: Kind) -> list[str]:
@@ -29,7 +30,7 @@ def names(kind: Kind) -> list[str]:
 
 
 def summaries(kind: Kind) -> dict[str, str]:
-    """The names of one kind in alphabetical order, each with the first line of its docstring; nothing is imported."""
+    """The names of one kind in alphabetical order, each with the first line of its docstring; imports none of them."""
     return dict(_summaries(kind))
 
 
@@ -47,7 +48,7 @@ def find(kind: Kind, name: Any) -> Any:
 
 
 def presets(problem: str) -> dict[str, dict[str, Any]]:
-    """The named configurations of a problem; none if nobody wrote any."""
+    """The named configurations of a problem; empty if there are none."""
     if importlib.util.find_spec(f"pliant.presets.{problem}") is None:
         return {}
     return importlib.import_module(f"pliant.presets.{problem}").PRESETS
@@ -70,13 +71,13 @@ def plain(docstring: str) -> str:
 
 @functools.cache
 def _families(kind: Kind) -> dict[str, str]:
-    """The folder of a name that is in the folder of a family, such as `mujoco` of `ant`."""
+    """The family's folder of each name that has one, such as `mujoco` of `ant`."""
     return {name: file.parent.name for name, file in _files(kind).items() if file.parent != _folder(kind)}
 
 
 @functools.cache
 def _files(kind: Kind) -> dict[str, Path]:
-    """The files of one kind by name, in alphabetical order: in its folder, or in the folder of a family in it."""
+    """The files of one kind by name, in alphabetical order: in its folder, or in a family's folder inside it."""
     folder = _folder(kind)
     pattern = "_[!_]*.py" if kind in _FUNCTIONS else "[!_]*.py"
     files = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
@@ -88,7 +89,7 @@ def _summaries(kind: Kind) -> dict[str, str]:
     found = {}
     for name, file in _files(kind).items():
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        if kind in _FUNCTIONS:  # a file without a function of its name is one of helpers
+        if kind in _FUNCTIONS:  # a file without a function of its name holds helpers
             nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
         else:
             nodes = [tree]

@@ -1,7 +1,7 @@
-"""The random keys that a run makes of a seed; no other function makes any.
+"""The random keys that a run makes from a seed; no other module makes keys from seeds.
 
-What a problem draws from has a key of its own: members of one seed meet the same data and environments, whatever their
-agents and methods draw.
+The problem has a separate key: members with the same seed meet the same data and environments, whatever their agents
+and methods draw.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Keys(NamedTuple):
 
     problem: Key  # its data, or its environments
     agent: Key  # the agent's initial state
-    acting: Key  # folded with the number of the step: the agent's random actions
+    acting: Key  # the agent's random actions; folded with the number of the step
 
 
 def learner_keys(seed: Array | int) -> tuple[Key, Key]:
@@ -35,7 +35,7 @@ def agent_keys(seed: Array | int) -> Keys:
 
 
 def evaluation_keys(seed: Array | int, evaluation_seed: int | Array) -> tuple[Key, Key]:
-    """The keys of a member's environments and actions in an evaluation; those of training are others.
+    """The keys of a member's environments and actions in an evaluation; training never uses these keys.
 
     Args:
         seed: `()`, of the member.

@@ -58,7 +58,7 @@ class FromUpTo:
         return self.low <= value < self.high
 
     def __str__(self) -> str:
-        return f"from {self.low} up to, but not, {self.high}"
+        return f"from {self.low} to below {self.high}"
 
 
 def is_traced(*values: object) -> bool:

@@ -1,4 +1,4 @@
-"""When a method acts: every so many steps, during the first steps only, or restarted at given steps."""
+"""When a method acts: every n steps, during the first n steps only, or restarted at given steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ def every(n: int | Array, method: Method) -> Method:
 
     Args:
         n: the period in steps, at least 1.
-        method: a surgery, a gradient transformation, or a tuple of them. A topology has a period of its own.
+        method: a surgery, a gradient transformation, or a tuple of them. A topology has its own period.
 
     Returns:
         A method of the same kind; its state is an `EveryState`.
@@ -69,7 +69,7 @@ def until(n: int | Array, method: Method) -> Method:
 
 
 class RestartState(NamedTuple):
-    task: Array  # () how many of the given steps are over
+    task: Array  # () how many of the given steps have passed
     inner: Any  # the method's own state
 
 
@@ -174,8 +174,8 @@ def _when(due: Callable[[Array | int], Array | bool], method: Method) -> Method:
         return _transformation_when(due, optax.with_extra_args_support(method))
     if isinstance(method, Topology):
         raise ValueError(
-            "every and until cannot hold a topology back, whose missing weights are missing at every step; "
-            "write its own period and end"
+            "every and until do not take a topology, whose masks hold at every step; "
+            "write the topology's own period and end"
         )
     return tuple(_when(due, piece) for piece in method)
 

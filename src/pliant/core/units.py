@@ -53,8 +53,8 @@ class Kernel(Slot):
     """A weight that sums inputs to units.
 
     Args:
-        fan_in: number of inputs of each sum; `None`: as the shape of the leaf tells, see `fans`.
-        fan_out: number of sums that an input enters; `None`: likewise.
+        fan_in: number of inputs of each sum; `None`: from the shape of the leaf, see `fans`.
+        fan_out: number of sums that an input enters; `None`: from the shape of the leaf.
     """
 
     fan_in: int | None = None
@@ -123,7 +123,7 @@ class Wiring(Mapping[str, Group]):
     Args:
         groups: the groups, in the order of the forward pass.
         function: `(params, *inputs) -> (output, features)`, set by `pliant.trace`; a wiring written by hand may leave
-            it out and pass features of its own.
+            it out, and then the caller passes the features.
         initializer: the distribution of the network's initial weights, for methods with `initializer="network"`. In
             a run the network sets it.
     """
@@ -154,7 +154,7 @@ class Wiring(Mapping[str, Group]):
         if self.function is None:
             raise ValueError(
                 "this Wiring was written by hand and has no function to run; "
-                "pass features of your own, or make the wiring with pliant.trace(apply, params, *inputs)"
+                "pass your features, or make the wiring with pliant.trace(apply, params, *inputs)"
             )
         return self.function(params, *inputs)
 
@@ -170,7 +170,7 @@ class Wiring(Mapping[str, Group]):
         return dataclasses.replace(self, groups={name: self.groups[name] for name in names})
 
     def describe(self) -> str:
-        """A table for people: group, units, the weights that feed and read it with the axis of the units, features."""
+        """A table to print: group, units, the weights that feed and read it with the axis of the units, features."""
         rows: list[tuple[str, ...]] = [("group", "units", "in", "out", "features")]
         for group in self.values():
             name = f"{group.name} (coupled)" if group.coupled else group.name
@@ -224,8 +224,8 @@ def positions(slot: Slot) -> int:
 def fans(shape: tuple[int, ...], kernel: Kernel) -> tuple[int, int]:
     """Inputs of each sum in a kernel, and sums that each input enters: `(fan_in, fan_out)`.
 
-    A kernel written by hand may leave them to the shape of the leaf. An incoming kernel then sums over all axes but its
-    own. An outgoing kernel has two axes, and its sums lie along the other.
+    A kernel without `fan_in` and `fan_out` takes them from the shape of the leaf. An incoming kernel then sums over all
+    axes but the axis of the units. An outgoing kernel has two axes, and its sums lie along the other.
 
     Raises:
         ValueError: for an outgoing kernel of more than two axes without `fan_in` and `fan_out`.
@@ -235,7 +235,7 @@ def fans(shape: tuple[int, ...], kernel: Kernel) -> tuple[int, int]:
     if isinstance(kernel, Outgoing):
         if None in (kernel.fan_in, kernel.fan_out) and len(shape) > 2:
             raise ValueError(
-                f"{kernel.path!r} has {len(shape)} axes {shape}, and its outputs can lie along any; "
+                f"{kernel.path!r} has {len(shape)} axes {shape}, and its outputs can lie along each of them; "
                 "write Outgoing(..., fan_in=..., fan_out=...)"
             )
         return kernel.fan_in or length, kernel.fan_out or others
@@ -250,14 +250,14 @@ def mean_magnitude(leaf: Float[Array, "..."], slot: Slot) -> Float[Array, "posit
 
 
 def activation(features: Features, reader: Outgoing, group: Group) -> Float[Array, "samples positions units"]:
-    """What one outgoing weight reads of its group, as `(samples, positions, units)`.
+    """The activations of a group that one outgoing weight reads, as `(samples, positions, units)`.
 
     Raises:
         ValueError: if the feature is missing, or its shape does not fit the wiring.
     """
     if reader.feature not in features:
         raise ValueError(
-            f"features has no {reader.feature!r}; it has: {', '.join(features)}. Take them of wiring.apply"
+            f"features has no {reader.feature!r}; it has: {', '.join(features)}; take them from wiring.apply"
         )
     feature = features[reader.feature]
     expected = (group.units,) if reader.indices is None else reader.indices.shape
@@ -265,6 +265,6 @@ def activation(features: Features, reader: Outgoing, group: Group) -> Float[Arra
         wanted = ", ".join(["...", *map(str, expected)])
         raise ValueError(
             f"features[{reader.feature!r}] has shape {feature.shape}, but the wiring expects ({wanted}): "
-            "take the features of wiring.apply(params, *inputs)"
+            "take the features from wiring.apply(params, *inputs)"
         )
     return feature.reshape(-1, positions(reader), group.units)

@@ -82,7 +82,7 @@ def continual_backprop(
     weights from the initializer, zero bias and zero outgoing weights, so it does not change the output.
 
     Args:
-        wiring: whose units to reinitialize.
+        wiring: the groups whose units are reinitialized.
         replacement_rate: $\rho$ in [0, 1], the expected fraction of mature units replaced per step.
         decay_rate: $\eta$ in [0, 1), the decay rate of the running averages; 0 ranks by the current step alone.
         maturity: steps, at least 0, for which a fresh unit is protected.

@@ -7,7 +7,7 @@ from pliant.surgery.resets import Initialize, set_back
 
 
 def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
-    r"""Full reset: reinitializes all parameters every so many steps, so the network learns from scratch.
+    r"""Full reset: periodically reinitializes all parameters, so the network learns from scratch.
 
     With a replay buffer, a reset cures a network that has overfitted its first experiences. Without one, full reset is
     the baseline that never loses plasticity and remembers nothing.

@@ -11,7 +11,7 @@ from pliant.surgery.resets import Initialize, head, set_back
 
 
 def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero: bool = True) -> Surgery:
-    r"""Head reset: reinitializes the output layer every so many steps; the rest of the network stays.
+    r"""Head reset: periodically reinitializes the output layer; the rest of the network stays.
 
     The output layer is the weights that read hidden units and feed none, with the biases behind them. In a network with
     several outputs (an actor and a critic) all output layers are reset.

@@ -52,7 +52,7 @@ def neuroplastic_expansion(
     When growth has ended, layers churn as in RigL: at the topology step $t$ steps later the smallest $\lfloor a \frac
     \zeta 2 (1 + \cos \frac{\pi t}{T}) \rfloor$ weights are replaced by as many others. Missing weights stay 0, and the
     optimizer sees no gradient of them. The published program differs from the paper; the preset decides which of them
-    sets what is left at `preset`:
+    sets the arguments left at `preset`:
 
     | | `code` | `paper` |
     |---|---|---|
@@ -62,14 +62,15 @@ def neuroplastic_expansion(
     | `churn` | `rigl` | `none` |
 
     Args:
-        wiring: whose weights; one allotment for all of them, so give an actor and a critic a method each.
+        wiring: the groups whose weights can be missing. All layers share one allotment, so give an actor and a critic
+            a method each.
         preset: `code`, as in the published program, or `paper`, as described.
         initial_sparsity: $S_0$ in [0, 1), the fraction of missing weights at first.
         final_sparsity: in [0, 1), at most the initial one: growth stops at this fraction of missing weights.
         period: $\Delta$, steps from one topology step to the next, at least 2. Published: 100 by default, and 10000 in
             the instructions; growth takes about 190 topology steps with either.
-        end: $T$, at least 0, steps after which the topology stays, counted from the end of growth once that is seen.
-            0: the updates of the whole run, as published.
+        end: $T$, at least 0, steps after which the topology stays, counted from the end of growth once growth
+            has ended. 0: the updates of the whole run, as published.
         growth: whether weights grow by the largest `gradient` or at `random`.
         amount: how many weights grow, see above.
         rate: $\rho$ in [0, 1].
@@ -77,10 +78,10 @@ def neuroplastic_expansion(
             of `redo`, and the smallest of weights that feed no unit; `dormant`, weights into dormant units, at random,
             at most all of them; or `none`.
         prune_fraction: $\omega$ in [0, 1], pruned weights per grown weight.
-        threshold: at least 0, the largest score of `redo` of a dormant unit; 0: never active.
+        threshold: at least 0, the largest `redo` score of a dormant unit; 0: never active.
         grown_weights: initial value of grown weights: `zero`, or as in a new layer: `lecun`, normal with standard
-            deviation $1 / \sqrt{\text{fan\_in}}$, cut off at two of these.
-        gradient_passes: number of last steps over which the gradient for growth is averaged, from 1 to `period`.
+            deviation $1 / \sqrt{\text{fan\_in}}$, cut off at two deviations.
+        gradient_passes: number of last steps for the average of the gradient for growth, from 1 to `period`.
         stop: which fraction ends growth: of weights that are exactly zero (`zeros`: grown weights count until they
             move), of missing weights (`mask`), or `never`.
         churn: whether layers churn after growth; `none`: the topology stays.
@@ -88,7 +89,7 @@ def neuroplastic_expansion(
         clear_grown: whether the optimizer state of a grown weight is reset.
         counter_reset: whether topology steps reset the step counts of the sparse layers, for `per_weight_adam`: a side
             effect in the published program, which makes its steps there about 4 times shorter.
-        updates: at least 0, the number of updates of the run, of the agent's network with the most updates.
+        updates: at least 0, the number of updates of the run; with several networks, of the most updated one.
 
     Signals:
         step: optional; see `every`.
@@ -155,7 +156,7 @@ def _check_length(rules: Rules, updates: int) -> None:
     each topology step. Where layers are whole or small it takes a few topology steps less or more.
     """
     numbers = (rules.initial_sparsity, rules.final_sparsity, rules.period, rules.end, rules.rate, rules.prune_fraction)
-    if is_traced(*numbers) or not updates:  # without updates nothing is learned at all
+    if is_traced(*numbers) or not updates:  # a run without updates has no growth
         return
     if rules.end:  # an end may well cut growth short
         if rules.end > updates:

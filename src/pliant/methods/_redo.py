@@ -24,7 +24,7 @@ def redo(
     initializer: FreshInitializer = "network",
     activation: Activation = "relu",
 ) -> Surgery:
-    r"""ReDo, recycling dormant neurons: reinitializes the units of almost no activity every so many steps.
+    r"""ReDo, recycling dormant neurons: periodically reinitializes the units of almost no activity.
 
     With means over the current batch and over the $n$ units of the group, unit $i$ is dormant if
 

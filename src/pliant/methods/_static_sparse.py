@@ -21,11 +21,12 @@ def static_sparse(wiring: Wiring, sparsity: float = 0.8) -> Topology:
 
     The baseline of methods that change the topology (`neuroplastic_expansion`): the same initial masks, without growth.
     Each layer keeps its largest weights, as many as `pliant.surgery.sparsity.erdos_renyi` gives it. Layers are the
-    weights with two axes or more that make or read the wiring's units. The scales of norms count as weights, but are
+    weights with at least two axes that make or read the wiring's units. The scales of norms count as weights, but are
     never missing; biases do not count. Missing weights stay 0, and the optimizer sees no gradient of them.
 
     Args:
-        wiring: whose weights; one allotment for all of them, so give an actor and a critic a method each.
+        wiring: the groups whose weights can be missing. All layers share one allotment, so give an actor and a critic
+            a method each.
         sparsity: in [0, 1), the fraction of missing weights. Published: 0.8 (TD3).
 
     Raises:

@@ -1,4 +1,4 @@
-"""How active the units are that weights feed."""
+"""The activity of the unit that each weight feeds."""
 
 from collections.abc import Mapping
 

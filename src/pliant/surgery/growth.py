@@ -30,7 +30,7 @@ Churn: TypeAlias = Literal["rigl", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """When and how a topology changes; `neuroplastic_expansion` says what each field means.
+    """When and how a topology changes; `neuroplastic_expansion` describes each field.
 
     Raises:
         ValueError: for a value outside its range, or for values that do not fit together.
@@ -73,19 +73,19 @@ class Rules:
             )
         if not is_traced(self.period) and self.gradient_passes > self.period:
             raise ValueError(
-                f"gradient_passes={self.gradient_passes} are more than there are from one topology step to the next; "
-                f"write at most {self.period}, the period"
+                f"gradient_passes={self.gradient_passes} is more than the {self.period} steps of a period; "
+                f"write at most {self.period}"
             )
 
 
 class GrowthState(NamedTuple):
     mask: dict[str, Array]  # {path: like the leaf} bool: the present weights
-    previous_mask: dict[str, Array]  # likewise, before the last topology step
-    initial_mask: dict[str, Array]  # likewise, before the first
+    previous_mask: dict[str, Array]  # like mask: before the last topology step
+    initial_mask: dict[str, Array]  # like mask: before the first topology step
     dense_gradient: dict[str, Array]  # {path: like the leaf} mean over the passes so far; empty for one pass
     count: Array  # () steps so far  # pyright: ignore[reportIncompatibleMethodOverride]
     clock: Array  # () steps since the start, or since the end of growth
-    ended: Array  # () bool: whether the end of growth has been seen
+    ended: Array  # () bool: whether growth has ended
     changed: Array  # () bool: whether the last step was a topology step
     topology_steps: Array  # () so far
 
@@ -96,12 +96,12 @@ class _Random(NamedTuple):
 
 
 def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
-    """A topology that follows rules.
+    """Makes a topology that follows rules.
 
     Args:
-        wiring: whose weights.
-        rules: when and how it changes.
-        updates: the number of updates of the run: the end where the rules have none.
+        wiring: the groups whose weights can be missing.
+        rules: when and how the topology changes.
+        updates: of the whole run; the topology stays after them where the rules have no end.
 
     Returns:
         A topology with a `GrowthState`.
@@ -189,7 +189,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
 def _averaged_gradient(
     rules: Rules, state: GrowthState, grads: dict[str, Array], number: Array | int
 ) -> dict[str, Array]:
-    """The mean gradient over the passes before the next topology step, as far as they have come."""
+    """The mean gradient over those passes before the next topology step that are over."""
     ahead = -number % rules.period
     first, counts = ahead == rules.gradient_passes - 1, ahead < rules.gradient_passes
     return {
@@ -208,12 +208,12 @@ def _change(
     features: Features | None,
     ties: Array,
 ) -> GrowthState:
-    """A topology step; without the fields of the state that it leaves alone.
+    """A topology step: the new state, without the fields that no step changes.
 
     Args:
-        wiring: whose weights.
+        wiring: the groups whose weights can be missing.
         rules: when and how the topology changes.
-        end: steps after which it stays.
+        end: steps after which the topology stays.
         state: at this step.
         weights: the leaves by path, missing weights at 0.
         dense: gradients of all weights by path.
@@ -277,17 +277,18 @@ def _is_dense(wiring: Wiring, rules: Rules, weights: dict[str, Array], masks: di
 
 
 def _scores(wiring: Wiring, rules: Rules, weights: dict[str, Array], features: Features | None) -> dict[str, Array]:
-    """The scores of the weights by path; none where pruning does not ask for them."""
+    """The scores of the weights by path; empty where pruning needs no scores."""
     if rules.prune not in ("redo", "dormant"):
         return {}
     if features is None:
         raise TypeError(
-            f"prune={rules.prune!r} is missing 1 required keyword-only argument: 'features'; take them of wiring.apply"
+            f"prune={rules.prune!r} is missing 1 required keyword-only argument: 'features'; "
+            "take them from wiring.apply"
         )
     return scores(wiring, weights, features)
 
 
 def _whole(number: float | Array | np.float32) -> Array:
-    """A number without its fraction, positive or negative."""
+    """A number without its fraction; numbers may be negative."""
     number = jnp.asarray(number, jnp.float32)
     return jnp.trunc(number + _ROUNDING * jnp.sign(number)).astype(jnp.int32)

@@ -76,7 +76,7 @@ def lecun_normal(key: Key, wiring: Wiring, weights: Mapping[str, Array]) -> dict
 
     Args:
         key: consumed.
-        wiring: the groups; knows the fan-in of each leaf.
+        wiring: the groups, with the fan-in of each leaf.
         weights: leaves by path, each of which makes or reads units of a group.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Masks over weights: the largest weights, and masks that grow here and prune there."""
+"""Masks over weights: masks of the largest weights, and masks that grow and prune."""
 
 import math
 from collections.abc import Mapping
@@ -32,15 +32,15 @@ def grow_and_prune(
 ) -> Bool[Array, "*shape"]:
     """One topology step of a layer: removes the weights of least worth, and adds those of largest demand.
 
-    Of the $a$ present weights, the $a - p$ of largest worth stay. Of all others, those just removed included, the $k$
-    of largest demand are added. Equal weights are ranked by chance.
+    Of the $a$ present weights, the $a - p$ of largest worth stay. Of all other weights, the removed ones included, the
+    $k$ of largest demand are added. Equal weights are ranked by chance.
 
     Args:
         mask: bool of any shape, the present weights.
         worth: uint32 below 2^31, like the mask: see `ordered`.
-        demand: likewise; the magnitude of a gradient, or 0 everywhere for growth at random.
+        demand: uint32 below 2^31, like the mask: the magnitude of a gradient, or 0 everywhere for growth at random.
         grown: `()` int, $k$; none if negative.
-        pruned: `()` int, $p$; if negative, that many missing weights are added at random instead.
+        pruned: `()` int, $p$; if negative, $-p$ missing weights are added at random instead.
         ties: `(2,)` uint32, random: ranks equal weights among those to keep, and among those to add.
 
     Returns:

@@ -36,13 +36,13 @@ def head(wiring: Wiring) -> set[str]:
 
 
 def last_layers(wiring: Wiring, count: int) -> set[str]:
-    """Paths of the leaves of the last layers: 1 is the head alone, 2 the head and the layers that it reads, and so on.
+    """Paths of the leaves of the last layers: 1 is the head, 2 the head and the layers that it reads, and so on.
 
     Raises:
         ValueError: if the count is below 1, or the wiring has no head.
     """
     if count < 1:
-        raise ValueError(f"last:{count}: a number of layers, at least 1; write last:1 for the head alone")
+        raise ValueError(f"last:{count}: the number of layers is at least 1; write last:1 for the head alone")
     leaves = head(wiring)
     for _ in range(count - 1):
         read = [group for group in wiring.values() if any(r.path in leaves for r in group.outgoing)]
@@ -66,7 +66,7 @@ def set_back(params: Params, source: Params, paths: Collection[str] | None = Non
     """
     if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, source):
         raise ValueError(
-            "initialize returned other leaves than the parameters have "
+            "initialize returned other leaves than those of the parameters "
             f"({_shapes(source)} for {_shapes(params)}); pass the initializer of this network, key -> params"
         )
 

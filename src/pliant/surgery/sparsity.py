@@ -47,7 +47,7 @@ def erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float | Array, whol
     p, total = ends / n, n.sum() + whole
     if not is_traced(sparsity) and whole > (1 - sparsity) * total:
         raise ValueError(
-            f"sparsity={sparsity}: of {total} weights {whole} belong to norms, of which none can be missing; "
+            f"sparsity={sparsity}: {whole} of {total} weights belong to norms, which are never missing; "
             f"write at most {math.floor(1000 * (1 - whole / total)) / 1000}"
         )
     # The layers with the largest p are full: the fewest layers with which the others fit.
@@ -61,7 +61,7 @@ def erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float | Array, whol
 
 
 def layers(wiring: Wiring, weights: Mapping[str, Array]) -> list[str]:
-    """Paths of the weights with two axes or more that make or read units, in the order of the forward pass.
+    """Paths of the weights with at least two axes that make or read units, in the order of the forward pass.
 
     Args:
         wiring: the groups.
@@ -112,7 +112,7 @@ def initial_mask(wiring: Wiring, weights: Mapping[str, Array], sparsity: float |
 
 
 def require_units(wiring: Wiring) -> None:
-    """Refuses a wiring without units, in which no layer can be sparse.
+    """Refuses a wiring without units: no layer can be sparse.
 
     Raises:
         ValueError: if the wiring has no groups.

@@ -20,7 +20,7 @@ def dot_general(notes: Notes, equation: Any, left: Value, right: Value) -> Value
         raise refuse(
             "dot_general",
             weight.leaves,
-            "it has a batch axis, so each of its entries is a weight of its own (an ensemble)",
+            "it has a batch axis, so each entry along it is a separate weight (an ensemble)",
             "Trace one member, with parameters without that axis, and vmap what uses the wiring.",
         )
     for a, b in zip(left_batch, right_batch, strict=True):
@@ -51,7 +51,7 @@ def conv_general_dilated(notes: Notes, equation: Any, image: Value, kernel: Valu
             "it is a grouped convolution (depthwise, or an ensemble under vmap): no weight reads all units",
         )
     if weight is not None and weight is image:
-        raise refuse("conv_general_dilated", weight.leaves, "a parameter is convolved as if it were an image")
+        raise refuse("conv_general_dilated", weight.leaves, "a parameter is in the place of the image")
     (batch, channel, *space), (out, into, *_) = numbers.lhs_spec, numbers.rhs_spec
     for atom in (atom for k in space for atom in atoms(image.axes[k])):
         atom.spatial = True

@@ -325,7 +325,7 @@ def positions(term: Term, atom: Atom) -> Positions | None:
         `(positions, size(atom))`, or `None` where the axis does not contain the atom.
 
     Raises:
-        Mismatch: if the axis is flattened from the atom and itself, so that an entry belongs to two things.
+        Mismatch: if the axis is flattened from the atom and itself, so that an entry belongs to two units.
     """
     match resolve(term):
         case Atom() as leaf:

@@ -367,7 +367,7 @@ def tile(notes: Notes, equation: Any, operand: Value) -> Value:
 
 @rule("dynamic_slice", "gather")
 def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
-    """Reads a window at given indices: whole axes stay; units, and rows of parameters, picked by index are tainted."""
+    """Reads a window at given indices: whole axes stay; units and rows of parameters picked by index are tainted."""
     del notes
     target, lengths = fresh(equation.outvars[0]), equation.params["slice_sizes"]
     numbers = equation.params.get("dimension_numbers")
@@ -404,7 +404,7 @@ def unknown(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
     """A primitive without a rule: it taints its results if an operand has units or is a parameter.
 
     Raises:
-        TracingError: if the primitive runs a function of its own on parameters: a loop, a branch.
+        TracingError: if the primitive runs a function on parameters: a loop, a branch.
     """
     del notes
     paths = {path for operand in operands if operand.weight for path in operand.leaves}
@@ -412,7 +412,7 @@ def unknown(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
         raise refuse(
             equation.primitive.name,
             paths,
-            "it runs a function of its own on parameters (a loop, a branch, a recurrent cell), which stays unread",
+            "it runs a function on parameters (a loop, a branch, a recurrent cell), and the tracer does not read it",
         )
     results = [fresh(variable) for variable in equation.outvars]
     why = "no rule says what it does to units"

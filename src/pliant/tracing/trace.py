@@ -46,13 +46,13 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
     A weight that is applied several times (a network called on two inputs, a layer used twice) is described by its
     first use. Units that are split and joined again in the same order (the groups of a GroupNorm, two halves) are one
     group. Units that the network pairs (the halves of a gated unit) are one unit. A single channel that is flattened
-    into an image of one channel is no group.
+    into an image of one channel is not a group.
 
     Trace a recurrent network over two steps that are written out: the carry of the first step is an input of the
     second. A single step does not show which weights read the carry.
 
     Args:
-        apply: `(params, *inputs) -> output`, any pytree. Close over values that are no arrays. Close over random keys,
+        apply: `(params, *inputs) -> output`, any pytree. Close over values that are not arrays. Close over random keys,
             or pass them as inputs.
         params: a pytree of arrays or of `jax.ShapeDtypeStruct`, running statistics included.
         *inputs: pytrees of arrays or of `jax.ShapeDtypeStruct`: examples of shape and type. `wiring.apply` takes other
@@ -169,7 +169,7 @@ def _type_of(path: Any, leaf: Any) -> tuple[Any, ...]:
         aval = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
     except TypeError as error:
         raise TracingError(
-            f"{_path(path[1:])!r} is no array but {type(leaf).__name__}; keep only arrays in parameters and inputs, "
+            f"{_path(path[1:])!r} is a {type(leaf).__name__}, not an array; keep only arrays in parameters and inputs, "
             "as equinox.partition(model, equinox.is_array) does, and close over the rest"
         ) from error
     return aval.shape, aval.dtype, getattr(aval, "weak_type", False)

@@ -1,4 +1,4 @@
-"""What is known of each array of a program, and the notes that are taken while the program is read."""
+"""Facts about each array of a program, and the notes that reading the program takes."""
 
 import dataclasses
 from collections import defaultdict

@@ -113,7 +113,7 @@ def test_refuses_in_one_line(given, message):
     [
         ({"agent": None}, "agent is a mapping of names to values, not None"),
         ({"agent": "sdg"}, "unknown agent 'sdg'; did you mean sgd?"),
-        ({"agent": {"momentum": 1.0}}, "sgd.momentum=1.0: write a number, from 0 up to, but not, 1"),
+        ({"agent": {"momentum": 1.0}}, "sgd.momentum=1.0: write a number, from 0 to below 1"),
         ({"agent": {"optimizer": "lion"}}, "sgd.optimizer=lion: write sgd or adam or per_weight_adam"),
         ({"methods": "redo"}, "methods is a list, not 'redo'"),
         ({"methods": None}, "methods is a list, not None"),
