@@ -133,6 +133,33 @@ def plain_with_bias() -> Network:
 
 
 @member
+def repeated_biases() -> Network:
+    """Biases that are repeated over the batch before they are added, as haiku does; its modules have slashes."""
+
+    def linear(params, x):
+        out = x @ params["w"]
+        return out + jnp.broadcast_to(params["b"], out.shape)
+
+    def apply(params, x):
+        return linear(params["mlp/~/linear_1"], jax.nn.relu(linear(params["mlp/~/linear_0"], x)))
+
+    return Network(
+        apply,
+        {"mlp/~/linear_0": drawn(0, w=(4, 5), b=(5,)), "mlp/~/linear_1": drawn(1, w=(5, 2), b=(2,))},
+        (vectors_of(),),
+        {
+            "mlp/~/linear_0": Expected(
+                5,
+                [("mlp/~/linear_0/w", 1, 4, 5)],
+                [("mlp/~/linear_1/w", 0, "mlp/~/linear_0", "mlp/~/linear_1/b")],
+                {"mlp/~/linear_0": (BATCH, 5)},
+                [("mlp/~/linear_0/b", 0, 0.0)],
+            )
+        },
+    )
+
+
+@member
 def one_sample() -> Network:
     def apply(params, x):
         return jax.nn.relu(x @ params["w0"] + params["b0"]) @ params["w1"] + params["b1"]

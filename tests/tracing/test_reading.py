@@ -77,13 +77,28 @@ def test_data_is_active_once_a_weight_has_met_it():
         (lambda p, x: x @ p["w"] + p["b"][None], {0: "b"}),
         (lambda p, x: p["b"][None] + x @ p["w"], {0: "b"}),
         (lambda p, x: (x @ p["w"]).astype(jnp.bfloat16) + p["b"].astype(jnp.bfloat16)[None], {0: "b"}),
+        (lambda p, x: (out := x @ p["w"]) + jnp.broadcast_to(p["b"], out.shape), {0: "b"}),
         (lambda p, x: x @ p["w"] + x @ p["w"] + p["b"][None], {0: "b", 1: "b"}),  # the bias of both
         (lambda p, x: (x @ p["w"]) * p["b"][None], {}),
         (lambda p, x: jnp.tanh(x @ p["w"]) + p["b"][None], {}),
         (lambda p, x: x @ p["w"] - p["b"][None], {}),
         (lambda p, x: x @ p["w"] + x.sum() + p["b"][None], {}),  # only the first that is added
+        (lambda p, x: x @ p["w"] + p["b"][0], {}),  # one number for all outputs
+        (lambda p, x: jnp.tile(x[:1], (5, 1)) @ p["w"] + p["b"][:, None], {}),  # a number for each sample
     ],
-    ids=["added", "added_to", "cast", "two_contractions", "scale", "behind_tanh", "subtracted", "second"],
+    ids=[
+        "added",
+        "added_to",
+        "cast",
+        "repeated",
+        "two_contractions",
+        "scale",
+        "behind_tanh",
+        "subtracted",
+        "second",
+        "number",
+        "samples",
+    ],
 )
 def test_the_bias_of_a_contraction_is_what_is_added_to_its_plain_sum(apply, biases):
     assert notes_of(apply, {"w": (4, 5), "b": (5,)}, X).biases == biases

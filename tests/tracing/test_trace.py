@@ -172,6 +172,22 @@ def test_maps_over_members(name):
     trees.assert_close(mapped, trees.stacked(looped), atol=1e-4)
 
 
+@every_network
+def test_finds_the_same_groups_at_each_batch_size(name):
+    network, wiring = traced(name)
+
+    def of_batch(size):
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(
+                (size, *x.shape[1:]) if x.shape[:1] == (networks_zoo.BATCH,) else x.shape, x.dtype
+            ),
+            network.inputs,
+        )
+
+    for size in (1, 7):  # apply refuses other groups than those that were traced
+        jax.eval_shape(wiring.apply, network.params, *of_batch(size))
+
+
 @pytest.mark.parametrize("name", ["linen_mlp", "conv_net", "patches", "actor_critic"])
 def test_takes_other_batch_sizes(name):
     network, wiring = traced(name)

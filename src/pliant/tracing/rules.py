@@ -6,6 +6,7 @@ the outputs of a network may be sampled, sorted or put into losses.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -125,12 +126,23 @@ def _summed(notes: Notes, equation: Any, operands: Sequence[Value]) -> frozenset
         return frozenset()
     if all(operand.sums for operand in operands):
         return waiting
-    [other] = [operand for operand in operands if not operand.sums]
-    if other.weight and not other.data and len(other.leaves) == 1 and sum(n > 1 for n in other.shape) <= 1:
-        [path] = other.leaves
+    [other], [plain] = ([operand for operand in operands if bool(operand.sums) == summed] for summed in (False, True))
+    if _is_bias(notes, other, plain):
         for k in waiting:
-            notes.biases.setdefault(k, path)
+            notes.biases.setdefault(k, next(iter(other.leaves)))
     return frozenset()
+
+
+def _is_bias(notes: Notes, other: Value, plain: Value) -> bool:
+    """Whether an array that is added to the plain sum of a weight is one leaf with a number for each output."""
+    if not other.weight or other.data or len(other.leaves) > 1:
+        return False
+    [path] = other.leaves
+    numbers = [size(term) for term in notes.leaves[path] if size(term) > 1]
+    outputs = math.prod(size(term) for term in plain.axes if is_made(term))
+    # It may have been repeated over the batch, as in haiku: axes that stem from no axis of the leaf do not count.
+    along = [k for k, n in enumerate(other.shape) if n > 1 and other.origins[k] and is_made(plain.axes[k])]
+    return len(numbers) <= 1 and numbers == [other.shape[k] for k in along] and math.prod(numbers) == outputs
 
 
 def _is_variance(notes: Notes, equation: Any, operands: Sequence[Value]) -> bool:
