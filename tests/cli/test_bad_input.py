@@ -35,13 +35,16 @@ FILES = {
         (f"run {P}/sgd/bp/rely", f"unknown preset of {P} 'sgd/bp/rely'; did you mean sgd/bp/relu"),
         (f"{RUN}--agent sdg", "unknown agent 'sdg'; did you mean sgd?"),
         (f"{RUN}--method redu", "unknown method 'redu'; did you mean redo?"),
-        (f"{RUN}--method redo --method redo", "methods: redo stands there 2 times"),
-        (f"{RUN}--method redo@", "method redo@: a label is of letters, digits and _; write a name such as redo@first"),
+        (f"{RUN}--method redo --method redo", "methods: redo is listed 2 times"),
+        (
+            f"{RUN}--method redo@",
+            "method redo@: a label has only letters, digits and _; write a name such as redo@first",
+        ),
         (f"{RUN}--method redo@a --method redo@b --method.redo.period 3", "unknown argument --method.redo.period; did"),
         (f"{RUN}--method redo@a --method redo@b --sweep period=3,4", "period can mean method.redo@a.period or method"),
         (f"{RUN}--method", "argument --method: expected one argument"),
         (f"{RUN}--diagnostics ranks", "unknown diagnostic 'ranks'; did you mean rank"),
-        (f"{RUN}--diagnostics rank,rank", "diagnostics: rank stands there 2 times"),
+        (f"{RUN}--diagnostics rank,rank", "diagnostics: rank is listed 2 times"),
         (
             f"{RUN}--learningrate 1",
             "unknown argument --learningrate; did you mean --learning-rate? (see pliant run --help)",
@@ -106,7 +109,7 @@ FILES = {
         (f"{RUN}--sweep learning_rate=0.1,,0.2", "sweep agent.learning_rate=: write a number, at least 0"),
         (
             f"{RUN}--sweep learning_rate=0.1,0.10",
-            "sweep agent.learning_rate: write it once, with one value or more, each",
+            "sweep agent.learning_rate: write it once, with at least one value, and each",
         ),
         (
             f"{RUN}--sweep learning_rate=1 --sweep learning-rate=2",
@@ -119,7 +122,7 @@ FILES = {
         (f"{CBP}--sweep replacement_rate=0.1,2", "replacement_rate=2.0"),
         ("run nothing.yaml", "cannot read nothing.yaml: No such file or directory"),
         ("run folder", "cannot read folder/config.yaml: No such file or directory"),
-        ("run text.yaml", "text.yaml: this is no YAML: "),
+        ("run text.yaml", "text.yaml: this is not YAML: "),
         ("run list.yaml", "list.yaml: a configuration is a mapping of names to values, not [1, 2]"),
         ("run field.yaml", "field.yaml: unknown field of a configuration 'seed'; did you mean seeds"),
         ("run setting.yaml", f"setting.yaml: unknown setting of {P} 'input'; did you mean inputs?"),

@@ -247,9 +247,12 @@ def test_help(pliant, columns, monkeypatch):
         ("host --where learningrate=1", "unknown setting 'learningrate'; did you mean learning_rate?"),
         (
             "host --where learning_rate=1",
-            "--where learning_rate=1: there is nobody left; the run swept agent.learning_rate over 0.0",
+            "--where learning_rate=1: no member has this value; the run swept agent.learning_rate over 0.0",
         ),
-        ("host --where learning_rate=0 --where learning_rate=0.5", "--where learning_rate=0.5: there is nobody left"),
+        (
+            "host --where learning_rate=0 --where learning_rate=0.5",
+            "--where learning_rate=0.5: no member has this value",
+        ),
         ("host --where learning_rate", "--where learning_rate=: write a number"),
         ("diverged", "all of them diverged, the first at step 32: there is nobody to evaluate"),
         ("device --env short", "env=short: uneven has no setting env; leave it out"),

@@ -48,7 +48,7 @@ def test_a_preset_decides_which_flags_there_are(asked):
 def test_a_published_file(asked, words):
     config, err = asked(*words, "-s", 3)
     assert config == from_mapping({**registry.presets("ant")["cbp"], "seeds": "3-3"})
-    assert err == "of the published configuration this is not used: dir (results lie under --out)\n"
+    assert err == "keys of the published configuration that are not used: dir (results lie under --out)\n"
 
 
 def test_flags_change_what_a_file_says(asked):
@@ -89,7 +89,7 @@ def test_the_directory_of_a_run_and_its_seed(pliant, asked):
         ("-c ant", "cannot read ant: No such file or directory"),
         ("-c typo.yml", "typo.yml: unknown key of a published configuration 'lrr'; did you mean rr or lr?"),
         ("-c cheetah.yml", "cheetah.yml: unknown env_name 'HalfCheetah-v3'; "),
-        ("-c wide.yml", "wide.yml: h_dim=[64, 32]: hidden layers are of one width here"),
+        ("-c wide.yml", "wide.yml: h_dim=[64, 32]: all hidden layers have the same width here"),
         ("-c neither.yml", "neither.yml: unknown field of a configuration 'seed_'; did you mean seeds"),
         (f"{P} --seed 1 --seeds 2", "--seed 1 and --seeds 2: write one of the two"),
         (f"{P} -s 1.5", "--seed=1.5: write a whole number, at least 0"),

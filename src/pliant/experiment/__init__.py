@@ -1,1 +1,1 @@
-"""Runs: the only place that knows seeds, files and progress."""
+"""Runs. Only this package deals with seeds, files and progress."""

@@ -1,4 +1,4 @@
-"""The devices of this process: how JAX is set up on them for runs, and how much memory they have."""
+"""The devices of this process: sets JAX up for runs, and measures memory."""
 
 import os
 from pathlib import Path
@@ -11,12 +11,12 @@ GIB = 2**30
 
 
 def prepare() -> None:
-    """Makes all cores devices, and keeps programs on disk from one run to the next; the user's own settings win."""
+    """Makes each core a device, and caches compiled programs on disk; the user's settings of JAX come first."""
     flags = os.environ.get("XLA_FLAGS", "")
     if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in flags:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         jax.config.update("jax_num_cpu_devices", cores)
-    # Small programs are called at each step of an environment: to hand them to another thread would take longer.
+    # Small programs are called at each step of an environment: to pass them to another thread takes longer.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     if jax.config.jax_compilation_cache_dir is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pliant" / "jax"
@@ -25,7 +25,7 @@ def prepare() -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that the devices of this process have together; `None` if nothing tells."""
+    """Bytes of memory that the devices of this process have together; `None` if unknown."""
     devices = jax.local_devices()
     if devices[0].platform == "cpu":
         return _of_host()
@@ -35,10 +35,10 @@ def available_memory() -> int | None:
 
 
 def _of_host() -> int | None:
-    """That of the machine, or what a container may have of it."""
+    """Bytes of memory of the machine, or the limit of the container."""
     try:
         sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    except (AttributeError, ValueError, OSError):  # no such thing on this system
+    except (AttributeError, ValueError, OSError):  # not on this system
         return None
     for file in _LIMITS:
         try:

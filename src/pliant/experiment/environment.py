@@ -1,4 +1,4 @@
-"""What a run was computed with: command, program, packages, machine. It stands in the run's `environment.json`."""
+"""Command, program, packages and machine of a run, for its `environment.json`."""
 
 import os
 import platform
@@ -59,7 +59,7 @@ def _versions_of(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def _cpu() -> str:
-    """The processor's model, as Linux calls it; elsewhere what Python knows."""
+    """The model of the processor on Linux; elsewhere its name in Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

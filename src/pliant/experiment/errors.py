@@ -1,12 +1,12 @@
-"""What can go wrong with a run, in one line for the user; imports nothing, so that every command can catch it."""
+"""Errors of a run, one line for the user each; imports nothing, so that every command can catch them."""
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run: says what came and what is allowed."""
+    """A configuration that cannot be run; the message names the value and what is allowed."""
 
 
 class StoreError(RuntimeError):
-    """A run directory that cannot be used as it is: says why, and what to do."""
+    """A run directory that cannot be used; the message gives the reason and the remedy."""
 
 
 class Interrupted(Exception):

@@ -1,13 +1,13 @@
-"""How much there is to do, and how far it is."""
+"""The work of a run, and its progress."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-OnProgress: TypeAlias = Callable[[int, int], None]  # (done, of the whole), in the same units
+OnProgress: TypeAlias = Callable[[int, int], None]  # (done, all), in the same unit
 
 
 class Work(NamedTuple):
-    """How much a run has to do."""
+    """The work of a run."""
 
     amount: int  # of all members together
     unit: str  # "examples", or "steps" of environments

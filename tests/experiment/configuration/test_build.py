@@ -110,8 +110,8 @@ def test_two_topologies_in_one_network_have_layers_of_their_own():
     with pytest.raises(ConfigError) as error:
         toys.components_of(both("*/Dense_0", "value/Dense_1"))
     assert str(error.value) == (
-        "neuroplastic_expansion@policy and neuroplastic_expansion@value both decide which weights of "
-        "value/Dense_1/kernel there are; write groups (only) that have no layer in common"
+        "neuroplastic_expansion@policy and neuroplastic_expansion@value both mask the weights of "
+        "value/Dense_1/kernel; write groups that have no layer in common"
     )
     # Methods that are no topologies may share what they like.
     toys.components_of(drift("redo", {"name": "redo@seldom", "period": 5000}))

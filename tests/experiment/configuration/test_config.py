@@ -119,19 +119,19 @@ def test_refuses_in_one_line(given, message):
         ({"methods": None}, "methods is a list, not None"),
         ({"methods": [3]}, "method is a mapping of names to values, not 3"),
         ({"methods": ["red"]}, "unknown method 'red'; did you mean redo?"),
-        ({"methods": ["redo", "l2", {"name": "redo"}]}, "methods: redo stands there 2 times; write it once"),
+        ({"methods": ["redo", "l2", {"name": "redo"}]}, "methods: redo is listed 2 times; write it once"),
         (
             {"methods": ["redo", "redo"]},
-            "methods: redo stands there 2 times; write it once, or each with a label: redo@first, redo@second",
+            "methods: redo is listed 2 times; write it once, or each with a label: redo@first, redo@second",
         ),
-        ({"methods": ["redo@a", "l2", "redo@a"]}, "methods: redo@a stands there 2 times; write it once"),
+        ({"methods": ["redo@a", "l2", "redo@a"]}, "methods: redo@a is listed 2 times; write it once"),
         (
             {"methods": ["redo@"]},
-            "method redo@: a label is of letters, digits and _; write a name such as redo@first",
+            "method redo@: a label has only letters, digits and _; write a name such as redo@first",
         ),
-        ({"methods": ["redo@a-b"]}, "method redo@a-b: a label is of letters, digits and _; write"),
-        ({"methods": ["redo@a@b"]}, "method redo@a@b: a label is of letters, digits and _; write"),
-        ({"methods": ["redo@é"]}, "method redo@é: a label is of letters, digits and _; write"),
+        ({"methods": ["redo@a-b"]}, "method redo@a-b: a label has only letters, digits and _; write"),
+        ({"methods": ["redo@a@b"]}, "method redo@a@b: a label has only letters, digits and _; write"),
+        ({"methods": ["redo@é"]}, "method redo@é: a label has only letters, digits and _; write"),
         ({"methods": ["red@a"]}, "unknown method 'red'; did you mean redo?"),
         ({"methods": [{"name": "redo@a", "periods": 3}]}, "unknown setting of redo@a 'periods'; did you mean period"),
         ({"methods": [{"name": "redo@a", "period": 0.5}]}, "redo@a.period=0.5: write a whole number"),
@@ -142,7 +142,7 @@ def test_refuses_in_one_line(given, message):
         ({"methods": [{"name": "l2", "on_new_task": "lose"}]}, "l2.on_new_task=lose: write keep or reset"),
         ({"sweep": {"groups": ["Dense_0"]}}, "unknown setting 'groups'; there are"),
         ({"diagnostics": {"rank": 1}}, "diagnostics is a list, not {'rank': 1}"),
-        ({"diagnostics": ["rank", "rank"]}, "diagnostics: rank stands there 2 times; write it once"),
+        ({"diagnostics": ["rank", "rank"]}, "diagnostics: rank is listed 2 times; write it once"),
         ({"record_every": -1}, "record_every=-1: write a whole number, at least 0"),
         ({"evaluate_every": -1}, "evaluate_every=-1: write a whole number, at least 0"),
         ({"evaluate_episodes": 0}, "evaluate_episodes=0: write a whole number, at least 1"),
@@ -156,10 +156,10 @@ def test_refuses_in_one_line(given, message):
         ({"seeds": [1, 2]}, "seeds=[1, 2]: write a number of seeds"),
         ({"sweep": [0.1]}, "sweep is a mapping of names to values, not [0.1]"),
         ({"sweep": {"learning_rate": 0.1}}, "sweep agent.learning_rate is a list, not 0.1"),
-        ({"sweep": {"learning_rate": []}}, "sweep agent.learning_rate: write it once, with one value or more"),
+        ({"sweep": {"learning_rate": []}}, "sweep agent.learning_rate: write it once, with at least one value"),
         (
             {"sweep": {"learning_rate": [0.1, "0.10"]}},
-            "sweep agent.learning_rate: write it once, with one value or more",
+            "sweep agent.learning_rate: write it once, with at least one value",
         ),
         ({"sweep": {"learning_rate": [1], "agent.learning_rate": [2]}}, "sweep agent.learning_rate: write it once"),
         ({"sweep": {"learning_rate": [-1]}}, "sweep agent.learning_rate=-1: write a number, at least 0"),
@@ -214,13 +214,13 @@ def test_an_agent_has_the_defaults_of_the_problem(monkeypatch):
 
 @pytest.mark.parametrize("text", ["problem: {", "a: b: c", "\t- x", "problem: \x00"])
 def test_refuses_what_is_no_yaml_in_one_line(text):
-    with pytest.raises(ConfigError, match="this is no YAML") as error:
+    with pytest.raises(ConfigError, match="this is not YAML") as error:
         from_yaml(text)
     assert "\n" not in str(error.value)
 
 
 def test_yaml_runs_no_code():
-    with pytest.raises(ConfigError, match="this is no YAML"):
+    with pytest.raises(ConfigError, match="this is not YAML"):
         from_yaml("problem: !!python/object/apply:os.getcwd []")
 
 
@@ -330,7 +330,7 @@ def test_resolve_a_label():
 
 def test_resolve_what_can_mean_two():
     config = from_mapping({"problem": PROBLEM, "methods": ["redo", "full_reset"]})
-    message = "period can mean method.redo.period or method.full_reset.period; write which"
+    message = "period can mean method.redo.period or method.full_reset.period; write one of these names"
     with pytest.raises(ConfigError, match=re.escape(message)):
         resolve(config, "period")
 

@@ -167,8 +167,8 @@ def test_one_line_says_what_is_not_used(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("pliant"), "propagate", True)  # a command before may have changed it
     assert extras(caplog, lr=1e-3) == []
     assert extras(caplog, ob_norm=0, rew_norm=1, label="x", dir="data/", to_log=[], seed=3, max_episode_steps=500) == [
-        "of the published configuration this is not used: dir (results lie under --out), label, max_episode_steps, "
-        "ob_norm, rew_norm, seed (write --seed), to_log (all of it is measured)"
+        "keys of the published configuration that are not used: dir (results lie under --out), label, "
+        "max_episode_steps, ob_norm, rew_norm, seed (write --seed), to_log (all metrics are recorded)"
     ]
     # What another value makes meaningless is not used either.
     (line,) = extras(caplog, mt=100, decay_rate=0, threshold=0.1, change_time=10, no_clipping=True, clip_eps=0.1)
@@ -188,9 +188,9 @@ def test_one_line_says_what_is_not_used(caplog, monkeypatch):
         ({"env_name": "Walker-v3"}, "unknown env_name 'Walker-v3'; did you mean Walker2d-v3 or "),
         ({"env_name": "SlipperyAnt-v2"}, "unknown env_name 'SlipperyAnt-v2'; did you mean SlipperyAnt-v"),
         ({"env_name": "hammer-v3-goal-observable"}, "unknown env_name 'hammer-v3-goal-observable'; there are: Ant-v3"),
-        ({"env_type": "metaworld"}, "env_type=metaworld: there is nothing but gym here"),
-        ({"loss_type": "kl"}, "loss_type=kl: there is nothing but ppo here"),
-        ({"u_epi_ups": 1}, "u_epi_ups=1: there is nothing but 0 here"),
+        ({"env_type": "metaworld"}, "env_type=metaworld: gym is the only value here"),
+        ({"loss_type": "kl"}, "loss_type=kl: ppo is the only value here"),
+        ({"u_epi_ups": 1}, "u_epi_ups=1: 0 is the only value here"),
         ({"n_steps": "many"}, "n_steps=many: write a whole number, at least 1"),
         ({"bs": 0}, "bs=0: write a whole number, at least 1"),
         ({"lr": None}, "lr=None: write a number, at least 0"),
@@ -214,9 +214,9 @@ def test_one_line_says_what_is_not_used(caplog, monkeypatch):
         ({"init": "gaussian"}, "init=gaussian: write lecun or kaiming or xavier"),
         ({"init": "default"}, "init=default: write lecun or kaiming or xavier"),  # theirs draws biases, too
         ({"act_type": "selu"}, "act_type=selu: write ReLU or Tanh or elu or sigmoid"),
-        ({"h_dim": [256, 128]}, "h_dim=[256, 128]: hidden layers are of one width here; write [256, 256]"),
-        ({"h_dim": 256}, "h_dim=256: hidden layers are of one width here"),
-        ({"h_dim": [0]}, "h_dim=[0]: hidden layers are of one width here"),
+        ({"h_dim": [256, 128]}, "h_dim=[256, 128]: all hidden layers have the same width here; write [256, 256]"),
+        ({"h_dim": 256}, "h_dim=256: all hidden layers have the same width here"),
+        ({"h_dim": [0]}, "h_dim=[0]: all hidden layers have the same width here"),
         ({"env_name": "SlipperyAnt-v3", "friction": 0.5}, "friction=0.5: write [low, high]"),
         ({"env_name": "SlipperyAnt-v3", "friction": [1, "x"]}, "friction=x: write a number, at least 0"),
         ({"env_name": "SlipperyAnt-v3", "change_time": -1}, "change_time=-1: write a whole number"),
@@ -234,7 +234,7 @@ def test_refused_by_their_own_names(given, message):
 def test_our_own_files_are_read_as_before():
     ours = from_mapping({"problem": "slowly_changing_regression", "methods": ["redo"]})
     assert read(ours.to_yaml()) == ours
-    with pytest.raises(ConfigError, match="this is no YAML"):
+    with pytest.raises(ConfigError, match="this is not YAML"):
         read("problem: {")
     with pytest.raises(ConfigError, match="a configuration is a mapping of names to values, not None"):
         read("")

@@ -73,7 +73,7 @@ def test_sampled_actions_are_random_and_those_of_the_seed(trained, agent, mean):
 
 @pytest.mark.parametrize("shape", [(), (2,), (0, 1), (3, 2), (1, 1, 1)])
 def test_an_observation_of_another_shape_is_refused(agent, shape):
-    expected = f"observation of shape {shape}: the problem shows (1,); write that shape, or a batch of it"
+    expected = f"observation of shape {shape}: the problem has (1,); write this shape, or a batch of it"
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         agent.act(np.zeros(shape))
 
@@ -82,7 +82,7 @@ def test_a_batch_of_another_size_is_refused_in_the_middle_of_episodes(agent):
     agent.act([0.0])
     with pytest.raises(ValueError, match=r"^2 observations: episodes of 1 are in flight; call reset\(\) first"):
         agent.act(np.zeros((2, 1)))
-    with pytest.raises(ValueError, match=r"^ended of shape \(2,\): the last batch was of 1$"):
+    with pytest.raises(ValueError, match=r"^ended of shape \(2,\): the last batch has size 1$"):
         agent.reset(ended=[True, False])
 
 

@@ -1,1 +1,1 @@
-"""What a run is: its settings, checked, and the parts made of them."""
+"""The configuration of a run: its settings, checked, and the components made from them."""

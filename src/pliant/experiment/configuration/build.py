@@ -1,4 +1,4 @@
-"""From a configuration to the components of a member."""
+"""Makes the components of a member from a configuration."""
 
 import dataclasses
 import fnmatch
@@ -24,7 +24,7 @@ def make_problem(config: RunConfig) -> Problem:
     """Makes the problem, with its data.
 
     Raises:
-        ConfigError: if it refuses its settings.
+        ConfigError: if the problem refuses a setting.
     """
     problem = registry.find("problems", config.problem.name)
     try:
@@ -34,11 +34,11 @@ def make_problem(config: RunConfig) -> Problem:
 
 
 def build(config: RunConfig, problem: Problem) -> Components:
-    """Makes agent and diagnostics for one member; numbers of the configuration may be traced.
+    """Makes the agent and the diagnostics of one member; numbers of the configuration may be traced.
 
     Args:
         config: what to make.
-        problem: as `make_problem` makes it of the same configuration.
+        problem: from `make_problem` and the same configuration.
 
     Raises:
         ConfigError: if a component refuses its settings.
@@ -59,7 +59,7 @@ def build(config: RunConfig, problem: Problem) -> Components:
         made = agent.make(agent.Config(**config.agent.settings), problem, methods_for)
         whole = Wiring(groups)
         for pattern in (pattern for component in config.methods for pattern in _patterns(component)):
-            whole.only(*(_matching(pattern, whole) or [pattern]))  # refuses what none of the networks has
+            whole.only(*(_matching(pattern, whole) or [pattern]))  # refuses a pattern without a group
         diagnostics: dict[str, Diagnostic] = {
             component.name: _call(component, {"wiring": whole}) for component in config.diagnostics
         }
@@ -71,7 +71,7 @@ def build(config: RunConfig, problem: Problem) -> Components:
 def build_with(config: RunConfig, values: Mapping[str, Any], problem: Problem) -> Components:
     """The components with some settings replaced, by dotted name; the values may be traced.
 
-    The problem is made again only where a setting of its own is among them.
+    The problem is made again only if one of them is a setting of the problem.
 
     Raises:
         ConfigError: if a component refuses its settings.
@@ -91,22 +91,22 @@ def first_member(config: RunConfig) -> RunConfig:
 
 def _methods(config: RunConfig, context: Context) -> tuple[Method, ...]:
     """The methods of a run for one network."""
-    methods, decides = [], {}  # who decides which weights there are, by path
+    methods, masked = [], {}  # path -> the topology that masks it
     for component in config.methods:
         patterns = _patterns(component)
         names = [name for pattern in patterns for name in _matching(pattern, context.wiring)]
         if patterns and not names:
-            continue  # it works on another network
+            continue  # the method changes another network
         here = context._replace(wiring=context.wiring.only(*names)) if patterns else context
         method = _method(component, here, config.problem.name)
         if isinstance(method, Topology):
-            _decide(component, here.wiring, decides)
+            _check_masks(component, here.wiring, masked)
         methods.append(method)
     return tuple(methods)
 
 
 def _patterns(component: ComponentSpec) -> list[str]:
-    """The groups that a method is to work on, by name or pattern; none stands for all."""
+    """Names or patterns of the groups that a method changes; an empty list stands for all groups."""
     only = component.settings.get("groups", "")
     return [pattern.strip() for pattern in only.split(",")] if only else []
 
@@ -115,24 +115,24 @@ def _matching(pattern: str, wiring: Wiring) -> list[str]:
     return [name for name in wiring if name == pattern or fnmatch.fnmatchcase(name, pattern)]
 
 
-def _decide(component: ComponentSpec, wiring: Wiring, decides: dict[str, str]) -> None:
-    """Notes for which weights a topology decides whether they are there, and refuses those for which another does."""
+def _check_masks(component: ComponentSpec, wiring: Wiring, masked: dict[str, str]) -> None:
+    """Refuses weights that another topology masks, and adds those that this topology masks."""
     slots = (slot for group in wiring.values() for slot in (*group.incoming, *group.outgoing))
     for path in dict.fromkeys(slot.path for slot in slots):
-        other = decides.setdefault(path, component.name)
+        other = masked.setdefault(path, component.name)
         if other != component.name:
             raise ValueError(
-                f"{other} and {component.name} both decide which weights of {path} there are; write groups (only) that "
-                "have no layer in common"
+                f"{other} and {component.name} both mask the weights of {path}; write groups that have no layer in "
+                "common"
             )
 
 
 def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
-    """A method for one network, with the settings that all methods have.
+    """Makes a method for one network and applies the settings that all methods have.
 
     Args:
         component: the method.
-        context: what the run knows of the network.
+        context: of the network.
         problem: the name of the problem.
     """
     settings = dict(component.settings)
@@ -147,7 +147,7 @@ def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
 
 
 def _call(component: ComponentSpec, known: Mapping[str, Any]) -> Any:
-    """Calls a factory with its settings, and with what it asks for by the names of its arguments."""
+    """Calls a factory with its settings, and with the known values that its arguments name."""
     parameters = inspect.signature(component.source).parameters
     asked = {name: value for name, value in known.items() if name in parameters}
     return component.source(**asked, **component.settings)

@@ -13,12 +13,12 @@ Metrics = dict[tuple[str, str], Array]  # (metric, group) -> ()
 
 
 class Components(NamedTuple):
-    """What a loop brings together for one member; the numbers in it may be traced."""
+    """The problem, the agent and the diagnostics of one member; numbers in them may be traced."""
 
     problem: Problem
     agent: Learner | Agent
     diagnostics: Mapping[str, Diagnostic]
-    notes: tuple[Note, ...] = ()  # what they report about themselves
+    notes: tuple[Note, ...] = ()  # from the components
 
     def measure(self, signals: Mapping[str, Any]) -> Metrics:
         """The values of all diagnostics, `{(diagnostic, group): ()}`."""

@@ -2,7 +2,7 @@
 
 problem: {name: slowly_changing_regression, activation: relu}
 agent: {name: sgd, learning_rate: 0.01}
-methods: [{name: continual_backprop, replacement_rate: 0.0001}]  # a second one of a kind: continual_backprop@LABEL
+methods: [{name: continual_backprop, replacement_rate: 0.0001}]  # a second one: continual_backprop@LABEL
 diagnostics: [{name: dormant_fraction}]
 seeds: 0-99
 sweep: {agent.learning_rate: [0.01, 0.003, 0.001]}
@@ -11,8 +11,8 @@ seed_axis: auto
 evaluate_every: 0
 evaluate_episodes: 10
 
-What is left out has its default. A problem may have its own defaults for the settings of the run as a whole: `RUN` in
-its module.
+A field that is left out has its default. `RUN` in the module of a problem replaces defaults of the run: of `seeds`,
+`record_every` and so on.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class ComponentSpec:
 
     Args:
         kind: the family, such as `"methods"`.
-        name: in the family; of a method also `NAME@LABEL`, so that a run may have it several times.
+        name: in the family. A method that a run has several times has labels: `NAME@LABEL`.
         settings: by name.
     """
 
@@ -58,7 +58,7 @@ class ComponentSpec:
 
     @property
     def schema(self) -> dict[str, Setting]:
-        """The settings by name: those of the source, and of a method also those that any method has."""
+        """The settings by name: those of the source, and for a method also those that all methods have."""
         schema = settings_of(self.source)
         if self.kind == "methods":
             schema |= OF_ANY_METHOD
@@ -127,8 +127,8 @@ class RunConfig:
     def components(self) -> dict[str, ComponentSpec]:
         """The components by the names that flags, sweeps and columns use.
 
-        These are `problem`, `agent`, `method`, or `method.redo` (`method.redo@often`) if there are several, and
-        `diagnostic.rank`.
+        The names are `problem`, `agent` and `diagnostic.rank`. A single method is `method`; several are `method.redo`
+        and `method.redo@often`.
         """
         return {
             self._place(component): component
@@ -171,11 +171,11 @@ class RunConfig:
         }
 
     def to_yaml(self) -> str:
-        """The file that `pliant run FILE` takes."""
+        """The text of a file that `pliant run FILE` reads."""
         return yaml.safe_dump(self.to_mapping(), sort_keys=False)
 
     def to_yaml_without_seeds(self) -> str:
-        """The file in the directory of a run, which any seeds may be added to."""
+        """The text of the file in the directory of a run; further commands add seeds to the directory."""
         return yaml.safe_dump(self._without_seeds(), sort_keys=False)
 
     def _without_seeds(self) -> dict[str, Any]:
@@ -195,24 +195,24 @@ class RunConfig:
 
 
 def _without_label(name: Any) -> Any:
-    """The method's name, of `NAME` or `NAME@LABEL`."""
+    """The `NAME` in `NAME` or `NAME@LABEL`."""
     source, at, label = str(name).partition("@")
     if not at:
         return name
     if not re.fullmatch(r"\w+", label, re.ASCII):
-        raise ConfigError(f"method {name}: a label is of letters, digits and _; write a name such as {source}@first")
+        raise ConfigError(f"method {name}: a label has only letters, digits and _; write a name such as {source}@first")
     return source
 
 
 def expand(config: RunConfig, together: Callable[[RunConfig, str], bool]) -> list[RunConfig]:
-    """Splits a run whose sweep cannot be one program into several.
+    """Splits a run into several if its sweep cannot be one program.
 
     Args:
         config: a run with any sweep.
         together: `(config, dotted name) -> whether` the values of that setting can share one program.
 
     Returns:
-        A run for each combination of the values that cannot; what is left in their sweeps can.
+        One run for each combination of the values that cannot share a program; all other settings stay swept.
     """
     apart = [name for name in config.sweep if not together(config, name)]
     rest = {name: values for name, values in config.sweep.items() if name not in apart}

@@ -1,7 +1,7 @@
-"""Configuration files of the published program for PPO, and of its fork for Meta-World, read as ours.
+"""Translates configuration files of the published program for PPO, and of its fork for Meta-World.
 
-docs/coming_from/loss_of_plasticity.md has the table of keys. What their program does not use is not used here either,
-and named in one line; what means nothing here is refused.
+docs/coming_from/loss_of_plasticity.md has the table of keys. Keys that their program ignores are ignored here, and one
+line names them. Values without a counterpart here are refused.
 """
 
 import contextlib
@@ -42,8 +42,8 @@ _AGENT = {  # theirs: ours, with the same meaning
     "vf_coef": "value_coefficient",
     "max_grad_norm": "max_gradient_norm",
 }
-_NO_CLIPPING = 1e30  # no ratio of probabilities gets there
-_NO_NORM = 1e9  # theirs, for gradients of any length
+_NO_CLIPPING = 1e30  # above all ratios of probabilities
+_NO_NORM = 1e9  # in their files: gradients are not clipped
 
 # Their defaults, by their names.
 _TYPED = {
@@ -61,7 +61,7 @@ _TYPED = {
     )
 }
 _FLAGS = ("u_adv_scl", "no_clipping", "redo", "pgnt", "vgnt")
-_ONLY = {"loss_type": "ppo", "env_type": "gym", "u_epi_ups": 0}  # other values mean nothing here
+_ONLY = {"loss_type": "ppo", "env_type": "gym", "u_epi_ups": 0}  # other values have no counterpart here
 _OTHERS = ("env_name", "n_steps", "h_dim", "util_type_pol", "util_type_val", "change_time", "friction")
 _DEAD = ("dir", "frictions_file", "label", "max_episode_steps", "ob_norm", "rew_norm", "seed", "to_log")
 _KEYS = sorted((*_AGENT, *_TYPED, *_FLAGS, *_ONLY, *_OTHERS, *_DEAD))
@@ -70,7 +70,7 @@ _INSTEAD = {
     "dir": "results lie under --out",
     "frictions_file": "frictions are drawn from the seed",
     "seed": "write --seed",
-    "to_log": "all of it is measured",
+    "to_log": "all metrics are recorded",
 }
 
 
@@ -80,7 +80,7 @@ def read(text: str) -> RunConfig:
     Raises:
         ConfigError, UnknownNameError: one line that names the key and what is allowed.
     """
-    with contextlib.suppress(yaml.YAMLError):  # `from_yaml` says what is wrong with it
+    with contextlib.suppress(yaml.YAMLError):  # `from_yaml` reports the error
         given = yaml.safe_load(text)
         if isinstance(given, Mapping) and "problem" not in given and any(key in _KEYS for key in given):
             return from_mapping(from_published(given))
@@ -88,26 +88,26 @@ def read(text: str) -> RunConfig:
 
 
 def from_published(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Says in our words what a file of the published program or its fork says.
+    """Translates a file of the published program or of its fork.
 
     Args:
-        given: the file's keys and values. Without a key it is as in their program, or, where that needs it, as in its
-            files; numbers may be texts, which is what YAML makes of `1e-4`.
+        given: the file's keys and values. A missing key has the default of their program, or, if their program requires
+            the key, the value in their files. Numbers may be texts: YAML reads `1e-4` as a text.
 
     Returns:
         Plain data for `from_mapping`. Its one seed is 1, their default; diagnostics are those of our presets.
 
     Raises:
-        ConfigError, UnknownNameError: for keys that they do not know, and values that mean nothing here.
+        ConfigError, UnknownNameError: for keys that their program does not have, and values without a counterpart here.
     """
-    left = dict(given)  # what is used is taken out
+    left = dict(given)  # keys that are used are removed
     for key in given:
         registry.check("key of a published configuration", key, _KEYS)
     environment = left.pop("env_name", None)
     registry.check("env_name", environment, _ENVIRONMENTS)
     for key, only in _ONLY.items():
         if left.pop(key, only) != only:
-            raise ConfigError(f"{key}={given[key]}: there is nothing but {only} here; write that, or leave it out")
+            raise ConfigError(f"{key}={given[key]}: {only} is the only value here; write it, or leave {key} out")
 
     problem, version = _ENVIRONMENTS[environment]
     standard = registry.presets(problem)["std"]
@@ -120,7 +120,7 @@ def from_published(given: Mapping[str, Any]) -> dict[str, Any]:
     translated["methods"] = _methods(left, translated["agent"])
     if left:
         unused = (f"{key} ({_INSTEAD[key]})" if key in _INSTEAD else key for key in sorted(left))
-        logger.info("of the published configuration this is not used: %s", ", ".join(unused))
+        logger.info("keys of the published configuration that are not used: %s", ", ".join(unused))
     return translated
 
 
@@ -134,7 +134,7 @@ def _problem(left: dict[str, Any], problem: str) -> dict[str, Any]:
 
 
 def _frictions(left: dict[str, Any]) -> dict[str, float]:
-    """The range of the frictions, which their program leaves to whoever made its table of them."""
+    """The range of the frictions; their program reads the frictions from a table."""
     table = left.get("frictions_file", "frictions")
     if PurePath(str(table)).name != "frictions":
         raise ConfigError(f"frictions_file={table}: tables are not read; write friction: [low, high] instead")
@@ -162,12 +162,12 @@ def _agent(left: dict[str, Any]) -> dict[str, Any]:
 def _hidden(widths: Any) -> dict[str, int]:
     wrong = not isinstance(widths, list) or any(type(width) is not int or width < 1 for width in widths)
     if wrong or len(set(widths)) > 1:
-        raise ConfigError(f"h_dim={widths}: hidden layers are of one width here; write [256, 256]")
+        raise ConfigError(f"h_dim={widths}: all hidden layers have the same width here; write [256, 256]")
     return {"hidden_layers": len(widths), **({"hidden_units": widths[0]} if widths else {})}
 
 
 def _methods(left: dict[str, Any], agent: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Their order: weight decay before Adam; noise after it, then fresh units."""
+    """In the order of their program: weight decay before Adam, noise after Adam, then reinitialized units."""
     decay, noise, rate = _typed(left, "wd"), _typed(left, "perturb_scale"), _typed(left, "rr")
     redo = _flag(left, "redo", False)
     renews = rate > 0 or redo
@@ -207,12 +207,15 @@ def _methods(left: dict[str, Any], agent: Mapping[str, Any]) -> list[dict[str, A
 def _utility(left: dict[str, Any]) -> str:
     policy, value = (left.pop(key, "contribution") for key in ("util_type_pol", "util_type_val"))
     if policy != value:
-        raise ConfigError(f"util_type_pol={policy} and util_type_val={value}: both networks have one; write it twice")
+        raise ConfigError(
+            f"util_type_pol={policy} and util_type_val={value}: both networks have the same utility here; write the "
+            "same twice"
+        )
     return policy
 
 
 def _renamed(left: dict[str, Any], settings: Mapping[str, Setting], names: Mapping[str, str]) -> dict[str, Any]:
-    """The values of those keys that are there, by our names; errors name theirs."""
+    """The values of the keys that are given, by our names; errors name their keys."""
     return {ours: settings[ours].read(left.pop(key), key) for key, ours in names.items() if key in left}
 
 

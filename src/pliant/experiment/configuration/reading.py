@@ -1,4 +1,4 @@
-"""Makes a configuration of plain data, such as a YAML file, and checks it."""
+"""Makes a configuration from plain data, such as a YAML file, and checks it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from .settings import Setting
 
 
 def from_mapping(given: Any) -> RunConfig:
-    """Makes and checks a configuration from plain data; what it leaves out has its default.
+    """Makes and checks a configuration from plain data; a field that is left out has its default.
 
     Raises:
         ConfigError, UnknownNameError: one line that names the field and what is allowed.
@@ -57,12 +57,12 @@ def from_yaml(text: str) -> RunConfig:
     """Reads a configuration file.
 
     Raises:
-        ConfigError, UnknownNameError: if it is no YAML, or no configuration.
+        ConfigError, UnknownNameError: if the text is not YAML, or not a configuration.
     """
     try:
         given = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"this is no YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"this is not YAML: {' '.join(str(error).split())}") from None
     return from_mapping(given)
 
 
@@ -91,7 +91,7 @@ def resolve(config: RunConfig, name: str) -> tuple[str, Setting]:
         ConfigError, UnknownNameError: if no setting or several settings have the name.
     """
     name = name.replace("-", "_")
-    if len(config.methods) == 1:  # its settings have short names, but the long ones will do
+    if len(config.methods) == 1:  # its settings have short names; long ones are read, too
         name = name.replace(f"method.{config.methods[0].name}.", "method.")
     known = {
         f"{where}.{key}": setting
@@ -103,7 +103,7 @@ def resolve(config: RunConfig, name: str) -> tuple[str, Setting]:
     if not matches:
         registry.check("setting", name, known if "." in name else dict.fromkeys(d.rpartition(".")[2] for d in known))
     if len(matches) > 1:
-        raise ConfigError(f"{name} can mean {' or '.join(matches)}; write which")
+        raise ConfigError(f"{name} can mean {' or '.join(matches)}; write one of these names")
     return matches[0], known[matches[0]]
 
 
@@ -120,7 +120,7 @@ def _list(what: str, given: Any) -> list[Any] | tuple[Any, ...]:
 
 
 def _named(what: str, given: Any) -> dict[Any, Any]:
-    """The mapping of a component; its name alone will do."""
+    """The mapping of a component; its name alone stands for a mapping."""
     return {"name": given} if isinstance(given, str) else dict(_mapping(what, given))
 
 
@@ -147,12 +147,12 @@ def _components(kind: registry.Kind, given: Any) -> tuple[ComponentSpec, ...]:
             labels = (
                 f", or each with a label: {name}@first, {name}@second" if kind == "methods" and "@" not in name else ""
             )
-            raise ConfigError(f"{kind}: {name} stands there {names.count(name)} times; write it once{labels}")
+            raise ConfigError(f"{kind}: {name} is listed {names.count(name)} times; write it once{labels}")
     return components
 
 
 def _check_kind(problem: ComponentSpec, usual: str, agent: ComponentSpec) -> None:
-    """Refuses an agent for streams in an environment, and the reverse; `usual` is the problem's own agent."""
+    """Refuses an agent for another kind of problem; `usual` is the default agent of the problem."""
     kinds = {name: registry.find("agents", name).LEARNS_FROM for name in (*registry.names("agents"), usual, agent.name)}
     if kinds[agent.name] != kinds[usual]:
         fitting = " or ".join(name for name, kind in kinds.items() if kind == kinds[usual])
@@ -168,6 +168,6 @@ def _sweep(config: RunConfig, given: Any) -> dict[str, tuple[Any, ...]]:
         dotted, setting = resolve(config, str(name))
         values = tuple(setting.read(value, f"sweep {dotted}") for value in _list(f"sweep {dotted}", listed))
         if dotted in sweep or not values or len(set(values)) < len(values):
-            raise ConfigError(f"sweep {dotted}: write it once, with one value or more, each of them once")
+            raise ConfigError(f"sweep {dotted}: write it once, with at least one value, and each value once")
         sweep[dotted] = values
     return sweep

@@ -1,4 +1,4 @@
-"""Seeds as people write them: `100`, or `0-9,20`."""
+"""Reads seeds from a text: `100`, or `0-9,20`."""
 
 import re
 
@@ -11,10 +11,10 @@ def read_seeds(text: str) -> tuple[int, ...]:
     """The seeds of `100` (0 to 99), `0-9,20` (0 to 9, and 20), or `20,` (20 alone).
 
     Raises:
-        ConfigError: for anything else, or no seed at all.
+        ConfigError: for other texts, and for a text without a seed.
     """
     wrong = ConfigError(
-        f"seeds={text}: write a number of seeds (100), or ranges from low to high (0-9,20) in which each stands once"
+        f"seeds={text}: write a number of seeds (100), or ranges from low to high (0-9,20) with each seed once"
     )
     ranges = [re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", piece) for piece in text.removesuffix(",").split(",")]
     bounds = [(int(match[1]), int(match[2] or match[1])) for match in ranges if match]

@@ -1,7 +1,7 @@
-"""Settings: what the command line, the configuration file and a sweep may say of a part, read from its source.
+"""The settings of a component, which command lines, configuration files and sweeps set.
 
-The settings of a problem or an agent are the fields of its `Config`; those of a method or a diagnostic the arguments of
-its factory. Names, types, defaults, ranges and help come from there and stand nowhere else.
+The settings of a problem or an agent are the fields of its `Config`. The settings of a method or a diagnostic are the
+arguments of its factory. Names, types, defaults, ranges and help are read from there and written only there.
 """
 
 import ast
@@ -32,11 +32,11 @@ class Setting:
     """One setting.
 
     Args:
-        name: its own name: `learning_rate`.
+        name: without the component: `learning_rate`.
         type: `int`, `float`, `bool`, `str`, or a `Literal`.
-        default: its value when nobody says anything.
-        help: what it is, with the unit.
-        range: what its numbers may be; `None`: anything finite.
+        default: the value if none is given.
+        help: the description, with the unit.
+        range: of the numbers; `None`: all finite numbers.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Setting:
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """The values that it may have, if they can be listed."""
+        """The allowed values, if they can be listed."""
         if self.type is bool:
             return (True, False)
         return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
 
     def read(self, value: Any, where: str | None = None) -> Any:
-        """The value that a text or a YAML scalar stands for.
+        """Reads a value from a text or a YAML scalar.
 
         Args:
             value: such as `0.01`, `"1e-2"`, `"10k"`, `"1M"`, `True`, `"true"`.
-            where: what the error calls the setting; its name if not given.
+            where: name of the setting in errors; `None`: its `name`.
 
         Raises:
-            ConfigError: if it is of another type, or out of range.
+            ConfigError: if the value has another type, or is out of range.
         """
         problem = f"{where or self.name}={value}: write"
         if self.choices:
@@ -92,7 +92,7 @@ def settings_of(source: Any) -> dict[str, Setting]:
     return dict(_settings_of(source))
 
 
-@functools.cache  # a configuration of ten components takes 15 ms to read without
+@functools.cache  # without it, to read a configuration of ten components takes 15 ms
 def _settings_of(source: Any) -> dict[str, Setting]:
     annotations = typing.get_type_hints(source, include_extras=True)
     if dataclasses.is_dataclass(source):
@@ -117,7 +117,7 @@ def _setting(name: str, annotation: Any, default: Any, help: str) -> Setting:
 
 
 def _field_docstrings(dataclass: Any) -> dict[str, str]:
-    """The docstring under each field, or under the field of that name in a class that it inherits from."""
+    """The docstring under each field; without one, the docstring of that field in a base class."""
     helps: dict[str, str] = {}
     for ancestor in reversed([kind for kind in dataclass.__mro__ if dataclasses.is_dataclass(kind)]):
         (definition,) = ast.parse(textwrap.dedent(inspect.getsource(ancestor))).body
@@ -140,12 +140,12 @@ def _argument_docstrings(function: Any) -> dict[str, str]:
 
 
 def _word(value: Any) -> str:
-    """A value as people write it: `true`, `relu`, `0.01`."""
+    """A value as text: `true`, `relu`, `0.01`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _number(value: Any) -> float | int | None:
-    """The finite number that a scalar or a text stands for, if it does."""
+    """The finite number in a scalar or a text; `None` if there is none."""
     if isinstance(value, bool):
         return None
     text = str(value).replace("_", "")

@@ -1,1 +1,1 @@
-"""What trained agents do."""
+"""Trained agents: read from a run, evaluated, shown, and used in other programs."""

@@ -24,30 +24,30 @@ def evaluate(
     seed: int = 0,
     on_progress: OnProgress = lambda done, total: None,
 ) -> pd.DataFrame:
-    """Lets agents act without learning, until each has played as many episodes as are asked for.
+    """Lets agents act without learning, until each has played the given number of episodes.
 
-    Which episodes count is settled before they are played, so that short ones do not come in more often for being over
-    sooner: episode 1 is the first of a member's first environment, 2 the first of its second, and so on; when all have
-    had their first come the second ones. What an environment plays beyond is dropped.
+    The episodes that count are fixed in advance, so that short episodes do not count more often because they end
+    earlier. Episode 1 is the first of a member's first environment, episode 2 the first of its second environment, and
+    so on. After the first episodes of all environments come their second episodes. Further episodes are dropped.
 
     Args:
-        trained: who acts, and where: see `transfer`. Environments outside of the device continue from what the run
-            saved, such as the current friction.
+        trained: the agents and their environments, which `transfer` replaces. Environments outside of the device start
+            from the state that the run saved, such as the current friction.
         episodes: of each member in each mode, at least 1.
-        modes: how to act: `"greedy"` takes the most probable actions, `"sampled"` random ones as in training.
-        seed: what environments and random actions come from, beside the seeds; from 0 to 2**32 - 1.
-        on_progress: is called with the number of episodes that are over, and of all.
+        modes: `"greedy"` takes the most probable actions, `"sampled"` random ones as in training.
+        seed: of environments and random actions, beside the seeds of the members; from 0 to 2**32 - 1.
+        on_progress: is called with the number of finished episodes and the number of all.
 
     Returns:
-        One row an episode: `seed`, the swept settings, `mode`, `episode` (from 1), `return`, `length`, `terminated`,
-        `truncated`, and what else the problem records of an episode at its end.
+        One row per episode: `seed`, the swept settings, `mode`, `episode` (from 1), `return`, `length`, `terminated`,
+        `truncated`, and the problem's records of the episode.
 
     Raises:
-        ConfigError: if there are no episodes to play, or nobody to play them.
+        ConfigError: if there are no episodes or no members, or the problem is a stream.
     """
     members = len(trained.members)
     if episodes < 1 or not members:
-        raise ConfigError(f"episodes={episodes} of {members} members: there is nothing to play; write 1 or more")
+        raise ConfigError(f"episodes={episodes} of {members} members: there is nothing to play; write at least 1")
     plan, params = trained.plan, trained.acting_params()
     each = members * episodes
     tables = []

@@ -13,17 +13,17 @@ from .transfer import elsewhere, task_at
 
 _SEED = (
     2**32 - 1
-)  # above those of `pliant evaluate --seed`: it does not test checkpoints on the episodes that chose them
+)  # above the seeds of `pliant evaluate --seed`, whose episodes thus differ from those that choose the best checkpoint
 
 
 class Evaluations:
-    """Episodes that the members of a run play between two chunks, in environments of their own.
+    """Episodes that the members of a run play between two chunks, in separate environments.
 
-    The episodes begin the same way each time. Environments are as at the beginning of a run; but if they change from
-    task to task, and the problem has the setting `env`, they are of the task in which the members learn. The agents
-    act greedily, unless the problem is to be evaluated by sampled actions alone (`EVALUATE`).
+    The episodes have the same start states each time. The environments are those at the beginning of a run. If the
+    problem has tasks and the setting `env`, they are those of the task in which the members learn. The agents act
+    greedily, unless `EVALUATE` of the problem asks for sampled actions.
 
-    Programs are compiled and environments opened when they are first needed, and kept for the next time.
+    Programs are compiled and environments opened at the first evaluation, and kept for later ones.
 
     Args:
         plan: of the run.
@@ -33,20 +33,20 @@ class Evaluations:
         self._plan = plan
         module = registry.find("problems", plan.config.problem.name)
         self._mode = "greedy" if "greedy" in getattr(module, "EVALUATE", ("greedy",)) else "sampled"
-        self._env: str | None = None  # in which `_play` acts; `None`: the problem as it is
+        self._env: str | None = None  # of the environments of `_play`; `None`: as the problem sets it
         self._play: Play | None = None
 
     def means(self, step: int, acting_params: Any, diverged: np.ndarray) -> dict[str, np.ndarray]:
         """Evaluates all members.
 
         Args:
-            step: how many steps they have learned.
+            step: training steps so far.
             acting_params: of all members, as `Programs.acting_params` returns them.
-            diverged: `(members,)` bool: who has diverged, and does not play.
+            diverged: `(members,)` bool: members that have diverged, and do not play.
 
         Returns:
-            By the name of the fact, `(members,)` means over the episodes: NaN of those who do not play. Empty if nobody
-            does.
+            By the name of the fact, `(members,)` means over the episodes: NaN for members that do not play. Empty if no
+            member plays.
         """
         if diverged.all():
             return {}

@@ -1,4 +1,4 @@
-"""What people see of a trained agent's episodes."""
+"""Shows the episodes of a trained agent."""
 
 import itertools
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from .restore import Trained
 
 
 class Frame(NamedTuple):
-    """What was there before an action.
+    """The environment before an action.
 
     Attributes:
         shown: a picture `(height, width, 3)` uint8, or a text with rich's markup.
-        episode: which one, from 1.
-        facts: what the episode came to, if this was its last action; else `None`.
+        episode: its number, from 1.
+        facts: of the episode, if the action is its last; else `None`.
     """
 
     shown: Any
@@ -29,26 +29,26 @@ def render(
 ) -> Iterator[Frame]:
     """Lets one member act without learning, and shows its first environment before each action.
 
-    What follows the last action of an episode is not to be seen: the next episode has begun by then.
+    The state after the last action of an episode is not shown: the next episode has begun.
 
     Args:
-        trained: who acts: one member.
-        form: as what to show it. Only environments on the device can be shown as a text.
-        episodes: after which it ends, at least 1.
-        steps: after which it ends in any case, at least 1.
-        mode: whether the most probable actions are taken, or random ones as in training.
-        seed: what the environment and random actions come from. On the device its episodes are those of `evaluate`.
+        trained: one member.
+        form: picture or text. Only environments on the device can be shown as a text.
+        episodes: the most episodes to show, at least 1.
+        steps: the most steps to show, at least 1.
+        mode: `"greedy"` takes the most probable actions, `"sampled"` random ones as in training.
+        seed: of the environment and random actions. On the device the episodes are those of `evaluate`.
 
     Raises:
         ConfigError: if the problem cannot be shown in this form.
-        ValueError: if there is nothing to draw with.
+        ValueError: if the machine cannot draw.
     """
     play = trained.plan.loop.play(trained.plan, mode=mode, seed=seed, host=trained.host, form=form)
     return _frames(play, trained.acting_params(), episodes, steps)
 
 
 def _frames(play: Play, acting_params: Any, episodes: int, steps: int) -> Iterator[Frame]:
-    """Frames until so many episodes of the first environment have ended, or so many steps were taken."""
+    """Frames of the first environment, until `episodes` have ended or `steps` were taken."""
     episode = 1
     with closing(play), closing(play(acting_params)) as played:
         for step in itertools.islice(played, steps):

@@ -1,4 +1,4 @@
-"""The agents of a run, as a checkpoint has them."""
+"""Reads the agents of a run from its checkpoints."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -25,22 +25,22 @@ class Trained(NamedTuple):
 
     plan: Plan  # of these members
     step: int
-    diverged: np.ndarray  # (members,) the step at which each member diverged; -1: not
+    diverged: np.ndarray  # (members,) the step at which each member diverged; -1: it did not
     agents: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
     host: dict[str, np.ndarray]  # what environments outside of the device saved, `(members, ...)` each
 
     @property
     def config(self) -> RunConfig:
-        """What the members ran, or where they act now."""
+        """The configuration of the members; after `transfer`, with the problem in which they act."""
         return self.plan.config
 
     @property
     def members(self) -> Population:
-        """Who they are."""
+        """The members, with their seeds and swept values."""
         return self.plan.members
 
     def only(self, chosen: np.ndarray) -> "Trained":
-        """Some of them, by their indices."""
+        """Some of the members, by their indices."""
         return Trained(
             plan=dataclasses.replace(self.plan, members=self.members.only(chosen)),
             step=self.step,
@@ -50,14 +50,14 @@ class Trained(NamedTuple):
         )
 
     def where(self, name: str, value: Any) -> "Trained":
-        """Those with one value of a swept setting.
+        """The members with one value of a swept setting.
 
         Args:
             name: of the setting, dotted or its last word alone.
-            value: which of the swept ones, as a number or a text.
+            value: one of the swept values, as a number or a text.
 
         Raises:
-            ConfigError, UnknownNameError: if the setting was not swept, or none of them has the value.
+            ConfigError, UnknownNameError: if the setting was not swept, or no member has the value.
         """
         dotted, setting = resolve(self.config, name)
         if dotted not in self.members.swept:
@@ -66,15 +66,15 @@ class Trained(NamedTuple):
         chosen = self.members.swept[dotted] == setting.read(value, name)
         if not chosen.any():
             values = ", ".join(map(str, self.config.sweep[dotted]))
-            raise ConfigError(f"{name}={value}: there is nobody left; the run swept {dotted} over {values}")
+            raise ConfigError(f"{name}={value}: no member has this value; the run swept {dotted} over {values}")
         return self.only(np.flatnonzero(chosen))
 
     def acting_params(self) -> Any:
-        """What acting needs of the agents' states, `(members, ...)` each; a replay is left on the host."""
+        """The agents' acting parameters, `(members, ...)` each; a replay stays on the host."""
 
         def of_member(leaves: Sequence[Array], values: Any) -> Any:
             agent = self.plan.make(values).agent
-            # Made for its structure alone: nobody reads the numbers, and the compiler drops them.
+            # Made for its structure alone: its numbers are not read, and the compiler drops them.
             like, structure = jax.tree.flatten(agent.init(jax.random.key(0)))
             return agent.acting_params(structure.unflatten(map(like_key, leaves, like)))
 
@@ -82,16 +82,16 @@ class Trained(NamedTuple):
 
 
 def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collection[int] | None = None) -> Trained:
-    """Reads the agents of a run; changes nothing there, and does not mind a process that is at work.
+    """Reads the agents of a run and changes no file; another process may work on the run.
 
     Args:
         path: the run's directory.
         step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest good one.
-        seeds: whose agents; `None`: those of all seeds.
+        seeds: of the agents; `None`: all seeds.
 
     Raises:
-        ConfigError: if this is no run, or no run in which agents act, or there is no checkpoint at `step`, or no best
-            one, or no such seed; or if the checkpoints of its shards are at different steps.
+        ConfigError: if the directory is not a run; if its problem is a stream; if there is no checkpoint at `step`, or
+            no best one; if a seed is missing; or if the checkpoints of the shards are at different steps.
         StoreError: if there is no good checkpoint, or another version of the program wrote it.
     """
     plan = unchecked_plan(_config(path))
@@ -102,7 +102,7 @@ def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collectio
         )
     shards = _chosen(path, seeds)
     parts = [_read(plan, shard, step) for shard in shards]
-    if step is None:  # of a shard that is behind, or has a damaged checkpoint, the others may have the step
+    if step is None:  # where a shard is behind, or its newest checkpoint damaged, the others may have its step
         common = min(part.step for part in parts)
         there = [part.step == common or common in checkpoints(shard.path) for shard, part in zip(shards, parts)]
         if all(there):

@@ -17,19 +17,20 @@ def first_episodes(
     """The facts of each member's first episodes.
 
     Args:
-        episodes: how many of each member count, at least 1; see `evaluate`.
-        steps: what follows the members' actions.
+        episodes: number of episodes that count for each member, at least 1; see `evaluate`.
+        steps: of `Play`.
         shape: (members, num_envs).
-        on_progress: is called with the number of episodes that are over.
-        left_out: `(members,)` bool: who is not waited for, being diverged; not all of them. `None`: nobody.
+        on_progress: is called with the number of finished episodes.
+        left_out: `(members,)` bool: members whose episodes do not count because they diverged; not all of them. `None`:
+            all members count.
 
     Returns:
-        `(members, episodes)` for each fact; zeros for those that are left out.
+        `(members, episodes)` for each fact; zeros for members that are left out.
     """
     members, num_envs = shape
     facts: dict[str, np.ndarray] = {}
     left_out = np.zeros(members, bool) if left_out is None else left_out
-    # Of the episodes in flight, from 0; of those who are left out all are over.
+    # The numbers of the episodes in flight, from 0; members that are left out have finished all.
     number = np.where(left_out[:, None], episodes, np.arange(num_envs))
     done, all_of_them = 0, int((~left_out).sum()) * episodes
     on_progress(done)

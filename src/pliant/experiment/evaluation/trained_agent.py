@@ -1,4 +1,4 @@
-"""A trained agent in a loop of one's own: NumPy arrays in, NumPy arrays out."""
+"""A trained agent for other programs: NumPy arrays in, NumPy arrays out."""
 
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ class TrainedAgent:
     A recurrent agent keeps its carry between calls of `act`; `reset` starts episodes.
 
     Args:
-        trained: this member alone.
+        trained: one member.
 
     Attributes:
         problem: the environment of training; its `spec` has the shapes of observations and actions.
@@ -41,15 +41,15 @@ class TrainedAgent:
         """The action for an observation, or the actions for a batch.
 
         Args:
-            observation: of the shape that the problem shows, or `(batch, *shape)` for environments side by side.
+            observation: of the problem's shape, or `(batch, *shape)` for several environments.
             mode: `"greedy"`: the most probable action; `"sampled"`: a random one as in training.
 
         Returns:
             The action, `(batch, ...)` for a batch.
 
         Raises:
-            ValueError: if the observation has another shape, if another batch is in the middle of its episodes, or if
-                there is no such mode.
+            ValueError: if the observation has another shape, if the episodes of a batch of another size are in flight,
+                or if the mode is unknown.
         """
         if mode not in get_args(Mode):
             raise ValueError(f"mode={mode!r}: write {' or '.join(map(repr, get_args(Mode)))}")
@@ -58,7 +58,7 @@ class TrainedAgent:
         is_single = seen.shape == spec.shape
         if not is_single and (seen.shape[1:] != spec.shape or not seen.size):
             raise ValueError(
-                f"observation of shape {seen.shape}: the problem shows {spec.shape}; write that shape, or a batch of it"
+                f"observation of shape {seen.shape}: the problem has {spec.shape}; write this shape, or a batch of it"
             )
         batch = seen[None] if is_single else seen
         self._expect(len(batch))
@@ -79,22 +79,22 @@ class TrainedAgent:
         """Starts episodes: the next observation is the first of its episode.
 
         Args:
-            ended: bool, or `(batch,)` bool: where the last episode ended; `True`: everywhere, and the next batch may
-                have another size.
+            ended: bool, or `(batch,)` bool: true where the last episode ended. `True` stands for all environments; the
+                next batch may then have another size.
 
         Raises:
-            ValueError: if `ended` is not of the batch.
+            ValueError: if `ended` has another size than the batch.
         """
         if ended is True:
             self._carry, self._is_first = None, None
         elif self._is_first is not None:
             flags = np.atleast_1d(np.asarray(ended, bool))
             if flags.shape != self._is_first.shape:
-                raise ValueError(f"ended of shape {flags.shape}: the last batch was of {len(self._is_first)}")
+                raise ValueError(f"ended of shape {flags.shape}: the last batch has size {len(self._is_first)}")
             self._is_first = self._is_first | flags
 
     def _expect(self, batch: int) -> None:
-        """Starts the episodes of a batch, unless it is in the middle of them."""
+        """Starts the episodes of a batch, unless they are in flight."""
         if self._is_first is not None and len(self._is_first) != batch:
             if jax.tree.leaves(self._carry):
                 raise ValueError(
@@ -107,7 +107,7 @@ class TrainedAgent:
     def _act(
         self, params: Any, carry: Any, observation: Any, is_first: Any, seed: Any, calls: Any, *, greedy: bool
     ) -> tuple[Any, Any]:
-        """What is compiled: the carry and the actions of a batch."""
+        """The compiled function: the carry and the actions of a batch."""
         key = jax.random.fold_in(evaluation_keys(seed, 0)[1], calls)
         acting_params = jax.tree.map(lambda x: x[0], params)
         carry, action, _ = self._agent.act(acting_params, carry, observation, is_first, key, greedy=greedy)

@@ -1,4 +1,4 @@
-"""Trained agents in environments of another kind than those that they learned in."""
+"""Trained agents in other environments than those of training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,18 +13,18 @@ from .restore import Trained
 
 
 def transfer(trained: Trained, env: str | None = None, backend: str | None = None) -> Trained:
-    """The same agents, in environments of another kind, or stepped by another package.
+    """The same agents in other environments, or in environments of another package.
 
     Args:
-        trained: who acts.
-        env: what the problem's setting `env` becomes. `None`: it stays; but if the environments of the run changed from
-            task to task, it is the task in which the checkpoint was taken, the last one if that was beyond them all.
-        backend: what the problem's setting `backend` becomes, which may be on the device or outside of it; `None`: it
-            stays.
+        trained: the agents.
+        env: the new value of the problem's setting `env`. `None`: the old value, or, if the run had tasks, the task of
+            the checkpoint; after the last task, the last task.
+        backend: the new value of the problem's setting `backend`, on the device or outside of it. `None`: the old
+            value.
 
     Raises:
-        ConfigError: if the problem has no such setting, or refuses the value; or if what the environments show and take
-            is not what the agents were built for.
+        ConfigError: if the problem does not have the setting, or refuses the value; or if the environments have other
+            observations or actions than those of training.
     """
     if env is None and trained.plan.tasks:
         env = task_at(trained.plan.tasks, trained.step).name
@@ -36,7 +36,7 @@ def elsewhere(plan: Plan, settings: Mapping[str, str]) -> Plan:
     """The plan with settings of the problem replaced; without any, the plan itself.
 
     Raises:
-        ConfigError: as `transfer`.
+        ConfigError: see `transfer`.
     """
     config = plan.config
     for name, value in settings.items():
@@ -52,7 +52,7 @@ def elsewhere(plan: Plan, settings: Mapping[str, str]) -> Plan:
 
 
 def task_at(tasks: Sequence[Task], step: int) -> Task:
-    """The task in which a member makes its step of this number; the last one beyond them all."""
+    """The task of a member's step with this number; after the last task, the last task."""
     return next((task for task in tasks if step <= task.until), tasks[-1])
 
 
@@ -64,6 +64,6 @@ def _with(config: RunConfig, name: str, value: str) -> RunConfig:
 
 
 def _in_words(spec: Spec) -> str:
-    """A spec in words: unlike named tuples, the words for `Continuous(2)` and `Discrete(2)` differ."""
+    """A spec in words, which differ for `Continuous(2)` and `Discrete(2)`, while the named tuples are equal."""
     shape = ", ".join(map(str, spec.observation.shape))
     return f"observations {spec.observation.dtype}[{shape}] and actions {spec.action}"

@@ -1,4 +1,4 @@
-"""Pictures as a film in a file."""
+"""Writes pictures as a film."""
 
 import importlib
 import itertools
@@ -12,16 +12,16 @@ from PIL import Image
 
 from pliant.experiment.errors import ConfigError
 
-_WIDEST_GIF = 640  # pixels of the longer side: a GIF of hundreds of larger pictures has tens of megabytes
+_WIDEST_GIF = 640  # pixels of the longer side; a GIF of hundreds of larger pictures has tens of megabytes
 
 
 def write_gif(file: Path, pictures: Iterator[np.ndarray], pause: float) -> int:
     """Writes a GIF, which any browser shows.
 
     Args:
-        file: where it goes.
+        file: to write.
         pictures: `(height, width, 3)` uint8 each, at least one.
-        pause: seconds for which each is shown; the format counts in hundredths.
+        pause: seconds for which a picture is shown, in whole hundredths.
 
     Returns:
         The number of pictures.
@@ -40,22 +40,22 @@ def write_mp4(file: Path, pictures: Iterator[np.ndarray], pause: float) -> int:
     """Writes an MP4, which is smaller than a GIF and has all colours, with the package imageio-ffmpeg.
 
     Args:
-        file: where it goes; its name ends in .mp4.
+        file: to write; its name ends in .mp4.
         pictures: `(height, width, 3)` uint8 each, at least one.
-        pause: seconds for which each is shown.
+        pause: seconds for which a picture is shown.
 
     Returns:
         The number of pictures.
 
     Raises:
-        ConfigError: if the package is not installed; no picture was asked for then.
+        ConfigError: if the package is not installed; `pictures` is not read then.
     """
     write_frames = _write_frames(file)
     first = next(pictures)
     height, width, _ = first.shape
     count = 0
     with closing(write_frames(str(file), (width, height), fps=1 / pause)) as writer:
-        with warnings.catch_warnings():  # JAX warns of a fork, but what is forked becomes ffmpeg at once
+        with warnings.catch_warnings():  # JAX warns of a fork; the child becomes ffmpeg at once
             warnings.filterwarnings("ignore", r"os\.fork", RuntimeWarning)
             writer.send(None)
         for picture in itertools.chain([first], pictures):

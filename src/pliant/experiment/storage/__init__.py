@@ -1,1 +1,1 @@
-"""What is kept of a run: its directory, and in it a shard for each block of seeds."""
+"""The directory of a run, with a shard for each block of seeds."""

@@ -32,13 +32,13 @@ def _folder(path: Path, step: int) -> Path:
 
 
 def checkpoints(path: Path) -> list[int]:
-    """The steps at which a shard has checkpoints, in order; whether or not a process is working there."""
+    """The steps at which a shard has checkpoints, in order; another process may be working on the shard."""
     folders = (path / "checkpoints").glob("*/")
     return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
 
 
 def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray]) -> None:
-    """Writes a checkpoint, which is there whole or not at all.
+    """Writes a checkpoint atomically.
 
     Args:
         path: the directory of the shard.
@@ -46,7 +46,7 @@ def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray]) -> 
         state: all arrays of the population, by name.
 
     Raises:
-        OSError: if the disk is full or cannot be written; then nothing is left behind.
+        OSError: if the disk is full or cannot be written; no file stays then.
     """
     folder = _folder(path, step)
     unfinished = folder.with_suffix(".unfinished")
@@ -70,10 +70,10 @@ def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray]) -> 
 
 
 def drop_checkpoints(path: Path, kept: Container[int | None]) -> None:
-    """Deletes those that are neither kept nor among the newest two."""
+    """Deletes the checkpoints that are neither kept nor among the newest two."""
     for old in checkpoints(path)[:-_KEEP]:
         if old not in kept:
-            # For whoever reads it meanwhile it is there whole or not at all.
+            # A process that reads it meanwhile finds it whole, or not at all.
             dropped = _folder(path, old).with_suffix(".unfinished")
             _folder(path, old).rename(dropped)
             shutil.rmtree(dropped)
@@ -101,8 +101,8 @@ def read_checkpoint(
 
     Args:
         path: the directory of the shard.
-        like: shapes and types of the arrays that must be there; others may be.
-        step: which; `None`: the newest good one.
+        like: shapes and types of the arrays that must be there; further arrays may be there.
+        step: of the checkpoint; `None`: the newest good one.
 
     Returns:
         The steps before it, and the state.
@@ -129,7 +129,7 @@ def read_checkpoint(
         except (OSError, ValueError) as error:
             damage = str(error)
         if newest not in checkpoints(path):
-            continue  # it is not damaged: the run has gone on, and deleted it
+            continue  # not damaged: the run has continued and deleted it
         if step is not None:
             raise StoreError(f"checkpoint {folder} is damaged ({damage}); without a step the newest good one is taken")
         _say_damaged(folder, damage)
@@ -137,7 +137,7 @@ def read_checkpoint(
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether the files of a checkpoint are those that were written; says so if not."""
+    """Whether the files of a checkpoint are as they were written; warns if not."""
     damage = _damage(checkpoint)
     if damage is not None:
         _say_damaged(checkpoint, damage)
@@ -145,7 +145,7 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def _damage(checkpoint: Path) -> str | None:
-    """The first file of a checkpoint that is not as it was written; `None` if all are."""
+    """The first file of a checkpoint that differs from what was written; `None` if there is none."""
     digests, manifest = _digests(checkpoint), read_json(checkpoint / _MANIFEST)
     if not manifest:
         return _MANIFEST
@@ -162,9 +162,9 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 
 def _writer() -> ocp.Checkpointer:
-    """Writes arrays from where they lie: neither copied before nor compressed, which would need as much memory again.
+    """Writes arrays without a copy and without compression, which would double the memory.
 
-    Of random numbers, as in weights and replays, compression saves little.
+    Compression saves little with random numbers, as in weights and replays.
     """
     types = ocp.type_handlers
     handlers = types.create_type_handler_registry(
@@ -176,12 +176,12 @@ def _writer() -> ocp.Checkpointer:
 def load_checkpoint(
     folder: Path, like: Mapping[str, jax.ShapeDtypeStruct], *, exactly: bool = False
 ) -> dict[str, np.ndarray]:
-    """The state in a checkpoint that is whole, by name.
+    """The state in a good checkpoint, by name.
 
     Args:
         folder: of the checkpoint.
         like: shapes and types of the arrays that must be there.
-        exactly: whether there may be no others.
+        exactly: whether to refuse further arrays.
 
     Raises:
         StoreError: if it holds another kind of state.
@@ -189,7 +189,7 @@ def load_checkpoint(
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.restore(folder.resolve())
     arrays = {name: np.empty(x.shape, x.dtype) for name, x in like.items() if not x.size} | found
-    # Orbax would cut or fill up an array of another shape.
+    # Orbax would cut or pad an array of another shape.
     fits = all(
         name in arrays and (arrays[name].shape, arrays[name].dtype) == (x.shape, x.dtype) for name, x in like.items()
     )

@@ -1,8 +1,8 @@
-"""Which seeds of a run a process computes, and which are there already.
+"""Decides which seeds of a run a process computes.
 
-A run's directory is named after its configuration without seeds, and any number of processes may add seeds to it. Each
-holds the shards that it works on. Who holds which is decided under the lock of the run, one process after another, so
-that no seed is computed twice.
+A run's directory is named after its configuration without seeds, and several processes may add seeds to it. Each
+process holds the shards that it works on. Processes take shards one after another, under the lock of the run, so that
+each seed is computed once.
 """
 
 import contextlib
@@ -20,33 +20,33 @@ from .store import clear, is_finished, writing
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 30.0  # seconds; another process holds the lock of a run for moments
+_PATIENCE = 30.0  # seconds; a process holds the lock of a run for a moment only
 
 
 class Claim(NamedTuple):
-    """The shards that hold the seeds that were asked for."""
+    """The shards that hold the given seeds."""
 
     finished: list[Shard]
-    to_do: list[Shard]  # held by this process: begun ones first, then the one that is new
+    to_do: list[Shard]  # held by this process: first shards that were begun, then the new one
 
 
 @contextlib.contextmanager
 def claimed(run: Path, seeds: Sequence[int], config: str, *, steps: int, force: bool = False) -> Iterator[Claim]:
-    """Makes the run's directory if need be, and holds the shards of these seeds that are not finished.
+    """Makes the run's directory if it is missing, and holds the unfinished shards of the seeds.
 
-    Seeds that no shard has become one new shard. A shard that was begun is one program: it is resumed as a whole, also
-    if it holds other seeds beside these.
+    New seeds become one new shard. A shard that was begun is one program: it is resumed as a whole, with its other
+    seeds.
 
     Args:
         run: the run's directory.
-        seeds: those that are asked for.
+        seeds: to compute.
         config: the text of `config.yaml`, without seeds.
         steps: of the whole run.
         force: delete the results of these seeds first.
 
     Raises:
         ConfigError: if `force` would delete the results of other seeds, too.
-        StoreError: if the directory cannot be written, its `config.yaml` is not this, or another process works on one
+        StoreError: if the directory cannot be written, if its `config.yaml` differs, or if another process works on one
             of these seeds.
     """
     wanted = set(seeds)
@@ -85,7 +85,7 @@ def _describe(run: Path, config: str) -> None:
 
 
 def _in_use(run: Path) -> list[Shard]:
-    """The shards that have results, or in which a process is at work; others, which a kill left empty, are deleted."""
+    """The shards with results or with a process at work; deletes empty shards, which killed processes leave."""
     in_use = []
     for shard in named_shards(run):
         if not has_results(shard.path):
@@ -98,7 +98,7 @@ def _in_use(run: Path) -> list[Shard]:
 
 
 def _drop(shard: Shard) -> None:
-    """Deletes a shard without results; what is not of a shard stays, and so does the folder around it."""
+    """Deletes a shard without results; other files stay, and then the folder, too."""
     for name in ("environment.json", "owner.json", "lock"):
         (shard.path / name).unlink(missing_ok=True)
     for folder in (shard.path / "metrics", shard.path / "checkpoints", shard.path):
@@ -107,7 +107,7 @@ def _drop(shard: Shard) -> None:
 
 
 def _check_alone(there: Sequence[Shard], wanted: set[int]) -> None:
-    """Refuses to delete the results of seeds that nobody named."""
+    """Refuses to delete the results of seeds that were not named."""
     named_too = wanted.union(*(shard.seeds for shard in there))
     if named_too != wanted:
         folder = next(shard.path for shard in there if not wanted.issuperset(shard.seeds))
@@ -118,7 +118,7 @@ def _check_alone(there: Sequence[Shard], wanted: set[int]) -> None:
 
 
 def _say(run: Path, finished: Sequence[Shard], begun: Sequence[Shard], new: Sequence[Shard], wanted: set[int]) -> None:
-    """What of the seeds is there already, and what is more than was asked for."""
+    """Logs which seeds are there already, and which are computed in addition."""
     if finished and (begun or new):
         there, left = (
             seeds_text(seed for shard in part for seed in shard.seeds) for part in (finished, (*begun, *new))

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and whether they are what was written."""
+"""Writes files atomically, and reads and checks them."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def sha256(file: Path) -> str:
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, also after a loss of power."""
+    """Writes a file atomically: it is there whole or not at all, also after a loss of power."""
     unfinished = file.with_name(file.name + ".unfinished")
     try:
         with open(unfinished, "wb") as opened:
@@ -38,7 +38,7 @@ def write_atomically(file: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would outlast a loss of power."""
+    """Waits until a file, or the names in a folder, are safe from a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,12 @@
 """One process at a time works in a folder, also where several machines share a file system.
 
-    lock         locked by the system (`flock`), which lets go of it however the process ends
-    owner.json   host and process of whoever works here; its time of change is a heartbeat
+    lock         locked by the system (`flock`), which releases it whenever the process ends
+    owner.json   host and process of the owner; the file's modification time is a heartbeat
 
-`flock` holds between the processes of one machine. Some network file systems do not pass it on to other machines, and
-for these there is the owner file: it is made by whoever finds none, touched every 15 seconds, and deleted at the end.
-An owner that was killed leaves it behind. On the same machine the lock shows that it is dead; an owner on another
-machine counts as dead when its heartbeat has stopped for three minutes.
+`flock` works between the processes of one machine. Some network file systems do not pass it on to other machines. For
+these there is the owner file: a process makes it if there is none, touches it every 15 seconds, and deletes it at the
+end. A killed owner leaves it behind. On the same machine the lock shows that the owner is dead; an owner on another
+machine counts as dead after three minutes without a heartbeat.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from pliant.experiment.errors import StoreError
 
 from .files import read_json
 
-_HEARTBEAT = 15.0  # seconds between two
-_SILENT = 180.0  # seconds without one after which an owner is dead; clients of NFS see times that are up to 60 s old
+_HEARTBEAT = 15.0  # seconds between two heartbeats
+_SILENT = 180.0  # seconds without a heartbeat after which an owner is dead; clients of NFS see times up to 60 s old
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)  # a file system that has no `flock`
 
 
@@ -36,14 +36,14 @@ class _InUseError(StoreError):
 
 @contextlib.contextmanager
 def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
-    """Holds a folder, which exists; the system lets go of it whichever way the process ends.
+    """Holds an existing folder; the system releases it whenever the process ends.
 
     Args:
-        folder: where this process alone wants to write.
-        wait: seconds for which it tries again while another process holds the folder.
+        folder: in which only this process is to write.
+        wait: seconds to wait while another process holds the folder.
 
     Raises:
-        StoreError: if another process holds it.
+        StoreError: if another process holds the folder.
         OSError: if the folder cannot be written.
     """
     owner, deadline = folder / "owner.json", time.monotonic() + wait
@@ -69,9 +69,9 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
 
 
 def check_owner(folder: Path) -> None:
-    """Refuses to go on in a folder that this process does not hold any more.
+    """Raises an error if this process no longer holds a folder.
 
-    A machine that slept for more than three minutes may find that another one has taken its place.
+    After three minutes without a heartbeat, as when a machine sleeps, another process may take the folder over.
 
     Raises:
         StoreError: if this process is not the owner.
@@ -88,7 +88,7 @@ def check_owner(folder: Path) -> None:
 
 
 def _take(lock: IO[str], owner: Path) -> None:
-    """Makes this process the owner, in place of a dead one if need be."""
+    """Makes this process the owner, in place of a dead owner if there is one."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         has_lock = True
@@ -99,7 +99,7 @@ def _take(lock: IO[str], owner: Path) -> None:
             raise
         has_lock = False
     os.utime(lock.fileno())
-    now = os.fstat(lock.fileno()).st_mtime  # by the clock of whoever keeps the files, as heartbeats are
+    now = os.fstat(lock.fileno()).st_mtime  # by the clock of the file server, like heartbeats
     while True:
         with contextlib.suppress(FileExistsError), open(owner, "x", encoding="utf-8") as made:
             json.dump({**_me(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, made)
@@ -107,7 +107,7 @@ def _take(lock: IO[str], owner: Path) -> None:
         if _is_alive(owner, now, has_lock):
             raise _in_use(owner, now)
         dead = owner.with_name(f"owner.{socket.gethostname()}.{os.getpid()}.dead")
-        with contextlib.suppress(FileNotFoundError):  # of several who find it dead, one moves it out of the way
+        with contextlib.suppress(FileNotFoundError):  # of several processes that find it dead, one moves it away
             owner.rename(dead)
             dead.unlink()
 
@@ -118,11 +118,11 @@ def _is_alive(owner: Path, now: float, has_lock: bool) -> bool:
         return False
     if there.get("host") != socket.gethostname():
         return True
-    return not has_lock and _runs(there.get("pid"))  # whoever has the lock of a machine is alone there
+    return not has_lock and _runs(there.get("pid"))  # with the lock there is no other process on this machine
 
 
 def _silent_for(owner: Path, now: float) -> float | None:
-    """Seconds since the last heartbeat; `None` if there is no owner. To open a file asks the server for its times."""
+    """Seconds since the last heartbeat; `None` without an owner. Opening a file fetches its times from the server."""
     try:
         with open(owner, "rb") as opened:
             return max(0.0, now - os.fstat(opened.fileno()).st_mtime)
@@ -142,7 +142,7 @@ def _runs(pid: Any) -> bool:
 
 def _beat(owner: Path, over: threading.Event) -> None:
     while not over.wait(_HEARTBEAT):
-        with contextlib.suppress(OSError):  # a moment without the network: the next one will do
+        with contextlib.suppress(OSError):  # a moment without the network; the next heartbeat follows
             if _is_mine(owner):
                 os.utime(owner)
 

@@ -1,7 +1,7 @@
 """Metrics of a shard: `metrics/<first>-<last>-<sha>.parquet`, the rows of the steps first < step <= last.
 
-`sha` is the first 16 hexadecimal digits of the file's SHA-256. What was evaluated before the first step is in the first
-file.
+`sha` is the first 16 hexadecimal digits of the file's SHA-256. The first file also has the evaluation before the first
+step.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _NAME = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
 
 
 class MetricsFile(NamedTuple):
-    """A file of metrics, as its name tells."""
+    """A file of metrics, described by its name."""
 
     path: Path
     first: int  # steps before its rows
@@ -44,7 +44,7 @@ def write_metrics(shard: Path, first: int, last: int, rows: pa.Table) -> None:
 
 
 def read_metric(shard: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a metric in all files, `(rows,)` steps and values; the files are good."""
+    """The rows of a metric in all files, `(rows,)` steps and values; the files are not checked."""
     tables = [
         pq.read_table(file.path, columns=["step", "value"], filters=[("metric", "==", metric)])
         for file in _files(shard)
@@ -54,7 +54,7 @@ def read_metric(shard: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def complete_until(shard: Path) -> int:
-    """The step up to which the metrics are complete and as they were written."""
+    """The step up to which the metrics are complete and unchanged."""
     end = 0
     for file in _files(shard):
         if file.first != end:
@@ -67,7 +67,7 @@ def complete_until(shard: Path) -> int:
 
 
 def drop_metrics_beyond(shard: Path, step: int) -> None:
-    """Deletes the rows of later steps, and files that are damaged or were not finished."""
+    """Deletes the rows of later steps, and damaged or unfinished files."""
     end = 0
     for file in _files(shard):
         if file.first == end and file.last <= step and file.is_whole():

@@ -1,7 +1,7 @@
-"""The shards of a run: `shards/<seeds>/`, a block of seeds that was computed together, as one program.
+"""The shards of a run: `shards/<seeds>/`, a block of seeds that one program computed.
 
 shards/0-9/           seeds 0 to 9
-shards/10-19,25-25/   what a command for seeds 0 to 19 and 25 added: it is named after its ranges, in order
+shards/10-19,25-25/   what a later command for seeds 0 to 19 and 25 added; named after its ranges, in order
 """
 
 import itertools
@@ -13,11 +13,11 @@ from typing import NamedTuple
 from pliant.experiment.errors import StoreError
 
 _NAME = re.compile(r"\d{1,10}-\d{1,10}(,\d{1,10}-\d{1,10})*")
-_MOST_RANGES = 10  # of one shard: their text has to fit the name of a folder, at most 255 bytes
+_MOST_RANGES = 10  # of one shard: the name of a folder has at most 255 bytes
 
 
 class Shard(NamedTuple):
-    """A block of seeds, and where its results lie."""
+    """A block of seeds, and the directory of its results."""
 
     path: Path
     seeds: tuple[int, ...]
@@ -29,7 +29,7 @@ class Shard(NamedTuple):
 
 
 def shards_of(run: Path) -> list[Shard]:
-    """The shards of a run in which something was saved, by their first seeds; processes may be working there.
+    """The shards of a run that have results, sorted by their first seeds; other processes may be working on them.
 
     Args:
         run: the run's directory.
@@ -43,18 +43,18 @@ def shards_of(run: Path) -> list[Shard]:
 
 
 def named_shards(run: Path) -> list[Shard]:
-    """All folders that are named as shards are, by their first seeds."""
+    """All folders with the name of a shard, sorted by their first seeds."""
     folders = [folder for folder in (run / "shards").glob("*/") if _NAME.fullmatch(folder.name)]
     return sorted((Shard(folder, _seeds(folder.name)) for folder in folders), key=lambda shard: shard.seeds)
 
 
 def has_results(shard: Path) -> bool:
-    """Whether anything was saved in a shard."""
+    """Whether a shard has saved results."""
     return (shard / "status.json").exists() or any(any((shard / name).glob("*")) for name in ("metrics", "checkpoints"))
 
 
 def check_disjoint(shards: Iterable[Shard]) -> None:
-    """Refuses shards that hold the same seed, as there may be where the results of two machines were put together.
+    """Refuses shards that hold the same seed, as the merged results of two machines may.
 
     Raises:
         StoreError: if two of them do.
@@ -71,14 +71,14 @@ def check_disjoint(shards: Iterable[Shard]) -> None:
 
 
 def blocks(run: Path, seeds: Iterable[int]) -> list[Shard]:
-    """The shards that hold these seeds and no others: one, unless its name would be too long."""
+    """The shards that hold exactly these seeds: one shard, or several if its name would be too long."""
     pairs = iter(_ranges(seeds))
     cut = iter(lambda: list(itertools.islice(pairs, _MOST_RANGES)), [])
     return [Shard(run / "shards" / _text(few), _seeds(_text(few))) for few in cut]
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
-    """Seeds as their ranges in order, `0-9,20-20`: the name of a shard, and what `--seeds` takes."""
+    """Seeds as ranges in order, `0-9,20-20`: the name of a shard, and a value of `--seeds`."""
     return _text(_ranges(seeds))
 
 

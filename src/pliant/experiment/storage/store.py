@@ -1,16 +1,16 @@
-"""A shard as its one writer sees it: what is written there, in an order that a kill at any moment cannot spoil.
+"""Writes the files of a shard, in an order that keeps them valid when the process is killed at any moment.
 
     RUN/config.yaml                              the configuration without seeds; `pliant run` takes the file
     RUN/shards/<seeds>/
       environment.json                           versions, git revision, command, machine
-      status.json                                how far the shard is
+      status.json                                the progress of the shard
       metrics/<first>-<last>-<sha>.parquet       see `metrics`
       checkpoints/<step>/                        see `checkpoints`
       lock, owner.json                           see `lock`
 
-A file of metrics is written first, then the checkpoint, then the status; then old checkpoints are deleted. So whatever
-a kill leaves behind, the newest checkpoint has all its metrics, and the one that the status calls the best is there;
-metrics beyond the newest checkpoint are deleted when the shard is resumed, and computed again.
+A file of metrics is written first, then the checkpoint, then the status; then old checkpoints are deleted. So after a
+kill the newest checkpoint has all its metrics, and the checkpoint that the status calls the best is there. Metrics
+beyond the newest checkpoint are deleted when the shard is resumed, and computed again.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class Store:
         """Makes the folders, and writes `environment.json` if it is missing or damaged.
 
         Args:
-            environment: versions, command, machine: what a reader has to know to get the same numbers.
+            environment: versions, command and machine, which a reader needs to get the same numbers.
 
         Raises:
             StoreError: if the directory cannot be written.
@@ -66,7 +66,7 @@ class Store:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `status.json` holds; empty before the first checkpoint, or if it is damaged."""
+        """The contents of `status.json`; empty before the first checkpoint, or if the file is damaged."""
         return read_json(self.path / "status.json")
 
     def save(
@@ -85,12 +85,12 @@ class Store:
             last: steps after it.
             rows: the metrics.
             state: all arrays of the population, by name.
-            best: the step of the best checkpoint so far, which stays, too; `None`: there is none.
-            facts: more for `status.json`.
+            best: the step of the best checkpoint so far, which is kept, too; `None`: there is none.
+            facts: further entries of `status.json`.
 
         Raises:
-            StoreError: if the disk is full or cannot be written, or the shard is another process's by now; what was
-                saved before stays as it is.
+            StoreError: if the disk is full or cannot be written, or another process has taken the shard over; earlier
+                files stay unchanged.
         """
         check_owner(self.path)
         with writing(self.path):
@@ -100,7 +100,7 @@ class Store:
             drop_checkpoints(self.path, {*self._kept, best})
 
     def resume(self, like: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[int, dict[str, np.ndarray]] | None:
-        """Goes back to the newest good checkpoint with all its metrics; what lies beyond it is deleted.
+        """Goes back to the newest good checkpoint with all its metrics; deletes all results beyond it.
 
         Args:
             like: names, shapes and types that the state must have.
@@ -127,7 +127,7 @@ class Store:
         return None
 
     def read(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of a metric, `(rows,)` steps and values; after `resume` these are good."""
+        """The rows of a metric, `(rows,)` steps and values; `resume` has checked them."""
         return read_metric(self.path, metric)
 
     def _write_status(self, step: int, facts: Mapping[str, Any]) -> None:
@@ -137,7 +137,7 @@ class Store:
 
 
 def is_finished(shard: Path, steps: int) -> bool:
-    """Whether a shard has made all `steps` of its run, all its metrics being as they were written."""
+    """Whether a shard has completed all `steps` of its run, and its metrics are unchanged."""
     return read_json(shard / "status.json").get("state") == "finished" and complete_until(shard) >= steps
 
 
@@ -152,7 +152,7 @@ def clear(shard: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Makes errors of the disk errors of a store, in one line."""
+    """Turns errors of the disk into a `StoreError`."""
     try:
         yield
     except OSError as error:
