@@ -1,9 +1,12 @@
 import pathlib
 import shutil
 
+import counting
 import pytest
 
 from pliant.cli import _run, main
+from pliant.core.problem import Stream
+from pliant.experiment.loops import planning
 
 P = "slowly_changing_regression"
 SMALL = ("--examples", "200", "--flip-every", "50", "--record-every", "50", "--seeds", "2")
@@ -29,6 +32,12 @@ def pliant(capsys):
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """Runs of streams are planned as ever, and then count instead of learning: for what numbers do not matter to."""
+    monkeypatch.setitem(planning._LOOPS, Stream, counting.CountingStream())
 
 
 @pytest.fixture(scope="session")

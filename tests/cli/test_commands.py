@@ -137,6 +137,7 @@ def test_a_reader_that_leaves_early():
     assert (done.stdout, done.stderr) == ("presets\n", "")
 
 
+@pytest.mark.compilations(8)  # two runs that learn
 def test_run_and_run_again(pliant, tmp_path):
     code, out, err = pliant("run", P, *SMALL)
     assert code == 0
@@ -160,6 +161,7 @@ def test_run_and_run_again(pliant, tmp_path):
     assert {file: file.stat().st_mtime_ns for file in written} != written
 
 
+@pytest.mark.usefixtures("counts")
 def test_flags_change_what_the_target_says(pliant, asked, tmp_path):
     config, _ = asked(P, *SMALL, "--method", "redo", "--method.period", 50)
     (tmp_path / "first.yaml").write_text(config.to_yaml())
@@ -238,6 +240,7 @@ def test_two_methods(pliant):
     assert loaded.settings == ("method.l2.weight_decay",)
 
 
+@pytest.mark.usefixtures("counts")
 def test_methods_say_what_they_will_do_with_each_value(pliant):
     words = ("--method", "continual_backprop", "--sweep", "replacement_rate=0.1,0.01")
     _, _, err = pliant("run", P, *SMALL, *words)
@@ -257,6 +260,7 @@ def test_every_diagnostic_at_once(pliant):
     assert loaded.config["diagnostics"][names.index("dormant_fraction")]["threshold"] == 0.1
 
 
+@pytest.mark.usefixtures("counts")
 def test_a_sweep_that_takes_several_runs(pliant):
     words = ("--sweep", "activation=relu,tanh", "--sweep", "learning-rate=0.01,0.001", "--seed-axis", "map")
     code, out, err = pliant("run", P, *SMALL, *words)
@@ -268,6 +272,7 @@ def test_a_sweep_that_takes_several_runs(pliant):
     assert report.load(second).settings == ("agent.learning_rate",)
 
 
+@pytest.mark.usefixtures("counts")
 def test_stopped_and_gone_on(pliant, monkeypatch):
     @contextlib.contextmanager
     def stopping(title, unit):
@@ -319,6 +324,7 @@ def test_report_names_what_is_damaged(pliant, copied, tmp_path):
     assert len(report.load(path).metrics) > 0
 
 
+@pytest.mark.usefixtures("counts")
 def test_more_seeds_of_a_run(pliant, tmp_path):
     _, first, _ = pliant("run", P, *SMALL, "--seeds", 1)
     (path,) = directory(first)
@@ -334,6 +340,7 @@ def test_more_seeds_of_a_run(pliant, tmp_path):
     assert (code, err) == (2, f"pliant: {message} --seeds 0-2\n")
 
 
+@pytest.mark.usefixtures("counts")
 def test_reproduce(pliant, tmp_path, monkeypatch):
     """In bins of 100 examples, so that a run has 1,000; the published numbers then lie beyond all runs."""
     monkeypatch.setattr(regression, "_BIN", 100)

@@ -11,6 +11,9 @@ from pliant.experiment.configuration.reading import from_yaml
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 
+# Event files are written of any metrics.
+pytestmark = pytest.mark.usefixtures("counts")
+
 P = "slowly_changing_regression"
 SMALL = ("--examples", 200, "--flip-every", 50, "--record-every", 50, "--seeds", 2)
 
@@ -46,13 +49,13 @@ def test_event_files_of_a_run_that_was_stopped(pliant, tmp_path):
     assert pliant("run", P, *SMALL)[0] == 0
     (path,) = (tmp_path / "runs").iterdir()
     config = dataclasses.replace(from_yaml((path / "config.yaml").read_text()), seeds="2")
-    told = itertools.count()
+    calls = itertools.count()
 
     def stop(done, total):
-        if next(told) == 3:
+        if next(calls) == 3:
             raise Stop
 
-    with pytest.raises(Stop):  # after three of four stretches, of which two were saved
+    with pytest.raises(Stop):  # after three of four chunks, of which two were saved
         run(plan(config), path.parent, force=True, on_progress=stop, on_save=report.tensorboard(), checkpoint_every=0.0)
     assert {step for rows in scalars(path).values() for step, *_ in rows} == {50, 100}
     assert pliant("run", path, "--tensorboard")[0] == 0

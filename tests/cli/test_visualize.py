@@ -16,6 +16,9 @@ from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 
+# Each command is planned, and compiles what acts and what is acted in.
+pytestmark = pytest.mark.compilations(18)
+
 FIELDS = {"agent": "riser", "seeds": "2", "diagnostics": []}
 CONFIGS = {
     "device": {"problem": "uneven", **FIELDS},

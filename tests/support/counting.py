@@ -13,6 +13,7 @@ from pliant.core.problem import Stream, Task
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.loops.plan import Chunk, Ended, Loop, Plan, Programs
 from pliant.experiment.loops.population import population
+from pliant.experiment.loops.stream import StreamLoop
 
 _PRIME = 2**31 - 1
 
@@ -69,6 +70,14 @@ class CountingLoop(Loop):
     @override
     def steps_at_once(self, components) -> int:
         return 1
+
+    @override
+    def programs(self, plan: Plan) -> Programs:
+        return CountingPrograms(plan)
+
+
+class CountingStream(StreamLoop):
+    """Streams of planned runs, in whose place the members count."""
 
     @override
     def programs(self, plan: Plan) -> Programs:
