@@ -133,9 +133,15 @@ FILES = {
         (f"{RUN}--out /proc", "cannot write /proc/"),
         ("reproduce", "the following arguments are required: RECIPE (see pliant reproduce --help)"),
         ("reproduce classification", "unknown recipe 'classification'; there are: ant, hopper"),
-        ("reproduce regression --scale 0", "--scale=0.0: a fraction of the published length, above 0 and at most 1"),
-        ("reproduce regression --scale 2", "--scale=2.0: a fraction of the published length, above 0 and at most 1"),
-        ("reproduce regression --scale nan", "--scale=nan: a fraction of the published length"),
+        (
+            "reproduce regression --scale 0",
+            "--scale=0.0: write a fraction of the published length, above 0 and at most 1",
+        ),
+        (
+            "reproduce regression --scale 2",
+            "--scale=2.0: write a fraction of the published length, above 0 and at most 1",
+        ),
+        ("reproduce regression --scale nan", "--scale=nan: write a fraction of the published length"),
         ("reproduce regression --scale half", "argument --scale: invalid float value: 'half'"),
         ("reproduce regression --seeds 3-1", "seeds=3-1: write a number of seeds"),
         ("reproduce regression --book text.yaml", "--book text.yaml: this is a file; write the folder of the book"),

@@ -108,7 +108,7 @@ def test_list(pliant):
         for name, line in registry.summaries(kind).items():
             assert re.search(rf"^  {name} +{re.escape(line)}$", out, re.MULTILINE)
     count = len(registry.presets(P))
-    assert re.search(rf"^  {P} +{count} of them: see pliant list presets$", out, re.MULTILINE)
+    assert re.search(rf"^  {P} +{count} presets: see pliant list presets$", out, re.MULTILINE)
 
 
 def test_list_of_one_kind(pliant):

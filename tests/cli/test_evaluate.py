@@ -63,7 +63,7 @@ def test_the_tables(evaluate, runs):
     for seed in (0, 1):
         assert f"\ngreedy {seed} 4 {greedy(seed, 0.5):.4g} 3 0." in out
         assert re.search(rf"^sampled {seed} 4 \S+ 3 0.\d+ 0.5 2$", out, re.MULTILINE)
-    assert "Cut short: how many of them were truncated" in " ".join(out.split())
+    assert "Cut short: the number of truncated episodes" in " ".join(out.split())
     assert f"{runs['device'].name} at step 64: all 2 seeds\n" in out
     assert "mode return IQM length draw number\n" in out
     # Of two members resampled the mean is one of them in a quarter of the cases each: that is the interval.
@@ -102,11 +102,11 @@ def test_success(evaluate):
     for seed in (0, 1):
         # 4 steps, after 4 rounds that each add 0.5 to the mean: 4 (1 + mean) + 0 + 1 + 2 + 3.
         assert f"\nlong greedy {seed} 4 {10 + 4 * (uneven.initial_mean(seed) + 2):.4g} 4 0.5 2 4\n" in out
-    assert "Failures: how many of them were without success." in out
+    assert "Failures: the number of episodes without success." in out
     both = out.partition("all 2 seeds")[2]
     assert "\nenv mode return IQM length success failures\n" in both
     assert re.search(r"^long greedy \S+ \[.*\] 4 0.5 4$", both, re.MULTILINE)
-    assert "Failures: those of all seeds.\n\n" in both
+    assert "Failures: the number over all seeds.\n\n" in both
     assert out.endswith(f"\n\n{staged.NOTE}\n")
 
 
@@ -168,7 +168,7 @@ def test_episodes_in_a_file(evaluate, tmp_path):
 
 def test_who_diverged_is_left_out(evaluate):
     out = evaluate("diverging", "--episodes", 1)
-    assert "Left out: 2 that diverged, the first at step 32." in out
+    assert "Left out: 2 diverged members, the first at step 32." in out
     assert "\n0.5 greedy 0 1 " in out
     assert "\n3e+38" not in out
 
@@ -218,8 +218,8 @@ def test_help(pliant, columns, monkeypatch):
     assert max(map(len, out.splitlines())) <= min(columns, 120)
     words = " ".join(out.split())
     for extras in (
-        "friction in force at the checkpoint",
-        "as --greedy and --sample say",
+        "friction at the checkpoint",
+        "With --greedy agents take the most probable",
         "--greedy, --argmax",
         "default: the newest good",
     ):
@@ -257,7 +257,7 @@ def test_help(pliant, columns, monkeypatch):
             "--where learning_rate=0.5: no member has this value",
         ),
         ("host --where learning_rate", "--where learning_rate=: write a number"),
-        ("diverged", "all of them diverged, the first at step 32: there is nobody to evaluate"),
+        ("diverged", "all of the members diverged, the first at step 32: none of them can act"),
         ("device --env short", "env=short: uneven has no setting env; leave it out"),
         ("device --backend host", "backend=host: uneven has no setting backend; leave it out"),
         ("staged --env short,huge", "env='huge': write one of short, long, wide"),

@@ -94,7 +94,7 @@ def test_in_a_terminal(visualize, monkeypatch):
 def test_steps_end_it(visualize):
     out = visualize("staged", "--steps", 6, "--episodes", 3)
     assert re.findall(r"^time (\d)$", out, re.MULTILINE) == list("012301")
-    assert out.endswith("\ntime 1\nepisode 2: goes on after the steps that were shown; more: --steps\n")
+    assert out.endswith("\ntime 1\nepisode 2: continues after the steps that were shown; write a larger --steps\n")
 
 
 def test_a_film_of_a_host(visualize, tmp_path):
@@ -157,7 +157,7 @@ def test_help(pliant, columns, monkeypatch):
         ("staged --episodes 0", "--episodes=0: write a whole number, at least 1"),
         ("staged --steps 0", "--steps=0: write a whole number, at least 1"),
         ("staged --pause 0", "--pause=0: write a number, at least 0.01"),
-        ("staged --greedy --sample", "--greedy and --sample: they are looked at one by one; write one of them"),
+        ("staged --greedy --sample", "--greedy and --sample: an agent is shown in one mode; write one of the two"),
         ("host --gif no/f.gif", "--gif no/f.gif: there is no folder no; make it first"),
         ("host --gif f.png", "--gif f.png: write a name that ends in .gif"),
         ("host --mp4 f.gif", "--mp4 f.gif: write a name that ends in .mp4"),

@@ -1,4 +1,4 @@
-"""Whose episodes, where, and how they act: what `pliant evaluate` and `pliant visualize` share."""
+"""The flags of `pliant evaluate` and `pliant visualize` for members, environments and modes of acting."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ from pliant.experiment.loops.plan import Mode
 
 from ._arguments import Parser
 
-SEED = Setting("seed", int, 0, "What is random comes from this number and from a member's seed.", AtLeast(0))
+SEED = Setting("seed", int, 0, "Seed of environments and random actions, beside the members' seeds.", AtLeast(0))
 _STEP = Setting("step", int, 0, "", AtLeast(0))
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser, env: str) -> None:
 
     Args:
         parser: of the command.
-        env: what `--env` takes.
+        env: the value of `--env` in the help.
     """
     parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
     parser.add_argument("--greedy", "--argmax", action="store_true", help="the most probable actions")
@@ -32,16 +32,14 @@ def add_arguments(parser: Parser, env: str) -> None:
     parser.add_argument(
         "--env",
         metavar=env,
-        help="the problem's setting env, for this time [default: the run's; of a curriculum, the checkpoint's task]",
+        help="the problem's setting env [default: as in the run; in a curriculum, the task of the checkpoint]",
     )
-    parser.add_argument(
-        "--backend", metavar="NAME", help="the problem's setting backend, for this time [default: the run's]"
-    )
+    parser.add_argument("--backend", metavar="NAME", help="the problem's setting backend [default: as in the run]")
     parser.add_argument(
         "--step",
         metavar="N",
-        help="which checkpoint, or best: the one with the best evaluations while it learned [default: the newest good "
-        "one]",
+        help="step of the checkpoint; best: the checkpoint with the best evaluations during training [default: the "
+        "newest good one]",
     )
     parser.add_argument("--seeds", metavar="SEEDS", help="which of the run's seeds: 3 (0 to 2), 0-9,20 [default all]")
     parser.add_argument(
@@ -49,32 +47,32 @@ def add_arguments(parser: Parser, env: str) -> None:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="of what the run swept, this value alone; may stand several times",
+        help="only members with this value of a swept setting; may be given several times",
     )
 
 
 def check_folder(flag: str, file: Path | None) -> None:
-    """Refuses a file in a folder that is not there."""
+    """Refuses a file in a missing folder."""
     if file is not None and not file.parent.is_dir():
         raise ConfigError(f"{flag} {file}: there is no folder {file.parent}; make it first")
 
 
 def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
-    """The members that are asked for and can act, and what is to be said of the others."""
+    """The chosen members that can act, and notes about the others."""
     step = given.step if given.step in (None, "best") else _STEP.read(given.step, "--step")
     seeds = None if given.seeds is None else read_seeds(given.seeds)
     return _without_diverged(_chosen(load(given.run, step, seeds), given))
 
 
 def modes(given: argparse.Namespace, trained: Trained) -> list[Mode]:
-    """How they act: as the flags say, else as is usual for the problem, else both ways."""
+    """The modes that the flags name; without flags, those of the problem's `EVALUATE`, or both."""
     asked: list[Mode] = [name for name, flag in (("greedy", given.greedy), ("sampled", given.sample)) if flag]
     problem = registry.find("problems", trained.config.problem.name)
     return asked or list(getattr(problem, "EVALUATE", ("greedy", "sampled")))
 
 
 def _chosen(trained: Trained, given: argparse.Namespace) -> Trained:
-    """The members that are asked for."""
+    """The members that the flags choose."""
     for text in given.where:
         name, _, value = text.partition("=")
         try:
@@ -85,11 +83,11 @@ def _chosen(trained: Trained, given: argparse.Namespace) -> Trained:
 
 
 def _without_diverged(trained: Trained) -> tuple[Trained, list[str]]:
-    """The members that can act, and what is to be said of the others."""
+    """The members that can act, and notes about the others."""
     diverged = trained.diverged[trained.diverged >= 0]
     if len(diverged) == len(trained.members):
-        raise ConfigError(f"all of them diverged, the first at step {diverged.min():,}: there is nobody to evaluate")
+        raise ConfigError(f"all of the members diverged, the first at step {diverged.min():,}: none of them can act")
     left = trained.only(np.flatnonzero(trained.diverged < 0))
     if not len(diverged):
         return left, []
-    return left, [f"Left out: {len(diverged)} that diverged, the first at step {diverged.min():,}."]
+    return left, [f"Left out: {len(diverged)} diverged members, the first at step {diverged.min():,}."]

@@ -1,4 +1,4 @@
-"""An argument parser whose errors are one line, and flags that grow out of settings."""
+"""An argument parser whose errors are one line, and flags made from settings."""
 
 import argparse
 import difflib
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pliant.experiment.errors import ConfigError
 
-if TYPE_CHECKING:  # a command without settings does not wait for what they import
+if TYPE_CHECKING:  # commands without settings start without these imports
     from pliant.experiment.configuration.settings import Setting
 
 
 class Flag(NamedTuple):
     """A flag that sets a setting."""
 
-    names: tuple[str, ...]  # what it may be called, without dashes; the help shows the first
-    dest: str  # where its value goes
+    names: tuple[str, ...]  # accepted names, without dashes; the help shows the first
+    dest: str  # the key of its value
     setting: "Setting"
 
 
@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, description=description, add_help=add_help, allow_abbrev=False, formatter_class=_Help)
 
     def error(self, message: str) -> NoReturn:
-        """Raises what `main` shows in one line."""
+        """Raises an error that `main` prints in one line."""
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
     def parse_args(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         _add(self.add_argument_group(heading), flags)
 
     def explain(self, heading: str, flags: Sequence[Flag]) -> None:
-        """Shows flags in the help alone: several parts may have the same, so they could not be parsed at once."""
+        """Shows flags in the help only: several components may have flags of one name, which cannot be parsed."""
         group = argparse.ArgumentParser().add_argument_group(heading)
         _add(group, flags)
         self._action_groups.append(group)
@@ -66,13 +66,13 @@ def _add(group: Any, flags: Sequence[Flag]) -> None:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    """With dashes, as it is, and with dashes in its last word alone: `method.layer_reset.on-new-task`."""
+    """The name with dashes, as it is, and with dashes in its last word alone: `method.layer_reset.on-new-task`."""
     component, dot, key = name.rpartition(".")
     return name.replace("_", "-"), name, component + dot + key.replace("_", "-")
 
 
 class _Read(argparse.Action):
-    """Reads the text after a flag as its setting does."""
+    """Reads the text after a flag with `Setting.read`."""
 
     def __init__(self, *args: Any, setting: "Setting", **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -102,5 +102,5 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 def _shown(action: argparse.Action) -> str:
-    """The spelling of a flag for people."""
+    """The spelling of a flag in the help."""
     return next((flag for flag in action.option_strings if flag.startswith("--")), "")

@@ -23,21 +23,21 @@ from ._progress import progress
 
 _DESCRIPTION = """\
 Lets the agents of a run act without learning, from any of its checkpoints,
-and prints what their episodes came to: of each seed, and of all with 95 %
-bootstrap intervals over seeds. They act greedily (the most probable actions),
-sampled (random ones, as in training), or both ways, as --greedy and --sample
-say; without a flag both ways, but on some problems sampled alone. The run is
-only read, and may go on meanwhile.
+and prints the results of their episodes: for each seed, and for all seeds
+with 95 % bootstrap intervals. With --greedy agents take the most probable
+actions, with --sample random actions as in training. Without a flag they act
+both ways; on some problems only with random actions. The run is only read,
+and may continue meanwhile.
 
-Each seed plays the same number of episodes, settled beforehand, so that
-short ones do not count more often. Their environments are those of no
-training: what is random in them comes from --seed. Environments outside
-of the device (MuJoCo) take up what the run saved of them; on slippery_ant
-that is the friction in force at the checkpoint, and when it is to change.
+Each seed plays the same number of episodes, fixed in advance, so that short
+episodes do not count more often. The environments are not those of training:
+their random numbers come from --seed. Environments outside of the device
+(MuJoCo) start from the state that the run saved; on slippery_ant this state
+is the friction at the checkpoint, and the step of its next change.
 
-Where the problem has a setting env, --env lets the same agents act in other
-environments, such as larger ones; without it they act in those of the run,
-and after a curriculum in those of the task in which the checkpoint was taken.
+If the problem has a setting env, --env lets the same agents act in other
+environments, such as larger ones. Without --env they act in the environments
+of the run; after a curriculum, in those of the checkpoint's task.
 
   pliant evaluate runs/ant-ppo-1a2b3c4d --episodes 30
   pliant evaluate runs/minigrid_doorkey-ppo-1a2b3c4d --env 8x8,16x16"""
@@ -49,7 +49,7 @@ _SETTINGS = {
 
 
 def command(arguments: list[str]) -> None:
-    """Plays, prints the tables, and writes the single episodes if that was asked for."""
+    """Plays the episodes and prints their tables; with `--out`, writes the single episodes."""
     given = _parser().parse_args(arguments)
     values = {name: getattr(given, name, setting.default) for name, setting in _SETTINGS.items()}
     check_folder("--out", given.out)
@@ -83,15 +83,15 @@ def _parser() -> Parser:
 
 
 def _play(places: Sequence[Trained], on_progress: OnProgress, **how: Any) -> pd.DataFrame:
-    """The episodes in all places, with a column `env` where the problem has a name for them."""
+    """The episodes in all environments, with a column `env` if the problem names its environments."""
     names = [place.config.problem.settings.get("env", "") for place in places]
     tables = []
     for before, (env, place) in enumerate(zip(names, places)):
 
-        def told(done: int, each: int, before: int = before) -> None:
+        def report(done: int, each: int, before: int = before) -> None:
             on_progress(before * each + done, len(places) * each)
 
-        episodes = evaluate(place, on_progress=told, **how)
+        episodes = evaluate(place, on_progress=report, **how)
         if env:
             episodes.insert(episodes.columns.get_loc("mode"), "env", pd.Categorical([env] * len(episodes), names))
         tables.append(episodes)
@@ -99,9 +99,9 @@ def _play(places: Sequence[Trained], on_progress: OnProgress, **how: Any) -> pd.
 
 
 def _tables(name: str, episodes: pd.DataFrame, left_out: list[str]) -> Iterator[Table]:
-    """What episodes came to, for each env, mode and value of what was swept: of each seed, and of all."""
+    """The results of the episodes of each seed and of all seeds, for each swept value, environment and mode."""
     columns = list(episodes.columns)
-    cell = columns[1 : columns.index("episode")]  # what was swept, the env, and the mode
+    cell = columns[1 : columns.index("episode")]  # swept settings, environment and mode
     facts = [column for column in columns if column not in ("seed", *cell, "episode", "terminated", "truncated")]
     of_each: list[list[Cell]] = []
     of_all: list[list[Cell]] = []
@@ -122,9 +122,9 @@ def _tables(name: str, episodes: pd.DataFrame, left_out: list[str]) -> Iterator[
     first, *rest = facts
     failures = ["failures"] if "success" in facts else []
     notes = (
-        "Means over the episodes of a seed. Cut short: how many of them were truncated, as by a time limit; the others "
-        "terminated.",
-        *("Failures: how many of them were without success." for _ in failures),
+        "Means over the episodes of a seed. Cut short: the number of truncated episodes, as by a time limit; the "
+        "others terminated.",
+        *("Failures: the number of episodes without success." for _ in failures),
         *left_out,
     )
     yield Table(f"{name}: each seed", [*heads, "seed", "episodes", *facts, *failures, "cut short"], of_each, notes)
@@ -132,11 +132,11 @@ def _tables(name: str, episodes: pd.DataFrame, left_out: list[str]) -> Iterator[
     if seeds > 1:
         notes = (
             "Means over seeds, and the interquartile mean (IQM) of the returns, with 95 % bootstrap intervals.",
-            *("Failures: those of all seeds." for _ in failures),
+            *("Failures: the number over all seeds." for _ in failures),
         )
         yield Table(f"{name}: all {seeds} seeds", [*heads, first, "IQM", *rest, *failures], of_all, notes)
 
 
 def _failures(episodes: pd.DataFrame) -> list[int]:
-    """How many of these episodes were without success, if that is told of them."""
+    """The number of episodes without success, if the problem records success."""
     return [int((episodes["success"] == 0).sum())] if "success" in episodes else []

@@ -16,9 +16,9 @@ _KINDS = (*typing.get_args(registry.Kind), "presets")
 
 
 def command(arguments: list[str]) -> None:
-    """Prints names and first lines; the presets are many, and are counted unless `KIND` is `presets`."""
+    """Prints names and first lines; presets are only counted, unless `KIND` is `presets`."""
     parser = Parser("pliant list", _DESCRIPTION)
-    parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of: {', '.join(_KINDS)} [default: all of them]")
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of: {', '.join(_KINDS)} [default: all]")
     chosen = parser.parse_args(arguments).kind
     if chosen is not None:
         registry.check("kind", chosen, _KINDS)
@@ -28,7 +28,7 @@ def command(arguments: list[str]) -> None:
             lines = registry.summaries(kind)
         elif chosen is None:
             counts = {problem: len(registry.presets(problem)) for problem in registry.names("problems")}
-            lines = {problem: f"{count} of them: see pliant list presets" for problem, count in counts.items()}
+            lines = {problem: f"{count} presets: see pliant list presets" for problem, count in counts.items()}
         else:
             lines = _presets()
         console.print(kind, style="bold")

@@ -1,4 +1,4 @@
-"""Which command; what every command shares: devices, the compilation cache, errors of one line."""
+"""Chooses the command; sets up what all commands share: devices, the compilation cache, errors of one line."""
 
 import importlib
 import logging
@@ -17,18 +17,18 @@ _TRAINING = ("run", "reproduce")
 _USAGE = """\
 usage: pliant COMMAND ...
 
-  list                what there is: problems, agents, methods, diagnostics, recipes, presets
+  list                names of problems, agents, methods, diagnostics, recipes and presets
   run PROBLEM         run a problem: any method, any seeds, any sweep; or a preset, or a configuration file
   reproduce RECIPE    a published figure: its runs, its table and figure, the paper's numbers beside ours
   report RUN          curves and a table of a run's directory
   evaluate RUN        episodes of a run's agents, from any checkpoint, without learning: success, returns, lengths
-  visualize RUN       the same to look at: in the terminal, or as a film
+  visualize RUN       episodes of a run's agent to watch: in the terminal, or as a film
 
 pliant COMMAND --help explains each."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 2 for what cannot be done, 130 for a run that was asked to stop."""
+    """Runs one command; returns the exit code: 0, 2 after an error, 130 for a run that was stopped."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_USAGE)
@@ -53,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], None]:
-    """The function of a command, which imports what it needs and no more: `pliant list` does not wait for orbax."""
+    """The function of a command. Only this command's imports are loaded: `pliant list` does not wait for orbax."""
     registry.check("command", name, _COMMANDS)
     _log_to_console()
     if name in (*_TRAINING, "evaluate", "visualize"):
-        from pliant.experiment.devices import prepare  # imports JAX, which `pliant report` can do without
+        from pliant.experiment.devices import prepare  # imports JAX, which `pliant report` does not need
 
         prepare()
     return importlib.import_module(f"pliant.cli._{name}").command

@@ -1,4 +1,4 @@
-"""Progress on long work: a bar with speed and time left on a terminal, a line now and then in a log."""
+"""Progress on long work: a bar with speed and time left on a terminal, a line from time to time in a log."""
 
 import contextlib
 import time
@@ -25,14 +25,14 @@ class _Speed(ProgressColumn):
 
 @contextlib.contextmanager
 def progress(title: str, unit: str) -> Iterator[OnProgress]:
-    """Shows how far a run is, in `unit`s (`examples`, `steps`); yields what the run reports to."""
+    """Shows how far a run is, in `unit`s (`examples`, `steps`); yields the function that the run calls."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _lines(console, title, unit)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Speed(unit), TimeRemainingColumn())
     with Progress(*columns, console=console, speed_estimate_period=10.0) as bar:
-        task = bar.add_task(title, total=None, visible=False)  # a finished run tells nothing
+        task = bar.add_task(title, total=None, visible=False)  # a finished run reports no progress
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 

@@ -17,7 +17,7 @@ def command(arguments: list[str]) -> None:
     """Writes the report of a run."""
     parser = Parser("pliant report", _DESCRIPTION)
     parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where it goes [default RUN/report]")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the report [default RUN/report]")
     parser.add_argument(
         "--tensorboard", action="store_true", help="write TensorBoard's event files, too, to RUN/tensorboard"
     )

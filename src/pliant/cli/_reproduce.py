@@ -18,8 +18,8 @@ _DESCRIPTION = """\
 Computes all runs of a published figure, and writes the figure (PNG, PDF) and
 its table (Markdown, CSV) with the paper's numbers beside ours; in some recipes
 the trained agents then act in other environments. Finished runs are not
-computed again; a stopped run resumes. After a minute of work a line tells how
-long the rest takes."""
+computed again; a stopped run resumes. After a minute of work a line gives the
+time that remains."""
 
 _BOOK = Path("docs/results")
 
@@ -28,7 +28,7 @@ def command(arguments: list[str]) -> None:
     """Runs a recipe and prints its tables."""
     given = _parser().parse_args(arguments)
     if given.scale is not None and not 0 < given.scale <= 1:
-        raise ConfigError(f"--scale={given.scale}: a fraction of the published length, above 0 and at most 1")
+        raise ConfigError(f"--scale={given.scale}: write a fraction of the published length, above 0 and at most 1")
     if given.seeds is not None:
         read_seeds(given.seeds)
     if given.book is not None and given.book.exists() and not given.book.is_dir():
@@ -64,7 +64,7 @@ def command(arguments: list[str]) -> None:
 
 def _parser() -> Parser:
     parser = Parser("pliant reproduce", _DESCRIPTION)
-    parser.add_argument("recipe", metavar="RECIPE", help=f"which figure [{' | '.join(registry.names('recipes'))}]")
+    parser.add_argument("recipe", metavar="RECIPE", help=f"the figure [{' | '.join(registry.names('recipes'))}]")
     parser.add_argument("--full", action="store_true", help="the paper's whole set of figures, all its seeds and steps")
     parser.add_argument(
         "--seeds", metavar="SEEDS", help=configs.RUN_SETTINGS["seeds"].help + " [default: the recipe's]"

@@ -26,13 +26,12 @@ from ._arguments import Flag, Parser
 from ._progress import progress
 
 _DESCRIPTION = """\
-Runs a problem with all its seeds and swept values at once, and goes on where
-it was stopped.
+Runs a problem with all seeds and swept values at once; a stopped run resumes.
 
 TARGET is a problem (see pliant list problems), PROBLEM/PRESET (see pliant list
-presets), a configuration file, or the directory of a run. Flags change what
-the target says; --help after a target and its methods shows their flags alone.
-Files may be those of the published program
+presets), a configuration file, or the directory of a run. Flags replace
+settings of the target; --help after a target and its methods shows only their
+flags. Configuration files of the published program are read, too
 (docs/coming_from/loss_of_plasticity.md).
 
   pliant run slowly_changing_regression --seeds 100 \\
@@ -74,7 +73,7 @@ def command(arguments: list[str]) -> None:
 
 
 def _target_first(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments with the target before all flags, and whether it has to be a file: the one after `--config`."""
+    """The arguments with the target before all flags, and whether it must be a file, as after `--config`."""
     parser = _config(Parser("pliant run", add_help=False))
     given, rest = parser.parse_known_args(arguments)
     has_target = bool(rest) and not rest[0].startswith("-")
@@ -88,7 +87,7 @@ def _target_first(arguments: list[str]) -> tuple[list[str], bool]:
 
 
 def _apart(config: RunConfig, one: RunConfig) -> str:
-    """The values that tell one of several runs from the others: ` (activation=relu)`."""
+    """The values in which one of several runs differs from the others: ` (activation=relu)`."""
     values = []
     for name in config.sweep:
         where, _, key = name.rpartition(".")
@@ -98,7 +97,7 @@ def _apart(config: RunConfig, one: RunConfig) -> str:
 
 
 def _without_target(arguments: list[str]) -> NoReturn:
-    """Explains every flag there is, or asks for the target."""
+    """Shows the help with all flags, or asks for the target."""
     parser = _parser([], {})
     for kind in ("problems", "agents", "methods", "diagnostics"):
         for name in registry.names(kind):
@@ -116,17 +115,17 @@ def _words(parser: Parser) -> Parser:
     agents, methods, diagnostics = (" | ".join(registry.names(kind)) for kind in ("agents", "methods", "diagnostics"))
     default = ",".join(configs.DEFAULT_DIAGNOSTICS)
     parser.add_argument("target", metavar="TARGET", help="a problem, PROBLEM/PRESET, a configuration file, or a run")
-    parser.add_argument("--preset", metavar="NAME", help="a preset of the problem, if TARGET does not say it")
-    parser.add_argument("--agent", metavar="NAME", help=f"who learns [{agents}; default: the problem's]")
+    parser.add_argument("--preset", metavar="NAME", help="a preset of the problem TARGET")
+    parser.add_argument("--agent", metavar="NAME", help=f"the learning agent [{agents}; default: the problem's]")
     parser.add_argument(
         "--method",
         metavar="NAME",
         action="append",
-        help="a plasticity method; may stand several times, of one kind as NAME@LABEL, whose flags are "
+        help="a plasticity method; may be given several times; one method twice as NAME@LABEL, with the flags "
         f"--method.NAME@LABEL.SETTING [{methods} | none; default none]",
     )
     parser.add_argument(
-        "--diagnostics", metavar="NAME,...", help=f"what is measured [{diagnostics} | none; default {default}]"
+        "--diagnostics", metavar="NAME,...", help=f"metrics to compute [{diagnostics} | none; default {default}]"
     )
     return parser
 
@@ -139,19 +138,19 @@ def _config(parser: Parser) -> Parser:
 
 
 def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
-    """The parser of all flags: of parts, and of the run as a whole, with the defaults that the target gives them."""
+    """The parser of all flags: of components, and of the run, with the target's settings as defaults."""
     parser = _config(_words(Parser("pliant run", _DESCRIPTION)))
     parser.add_argument(
         "--sweep",
         metavar="NAME=V1,V2,...",
         action="append",
         default=[],
-        help="values of a setting, all of them run side by side; may stand several times",
+        help="values of a setting, which run side by side; may be given several times",
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="where runs lie [default runs]"
+        "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="folder of all runs [default runs]"
     )
-    parser.add_argument("--force", action="store_true", help="run again what is finished")
+    parser.add_argument("--force", action="store_true", help="compute finished runs again")
     parser.add_argument(
         "--tensorboard",
         action="store_true",
@@ -169,7 +168,7 @@ def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
 
 
 def _group(component: ComponentSpec, where: str) -> _Group:
-    """The flags of a part: of problem and agent by their bare names, of methods and diagnostics with a prefix."""
+    """The flags of a component: bare names for problem and agent, a prefix for methods and diagnostics."""
     prefixes = {"problem": [""], "agent": [""], "method": ["method.", f"method.{component.name}."]}.get(
         where, [f"{where}."]
     )
@@ -184,7 +183,7 @@ def _group(component: ComponentSpec, where: str) -> _Group:
 
 
 def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
-    """The configuration before single settings: what the target says, with the parts that were named instead."""
+    """The configuration of the target with the components that flags name, before flags of single settings."""
     target = _target(named.target, named.preset, is_file)
     base = target.to_mapping()
     if named.agent is not None and named.agent != target.agent.name:
@@ -193,7 +192,7 @@ def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
         if names is not None:
             known = {component["name"]: component for component in base[kind]}
             base[kind] = [known.get(name, name) for name in names if name != "none"]
-    # What was swept in a part that is not there any more goes with it.
+    # Sweeps over settings of a component that was replaced are dropped.
     now = {
         (component.kind, component.name): where
         for where, component in from_mapping({**base, "sweep": {}}).components().items()
@@ -213,9 +212,7 @@ def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
     looks_like_file = path.is_dir() or path.suffix in (".yaml", ".yml")
     if is_file or (problem not in registry.names("problems") and looks_like_file):
         if named_preset is not None:
-            raise ConfigError(
-                f"--preset {named_preset}: presets are those of a problem, and {target} is a file or a run"
-            )
+            raise ConfigError(f"--preset {named_preset}: only a problem has presets, and {target} is a file or a run")
         if path.name == "config.yaml" and (path.parent / "shards").is_dir():
             path = path.parent
         return _of_run(path) if path.is_dir() else _from_file(path)
@@ -227,7 +224,7 @@ def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
 
 
 def _of_run(path: Path) -> RunConfig:
-    """The configuration of a run, with the seeds that it has."""
+    """The configuration of a run, with all its seeds."""
     config = _from_file(path / "config.yaml")
     seeds = [shard.text for shard in shards_of(path)]
     return dataclasses.replace(config, seeds=",".join(seeds)) if seeds else config
@@ -243,7 +240,7 @@ def _from_file(file: Path) -> RunConfig:
 
 
 def _with_flags(base: RunConfig, given: dict[str, Any]) -> RunConfig:
-    """The configuration that the flags make of the base."""
+    """The configuration with the settings of the flags."""
     values = {name: value for name, value in given.items() if "." in name}
     swept: dict[str, list[str]] = {}
     for text in given["sweep"]:

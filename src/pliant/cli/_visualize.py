@@ -1,4 +1,4 @@
-"""`pliant visualize`: episodes of a run's agent to look at, as a film or in the terminal."""
+"""`pliant visualize`: episodes of a run's agent to watch, as a film or in the terminal."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,25 +28,25 @@ first seed's first environment (another seed's: --seeds 3-3), one frame before
 each action. They are played in the terminal, or written as a film with --gif
 or --mp4. Environments outside of the device (MuJoCo) need one of these two.
 
-The agent acts greedily (the most probable actions), or sampled (random ones,
-as in training) with --sample; on some problems sampled unless --greedy says
-so. On the device the episodes are those that evaluate plays there with the
-same --seed. The run is only read, and may go on meanwhile.
+The agent takes the most probable actions, or with --sample random actions as
+in training; on some problems random actions, unless --greedy is given. On the
+device the episodes are those of pliant evaluate with the same --seed. The run
+is only read, and may continue meanwhile.
 
   pliant visualize runs/minigrid_doorkey-ppo-1a2b3c4d --env 16x16
   pliant visualize runs/ant-ppo-1a2b3c4d --seeds 3-3 --gif ant.gif"""
 
 _SETTINGS = {
-    "episodes": Setting("episodes", int, 1, "How many episodes, one after another.", AtLeast(1)),
-    "steps": Setting("steps", int, 300, "Steps after which it ends, whatever the episodes do.", AtLeast(1)),
+    "episodes": Setting("episodes", int, 1, "The most episodes to show.", AtLeast(1)),
+    "steps": Setting("steps", int, 300, "The most steps to show.", AtLeast(1)),
     "seed": SEED,
 }
 _PAUSE = Setting("pause", float, DeviceLoop.frame_seconds, "", AtLeast(0.01))
-_OF_EACH = ("return", "length", "terminated", "truncated")  # facts of any episode; others are the arena's
+_OF_EACH = ("return", "length", "terminated", "truncated")  # facts of all episodes, before those of the environment
 
 
 def command(arguments: list[str]) -> None:
-    """Plays, and shows it in the terminal or writes the film."""
+    """Plays episodes, and shows them in the terminal or writes a film."""
     given = _parser().parse_args(arguments)
     values = {name: getattr(given, name, setting.default) for name, setting in _SETTINGS.items()}
     for flag, file in (("--gif", given.gif), ("--mp4", given.mp4)):
@@ -54,7 +54,7 @@ def command(arguments: list[str]) -> None:
             raise ConfigError(f"{flag} {file}: write a name that ends in .{flag[2:]}")
         check_folder(flag, file)
     if given.greedy and given.sample:
-        raise ConfigError("--greedy and --sample: they are looked at one by one; write one of them")
+        raise ConfigError("--greedy and --sample: an agent is shown in one mode; write one of the two")
     pause = None if given.pause is None else _PAUSE.read(given.pause, "--pause")
 
     everyone, _ = members(given)
@@ -93,7 +93,7 @@ def _parser() -> Parser:
 
 
 def _who(one: Trained) -> Iterator[str]:
-    """The member, and where it acts."""
+    """Words for the member and its environment."""
     for name, value in {"seed": one.members.seeds, **one.members.swept}.items():
         yield f"{name} {value[0]}"
     env = one.config.problem.settings.get("env")
@@ -102,7 +102,7 @@ def _who(one: Trained) -> Iterator[str]:
 
 
 def _telling(frames: Iterable[Frame], console: Console) -> Iterator[Frame]:
-    """The same frames; after the last one of an episode, a line says what the episode came to."""
+    """The same frames; prints a line with the results of each episode after its last frame."""
     frame = None
     for frame in frames:
         yield frame
@@ -110,19 +110,20 @@ def _telling(frames: Iterable[Frame], console: Console) -> Iterator[Frame]:
             console.print(f"episode {frame.episode}: {_in_words(frame.facts)}", soft_wrap=True, markup=False)
     if frame is not None and frame.facts is None:
         console.print(
-            f"episode {frame.episode}: goes on after the steps that were shown; more: --steps", soft_wrap=True
+            f"episode {frame.episode}: continues after the steps that were shown; write a larger --steps",
+            soft_wrap=True,
         )
 
 
 def _in_words(facts: Mapping[str, float]) -> str:
-    """What an episode came to, and how it ended."""
+    """The results of an episode, and how it ended."""
     names = ["return", "length", *(name for name in facts if name not in _OF_EACH)]
     ends = "cut short" if facts["truncated"] else "terminated"
     return ", ".join([*(f"{name} {facts[name]:.4g}" for name in names), ends])
 
 
 def _play(frames: Iterable[Frame], console: Console, pause: float) -> None:
-    """One frame in place of the other; one below the other where they do not go to a terminal."""
+    """Shows each frame in place of the one before it; outside of a terminal, below it."""
     if not console.is_terminal:
         for frame in frames:
             console.print(frame.shown)

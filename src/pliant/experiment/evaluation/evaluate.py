@@ -53,11 +53,11 @@ def evaluate(
     tables = []
     for index, mode in enumerate(modes):
 
-        def told(done: int, before: int = index * each) -> None:
+        def report(done: int, before: int = index * each) -> None:
             on_progress(before + done, len(modes) * each)
 
         with closing(plan.loop.play(plan, mode=mode, seed=seed, host=trained.host)) as play, closing(play(params)) as s:
-            facts = first_episodes(episodes, s, (members, plan.problem.num_envs), told)
+            facts = first_episodes(episodes, s, (members, plan.problem.num_envs), report)
         tables.append(_table(trained, mode, facts))
     return pd.concat(tables, ignore_index=True)
 
