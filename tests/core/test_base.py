@@ -286,7 +286,109 @@ def test_a_training_step_may_donate():
     assert step._cache_size() == 1 and trees.finite(params["w0"])
 
 
-# Weights and gradients that are not finite
+# The optimizer's state of reinitialized weights
+
+OPTIMIZERS = {
+    "adam": optax.adam(0.01),
+    "adamw": optax.adamw(0.01),
+    "nadam": optax.nadam(0.01),
+    "rmsprop": optax.rmsprop(0.01, initial_scale=0.5, momentum=0.9),
+    "momentum": optax.sgd(0.01, 0.9),
+    "adagrad": optax.adagrad(0.01),  # whose accumulators begin at 0.1
+    "lion": optax.lion(0.01),
+    "amsgrad": optax.amsgrad(0.01),
+    "adadelta": optax.adadelta(0.01),
+    "clip_adam": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01)),
+    "two_rates": optax.chain(optax.adam(0.01), optax.trace(0.5)),
+    "injected": optax.inject_hyperparams(optax.adam)(0.01),
+    "per_weight_adam": adam(0.01),
+}
+NETWORKS = {
+    # name: (wiring, params, group, which entries of a leaf belong to the unit of index 1, by path)
+    "mlp": (WIRING, PARAMS, "w0", {"w0": np.s_[:, 1], "b0": np.s_[1], "w1": np.s_[1]}),
+    # Without biases, and with a norm between: whoever counts on weight, bias, weight, bias resets the wrong leaves.
+    "mlp_without_bias": (
+        hand_wired.mlp(3, 4, 2, bias=False),
+        hand_wired.params(3, 4, 2, bias=False),
+        "w0",
+        {"w0": np.s_[:, 1], "w1": np.s_[1]},
+    ),
+    "normed_convnet": (
+        hand_wired.normed_convnet()[0],
+        hand_wired.convnet_params(),
+        "conv",
+        {
+            "conv/kernel": np.s_[..., 1],
+            "norm/scale": np.s_[1],
+            "norm/shift": np.s_[1],
+            "out/kernel": np.s_[1::3],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "optimizer, network, reset_moments",
+    [(optimizer, "mlp", True) for optimizer in OPTIMIZERS]
+    + [("adam", network, clear) for network in NETWORKS for clear in (True, False)][1:],
+)
+def test_the_optimizer_state_of_a_reinitialized_unit_is_as_at_the_start(optimizer, network, reset_moments):
+    wiring, params, group, owned = NETWORKS[network]
+    optimizer = OPTIMIZERS[optimizer]
+    surgery = recreating(wiring, group=group, at=3)
+
+    @jax.jit
+    def run(params):
+        grads = jax.tree.map(lambda w: jnp.sign(w) + w, params)
+        states = (
+            path_of(tx, params, grads, 3)[1].optimizer
+            for tx in (plastic(optimizer, surgery, reset_moments=reset_moments), plastic(optimizer))
+        )
+        return *(jax.tree.map(lambda leaf: leaf[-1], state) for state in states), optimizer.init(params)
+
+    with_surgery, without, initial = trees.numpy(run(params))
+
+    def check(now, reference, start, path):
+        expected = np.array(reference)
+        if reset_moments and path in owned:
+            assert not np.allclose(expected[owned[path]], start[owned[path]])
+            expected[owned[path]] = start[owned[path]]
+        np.testing.assert_allclose(now, expected, rtol=1e-6)
+
+    paths = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
+    )
+    state_paths = optax.tree.map_params(
+        optimizer, lambda _, path: path, initial, paths, transform_non_params=lambda _: "shared"
+    )
+    jax.tree.map(check, with_surgery, without, initial, state_paths)
+
+
+def test_state_that_weights_share_stays():
+    # Adafactor keeps means over rows and columns: no unit owns them, so they are as without the surgery.
+    wiring, params = hand_wired.mlp(130, 140, 129), hand_wired.params(130, 140, 129)
+    optimizer = optax.adafactor(0.01, min_dim_size_to_factor=128)
+    _, ours = train(plastic(optimizer, recreating(wiring, at=2)), params, params, 2)
+    _, theirs = train(plastic(optimizer), params, params, 2)
+    ours, theirs = (optax.tree.get(s.optimizer, "FactoredState") for s in (ours, theirs))
+    for name in ("w0", "w1"):
+        assert ours.v_row[name].size > 1
+        np.testing.assert_allclose(ours.v_row[name], theirs.v_row[name], rtol=1e-6)
+        np.testing.assert_allclose(ours.v_col[name], theirs.v_col[name], rtol=1e-6)
+    # The biases are not factored: what belongs to the unit alone is reset.
+    ours, theirs = np.asarray(ours.v["b0"]), np.asarray(theirs.v["b0"])
+    np.testing.assert_allclose(ours[1], 0.0)
+    np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-6)
+
+
+def test_several_surgeries_reset_what_any_reinitialized():
+    tx = plastic(optax.sgd(0.1, 0.9), recreating(WIRING, unit=0), adding(0.0), recreating(WIRING, unit=2))
+    _, state = train(tx, PARAMS, ONES, 3)
+    trace = optax.tree.get(state.optimizer, "trace")
+    # Gradients of 1 sum to 1 + 0.9 + 0.81 = 2.71.
+    np.testing.assert_allclose(trace["b0"], [0, 2.71, 0, 2.71], rtol=1e-6)
+    np.testing.assert_allclose(trace["w0"], [[0, 2.71, 0, 2.71]] * 3, rtol=1e-6)
+    np.testing.assert_allclose(trace["w1"], [[0, 0], [2.71, 2.71], [0, 0], [2.71, 2.71]], rtol=1e-6)
 
 
 def with_nan_in_unit_1(tree):

@@ -28,16 +28,23 @@ class CountingPrograms(Programs):
     @override
     def begin(self) -> None:
         self._number, self._diverged = self._seeds, np.full(len(self._seeds), -1, np.int32)
+        self._total = np.zeros(len(self._seeds))
 
     @override
-    def advance(self, step: int, length: int) -> Chunk:
-        total = np.zeros(len(self._seeds))
+    def unit(self, length: int) -> int:
+        return 1
+
+    @override
+    def advance(self, step: int, length: int, chunk: tuple[int, int] | None = None) -> Chunk:
+        first, last = chunk or (step, step + length)
+        if step == first:
+            self._total = np.zeros(len(self._seeds))
         for now in range(step + 1, step + length + 1):
             self._number = (5 * self._number + self._seeds + now) % _PRIME
-            total += self._number / _PRIME
+            self._total = self._total + self._number / _PRIME
             bad = (self._rates > 1) & (now == 150 + self._seeds)
             self._diverged = np.where(bad, np.int32(now), self._diverged)
-        metrics = {("loss", ""): total / length + self._rates}
+        metrics = {("loss", ""): self._total / (last - first) + self._rates} if step + length == last else {}
         return Chunk(metrics, self._diverged, Ended(np.zeros(0, int), np.zeros(0, int), {}))
 
     @override
@@ -46,7 +53,7 @@ class CountingPrograms(Programs):
 
     @override
     def save(self) -> dict[str, np.ndarray]:
-        return {"agent.0000": self._number, "diverged.0000": self._diverged}
+        return {"agent.0000": self._number, "diverged.0000": self._diverged, "total.0000": self._total}
 
     @override
     def shapes(self) -> dict[str, np.ndarray]:
@@ -54,7 +61,7 @@ class CountingPrograms(Programs):
 
     @override
     def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
-        self._number, self._diverged = arrays["agent.0000"], arrays["diverged.0000"]
+        self._number, self._diverged, self._total = (arrays[f"{name}.0000"] for name in ("agent", "diverged", "total"))
 
     @override
     def close(self) -> None:

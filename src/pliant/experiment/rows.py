@@ -1,7 +1,7 @@
 """The metrics of a run on their way into a table."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,20 @@ import pyarrow as pa
 from pliant.experiment.loops.plan import Chunk
 from pliant.experiment.loops.population import Population
 
+from .schedule import Span
+
 EVALUATION = "evaluation_"  # begins the names of the metrics of evaluations
+
+
+class _SomeRows(NamedTuple):
+    """Rows of one metric; `(rows,)` each where not said otherwise."""
+
+    place: tuple[int, int]  # () of the metric among those that have a row at the same step
+    member: np.ndarray
+    step: np.ndarray
+    metric: str
+    group: str
+    value: np.ndarray
 
 
 class Rows:
@@ -21,43 +34,61 @@ class Rows:
 
     def __init__(self, members: Population):
         self._members = members
-        self._rows: list[tuple[np.ndarray, np.ndarray, str, str, np.ndarray]] = []
+        self._rows: list[_SomeRows] = []
 
-    def add(self, first: int, last: int, chunk: Chunk) -> None:
-        """Takes what came out of the steps after `first` up to `last`; metrics of diverged members are NaN."""
-        everyone = np.arange(len(self._members))
-        diverged = chunk.diverged
-        for (metric, group), values in chunk.metrics.items():
-            self._append(everyone, np.full(len(everyone), last), metric, group, np.where(diverged >= 0, np.nan, values))
-        # The step of divergence has one row, in the chunk in which it happened.
-        now = everyone[diverged > first]
-        self._append(now, np.full(len(now), last), "diverged", "", diverged[now])
-        ended = chunk.ended
+    def add(self, chunk: Span, step: int, results: Chunk) -> None:
+        """Takes what came out of a chunk, or of a slice of it; metrics of diverged members are NaN.
+
+        Args:
+            chunk: the chunk.
+            step: steps at the end of the slice.
+            results: of the slice.
+        """
+        everyone, diverged, ended = np.arange(len(self._members)), results.diverged, results.ended
         before = (diverged[ended.member] < 0) | (ended.step < diverged[ended.member])
-        for metric, values in ended.values.items():
-            self._append(ended.member[before], ended.step[before], metric, "", values[before])
+        for number, (metric, values) in enumerate(ended.values.items()):
+            self._append((0, number), ended.member[before], ended.step[before], metric, "", values[before])
+        if step < chunk.last:
+            return
+        for number, ((metric, group), values) in enumerate(results.metrics.items()):
+            values = np.where(diverged >= 0, np.nan, values)
+            self._append((1, number), everyone, np.full(len(everyone), step), metric, group, values)
+        # The step of divergence has one row, at the end of the chunk in which it happened.
+        now = everyone[diverged > chunk.first]
+        self._append((2, 0), now, np.full(len(now), step), "diverged", "", diverged[now])
 
     def add_means(self, step: int, means: Mapping[str, np.ndarray]) -> None:
         """Takes the means of an evaluation at a step, `(members,)` each."""
         everyone = np.arange(len(self._members))
-        for name, values in means.items():
-            self._append(everyone, np.full(len(everyone), step), EVALUATION + name, "", values)
+        for number, (name, values) in enumerate(means.items()):
+            self._append((3, number), everyone, np.full(len(everyone), step), EVALUATION + name, "", values)
 
-    def _append(self, member: np.ndarray, step: np.ndarray, metric: str, group: str, value: np.ndarray) -> None:
+    def _append(self, place: tuple[int, int], member: Any, step: Any, metric: str, group: str, value: Any) -> None:
         if len(member):
-            self._rows.append((member, step, metric, group, value))
+            self._rows.append(_SomeRows(place, member, step, metric, group, value))
 
     def take(self) -> pa.Table:
-        """The rows so far, tidy; they are forgotten here."""
-        columns: dict[str, list[Any]] = {"seed": [], **{name: [] for name in self._members.swept}}
-        columns |= {"step": [], "metric": [], "group": [], "value": []}
-        for member, step, metric, group, value in self._rows:
-            columns["seed"].append(self._members.seeds[member].astype(np.int32))
-            for name, swept in self._members.swept.items():
-                columns[name].append(swept[member].astype(np.float64))
-            columns["step"].append(step.astype(np.int64))
-            columns["metric"].append(np.full(len(member), metric))
-            columns["group"].append(np.full(len(member), group))
-            columns["value"].append(value.astype(np.float64))
-        self._rows = []
-        return pa.table({name: pa.array(np.concatenate(pieces)) for name, pieces in columns.items()})
+        """The rows so far, tidy; they are forgotten here.
+
+        They are ordered by step, metric and member: how often a run is saved does not change their order.
+        """
+        rows, self._rows = self._rows, []
+        which = np.repeat(np.arange(len(rows)), [len(some.member) for some in rows])
+        member, step = (_joined([getattr(some, name) for some in rows], int) for name in ("member", "step"))
+        place = np.array([some.place for some in rows], int).reshape(-1, 2)[which]
+        order = np.lexsort((member, place[:, 1], place[:, 0], step))
+        member, which = member[order], pa.array(which[order])
+        return pa.table(
+            {
+                "seed": self._members.seeds[member].astype(np.int32),
+                **{name: swept[member].astype(np.float64) for name, swept in self._members.swept.items()},
+                "step": step[order],
+                "metric": pa.array([some.metric for some in rows], pa.string()).take(which),
+                "group": pa.array([some.group for some in rows], pa.string()).take(which),
+                "value": _joined([some.value for some in rows], float)[order],
+            }
+        )
+
+
+def _joined(arrays: Sequence[np.ndarray], kind: type) -> np.ndarray:
+    return np.concatenate([np.zeros(0, kind), *arrays]).astype(kind)

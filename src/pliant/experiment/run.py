@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -19,12 +20,16 @@ from pliant.experiment.storage.store import Store
 
 from .environment import environment
 from .errors import Interrupted
+from .pace import Pace
 from .progress import OnProgress
 from .rows import EVALUATION, Rows
 from .saver import Saver
+from .schedule import Schedule
 from .stopping import asked_to_stop
 
 logger = logging.getLogger(__name__)
+
+_TOLD_EVERY = 2.0  # seconds; progress inside of a chunk is told no more often
 
 OnSave: TypeAlias = Callable[[Path], None]  # (the run's directory)
 
@@ -45,10 +50,11 @@ def run(
         folder: where run directories lie; the name of this one comes from the configuration without its seeds. Seeds
             that are there already are not computed again.
         force: compute these seeds again even if there are results.
-        on_progress: is called with how far the run is, after every chunk.
+        on_progress: is called with how far the run is: before the first step, after every chunk, and every few seconds
+            in a chunk that takes longer. Its first call but one counts what is compiled, too.
         on_save: is called whenever metrics were saved, and once if the run is finished already.
-        checkpoint_every: seconds from one checkpoint to the next, at least; they come between two chunks. One that
-            takes long is followed by at least 20 times as long without; after that time one comes in any case that is
+        checkpoint_every: seconds from one checkpoint to the next, at least. One that takes long is followed by at least
+            20 times as long without, but never by more than five minutes; after that time one comes in any case that is
             the best so far. 0: after each chunk.
 
     Returns:
@@ -57,7 +63,7 @@ def run(
     Raises:
         StoreError: if the directory cannot be written, or another process works on one of the seeds.
         ConfigError: if `force` would delete the results of other seeds, too.
-        Interrupted: after Ctrl-C or SIGTERM, when everything is saved.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP, when everything is saved.
     """
     config, steps = plan.config, plan.steps
     path, kept = folder / config.name, [task.until for task in plan.tasks]
@@ -85,15 +91,13 @@ def run(
 def _advance(
     plan: Plan, store: Store, on_progress: Callable[[int], None], on_save: Callable[[], None], checkpoint_every: float
 ) -> None:
-    """Advances the members of one shard to the end."""
-    steps, ends = plan.steps, {task.until for task in plan.tasks}
-    chunk_steps = min(plan.filled_up(plan.config.record_every or max(1, steps // 100)), steps)
-    evaluate_every = plan.filled_up(plan.config.evaluate_every)
+    """Advances the members of one shard to the end, slice by slice."""
+    steps, schedule, pace = plan.steps, Schedule(plan), Pace()
     rows, amount = Rows(plan.members), plan.work.amount
     with (
+        asked_to_stop() as stop,
         contextlib.closing(plan.loop.programs(plan)) as programs,
         contextlib.closing(Evaluations(plan)) as evaluations,
-        asked_to_stop() as asked,
     ):
 
         def evaluate(step: int, diverged: np.ndarray) -> None:
@@ -104,23 +108,31 @@ def _advance(
 
         step = _begin(programs, store)
         ranking = Ranking(*store.read(f"{EVALUATION}return"))
-        if evaluate_every and step == 0:
+        if schedule.evaluates(step) and step == 0:
             evaluate(step, np.zeros(len(plan.members), bool))
         saver = Saver(plan, store, step, checkpoint_every, on_save)
         on_progress(amount * step // steps)
+        told_at = None  # since the first slice, which compiles
         while step < steps:
-            next_evaluation = step - step % evaluate_every + evaluate_every if evaluate_every else None
-            length = min(chunk_steps, *(end - step for end in (steps, next_evaluation or steps, *ends) if end > step))
-            chunk = programs.advance(step, length)
-            rows.add(step, step + length, chunk)
-            step += length
+            chunk = schedule.chunk(step)
+            length = pace.length(chunk.last - step, programs.unit(chunk.last - chunk.first))
+            begun_at = time.monotonic()
+            results = programs.advance(step, length, chunk)
+            step, now, stop.begun = step + length, time.monotonic(), True
+            pace.took(length, now - begun_at)
+            rows.add(chunk, step, results)
+            is_over = step == chunk.last
+            told_at = told_at or now
+            if is_over and schedule.evaluates(step):
+                evaluate(step, results.diverged >= 0)
+            if not (is_over or stop.made or now - told_at > _TOLD_EVERY):
+                continue
+            told_at = now
             on_progress(amount * step // steps)
-            if step == next_evaluation:
-                evaluate(step, chunk.diverged >= 0)
-            best, stop = ranking.best([*checkpoints(store.path), step]), asked()
-            if stop or saver.is_due(step, best == step):
+            best = ranking.best([*checkpoints(store.path), step])
+            if stop.made or saver.is_due(step, best == step, is_over):
                 saver.save(step, rows, programs, best)
-            if stop and step < steps:
+            if stop.made and step < steps:
                 raise Interrupted(step)
 
 

@@ -9,6 +9,7 @@ from pliant.experiment.storage.store import Store
 from .rows import Rows
 
 _PAUSE = 20  # times as long as a checkpoint takes there is none, unless it is the last
+_LONGEST_PAUSE = 300.0  # seconds: what a kill may cost, however long a checkpoint takes
 
 
 class Saver:
@@ -18,7 +19,7 @@ class Saver:
         plan: of the run.
         store: where to.
         step: steps before the first chunk.
-        checkpoint_every: seconds from one checkpoint to the next, at least; 0: after each chunk.
+        checkpoint_every: see `run`.
         on_save: is called when something was saved.
     """
 
@@ -30,12 +31,18 @@ class Saver:
         self._started = self._saved_at = time.monotonic()
         self._last, self._took = step, 0.0
 
-    def is_due(self, step: int, is_best: bool) -> bool:
-        """Whether to save after so many steps, the run being the best so far or not."""
-        idle, pause = time.monotonic() - self._saved_at, _PAUSE * self._took
+    def is_due(self, step: int, is_best: bool, ends_chunk: bool) -> bool:
+        """Whether to save after so many steps.
+
+        Args:
+            step: steps so far.
+            is_best: whether the run is the best so far.
+            ends_chunk: whether a chunk ends there.
+        """
+        idle, pause = time.monotonic() - self._saved_at, min(_PAUSE * self._took, _LONGEST_PAUSE)
         if not is_best:
             pause = max(self._checkpoint_every, pause)
-        return step in self._ends or not self._checkpoint_every or idle > pause
+        return step in self._ends or (ends_chunk and not self._checkpoint_every) or idle > pause
 
     def save(self, step: int, rows: Rows, programs: Programs, best: int | None) -> None:
         """Saves what there is after so many steps.

@@ -69,7 +69,7 @@ def test_a_member_begins_with_keys_of_its_own_for_problem_and_agent():
 def test_stretches_may_be_cut_between_any_rounds(cut):
     [(whole, metrics, episodes)] = run(parts_of(), 24)
     [(_, *first), (member, *second)] = cut
-    assert_same(member, whole)
+    assert_same(member._replace(averages=None), whole._replace(averages=None))
     assert_same(episodes, jax.tree.map(lambda *pieces: jnp.concatenate(pieces), first[1], second[1]))
     assert episodes["ended"].shape == (8, 3) and episodes["ended"].sum() >= 3
     for name, value in metrics.items():

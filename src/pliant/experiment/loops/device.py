@@ -1,11 +1,12 @@
 """The loop that brings an agent and environments on the device together, for one member of a population.
 
-for each round of a chunk (one compiled call, all members):
-    for each of `horizon` steps:
-        action     <- the agent acts on what it sees
-        transition <- the environments answer
-    state <- the agent learns from the transitions
-metrics <- means over the rounds; diagnostics on what was seen last
+for each slice of a chunk (one compiled call, all members):
+    for each round of the slice:
+        for each of `horizon` steps:
+            action     <- the agent acts on what it sees
+            transition <- the environments answer
+        state <- the agent learns from the transitions
+metrics <- means over the rounds of the chunk; diagnostics on what was seen last
 """
 
 from collections.abc import Mapping
@@ -24,8 +25,8 @@ from pliant.experiment.configuration.components import Components, Metrics
 
 from .acting import InFlight, act_and_step, begin_episodes
 from .device_play import DevicePlay
-from .learning import learn, round_steps
-from .plan import Form, Loop, Mode, Plan, Play, Programs
+from .learning import average, learn, nothing_learned, round_steps
+from .plan import Form, Loop, Mode, Plan, Play, Programs, Slice
 from .programs import DevicePrograms, Episodes, OfMember
 
 
@@ -35,6 +36,7 @@ class Member(NamedTuple):
     episodes: InFlight
     acting_key: Key
     diverged: Array  # () the step at which a number was first not finite; -1: never
+    averages: dict[str, Array]  # () each: what learning reports, over the rounds of the chunk so far
 
 
 def begin(components: Components, seed: Array) -> Member:
@@ -48,40 +50,52 @@ def begin(components: Components, seed: Array) -> Member:
         episodes=begin_episodes(components.agent.initial_carry(E), observation, (E,)),
         acting_key=keys.acting,
         diverged=jnp.full((), -1, jnp.int32),
+        averages=nothing_learned(components),
     )
 
 
-def advance(components: Components, member: Member, step: Array, steps: int) -> tuple[Member, Metrics, Episodes]:
-    """Advances one member by a chunk.
+def advance(
+    components: Components, member: Member, step: Array, steps: int, slice: Slice | None = None
+) -> tuple[Member, Metrics, Episodes]:
+    """Advances one member by a chunk, or a slice of it.
 
     Args:
         components: what to run.
         member: its state.
-        step: `()`, steps before the chunk; the same for all members.
+        step: `()`, steps before the slice; the same for all members.
         steps: the chunk's length, known when compiling; whole rounds.
+        slice: which of the chunk's rounds; `None`: all.
 
     Returns:
-        The member after it, and the metrics and the episodes of the chunk.
+        The member after it, the metrics of the chunk if it is over, and the episodes: those of the slice come first,
+        what follows are zeros.
     """
     rounds, done = steps // round_steps(components), step // round_steps(components)
+    slice = slice or Slice(0, rounds)
 
     def watched(params: Any, transitions: Transitions) -> Any:
         """What diagnostics need of a round."""
         return (params, transitions) if components.diagnostics else ()
 
-    def one_round(carry: Any, number: Array) -> tuple[Any, Any]:
-        member, transitions, episodes = _collect(components, carry[0], number)
+    def one_round(i: Array, carry: Any) -> Any:
+        number = done + i
+        member, transitions, ended = _collect(components, carry[0], number)
         params = components.agent.acting_params(member.agent)
         state, metrics, diverged = learn(components, member.agent, transitions, number)
-        diverged = jnp.where(member.diverged >= 0, member.diverged, diverged)
-        member = member._replace(agent=state, diverged=diverged)
-        return (member, watched(params, transitions)), (metrics, episodes)
+        member = member._replace(
+            agent=state,
+            diverged=jnp.where(member.diverged >= 0, member.diverged, diverged),
+            averages=average(member.averages, metrics, slice.before + i),
+        )
+        episodes = jax.tree.map(lambda rows, row: rows.at[i].set(row), carry[2], ended)
+        return member, watched(params, transitions), episodes
 
-    last = jax.eval_shape(lambda: _collect(components, member, done))[1]
-    nothing_yet = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last)
-    carry = (member, watched(components.agent.acting_params(member.agent), nothing_yet))
-    (member, seen), (metrics, episodes) = jax.lax.scan(one_round, carry, done + jnp.arange(rounds))
-    averaged = {(name, ""): values.mean() for name, values in metrics.items()}
+    _, transitions, ended = jax.eval_shape(lambda: _collect(components, member, done))
+    nothing_yet = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), transitions)
+    no_episodes = jax.tree.map(lambda x: jnp.zeros((rounds, *x.shape), x.dtype), ended)
+    carry = (member, watched(components.agent.acting_params(member.agent), nothing_yet), no_episodes)
+    member, seen, episodes = jax.lax.fori_loop(0, slice.units, one_round, carry)
+    averaged: Metrics = {(name, ""): value for name, value in member.averages.items()}
     if components.diagnostics:
         params, transitions = seen
         averaged |= components.measure(components.agent.signals(params, member.agent, transitions))
@@ -110,6 +124,12 @@ def _collect(components: Components, member: Member, number: Array) -> tuple[Mem
     return member, transitions, episodes
 
 
+def _unit(components: Components, steps: int) -> int:
+    """Steps of a chunk that cannot be cut, whatever its length: a round."""
+    del steps
+    return round_steps(components)
+
+
 class DeviceLoop(Loop):
     """The loop of environments on the device."""
 
@@ -123,7 +143,7 @@ class DeviceLoop(Loop):
 
     @override
     def programs(self, plan: Plan) -> Programs:
-        return DevicePrograms(plan, OfMember(begin, advance), plan.components.problem.num_envs)
+        return DevicePrograms(plan, OfMember(begin, advance, _unit), plan.components.problem.num_envs)
 
     @override
     def play(

@@ -33,6 +33,32 @@ def learn(
     return state, metrics, diverged.astype(jnp.int32)
 
 
+def average(averages: dict[str, Array], metrics: dict[str, Array], rounds: Array) -> dict[str, Array]:
+    """The averages with one round more.
+
+    Args:
+        averages: over the rounds of the chunk so far; of no meaning at its first round.
+        metrics: of the round.
+        rounds: `()`, rounds of the chunk before it.
+    """
+
+    def of_one(mean: Array, value: Array) -> Array:
+        mean = jnp.where(rounds == 0, 0, mean)
+        return mean + (value - mean) / (rounds + 1)
+
+    return {name: of_one(averages[name], value) for name, value in metrics.items()}
+
+
+def nothing_learned(components: Components) -> dict[str, Array]:
+    """The averages before the first round: zeros."""
+
+    def metrics() -> dict[str, Array]:
+        state = components.agent.init(jax.random.key(0))
+        return learn(components, state, zero_transitions(components), jnp.int32(0))[1]
+
+    return {name: jnp.zeros((), jnp.float32) for name in jax.eval_shape(metrics)}
+
+
 def first_not_finite(transitions: Transitions) -> Array:
     """The first of a round's steps, `()`, with an observation or a reward that is not finite; -1 if there is none.
 

@@ -38,10 +38,17 @@ class Ended(NamedTuple):
     values: dict[str, np.ndarray]  # (episodes,) each: return, length, and what the problem records of them
 
 
-class Chunk(NamedTuple):
-    """What came out of a chunk of steps, on the host."""
+class Slice(NamedTuple):
+    """A part of a chunk, which is advanced by one call; in units of the chunk that cannot be cut."""
 
-    metrics: dict[tuple[str, str], np.ndarray]  # (metric, group) -> (members,)
+    before: Any  # () units of the chunk before it
+    units: Any  # () units that it has
+
+
+class Chunk(NamedTuple):
+    """What came out of a chunk, the steps between two rows of metrics, or out of a slice of it; on the host."""
+
+    metrics: dict[tuple[str, str], np.ndarray]  # (metric, group) -> (members,) of the whole chunk; empty before its end
     diverged: np.ndarray  # (members,) the step at which each member diverged; -1: not
     ended: Ended
 
@@ -53,8 +60,22 @@ class Programs(Protocol):
         """Puts all members before their first step."""
         ...
 
-    def advance(self, step: int, length: int) -> Chunk:
-        """Advances all members by `length` steps, `step` steps having been before."""
+    def unit(self, length: int) -> int:
+        """Steps of a chunk that cannot be cut.
+
+        Args:
+            length: steps of the chunk; what they exceed a multiple of the unit by belongs to the last unit.
+        """
+        ...
+
+    def advance(self, step: int, length: int, chunk: tuple[int, int] | None = None) -> Chunk:
+        """Advances all members. The numbers do not depend on the slices into which a chunk is cut.
+
+        Args:
+            step: steps before.
+            length: how many steps.
+            chunk: the steps before and after the chunk that they are a slice of; `None`: they are a whole chunk.
+        """
         ...
 
     def acting_params(self) -> Any:

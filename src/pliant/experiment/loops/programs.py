@@ -1,17 +1,16 @@
-"""Programs whose problem is on the device, too: a chunk is one call."""
+"""Programs whose problem is on the device, too: a slice of a chunk is one call."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from typing_extensions import override
 
 from pliant.core.base import Array
 from pliant.experiment.configuration.components import Components, Metrics
 
-from .plan import Chunk, Ended, Plan, Programs
+from .plan import Chunk, Ended, Plan, Programs, Slice
 from .saving import named, named_back
 
 # Facts about episodes, `(steps of an environment, num_envs)` each: `ended` (bool), and, of use where it is true,
@@ -26,7 +25,9 @@ class OfMember(NamedTuple):
     """
 
     begin: Callable[[Components, Array], Any]  # (components, seed) -> member
-    advance: Callable[[Components, Any, Array, int], tuple[Any, Metrics, Episodes]]  # (.., member, step, steps) -> ..
+    # (components, member, step, steps of the chunk, slice) -> (member, metrics, episodes)
+    advance: Callable[[Components, Any, Array, int, Slice], tuple[Any, Metrics, Episodes]]
+    unit: Callable[[Components, int], int]  # (components, steps of the chunk) -> steps that cannot be cut
 
 
 class DevicePrograms(Programs):
@@ -44,7 +45,7 @@ class DevicePrograms(Programs):
         self._num_envs = num_envs
         self._map = plan.member_map(len(plan.members))
         self._values = self._map.place(plan.members.swept)
-        self._advance: dict[int, Any] = {}  # by the length of a chunk
+        self._advance: dict[int, Any] = {}  # by the length of the chunk
         self._acting_params = self._map.jit(self._acting_params_of)
         self._state: Any = None  # of all members, padded
 
@@ -56,16 +57,25 @@ class DevicePrograms(Programs):
         self._state = self._map.jit(begin)(self._map.place(self._plan.members.seeds), self._values, 0)
 
     @override
-    def advance(self, step: int, length: int) -> Chunk:
-        def advance(member: Any, values: Any, step: Array) -> Any:
-            member, metrics, episodes = self._of_member.advance(self._plan.make(values), member, step, length)
+    def unit(self, length: int) -> int:
+        return self._of_member.unit(self._plan.components, length)
+
+    @override
+    def advance(self, step: int, length: int, chunk: tuple[int, int] | None = None) -> Chunk:
+        first, last = chunk or (step, step + length)
+        steps, unit = last - first, self.unit(last - first)
+
+        def advance(member: Any, values: Any, shared: tuple[Array, Slice]) -> Any:
+            step, slice = shared
+            member, metrics, episodes = self._of_member.advance(self._plan.make(values), member, step, steps, slice)
             return member, metrics, member.diverged, episodes
 
-        if length not in self._advance:
-            self._advance[length] = self._map.jit(advance, donate=True)
-        self._state, *results = self._advance[length](self._state, self._values, jnp.asarray(step, jnp.int32))
+        if steps not in self._advance:
+            self._advance[steps] = self._map.jit(advance, donate=True)
+        shared = np.int32(step), Slice(np.int32((step - first) // unit), np.int32(length // unit))
+        self._state, *results = self._advance[steps](self._state, self._values, shared)
         metrics, diverged, episodes = self._map.gather(results)
-        return Chunk(metrics, diverged, self._ended(episodes, step))
+        return Chunk(metrics if step + length == last else {}, diverged, self._ended(episodes, step))
 
     def _ended(self, episodes: Episodes, before: int) -> Ended:
         """Picks the episodes that ended out of `(members, steps, num_envs)` arrays."""

@@ -2,6 +2,7 @@
 
 agent.0000, agent.0001, ...     leaves of the agents' states, in the order of their tree
 diverged.0000                   the step at which each member diverged; -1: not
+averages.0000, ...              what learning reports, over the chunk so far
 host.NAME                       what environments outside of the device save
 FIELD.0000, ...                 leaves of all else that goes on from one chunk to the next
 """

@@ -1,9 +1,10 @@
 """The loop that brings a learner and a stream together, for one member of a population.
 
-for each chunk of a run (one compiled call, all members):
-    for each block of the chunk:
-        batches <- the problem draws a block of steps at once
-        state   <- the agent learns them one after another
+for each chunk of a run:
+    for each slice of the chunk (one compiled call, all members):
+        for each block of the slice:
+            batches <- the problem draws a block of steps at once
+            state   <- the agent learns them one after another
     metrics <- mean loss of the chunk; diagnostics on the examples that come next
 """
 
@@ -21,7 +22,7 @@ from pliant.core.seeding import learner_keys
 from pliant.experiment.configuration.components import Components, Metrics
 from pliant.experiment.errors import ConfigError
 
-from .plan import Form, Loop, Mode, Plan, Play, Programs
+from .plan import Form, Loop, Mode, Plan, Play, Programs, Slice
 from .programs import DevicePrograms, Episodes, OfMember
 
 _PROBE = 1000  # examples on which diagnostics are measured
@@ -33,52 +34,76 @@ class Member(NamedTuple):
     agent: Any  # the learner's state
     problem: Any  # the stream's state
     diverged: Array  # () the step at which the loss was first not finite; -1: never
+    loss: Array  # () sum over the chunk so far
+    previous: Any  # the learner's state before the chunk; empty without diagnostics
 
 
 def begin(components: Components, seed: Array) -> Member:
     """The member as it is before the first step."""
     problem_key, agent_key = learner_keys(seed)
-    return Member(components.agent.init(agent_key), components.problem.init(problem_key), jnp.full((), -1, jnp.int32))
+    agent = components.agent.init(agent_key)
+    return Member(
+        agent=agent,
+        problem=components.problem.init(problem_key),
+        diverged=jnp.full((), -1, jnp.int32),
+        loss=jnp.zeros(()),
+        previous=_of_diagnostics(components, agent),
+    )
 
 
-def advance(components: Components, member: Member, step: Array, steps: int) -> tuple[Member, Metrics, Episodes]:
-    """Advances one member by a chunk.
+def _of_diagnostics(components: Components, agent: Any) -> Any:
+    """What diagnostics need of the learner before a chunk."""
+    return agent if components.diagnostics else ()
+
+
+def advance(
+    components: Components, member: Member, step: Array, steps: int, slice: Slice | None = None
+) -> tuple[Member, Metrics, Episodes]:
+    """Advances one member by a chunk, or a slice of it.
 
     Args:
         components: what to run.
         member: its state.
-        step: `()`, steps before the chunk; the same for all members.
+        step: `()`, steps before the slice; the same for all members.
         steps: the chunk's length, known when compiling.
+        slice: which of the chunk's blocks; what is left of the chunk after its last block belongs to that. `None`: all.
 
     Returns:
-        The member after it, the metrics of the chunk, and no episodes.
+        The member after it, the metrics of the chunk if it is over, and no episodes.
     """
     stream, learner = components.problem, components.agent
     block = block_steps(components, steps)
+    blocks, rest = divmod(steps, block)
+    slice = slice or Slice(0, blocks)
+    is_first, is_last = slice.before == 0, slice.before + slice.units == blocks
 
-    def run_block(carry: tuple[Member, Array], length: int) -> tuple[tuple[Member, Array], Array]:
+    def run_block(carry: tuple[Member, Array], length: int) -> tuple[Member, Array]:
         member, step = carry
         problem, batches = stream.draw(member.problem, length)
         agent, losses = learner.learn(member.agent, batches, step)
         bad = ~jnp.isfinite(losses)
         first_bad = jnp.where(bad.any(), step + 1 + jnp.argmax(bad), -1).astype(jnp.int32)
         diverged = jnp.where(member.diverged >= 0, member.diverged, first_bad)
-        return (Member(agent, problem, diverged), step + length), losses.sum()
+        return Member(agent, problem, diverged, member.loss + losses.sum(), member.previous), step + length
 
-    before = member
-    blocks, rest = divmod(steps, block)
-    carry, sums = jax.lax.scan(lambda carry, _: run_block(carry, block), (member, step), length=blocks)
-    total = sums.sum()
+    member = member._replace(
+        loss=jnp.where(is_first, 0, member.loss),
+        previous=jax.tree.map(
+            lambda now, before: jnp.where(is_first, now, before),
+            _of_diagnostics(components, member.agent),
+            member.previous,
+        ),
+    )
+    carry = jax.lax.fori_loop(0, slice.units, lambda _, carry: run_block(carry, block), (member, jnp.asarray(step)))
     if rest:
-        carry, last = run_block(carry, rest)
-        total = total + last
+        carry = jax.lax.fori_loop(0, is_last * 1, lambda _, carry: run_block(carry, rest), carry)
     member = carry[0]
 
-    metrics: Metrics = {("loss", ""): total / steps}
+    metrics: Metrics = {("loss", ""): member.loss / steps}
     if components.diagnostics:
         _, ahead = stream.draw(member.problem, max(1, _PROBE // batch_size(stream)))
         probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
-        signals = learner.signals(before.agent, member.agent, probe)
+        signals = learner.signals(member.previous, member.agent, probe)
         metrics |= components.measure(signals)
     return member, metrics, {}
 
@@ -120,7 +145,7 @@ class StreamLoop(Loop):
 
     @override
     def programs(self, plan: Plan) -> Programs:
-        return DevicePrograms(plan, OfMember(begin, advance))
+        return DevicePrograms(plan, OfMember(begin, advance, block_steps))
 
     @override
     def play(

@@ -19,7 +19,7 @@ import numpy as np
 
 from pliant.core.problem import VectorEnv
 from pliant.experiment.loops.acting import InFlight, begin_episodes, follow, harmless
-from pliant.experiment.loops.learning import learn, zero_transitions
+from pliant.experiment.loops.learning import nothing_learned, zero_transitions
 from pliant.experiment.loops.plan import Chunk, Plan
 from pliant.experiment.loops.population import Population
 from pliant.experiment.loops.saving import host_in, named, named_back, of_host
@@ -54,7 +54,7 @@ class Group:
         carry = components.agent.initial_carry(plan.problem.num_envs)
         self._initial_carry = jax.tree.map(lambda x: np.broadcast_to(x, (len(members), *np.shape(x))), carry)
         self._like_transitions = jax.eval_shape(functools.partial(zero_transitions, components))
-        self._metric_names = tuple(jax.eval_shape(functools.partial(_some_metrics, components)))
+        self._metric_names = tuple(jax.eval_shape(functools.partial(nothing_learned, components)))
         self._values = self._map.place(members.swept)
         self._acting_values = jax.tree.map(jnp.asarray, members.swept)
         self.rounds_left = 0
@@ -69,7 +69,8 @@ class Group:
         seeds = self._map.place(self._members.seeds)
         self._state, self._acting_key, seed = self._programs.begin(seeds, self._values, 0)
         self._host: VectorEnv = self._problem.open(self._map.gather(seed))
-        self._diverged = self._map.place(np.full(self.size, -1, np.int32))
+        averages = {name: np.zeros(self.size, np.float32) for name in self._metric_names}
+        self._running = self._map.place(RunningMetrics(averages, np.full(self.size, -1, np.int32)))
         self._begin_episodes()
         return self._host
 
@@ -78,13 +79,18 @@ class Group:
         self._acting_params_here: Any = None  # where it acts; not before that is asked for
         self._acted: Any = None  # what is done next, if learning has chosen it already
 
-    # -- a chunk
+    # -- a slice of a chunk
 
-    def start(self, number: int, rounds: int) -> None:
-        """Begins a chunk of some rounds, `number` rounds having been before."""
-        self._number, self.rounds_left, self._rounds = number, rounds, 0
-        averages = {name: np.zeros(self.size, np.float32) for name in self._metric_names}
-        self._running = RunningMetrics(self._map.place(averages), self._diverged)
+    def start(self, number: int, rounds: int, *, before: int, ends: bool) -> None:
+        """Begins a slice of a chunk.
+
+        Args:
+            number: rounds before it.
+            rounds: how many it has.
+            before: rounds of the chunk before it.
+            ends: whether the chunk ends with it.
+        """
+        self._number, self.rounds_left, self._rounds, self._ends = number, rounds, before, ends
         self._measured: Any = {}
         self._ended = EndedEpisodes(self._first)
         self._begin_round()
@@ -117,10 +123,9 @@ class Group:
         return True
 
     def results(self) -> Chunk:
-        """Of the chunk that `start` began."""
+        """Of the slice that `start` began."""
         averages, diverged = self._map.gather(self._running)
-        self._diverged = self._running.diverged
-        averaged = {(name, ""): average for name, average in averages.items()}
+        averaged = {(name, ""): average for name, average in averages.items()} if self._ends else {}
         return Chunk({**averaged, **self._measured}, diverged, self._ended.table())
 
     # -- a step
@@ -149,7 +154,7 @@ class Group:
 
     def _learn(self) -> None:
         """Runs in a thread of its own if there is another group."""
-        measures = self._measures and self.rounds_left == 1
+        measures = self._measures and self._ends and self.rounds_left == 1
         previous = self._acting_params() if measures else None  # learning reuses the memory of the state
         transitions, seen = self._for_learning((self._round.transitions, self._now.seen))
         (self._state, self._running), self._acted = self._programs.learn(
@@ -183,7 +188,7 @@ class Group:
 
     def saved(self) -> dict[str, Any]:
         """What is to be saved, where it is: on the devices with the padding."""
-        return named({"agent": self._state, "diverged": self._diverged}) | of_host(self._host.save())
+        return named({"agent": self._state, **self._running._asdict()}) | of_host(self._host.save())
 
     def save(self) -> dict[str, np.ndarray]:
         """What is to be saved, `(members, ...)` each."""
@@ -193,12 +198,8 @@ class Group:
         """Takes back what `save` gave; episodes restart."""
         host = host_in(arrays)
         placed = {name: self._map.place(array) for name, array in arrays.items() if name not in of_host(host)}
-        trees = named_back(placed, {"agent": self._state, "diverged": self._diverged})
-        self._state, self._diverged = trees["agent"], trees["diverged"]
+        trees = named_back(placed, {"agent": self._state, **self._running._asdict()})
+        self._state = trees.pop("agent")
+        self._running = RunningMetrics(**trees)
         self._host.restore(host)
         self._begin_episodes()
-
-
-def _some_metrics(components: Any) -> dict[str, jax.Array]:
-    state = components.agent.init(jax.random.key(0))
-    return learn(components, state, zero_transitions(components), jnp.int32(0))[1]

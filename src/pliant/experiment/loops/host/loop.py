@@ -50,10 +50,17 @@ class HostPrograms(Programs):
             self._open.callback(group.begin().close)
 
     @override
-    def advance(self, step: int, length: int) -> Chunk:
+    def unit(self, length: int) -> int:
+        del length
+        return self._plan.steps_at_once
+
+    @override
+    def advance(self, step: int, length: int, chunk: tuple[int, int] | None = None) -> Chunk:
+        first, last = chunk or (step, step + length)
         at_once = self._plan.steps_at_once
+        before = (step - first) // at_once
         for group in self._groups:
-            group.start(step // at_once, length // at_once)
+            group.start(step // at_once, length // at_once, before=before, ends=step + length == last)
         while busy := [group for group in self._groups if group.rounds_left]:
             if not any([group.poll() for group in busy]):
                 busy[0].poll(wait=True)

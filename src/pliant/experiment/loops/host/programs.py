@@ -9,12 +9,12 @@ from pliant.core.agent import Transitions
 from pliant.core.base import Array
 from pliant.core.seeding import agent_keys
 from pliant.experiment.loops.acting import ActingInput
-from pliant.experiment.loops.learning import learn
+from pliant.experiment.loops.learning import average, learn
 from pliant.experiment.loops.plan import Plan
 
 
 class RunningMetrics(NamedTuple):
-    """What learning reports; it stays on the device until the end of a chunk."""
+    """What learning reports; it stays on the device until the end of a slice."""
 
     averages: dict[str, Any]  # (members,) each: of the rounds of a chunk so far
     diverged: Any  # (members,) the step at which each member diverged; -1: not
@@ -57,7 +57,7 @@ class GroupPrograms:
         components = self._plan.make(values)
         agent = components.agent
         state, metrics, diverged = learn(components, state, transitions, number)
-        averages = jax.tree.map(lambda average, x: average + (x - average) / (rounds + 1), running.averages, metrics)
+        averages = average(running.averages, metrics, rounds)
         diverged = jnp.where(running.diverged >= 0, running.diverged, diverged)
         acted = self._act(agent.acting_params(state), acting_key, seen, values, (number + 1) * agent.horizon)
         return (state, RunningMetrics(averages, diverged)), acted

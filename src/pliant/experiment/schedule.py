@@ -1,0 +1,39 @@
+"""At which steps a run tells its metrics, evaluates and ends its tasks."""
+
+from typing import NamedTuple
+
+from .loops.plan import Plan
+
+
+class Span(NamedTuple):
+    """Some consecutive steps of a run."""
+
+    first: int  # steps before them
+    last: int  # steps after them
+
+
+class Schedule:
+    """The chunks of a run: the steps between two rows of metrics. They depend on the step alone, not on the past.
+
+    Args:
+        plan: of the run.
+    """
+
+    def __init__(self, plan: Plan):
+        steps = plan.steps
+        self._chunk_steps = min(plan.filled_up(plan.config.record_every or max(1, steps // 100)), steps)
+        self._evaluate_every = plan.filled_up(plan.config.evaluate_every)
+        self._ends = (0, *(task.until for task in plan.tasks), steps)
+
+    def evaluates(self, step: int) -> bool:
+        """Whether the run is evaluated after so many steps."""
+        return bool(self._evaluate_every) and step % self._evaluate_every == 0
+
+    def chunk(self, step: int) -> Span:
+        """The chunk in which the step after `step` lies: evaluations and the ends of tasks cut a chunk short."""
+        before, after = max(end for end in self._ends if end <= step), min(end for end in self._ends if end > step)
+        if self._evaluate_every:
+            evaluated = step - step % self._evaluate_every
+            before, after = max(before, evaluated), min(after, evaluated + self._evaluate_every)
+        first = step - (step - before) % self._chunk_steps
+        return Span(first, min(first + self._chunk_steps, after))
