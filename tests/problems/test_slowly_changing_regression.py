@@ -208,8 +208,8 @@ def test_the_defaults_are_the_papers():
 @pytest.mark.parametrize(
     ("inputs", "flipping_bits", "message"),
     [
-        (20, 21, "inputs=20 and flipping_bits=21 leave -1 fast bits; write from 0 to 12 of them"),
-        (20, 7, "inputs=20 and flipping_bits=7 leave 13 fast bits; write from 0 to 12 of them"),
+        (20, 21, "inputs=20 and flipping_bits=21 leave -1 fast bits; write numbers that leave 0 to 12"),
+        (20, 7, "inputs=20 and flipping_bits=7 leave 13 fast bits; write numbers that leave 0 to 12"),
     ],
 )
 def test_refuses_fast_bits_that_it_cannot_enumerate(inputs, flipping_bits, message):

@@ -1,1 +1,1 @@
-"""The problems: one file each, found by name and imported only when asked for."""
+"""The problems: one file each, found by name and imported when used."""

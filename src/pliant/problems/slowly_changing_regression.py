@@ -1,8 +1,8 @@
-"""Slowly-changing regression: a small network follows a target whose inputs drift one bit at a time.
+"""Slowly-changing regression: a small network tracks a target function of inputs that change bit by bit.
 
 The target is a random network of 100 linear threshold units. Most input bits keep their value for 10,000 examples
-and then change; the learner, far smaller than the target, has to keep tracking. With plain backpropagation its error
-grows as the changes go on.
+and then change. The learner is far smaller than the target, and has to track it after each change. With plain
+backpropagation its error grows with the number of changes.
 """
 
 import dataclasses
@@ -29,17 +29,17 @@ class Config:
     inputs: Annotated[int, AtLeast(1)] = 20
     """Input bits of the target and the learner."""
     flipping_bits: Annotated[int, AtLeast(1)] = 15
-    """Input bits that change slowly; the others are drawn anew for each example (at most 12 of them)."""
+    """Input bits that change slowly; the others, at most 12, are drawn for each example."""
     flip_every: Annotated[int, AtLeast(1)] = 10_000
     """Examples between two changes of the slow bits."""
     flip: Literal["resample_all", "one"] = "resample_all"
-    """At a change, draw all slow bits anew (the published figure) or flip just one (the paper's text)."""
+    """At a change, draw all slow bits (as in the published figure), or flip one of them (as in the paper's text)."""
     target_units: Annotated[int, AtLeast(1)] = 100
     """Linear threshold units of the target."""
     beta: Annotated[float, Between(0, 1)] = 0.7
-    """Fraction of a target unit's inputs that must agree with its weights for it to fire."""
+    """Fraction of a target unit's inputs that agree with its weights at its threshold."""
     hidden_units: Annotated[int, AtLeast(0)] = 5
-    """Hidden units of the learner; 0 makes it linear, the baseline."""
+    """Hidden units of the learner; 0 stands for a linear learner, the baseline."""
     activation: Activation = "relu"
     """Nonlinearity of the learner."""
 
@@ -49,7 +49,7 @@ class State(NamedTuple):
     biases: Array  # (target_units,) of -1, 1
     readout: Array  # (target_units,) of -1, 1
     offset: Array  # () -1 or 1
-    slow: Array  # (flipping_bits,) of 0, 1: in force at the next example
+    slow: Array  # (flipping_bits,) of 0, 1: at the next example
     changes_key: Key
     examples_key: Key
     count: Array  # () examples so far
@@ -69,7 +69,7 @@ def make(config: Config) -> Stream:
     Raises:
         ValueError: if `flipping_bits` exceeds `inputs`, or leaves more than 12 fast bits.
 
-    Differs from the authors' code: examples are made as they are needed, from the key; nothing is stored.
+    Differs from the authors' code: examples are drawn from the key during the run; none are stored.
 
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,
@@ -78,11 +78,11 @@ def make(config: Config) -> Stream:
     m, slow_bits, fast_bits = config.inputs, config.flipping_bits, config.inputs - config.flipping_bits
     if not 0 <= fast_bits <= 12:
         raise ValueError(
-            f"inputs={m} and flipping_bits={slow_bits} leave {fast_bits} fast bits; write from 0 to 12 of them"
+            f"inputs={m} and flipping_bits={slow_bits} leave {fast_bits} fast bits; write numbers that leave 0 to 12"
         )
 
-    # All values that the fast bits can take. Between two changes of the slow bits there are no other inputs, so the
-    # target is computed once for each, and looked up for each example.
+    # All values of the fast bits. Between two changes of the slow bits there are no other inputs, so the target is
+    # computed once for each input, and looked up for each example.
     patterns = jnp.asarray(np.arange(2**fast_bits)[:, None] >> np.arange(fast_bits) & 1, jnp.float32)
 
     def init(key: Key) -> State:
@@ -113,11 +113,11 @@ def make(config: Config) -> Stream:
     def draw(state: State, steps: int) -> tuple[State, Batch]:
         T = config.flip_every
         position = state.count % T + jnp.arange(steps)  # counted from the last change
-        changes = state.count // T + 1 + jnp.arange((T - 1 + steps) // T)  # the numbers of those that can come
+        changes = state.count // T + 1 + jnp.arange((T - 1 + steps) // T)  # numbers of the next changes
         _, slow = jax.lax.scan(lambda old, number: (change(state, old, number),) * 2, state.slow, changes)
         slow = jnp.concatenate([state.slow[None], slow])  # (regimes, slow_bits)
 
-        # An example's fast bits come from its own key, so that they do not depend on how the stream is cut.
+        # Each example has a key for its fast bits, so that they do not depend on the lengths of chunks.
         keys = jax.vmap(jax.random.fold_in, (None, 0))(state.examples_key, state.count + jnp.arange(steps))
         pattern = jax.vmap(jax.random.bits)(keys) % 2**fast_bits
 

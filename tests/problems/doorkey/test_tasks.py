@@ -25,22 +25,25 @@ def test_tasks_are_read_as_people_write_them(text, tasks):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", "'' is no task; write NAME:FRAMES, as in 5x5:500k"),
-        ("5x5:500k,", "'' is no task"),
-        ("5x5 500k", "'5x5 500k' is no task"),
-        (":500k", "':500k' is no task"),
-        ("5x5:", "'5x5:' is no task"),
+        ("", "'' is not a task; write NAME:FRAMES, as in 5x5:500k"),
+        ("5x5:500k,", "'' is not a task"),
+        ("5x5 500k", "'5x5 500k' is not a task"),
+        (":500k", "':500k' is not a task"),
+        ("5x5:", "'5x5:' is not a task"),
         ("7x7:500k", "task='7x7': write one of '5x5', '6x6', '8x8'"),
-        ("5x5:0", "'0' is no number of frames; write a whole number from 1 to 2147483647, such as 500000, 500k or 2M"),
-        ("5x5:-1", "'-1' is no number of frames"),
-        ("5x5:0.5", "'0.5' is no number of frames"),
-        ("5x5:500K", "'500K' is no number of frames"),
-        ("5x5:1k:2k", "'1k:2k' is no number of frames"),
-        ("5x5:2148M", "'2148M' is no number of frames"),
+        (
+            "5x5:0",
+            "'0' is not a number of frames; write a whole number from 1 to 2147483647, such as 500000, 500k or 2M",
+        ),
+        ("5x5:-1", "'-1' is not a number of frames"),
+        ("5x5:0.5", "'0.5' is not a number of frames"),
+        ("5x5:500K", "'500K' is not a number of frames"),
+        ("5x5:1k:2k", "'1k:2k' is not a number of frames"),
+        ("5x5:2148M", "'2148M' is not a number of frames"),
         (
             "5x5:500k,6x6:500k",
             "6x6 ends at frame 500,000, and the task before it at 500,000; frames count from the beginning of the "
-            "run, so write increasing ones",
+            "run; write increasing numbers",
         ),
     ],
 )

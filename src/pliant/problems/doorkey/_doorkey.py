@@ -1,9 +1,9 @@
-"""The rules of MiniGrid's DoorKey for one environment: pure functions of a few integers, to be mapped by the caller.
+"""The rules of MiniGrid's DoorKey for one environment: pure functions of a few integers, which the caller maps.
 
 A room of `size` x `size` cells with walls around it; x grows to the right, y downwards. A second wall, the column
 `door_x`, splits it; in it is a locked door. On the left are the agent and the key, in the lower right corner is the
-goal. There is no array of cells: what a cell holds follows from its coordinates, so that all sizes share one program
-and cost the same.
+goal. There is no array of cells: the contents of a cell follow from its coordinates, so that all sizes share one
+program and cost the same.
 """
 
 from typing import NamedTuple
@@ -15,25 +15,25 @@ from pliant.core.base import Array
 
 MISSION = "use the key to open the door and then get to the goal"
 ACTIONS = 7  # turn left, turn right, forward, pick up, drop, toggle, done (which does nothing)
-VIEW = 7  # the agent sees so many cells ahead, its own included, and half as many to either side
+VIEW = 7  # columns of the agent's view, and rows, beginning with its own row
 WORDS = 2  # random words for a layout
 OPEN, CLOSED, LOCKED = range(3)
 
 _OWN = VIEW // 2  # the agent's column in its view
 _ALL = 2**VIEW - 1  # all columns of a row of the view, as bits
 _UNSEEN, _EMPTY, _WALL, _DOOR, _KEY, _GOAL = range(6)  # three bits for each cell of a row
-# MiniGrid's numbers of these objects and of their colours, the first in the lowest four bits: they are looked up by a
-# shift, which is faster than an array.
+# MiniGrid's numbers of these objects and of their colours, the first in the lowest four bits: a shift looks them up
+# faster than an array.
 _OBJECTS, _COLOURS = 0x854210, 0x144500
 
 
 class State(NamedTuple):
-    x: Array  # () int32, as all: the agent's column, from 1
+    x: Array  # () int32, as all fields: the agent's column, from 1
     y: Array  # its row, from 1
-    direction: Array  # it looks to the right 0, down 1, left 2, up 3
+    direction: Array  # of the agent: right 0, down 1, left 2, up 3
     key_x: Array  # -1: the key is not on the grid
     key_y: Array
-    door_x: Array  # and the column of the wall
+    door_x: Array  # also the column of the wall
     door_y: Array
     door_state: Array  # open 0, closed 1, locked 2
     carrying: Array  # the key 1, nothing 0
@@ -42,16 +42,17 @@ class State(NamedTuple):
 
 
 def time_limit(size: Array) -> Array:
-    """Steps after which an episode is cut short."""
+    """Steps after which an episode is truncated."""
     return 10 * size**2
 
 
 def reset(bits: Array, size: Array) -> State:
-    """The beginning of an episode, with MiniGrid's distribution.
+    """The first state of an episode, with MiniGrid's distribution.
 
-    The wall is in a column from 2 to size - 3; the agent is in any cell to the left of it and looks anywhere; the door
-    is in a row from 1 to size - 3, so never in the last; the key is in any other cell to the left. All are uniform, but
-    for the remainders of 32 bits: a probability is off by at most 1e-5 of itself.
+    The wall is in a column from 2 to size - 3. The agent is in a cell to the left of the wall and looks in one of the
+    four directions. The door is in a row from 1 to size - 3, so never in the last row. The key is in another cell to
+    the left of the wall. All choices are uniform up to the remainders of 32 bits: the relative error of a probability
+    is at most 1e-5.
 
     Args:
         bits: `(WORDS,)` uint32, random.
@@ -82,23 +83,23 @@ def reset(bits: Array, size: Array) -> State:
 
 
 def step(state: State, action: Array) -> tuple[State, Array, Array, Array]:
-    r"""What an action does.
+    r"""The state after an action.
 
-    The agent enters empty cells, the open door and the goal; it has one hand, drops only into an empty cell, and keeps
-    the key when it unlocks the door, which it may then close and open. Reaching the goal at step $t$ of $T$ ends the
-    episode and is rewarded by $1 - 0.9\, t / T$; nothing else is.
+    The agent can enter empty cells, the open door and the goal. It carries at most the key, drops it only into an empty
+    cell, and keeps it when it unlocks the door. It can then close and open the door. The episode ends when the agent
+    reaches the goal; at step $t$ of $T$ the reward is $1 - 0.9\, t / T$. All other rewards are 0.
 
     Args:
-        state: before.
+        state: before the action.
         action: `()` from 0 to below `ACTIONS`.
 
     Returns:
-        The state after, the reward `()` float32, and whether the episode terminated or was truncated.
+        The state after the action, the reward `()` float32, and whether the episode terminated or was truncated.
 
-    Differs from MiniGrid: who reaches the goal with the last step terminates only, and is not truncated as well.
+    Differs from MiniGrid: an episode that reaches the goal at its last step terminates, and is not truncated as well.
     """
     dx, dy = _heading(state.direction)
-    x, y, last = state.x + dx, state.y + dy, state.size - 1  # what follows is about the cell in front
+    x, y, last = state.x + dx, state.y + dy, state.size - 1  # of the cell in front
 
     def holds(column: Array, row: Array) -> Array:
         return (x == column) & (y == row)
@@ -110,7 +111,7 @@ def step(state: State, action: Array) -> tuple[State, Array, Array, Array]:
 
     turned = (state.direction + (action == 1) - (action == 0)) % 4
     moves = (action == 2) & (empty | goal | (door & (state.door_state == OPEN)))
-    picks = (action == 3) & key  # there is but one: whoever sees it has empty hands
+    picks = (action == 3) & key  # there is one key: if it lies in front, it is not carried
     drops = (action == 4) & empty & (state.carrying == 1)
     toggles = (action == 5) & door
     unlocked = jnp.where(state.carrying == 1, OPEN, LOCKED)
@@ -134,11 +135,11 @@ def step(state: State, action: Array) -> tuple[State, Array, Array, Array]:
 
 
 def observe(state: State) -> Array:
-    """What the agent sees: `(7, 7, 3)` uint8 `[view x, view y, channel]`, MiniGrid's `image`.
+    """The observation: `(7, 7, 3)` uint8 `[view x, view y, channel]`, MiniGrid's `image`.
 
     The agent is at (3, 6) and looks towards smaller view y. The channels are the object (unseen 0, empty 1, wall 2,
-    door 4, key 5, goal 8), its colour, and the door's state. The agent's own cell shows what it carries. Walls and
-    doors that are not open hide what is behind them.
+    door 4, key 5, goal 8), its colour, and the door's state. The agent's cell shows the object that it carries. Walls
+    and doors that are not open hide the cells behind them.
     """
     rows = jnp.stack(_rows(state)[::-1])[None]  # (1, 7): by view y
     view_x = jnp.arange(VIEW)[:, None]
@@ -148,9 +149,9 @@ def observe(state: State) -> Array:
 
 
 def _rows(state: State) -> list[Array]:
-    """What is seen in each row of the view, `()` with three bits for each column, from the agent's own row on.
+    """The objects in each row of the view, `()` with three bits for each column, from the agent's row on.
 
-    Rows are numbers of their own and not one array: XLA computes that several times as fast.
+    Each row is a separate number: XLA computes separate numbers several times as fast as one array.
     """
     last = state.size - 1
     to_wall = (last - state.x, last - state.y, state.x, state.y)  # from the agent to the right, down, left, up
@@ -162,7 +163,7 @@ def _rows(state: State) -> list[Array]:
     across = state.direction % 2 == 0  # the wall with the door is a row of the view, not a column
     places = (
         (_DOOR, door_row, door_column),
-        (_KEY, *_in_view(state, state.key_x, state.key_y)),  # off the grid it is behind the outer walls: never seen
+        (_KEY, *_in_view(state, state.key_x, state.key_y)),  # off the grid it is behind the outer walls, out of sight
         (_GOAL, *_in_view(state, last - 1, last - 1)),
     )
 
@@ -185,12 +186,12 @@ def _rows(state: State) -> list[Array]:
 
 
 def _sight() -> np.ndarray:
-    """Which cells of a row are seen, and which of the next: `(2**14,)` int32.
+    """The visible cells of a row, and those marked in the next row: `(2**14,)` int32.
 
     Indices are the marked cells of the row (7 bits) and the transparent ones (7 bits). Entries are, for each column
     from the lowest three bits on, `_UNSEEN`, `_EMPTY` (transparent) or `_WALL` (not), and above them the marked cells
-    of the next row. A marked transparent cell marks its neighbours and what is behind both of them, one after the
-    other from left to right and then from right to left, as in MiniGrid.
+    of the next row. A marked transparent cell marks its neighbours and the cells behind both, in sequence from left to
+    right and then from right to left, as in MiniGrid.
     """
     table = np.empty((2**VIEW, 2**VIEW), np.int32)
     for index in np.ndindex(table.shape):
@@ -211,7 +212,7 @@ _SIGHT = _sight()
 
 
 def _in_view(state: State, x: Array, y: Array) -> tuple[Array, Array]:
-    """The row of a cell of the grid, counted ahead from the agent's, and its column; outside of the view too."""
+    """The row of a cell of the grid, counted ahead from the agent's row, and its column; also outside of the view."""
     dx, dy = _heading(state.direction)
     x, y = x - state.x, y - state.y
     return dx * x + dy * y, _OWN + dx * y - dy * x
@@ -226,7 +227,7 @@ def _heading(direction: Array) -> tuple[Array, Array]:
 
 
 def _pick(four: tuple, index: Array) -> Array:
-    """One of four numbers, without a look-up in memory."""
+    """One of four numbers, without an array in memory."""
     return jnp.where(index < 2, jnp.where(index == 0, *four[:2]), jnp.where(index == 2, *four[2:]))
 
 

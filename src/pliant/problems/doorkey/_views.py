@@ -1,4 +1,4 @@
-"""How people look at DoorKey: as a picture, and as text in a terminal."""
+"""Draws DoorKey: as a picture, and as text for a terminal."""
 
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ from ._doorkey import CLOSED, LOCKED, OPEN, VIEW, State, observe, time_limit
 
 Color: TypeAlias = tuple[int, int, int]
 
-_CELL = 32  # pixels; those of the last row and column are a line between cells
+_CELL = 32  # pixels; the last row and the last column are a line between cells
 _LINE, _FLOOR, _WALL, _GOAL = (48, 48, 48), (0, 0, 0), (110, 110, 110), (0, 170, 0)
 _YELLOW, _DARK_YELLOW, _RED, _BLACK, _WHITE = (255, 220, 0), (130, 105, 0), (255, 40, 40), (0, 0, 0), (255, 255, 255)
 
@@ -19,13 +19,13 @@ _DOOR_SIGN = {OPEN: ("▌ ", _YELLOW), CLOSED: ("  ", _BLACK), LOCKED: ("××", 
 
 _ARROWS = "►▼◄▲"  # by the agent's direction
 _AHEAD = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])  # by direction, in (x, y)
-_TRIANGLE = np.array([(-10, -10), (11, 0), (-10, 10)])  # corners, so many pixels ahead of the middle and to its right
+_TRIANGLE = np.array([(-10, -10), (11, 0), (-10, 10)])  # corners, in pixels ahead of the middle and to its right
 
 _observe = jax.jit(observe)
 
 
 def picture(state: State) -> np.ndarray:
-    """Draws an environment. The cells that the agent sees are lighter; below are the time, and the key if carried.
+    """Draws an environment. Cells in the agent's view are lighter; below are the time, and the key if it is carried.
 
     Args:
         state: NumPy's numbers.
@@ -56,9 +56,9 @@ def picture(state: State) -> np.ndarray:
 def text(state: State) -> str:
     """Draws an environment for a terminal, with rich's markup: a line for each row, two columns for each cell.
 
-    The cells that the agent sees are lighter. A triangle is the agent, `o┬` the key; a yellow cell is the door when
-    closed, a darker one with `××` when locked, one with a bar at its side when open; a green cell is the goal. The
-    last line is the time, and what is carried.
+    Cells in the agent's view are lighter. A triangle is the agent, `o┬` the key. The closed door is a yellow cell, the
+    locked door a darker cell with `××`, the open door a cell with a bar at its side. A green cell is the goal. The last
+    line gives the time and the carried object.
 
     Args:
         state: NumPy's numbers.
@@ -83,11 +83,11 @@ def text(state: State) -> str:
 
 
 def _seen(state: State) -> set[tuple[int, int]]:
-    """The cells that the agent sees, its own among them."""
+    """The cells in the agent's view, with the agent's cell."""
     image = np.asarray(_observe(state))
     ahead, right = _AHEAD[state.direction], _AHEAD[(state.direction + 1) % 4]
-    view = np.argwhere(image[..., 0] > 0)  # what is not seen is encoded as 0, and nothing else
-    # In its view the agent is in the middle of the last row, and looks towards the first.
+    view = np.argwhere(image[..., 0] > 0)  # 0 stands for unseen cells only
+    # In the view the agent is in the middle of the last row, and looks towards the first row.
     cells = np.array([state.x, state.y]) + (VIEW - 1 - view[:, 1:]) * ahead + (view[:, :1] - VIEW // 2) * right
     return set(map(tuple, cells.tolist()))
 
@@ -100,7 +100,7 @@ def _ground(state: State, x: int, y: int, seen: set[tuple[int, int]]) -> Color:
         color = _WALL
     else:
         color = _GOAL if (x, y) == (last - 1, last - 1) else _FLOOR
-    # As MiniGrid does it: three tenths of the way to white.
+    # As in MiniGrid: three tenths of the way to white.
     return tuple(part + 3 * (255 - part) // 10 for part in color) if (x, y) in seen else color
 
 

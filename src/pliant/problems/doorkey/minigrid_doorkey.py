@@ -1,7 +1,7 @@
 """MiniGrid DoorKey: fetch a key, unlock a door and get to the goal, in rooms that grow from task to task.
 
-The reward is sparse: in a large room an agent that knows nothing hardly ever sees one. What it learned in small rooms
-is to carry over to larger ones, and to rooms of 16x16 in which it was never trained.
+The reward is sparse: in a large room an untrained agent hardly ever gets one. The question is whether an agent that
+learns in small rooms transfers to larger rooms, and to rooms of 16x16 without training in them.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ AGENTS: Mapping[str, Mapping[str, Any]] = {
     "a2c": {},
 }
 
-EVALUATE = ("sampled",)  # who always does what seems best may turn around forever
+EVALUATE = ("sampled",)  # with the most probable actions an agent may turn around forever
 NOTES_ON_EVALUATION = (
     "The published program calls the mean return success rate: of an episode of t steps that reaches the goal it is "
     "1 - 0.9 t / T, with a time limit T of 10 times the cells. Success is the fraction that reached it.",
@@ -54,20 +54,20 @@ class Config:
     """Settings of DoorKey; the defaults are those of the published curriculum."""
 
     tasks: str = "5x5:500k,6x6:1M,8x8:2M"
-    """Sizes of the rooms (5x5, 6x6, 8x8, 16x16), each with the frame up to which it is trained in. Frames are
-    cumulative: they count from the beginning of the run, all environments of a member together, so that the last number
-    is the length of the run."""
+    """Sizes of the rooms (5x5, 6x6, 8x8, 16x16), each with the last frame of training in it. Frames are cumulative:
+    they count from the beginning of the run, over all environments of a member, so that the last number is the length
+    of the run."""
     env: str = ""
-    """Size all along, such as 16x16, in place of those of the tasks, which then give the run's length only; empty: as
-    the tasks say."""
+    """One size for the whole run, such as 16x16; the tasks then give the run's length only. Empty: the sizes of the
+    tasks."""
     num_envs: Annotated[int, AtLeast(1)] = 16
     """Environments of each member, side by side."""
     recurrent: bool = False
-    """Whether the network remembers the episode (an LSTM)."""
+    """Whether the network has a recurrent state (an LSTM)."""
     text: bool = False
-    """Whether the network reads the mission (a GRU), which is always the same."""
+    """Whether the network reads the mission (a GRU), which is the same in all episodes."""
     backend: Literal["jax", "minigrid"] = "jax"
-    """What simulates: this library on the device, or the package minigrid itself, far slower."""
+    """The simulator: this library on the device, or the package minigrid, which is far slower."""
 
 
 class EnvironmentState(NamedTuple):
@@ -79,15 +79,14 @@ class EnvironmentState(NamedTuple):
 def make(config: Config) -> Environment | HostEnvironment:
     """The problem as an environment; see `_doorkey.py` for its rules.
 
-    When an episode begins, the task that the run is in decides on its size; those in flight when a task ends are
-    played to their end. `info["success"]` is 1 where the goal was reached.
+    An episode has the size of the task in which it begins, also after the end of the task. `info["success"]` is 1 where
+    the goal was reached.
 
     Raises:
-        ValueError: if tasks cannot be read, a size is none of MiniGrid's, or the backend is not installed.
+        ValueError: if tasks cannot be read, if MiniGrid does not have a size, or if the backend is not installed.
 
-    Differs from the authors' code: there each task is a program of its own, which saves the network every so many
-    updates, so that the next does not start from the very last one, and whose environments begin anew from the same
-    seeds.
+    Differs from the authors' code: there each task is a separate program, which starts from the latest saved network,
+    not from the last one, and whose environments restart from the same seeds.
 
     References:
         Chevalier-Boisvert et al., `Minigrid & Miniworld: Modular & Customizable Reinforcement Learning Environments for
@@ -100,7 +99,7 @@ def make(config: Config) -> Environment | HostEnvironment:
         tasks = (Task(config.env, tasks[-1].until),)
     sizes = [SIZES[task.name] for task in tasks]
     if any(after <= before for before, after in itertools.pairwise(sizes)):
-        note("minigrid_doorkey: not every task is larger than the one before; nothing can carry over upwards")
+        note("minigrid_doorkey: not every task is larger than the one before; there is no transfer to larger rooms")
     network = grid_actor_critic(actions=ACTIONS, recurrent=config.recurrent, mission=MISSION if config.text else None)
     spec = Spec(jax.ShapeDtypeStruct((VIEW, VIEW, 3), jnp.uint8), Discrete(ACTIONS))
     if config.backend == "minigrid":
@@ -112,8 +111,8 @@ def make(config: Config) -> Environment | HostEnvironment:
     ends = np.array([task.until for task in tasks[:-1]], np.int32)
 
     def begin(key: Key, frames: Array) -> State:
-        """Episodes of all environments that begin after so many frames."""
-        # One draw for all is several times as fast as a key for each.
+        """The first states of episodes in all environments, after `frames` frames."""
+        # One draw for all environments is several times as fast as one key for each.
         bits = jax.random.bits(jax.random.fold_in(key, frames), (E, WORDS), jnp.uint32)
         size = jnp.array(sizes, jnp.int32)[(frames >= ends).sum()]
         return jax.vmap(reset, (0, None))(bits, size)
@@ -127,8 +126,8 @@ def make(config: Config) -> Environment | HostEnvironment:
         after, reward, terminated, truncated = jax.vmap(step)(state.environments, action)
         ended, frames = terminated | truncated, state.frames + E
         now = jax.tree.map(lambda new, old: jnp.where(ended, new, old), begin(state.key, frames), after)
-        # What is seen now and what was seen last, in one call: nearly as fast as one of the two, with members as well,
-        # where an image under a condition would be computed always.
+        # The new and the final observation, in one call: nearly as fast as one of them. Under `vmap` over members a
+        # condition would compute both in any case.
         images = jax.vmap(observe)(jax.tree.map(lambda a, b: jnp.concatenate([a, b]), now, after))
         answer = Timestep(
             observation=images[:E],

@@ -1,7 +1,7 @@
-"""What the tasks of DeepMind Control show.
+"""The observations of the tasks of DeepMind Control.
 
-envpool gives all tasks of a robot the same parts. Those that the suite's own task does not show are left out here: they
-hold zeros, but for the `origin` of Quadruped.
+envpool gives all tasks of a robot the same parts of the observation. Parts that the suite's task does not have are left
+out here: they hold zeros, except the `origin` of Quadruped.
 """
 
 import re
@@ -20,7 +20,7 @@ _NOT_SHOWN = {
 
 
 def observation_keys(task: str, names: Iterable[str]) -> list[str]:
-    """Names of the parts of a task's observation, in the order of the suite.
+    """Names of the parts of a task's observation, in the suite's order.
 
     Args:
         task: as in envpool, such as `DogRun-v1`.

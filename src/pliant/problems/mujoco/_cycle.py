@@ -1,17 +1,20 @@
-"""Tasks that come around again and again."""
+"""Tasks that recur in a cycle."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from typing_extensions import override
+
+from ._schedule import Schedule
 
 
 class Change(NamedTuple):
-    """How a task of a cycle differs from the robot's own."""
+    """The difference between a task of a cycle and the robot's task."""
 
-    paid: Callable[[float], float] = lambda velocity: velocity  # of the forward velocity (m/s)
-    gravity: float = 1.0  # times the robot's own
-    friction: float = 1.0  # times the robot's own: sliding, of all bodies and of the floor
+    paid: Callable[[float], float] = lambda velocity: velocity  # the reward for a forward velocity (m/s)
+    gravity: float = 1.0  # factor
+    friction: float = 1.0  # factor of the sliding friction of all bodies and of the floor
 
 
 TASKS = {
@@ -24,20 +27,16 @@ TASKS = {
 }
 
 
-class CycleSchedule:
-    r"""Which task of a cycle is set to each member of a population.
+class CycleSchedule(Schedule):
+    r"""The current task of a cycle, for each member of a population.
 
-    After $n$ episodes of a member, those of all its environments together, each environment that begins an episode is
-    set task $\lfloor n / N \rfloor \bmod T$ of $T$, where each has $N$ episodes (a `Schedule`).
+    After $n$ episodes of a member, over all its environments, an episode that begins has task
+    $\lfloor n / N \rfloor \bmod T$ of $T$ tasks with $N$ episodes each.
 
     Args:
-        members: how many there are.
+        members: number of members.
         tasks: $T$, the length of the cycle.
-        episodes: $N$, a task's share.
-
-    Attributes:
-        name: what `info` calls the values.
-        values: `(members,)`, numbers of tasks, from 0.
+        episodes: $N$, episodes of a task.
     """
 
     name = "task"
@@ -47,19 +46,19 @@ class CycleSchedule:
         self._ended = np.zeros(members, np.int64)
 
     @property
+    @override
     def values(self) -> np.ndarray:
-        """See `Schedule`."""
         return self._ended // self._episodes % self._tasks
 
+    @override
     def episodes_ended(self, count: np.ndarray, steps: np.ndarray) -> None:
-        """See `Schedule`."""
         del steps
         self._ended += count
 
+    @override
     def save(self) -> dict[str, np.ndarray]:
-        """See `Schedule`."""
         return {"episodes": self._ended.copy()}
 
+    @override
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """See `Schedule`."""
         self._ended[:] = saved["episodes"]

@@ -1,26 +1,27 @@
-"""Robots of gymnasium whose task changes: which way to run, and in which world."""
+"""Robots of gymnasium whose task changes: the reward for the velocity, the gravity, the friction."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from ._cycle import Change
 from ._gymnasium import GymnasiumSimulator
-from ._simulator import Answer
+from ._simulator import Answer, Simulator
 
 _VELOCITY = "x_velocity"
 
 
-class CyclicSimulator:
-    """A `Simulator` of gymnasium's robots; what is in force is the number of a task.
+class CyclicSimulator(Simulator):
+    """Gymnasium's robots with the tasks of a cycle; the scheduled value is the number of the task.
 
     Args:
-        name: as in gymnasium, such as `HalfCheetah-v4`.
-        num_envs: how many.
-        observation: how many numbers an observation has.
+        name: in gymnasium, such as `HalfCheetah-v4`.
+        num_envs: number of environments.
+        observation: size of an observation.
         changes: the tasks.
-        seed: the number of an environment to its seed.
+        seed: `index of an environment -> seed`.
         options: of gymnasium's environments.
     """
 
@@ -38,11 +39,11 @@ class CyclicSimulator:
         self._tasks = np.zeros(num_envs, np.int64)
         model = self._robots.environments[0].model
         self._gravity, self._friction = model.opt.gravity.copy(), model.geom_friction[:, 0].copy()
-        # Ant of v4 has no such weight: it is paid 1 for each m/s.
+        # Ant-v4 has no such weight: its reward is 1 for each m/s.
         self._weight = getattr(self._robots.environments[0], "_forward_reward_weight", 1.0)
 
+    @override
     def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
-        """See `Simulator`."""
         self._tasks[which] = np.asarray(in_force)
         for number in which.tolist():
             change, model = self._changes[self._tasks[number]], self._robots.environments[number].model
@@ -50,21 +51,21 @@ class CyclicSimulator:
             model.geom_friction[:, 0] = change.friction * self._friction
         return self._robots.restart(which, None)
 
+    @override
     def send(self, action: np.ndarray) -> None:
-        """See `Simulator`."""
         self._robots.send(action)
 
+    @override
     def receive(self) -> Answer:
-        """See `Simulator`."""
-        observation, reward, terminated, told = self._robots.receive()
-        for number, velocity in enumerate(told[_VELOCITY]):
+        observation, reward, terminated, facts = self._robots.receive()
+        for number, velocity in enumerate(facts[_VELOCITY]):
             reward[number] += self._weight * (self._changes[self._tasks[number]].paid(velocity) - velocity)
         return observation, reward, terminated, {}
 
     def draw(self) -> np.ndarray:
-        """The first environment as it is now, `(height, width, 3)` uint8."""
+        """A picture of the first environment, `(height, width, 3)` uint8."""
         return self._robots.draw()
 
+    @override
     def close(self) -> None:
-        """See `Simulator`."""
         self._robots.close()

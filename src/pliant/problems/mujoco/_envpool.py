@@ -1,4 +1,4 @@
-"""MuJoCo's tasks in envpool: threads outside of Python step many environments at once."""
+"""MuJoCo's tasks in envpool, whose threads outside of Python step many environments at once."""
 
 import math
 import os
@@ -11,18 +11,19 @@ from typing import Any
 import envpool
 import numpy as np
 from envpool.registration import registry
+from typing_extensions import override
 
 from pliant.core.problem import Continuous
 
 from . import _control_suite
-from ._simulator import Answer, Description
+from ._simulator import Answer, Description, Simulator
 
-_MODELS = "mujoco/assets_gym"  # where envpool looks for them, below its base path
-_NEVER = 10**9  # steps: the host limits the episodes' time, so that whoever falls at the last step has terminated
+_MODELS = "mujoco/assets_gym"  # their folder in envpool's base path
+_NEVER = 10**9  # steps: the host has the time limit, so that an episode that falls at its last step terminates
 _THE_ONLY_ONE = np.zeros(1, np.int32)
-_WITH_CONTACT_FORCES = ("Humanoid-v4", "HumanoidStandup-v4")  # in gymnasium; here they would be zero
+_WITH_CONTACT_FORCES = ("Humanoid-v4", "HumanoidStandup-v4")  # in gymnasium; in envpool they would be zero
 _FAMILIES = ("envpool.mujoco.gym", "envpool.mujoco.dmc", "envpool.mujoco.metaworld")
-_WITHOUT_LIMITS = "Lqr"  # actuators that take any number: of no use to who explores a range
+_WITHOUT_LIMITS = "Lqr"  # its actuators have no limits, so there is no range to explore
 
 
 def tasks() -> list[str]:
@@ -32,12 +33,12 @@ def tasks() -> list[str]:
 
 
 def others() -> list[str]:
-    """Names of all that is no task of MuJoCo."""
+    """Names of all tasks that are not MuJoCo's."""
     return sorted({*envpool.list_all_envs()} - {*tasks()})
 
 
 def describe(name: str) -> Description:
-    """What is to be known about a task; none is made."""
+    """The description of a task, without making an environment."""
     spec: Any = envpool.make_spec(name)
     observation, action = spec.observation_space, spec.action_space
     if isinstance(observation, Mapping):
@@ -45,32 +46,32 @@ def describe(name: str) -> Description:
     else:
         size = observation.shape[0]
     bound = 1.0 if _scale(action) is not None else float(action.high[0])
-    told = ("success",) if "info:success" in spec.state_array_spec else ()
-    return Description(size, Continuous(action.shape[0], bound), spec.config.max_episode_steps, told)
+    facts = ("success",) if "info:success" in spec.state_array_spec else ()
+    return Description(size, Continuous(action.shape[0], bound), spec.config.max_episode_steps, facts)
 
 
 def _scale(space: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Middle and half width of the ranges of an action, from -1 to 1; `None` if all are one symmetric range anyway."""
+    """Middles and half widths of an action's ranges; `None` if all are one symmetric range."""
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     if (low == -high).all() and (high == high[0]).all():
         return None
     return (high + low) / 2, (high - low) / 2
 
 
-class EnvpoolSimulator:
-    """A `Simulator`: all environments in one pool.
+class EnvpoolSimulator(Simulator):
+    """All environments in one pool, whose model sets the friction.
 
-    Where an observation has parts, they stand one behind the other. Where actuators have different ranges, or such
-    that are not symmetric, the numbers from -1 to 1 are mapped onto them.
+    The parts of an observation are concatenated. If actuators have different or asymmetric ranges, numbers from -1 to 1
+    are mapped onto them.
 
     Args:
-        name: as in envpool, such as `Ant-v3`.
+        name: in envpool, such as `Ant-v3`.
         seeds: one for each environment.
-        told: names of facts of a step, numbers in envpool's `info`, that go into the answers.
+        facts: names of the numbers in envpool's `info` that are returned as facts of a step.
         options: of envpool's environments.
     """
 
-    def __init__(self, name: str, seeds: Sequence[int], told: tuple[str, ...] = (), **options: Any):
+    def __init__(self, name: str, seeds: Sequence[int], facts: tuple[str, ...] = (), **options: Any):
         if name in _WITH_CONTACT_FORCES:
             options = {"post_constraint": True, **options}
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -85,51 +86,51 @@ class EnvpoolSimulator:
         space = self._pool.observation_space
         self._parts = _control_suite.observation_keys(name, space) if isinstance(space, Mapping) else None
         self._scale = _scale(self._pool.action_space)
-        self._told = told
+        self._facts = facts
 
+    @override
     def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
-        """See `Simulator`; the friction is the model's."""
         return self._flat(self._pool.reset(which)[0])
 
+    @override
     def send(self, action: np.ndarray) -> None:
-        """See `Simulator`."""
         if self._scale is not None:
             middle, half = self._scale
             action = middle + half * action
         self._pool.send(action)
 
+    @override
     def receive(self) -> Answer:
-        """See `Simulator`."""
         observation, reward, terminated, _, info = self._pool.recv()
-        return self._flat(observation), reward, terminated, {name: info[name] for name in self._told}
+        return self._flat(observation), reward, terminated, {name: info[name] for name in self._facts}
 
+    @override
     def close(self) -> None:
-        """See `Simulator`."""
         self._pool.close()
 
     def _flat(self, observation: Any) -> np.ndarray:
-        """Of each environment one row, `(num_envs, observation)`."""
+        """The observations, `(num_envs, observation)`."""
         if self._parts is None:
             return observation
         parts = [observation[part] for part in self._parts]
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-class SlipperySimulator:
-    """A `Simulator` whose environments differ in friction: a pool for each, made anew when its friction changes.
+class SlipperySimulator(Simulator):
+    """Environments that differ in friction: one pool for each, which is made again when its friction changes.
 
     Args:
-        name: as in envpool, such as `Ant-v3`.
-        seed: the number of an environment to its seed.
+        name: in envpool, such as `Ant-v3`.
+        seed: `index of an environment -> seed`.
     """
 
     def __init__(self, name: str, seed: Callable[[int], int]):
         self._name, self._seed = name, seed
         self._friction: dict[int, float] = {}
-        self._pools: dict[int, EnvpoolSimulator] = {}  # in the order of their numbers
+        self._pools: dict[int, EnvpoolSimulator] = {}  # by index, in order
 
+    @override
     def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
-        """See `Simulator`."""
         numbers = which.tolist()
         for number, value in zip(numbers, np.asarray(in_force).tolist()):
             if value != self._friction.get(number):
@@ -137,27 +138,27 @@ class SlipperySimulator:
                 self._pools[number] = self._make(number)
         return np.concatenate([self._pools[number].restart(_THE_ONLY_ONE, None) for number in numbers])
 
+    @override
     def send(self, action: np.ndarray) -> None:
-        """See `Simulator`."""
         for number, pool in self._pools.items():
             pool.send(action[number : number + 1])
 
+    @override
     def receive(self) -> Answer:
-        """See `Simulator`."""
         observations, rewards, terminated, _ = zip(*(pool.receive() for pool in self._pools.values()))
         return np.concatenate(observations), np.concatenate(rewards), np.concatenate(terminated), {}
 
+    @override
     def close(self) -> None:
-        """See `Simulator`."""
         for pool in self._pools.values():
             pool.close()
 
     def _make(self, number: int) -> EnvpoolSimulator:
-        """A pool of one environment, whose model says its friction."""
+        """A pool of one environment, whose model sets the friction."""
         task = self._name.split("-")[0].lower()
         models = Path(envpool.make_spec(self._name).config.base_path, _MODELS)
         model = ElementTree.parse(models / f"{task}_envpool.xml")
-        # The floor has no friction of its own: it has the default, like the body.
+        # The floor has the default friction, like the body.
         (default,) = model.iterfind("default/geom")
         _, torsional, rolling = default.attrib["friction"].split()
         default.attrib["friction"] = f"{self._friction[number]!r} {torsional} {rolling}"

@@ -8,31 +8,32 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+from typing_extensions import override
 
 from pliant.core.problem import Continuous
 
-from ._simulator import Answer, Description
+from ._simulator import Answer, Description, Simulator
 
 _FAMILY = "gymnasium.envs.mujoco."
 _BEFORE_MUJOCO_3 = "Pusher-v4"  # gymnasium lists it, but cannot make it
 
 
 def tasks() -> list[str]:
-    """Names of the MuJoCo tasks; the versions before v4 are in other packages now."""
+    """Names of the MuJoCo tasks; versions before v4 are in other packages."""
     found = [name for name, spec in gymnasium.registry.items() if str(spec.entry_point).startswith(_FAMILY)]
     return [name for name in found if name != _BEFORE_MUJOCO_3]
 
 
 def others() -> list[str]:
-    """Names of all that is no task of MuJoCo."""
+    """Names of all tasks that are not MuJoCo's."""
     return sorted({*gymnasium.registry} - {*tasks()})
 
 
 def describe(name: str) -> Description:
-    """What is to be known about a task."""
+    """The description of a task."""
     (environment,) = _made(name, 1)
     size = environment.observation_space.shape[0]
-    # The action space has it in float32. In each of these tasks it is symmetric, and the same for all actuators.
+    # The action space has the bound in float32. In these tasks it is symmetric, and the same for all actuators.
     high = environment.model.actuator_ctrlrange[:, 1]
     action = Continuous(len(high), float(high[0]))
     environment.close()
@@ -40,16 +41,16 @@ def describe(name: str) -> Description:
 
 
 def _made(name: str, count: int, **options: Any) -> list[Any]:
-    """Environments without gymnasium's wrappers: the host limits the episodes' time."""
+    """Environments without gymnasium's wrappers; the host has the time limit."""
     with warnings.catch_warnings(), _quiet():
-        warnings.filterwarnings("ignore", "(?s).*is out of date")  # v4 is what we want
+        warnings.filterwarnings("ignore", "(?s).*is out of date")  # v4 is wanted
         made = [gymnasium.make(name, disable_env_checker=True, **options) for _ in range(count)]
     return [environment.unwrapped for environment in made]
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps MuJoCo from noting in a file, here, what of gymnasium's models it will no longer read some day."""
+    """Keeps MuJoCo from writing warnings about gymnasium's models to a file in the current folder."""
     mujoco.set_mju_user_warning(lambda message: None)
     try:
         yield
@@ -57,16 +58,16 @@ def _quiet() -> Iterator[None]:
         mujoco.set_mju_user_warning(None)
 
 
-class GymnasiumSimulator:
-    """A `Simulator` of gymnasium's MuJoCo tasks.
+class GymnasiumSimulator(Simulator):
+    """Gymnasium's MuJoCo tasks; the scheduled value is the friction.
 
     Args:
-        name: as in gymnasium, such as `Ant-v5`. `-v3` is `-v4` with zeros behind the observation, in place of the
-            contact forces: gymnasium has no `-v3` any more, and where there was one the forces were always zero.
-        environments: how many.
-        observation: how many numbers an observation has, with the zeros.
-        seed: the number of an environment to its seed.
-        told: names of facts of a step, numbers in gymnasium's `info`, that go into the answers.
+        name: in gymnasium, such as `Ant-v5`. `-v3` is `-v4` with zeros after the observation, in place of the contact
+            forces: gymnasium no longer has `-v3`, in which the forces were always zero.
+        environments: number of environments.
+        observation: size of an observation, with the zeros.
+        seed: `index of an environment -> seed`.
+        facts: names of the numbers in gymnasium's `info` that are returned as facts of a step.
         options: of gymnasium's environments.
     """
 
@@ -76,50 +77,50 @@ class GymnasiumSimulator:
         environments: int,
         observation: int,
         seed: Callable[[int], int],
-        told: tuple[str, ...] = (),
+        facts: tuple[str, ...] = (),
         **options: Any,
     ):
         task, version = name.split("-")
         self.environments = _made(f"{task}-{'v4' if version == 'v3' else version}", environments, **options)
-        self._size, self._seed, self._told = observation, seed, told
+        self._size, self._seed, self._facts = observation, seed, facts
         self._begun = [False] * environments
         self._action = np.zeros(0)
 
+    @override
     def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
-        """See `Simulator`; what is in force is the friction."""
         observations = np.zeros((len(which), self._size))
         for row, number in enumerate(which.tolist()):
             environment = self.environments[number]
             if in_force is not None:
-                # Sliding friction of the floor and of the body: a contact has the larger one of the two.
+                # Sliding friction of the floor and of the body: a contact has the larger of the two.
                 environment.model.geom_friction[:, 0] = in_force[row]
             first, _ = environment.reset(seed=None if self._begun[number] else self._seed(number))
             self._begun[number] = True
             observations[row, : first.size] = first
         return observations
 
+    @override
     def send(self, action: np.ndarray) -> None:
-        """See `Simulator`."""
         self._action = action
 
+    @override
     def receive(self) -> Answer:
-        """See `Simulator`."""
         count = len(self.environments)
         observations = np.zeros((count, self._size))
         rewards, terminated = np.zeros(count, np.float32), np.zeros(count, bool)
-        told = {name: np.zeros(count) for name in self._told}
+        facts = {name: np.zeros(count) for name in self._facts}
         for number, environment in enumerate(self.environments):
             observation, rewards[number], terminated[number], _, info = environment.step(self._action[number])
             observations[number, : observation.size] = observation
-            for name, values in told.items():
+            for name, values in facts.items():
                 values[number] = info[name]
-        return observations, rewards, terminated, told
+        return observations, rewards, terminated, facts
 
     def draw(self) -> np.ndarray:
-        """The first environment as it is now, `(height, width, 3)` uint8."""
+        """A picture of the first environment, `(height, width, 3)` uint8."""
         return self.environments[0].render()
 
+    @override
     def close(self) -> None:
-        """See `Simulator`."""
         for environment in self.environments:
             environment.close()

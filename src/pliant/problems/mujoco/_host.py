@@ -1,35 +1,37 @@
-"""A host for any simulator: the same episodes, seeds and schedules whatever computes the physics."""
+"""Environments on any simulator: episodes, seeds and schedules are the same for all physics engines."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
+from typing_extensions import override
 
-from pliant.core.problem import Timestep
+from pliant.core.problem import Timestep, VectorEnv
 
 from ._schedule import Schedule
 from ._simulator import Simulator
 
-Seed: TypeAlias = Callable[[int], int]  # the number of an environment -> a seed for it, from 0 to 2**31 - 1
+Seed: TypeAlias = Callable[[int], int]  # index of an environment -> seed, from 0 to 2**31 - 1
 
 
-class SimulatorHost:
-    """The environments of a population (a `VectorEnv`): begins, limits and counts the episodes of a simulator.
+class SimulatorHost(VectorEnv):
+    """The environments of a population: begins, limits and counts the episodes of a simulator.
 
-    The seed of an environment is a function of its member's entropy, its place among the member's environments and the
-    steps that the member had taken when the environment was made: it depends on no other member, and environments that
-    are opened again after `restore` do not repeat the episodes of the start.
+    The seed of an environment is a function of its member's seed, of its index among the member's environments, and of
+    the member's steps when the environment is made. So it does not depend on other members. Environments that are
+    opened again after `restore` do not repeat the first episodes.
 
-    What a simulator tells beside the rewards goes into `info`, as the largest value that it had in the episode.
+    `info` has the facts of the simulator, each as its largest value in the episode so far.
 
-    An environment whose action is NaN gets a reward of NaN, and its actuators rest; the others do not notice.
+    An environment whose action is NaN has a reward of NaN, and its actuators get zeros; other environments are not
+    affected.
 
     Args:
         seeds: `(members, 2)` uint32.
-        num_envs: how many each member has.
-        time_limit: steps after which an episode is cut short.
-        simulate: makes the simulator of all members' environments; is given what makes their seeds.
-        schedule: what changes from episode to episode; `None` if nothing does.
+        num_envs: environments of each member.
+        time_limit: steps after which an episode is truncated.
+        simulate: `(index -> seed) -> simulator` of the environments of all members.
+        schedule: of values that change from episode to episode; `None`: no value changes.
     """
 
     def __init__(
@@ -44,37 +46,37 @@ class SimulatorHost:
         self._simulate, self._schedule = simulate, schedule
         self._simulator: Simulator | None = None
         self._shape = (len(seeds), num_envs)
-        self._steps = np.zeros(len(seeds), np.int64)  # of each member, those of its environments together
+        self._steps = np.zeros(len(seeds), np.int64)  # of each member, over all its environments
         self._elapsed = np.zeros(self._shape, np.int64)  # of the episodes in flight
-        self._in_force = np.zeros(self._shape)  # of what the schedule says, in the episodes in flight
+        self._in_force = np.zeros(self._shape)  # the scheduled values of the episodes in flight
         self._facts: dict[str, np.ndarray] = {}  # of the episodes in flight: the largest values so far
-        self._is_nan: np.ndarray | None = None  # (members * environments,) bool: whose action was, of those in flight
+        self._is_nan: np.ndarray | None = None  # (members * num_envs,) bool: of the actions in flight
 
     @property
     def simulator(self) -> Simulator:
-        """What computes the physics, once an episode has begun."""
+        """The physics engine, which is made when the first episode begins."""
         if self._simulator is None:
             self._simulator = self._simulate(self._seed)
         return self._simulator
 
+    @override
     def reset(self) -> np.ndarray:
-        """See `VectorEnv`."""
         if self._is_nan is not None:
             self.simulator.receive()
             self._is_nan = None
         return self._restart(np.arange(self._elapsed.size)).reshape(*self._shape, -1)
 
+    @override
     def send(self, action: np.ndarray) -> None:
-        """See `VectorEnv`."""
         action = action.reshape(self._elapsed.size, -1).astype(np.float64)
         self._is_nan = np.isnan(action).any(1)
-        # MuJoCo too would let the actuators rest, but says so in a log file each time.
+        # MuJoCo would also set them to zero, and write a warning to a file each time.
         action[self._is_nan] = 0
         self.simulator.send(action)
 
+    @override
     def receive(self) -> Timestep:
-        """See `VectorEnv`."""
-        observation, reward, terminated, told = self.simulator.receive()
+        observation, reward, terminated, facts = self.simulator.receive()
         reward[self._is_nan] = np.nan
         self._is_nan = None
         final_observation = observation = observation.astype(np.float32).reshape(*self._shape, -1)
@@ -82,7 +84,7 @@ class SimulatorHost:
         self._steps += self._num_envs
         self._elapsed += 1
         truncated = ~terminated & (self._elapsed >= self._time_limit)
-        for name, values in told.items():
+        for name, values in facts.items():
             values = values.astype(np.float32).reshape(self._shape)
             self._facts[name] = np.maximum(values, self._facts.get(name, values))
         info = {name: values.copy() for name, values in self._facts.items()}
@@ -96,25 +98,25 @@ class SimulatorHost:
             observation[ended] = self._restart(np.flatnonzero(ended))
         return Timestep(observation, reward.reshape(self._shape), terminated, truncated, final_observation, info)
 
+    @override
     def save(self) -> dict[str, np.ndarray]:
-        """See `VectorEnv`."""
         return {"steps": self._steps.copy()} | ({} if self._schedule is None else self._schedule.save())
 
+    @override
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """See `VectorEnv`."""
         self.close()
         self._steps[:] = saved["steps"]
         if self._schedule is not None:
             self._schedule.restore(saved)
 
+    @override
     def close(self) -> None:
-        """See `VectorEnv`."""
         if self._simulator is not None:
             self._simulator.close()
         self._simulator = self._is_nan = None
 
     def _restart(self, which: np.ndarray) -> np.ndarray:
-        """Begins an episode in the environments of these numbers, under what is now in force."""
+        """Begins an episode in the environments with these indices, with the current scheduled values."""
         self._elapsed.flat[which] = 0
         for values in self._facts.values():
             values.flat[which] = -np.inf
@@ -134,7 +136,7 @@ def seed_of(seed: np.ndarray, environment: int, steps: int) -> int:
 
     Args:
         seed: `(2,)` uint32 of its member.
-        environment: its place among the member's.
-        steps: those that the member had taken when it was made.
+        environment: its index among the member's environments.
+        steps: of the member when the environment is made.
     """
     return int(np.random.SeedSequence(seed.tolist(), spawn_key=(environment, steps)).generate_state(1)[0] >> 1)

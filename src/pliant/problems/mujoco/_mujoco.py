@@ -1,4 +1,4 @@
-"""MuJoCo's tasks as environments: what they are, and which package simulates them."""
+"""MuJoCo's tasks as environments: their sizes, and the package that simulates them."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -22,10 +22,10 @@ class Task(NamedTuple):
     """A task of gymnasium's MuJoCo family.
 
     Attributes:
-        name: as there, without the version.
-        observation: by version, how many numbers an observation has.
-        action: how many an action has.
-        time_limit: steps after which an episode is cut short.
+        name: in gymnasium, without the version.
+        observation: size of an observation, by version.
+        action: size of an action.
+        time_limit: steps after which an episode is truncated.
     """
 
     name: str
@@ -49,22 +49,22 @@ def environment(
 ) -> HostEnvironment:
     """A task as an environment.
 
-    Actions reach the simulator as they are: it clamps the actuators, while the control cost is of the action itself.
+    Actions reach the simulator unchanged: it clamps the actuators, but computes the control cost of the given action.
 
     Args:
-        task: which.
-        version: of gymnasium; `v3` is what was published for MuJoCo 2: without contact forces, but with the zeros in
-            Ant's observation where they were to be.
-        backend: which package simulates it. The two agree in all but the random numbers from which episodes begin.
-        num_envs: how many each member has.
-        steps: of a run, those of all environments of a member counted together.
-        friction: makes what changes the friction, from the members' entropy; `None` if nothing does.
+        task: the task.
+        version: of gymnasium; `v3` is the version for MuJoCo 2, without contact forces, but with zeros for them in the
+            observation of Ant.
+        backend: the package that simulates. The packages differ in the random numbers from which episodes begin only.
+        num_envs: environments of each member.
+        steps: of a run, over all environments of a member.
+        friction: `seed -> schedule` of the friction; `None`: the task's friction.
 
     Raises:
-        ValueError: if no such version or backend exists, or the package is not installed.
+        ValueError: if there is no such version or backend, or the package is not installed.
     """
     require_one_of("version", version, tuple(task.observation))
-    choose(backend, num_envs)  # fails now rather than when the run begins
+    choose(backend, num_envs)  # fails here and not when the run begins
     name = f"{task.name}-{version}"
     description = Description(task.observation[version], Continuous(task.action), task.time_limit)
     return described(name, description, functools.partial(choose, backend), num_envs, steps, friction)
@@ -78,17 +78,17 @@ def described(
     steps: int,
     friction: Callable[[np.ndarray], FrictionSchedule] | None = None,
 ) -> HostEnvironment:
-    """A task that is known by its description as an environment.
+    """A task with a given description as an environment.
 
     Args:
-        name: with the version, as in the packages.
-        description: what they say about it.
-        package: which simulates so many environments.
-        num_envs: how many each member has.
+        name: in the packages, with the version.
+        description: of the task.
+        package: `number of environments -> package` that simulates.
+        num_envs: environments of each member.
         steps: of a run.
         friction: as in `environment`.
     """
-    size, action, time_limit, told = description
+    size, action, time_limit, facts = description
 
     def open(seed: np.ndarray) -> VectorEnv:
         total = len(seed) * num_envs
@@ -96,14 +96,14 @@ def described(
             from ._gymnasium import GymnasiumSimulator
 
             def simulate(seed: Seed) -> Simulator:
-                return GymnasiumSimulator(name, total, size, seed, told)
+                return GymnasiumSimulator(name, total, size, seed, facts)
         else:
             from ._envpool import EnvpoolSimulator, SlipperySimulator
 
             def simulate(seed: Seed) -> Simulator:
                 if friction is not None:
                     return SlipperySimulator(name, seed)
-                return EnvpoolSimulator(name, [seed(number) for number in range(total)], told)
+                return EnvpoolSimulator(name, [seed(number) for number in range(total)], facts)
 
         return SimulatorHost(seed, num_envs, time_limit, simulate, friction and friction(seed))
 
@@ -114,7 +114,7 @@ def described(
 def renderer_of(
     name: str, description: Description, friction: Callable[[np.ndarray], FrictionSchedule] | None = None
 ) -> Callable[[np.ndarray], Renderer]:
-    """Makes environments of a task that can be drawn; arguments as of `described`."""
+    """Makes environments of a task that can be drawn; for the arguments see `described`."""
 
     def render(seed: np.ndarray) -> Renderer:
         choose("gymnasium", 1)

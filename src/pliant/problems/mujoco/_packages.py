@@ -1,4 +1,4 @@
-"""Which package simulates a task: what is installed, and what each of them has."""
+"""Chooses the package that simulates a task."""
 
 import difflib
 import functools
@@ -18,12 +18,12 @@ _INSTALL = "pip install 'pliant[envs]'"
 
 
 def choose(backend: Backend, num_envs: int, task: str | None = None) -> Package:
-    """The package to take: for a single environment, to wake a thread of envpool costs more than gymnasium's Python.
+    """The package for a backend: `auto` takes gymnasium for a single environment, where envpool's threads are slower.
 
     Args:
-        backend: what the settings say.
-        num_envs: how many there are to be, those of all members together.
-        task: which has to be there, by its name with the version; `None`: one that all packages have.
+        backend: of the settings.
+        num_envs: environments of all members together.
+        task: name of the task with the version; `None`: a task that all packages have.
 
     Raises:
         ValueError: if there is no such backend or task, or the package is not installed.
@@ -42,19 +42,19 @@ def choose(backend: Backend, num_envs: int, task: str | None = None) -> Package:
 
 
 def is_installed(package: Package) -> bool:
-    """Whether it can be imported; nothing is."""
+    """Whether a package can be imported; does not import it."""
     return all(importlib.util.find_spec(name) for name in _NEEDS[package])
 
 
 @functools.cache
 def tasks(package: Package) -> list[str]:
-    """Names of the tasks of MuJoCo that a package has; imports it."""
+    """Names of a package's tasks of MuJoCo; imports the package."""
     return _module(package).tasks()
 
 
 @functools.cache
 def describe(package: Package, task: str) -> Description:
-    """What a package says about a task of its own; imports it."""
+    """A package's description of a task; imports the package."""
     return _module(package).describe(task)
 
 
@@ -63,7 +63,7 @@ def _module(package: Package) -> Any:
 
 
 def _unknown(task: str, backend: Backend) -> str:
-    """Says in one line what to write instead of a task that a backend has not."""
+    """The error for a task that a backend does not have, with what to write instead."""
     having = [package for package in _NEEDS if is_installed(package)]
     for package in having:
         if task in tasks(package):

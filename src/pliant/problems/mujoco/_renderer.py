@@ -1,10 +1,13 @@
-"""Environments that can be drawn, without a screen where there is none."""
+"""Environments that can be drawn, with or without a screen."""
 
 import os
 import subprocess
 import sys
 
 import numpy as np
+from typing_extensions import override
+
+from pliant.core.problem import Renderer
 
 from ._host import SimulatorHost
 
@@ -17,24 +20,24 @@ mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontSca
 """
 
 
-class MujocoRenderer(SimulatorHost):
-    """One environment of one member that can be drawn (a `Renderer`)."""
+class MujocoRenderer(SimulatorHost, Renderer):
+    """One environment of one member that can be drawn."""
 
+    @override
     def draw(self) -> np.ndarray:
-        """See `Renderer`."""
         return self.simulator.draw()
 
 
 def choose_opengl() -> None:
-    """Finds an OpenGL to draw with, and tells MuJoCo by `MUJOCO_GL`; what is there already is the only one tried.
+    """Finds a platform of OpenGL that works, and sets `MUJOCO_GL` to it; tries only `MUJOCO_GL` if it is set.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if no platform works.
     """
     given = os.environ.get("MUJOCO_GL")
     platforms = (given,) if given else _PLATFORMS
     for platform in platforms:
-        # In a process of its own: after a failure PyOpenGL is of no more use in the same one.
+        # In another process: after a failure PyOpenGL no longer works in the same process.
         attempt = [sys.executable, "-c", _TRY, platform]
         environment = os.environ | {"MUJOCO_GL": platform}
         if subprocess.run(attempt, env=environment, capture_output=True, check=False).returncode == 0:

@@ -1,4 +1,4 @@
-"""What changes over the life of a member, by a plan."""
+"""Values of environments that change in the course of training."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -7,31 +7,28 @@ import numpy as np
 
 
 class Schedule(Protocol):
-    """Which value is in force for each member of a population; an episode keeps the one that it began with."""
+    """The current value for each member of a population; an episode keeps the value with which it began."""
 
-    @property
-    def name(self) -> str:
-        """What `info` calls the values."""
-        ...
+    name: str  # of the values, in `info`
 
     @property
     def values(self) -> np.ndarray:
-        """Those now in force, `(members,)`."""
+        """The current values, `(members,)`."""
         ...
 
     def episodes_ended(self, count: np.ndarray, steps: np.ndarray) -> None:
-        """Lets those members go on to their next value for which it is time; to be called before the next begin.
+        """Updates the values after the end of episodes; called before the next episodes begin.
 
         Args:
-            count: `(members,)`, how many episodes of theirs ended at this step.
-            steps: `(members,)`, how many they have taken by now, those of all their environments together.
+            count: `(members,)`, episodes that ended at this step.
+            steps: `(members,)`, steps so far, over all environments of a member.
         """
         ...
 
     def save(self) -> dict[str, np.ndarray]:
-        """What `restore` takes, `(members,)` each."""
+        """The state to store in a checkpoint, `(members,)` each."""
         ...
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """Takes back what `save` gave."""
+        """Restores the state of `save`."""
         ...

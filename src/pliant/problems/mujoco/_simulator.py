@@ -1,4 +1,4 @@
-"""What a physics engine does for a host."""
+"""The interface of a physics engine."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, TypeAlias
@@ -12,37 +12,37 @@ Answer: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, Mapping[str, np.nd
 
 
 class Description(NamedTuple):
-    """What a package says about a task."""
+    """A package's description of a task."""
 
-    observation: int  # how many numbers an observation has
+    observation: int  # size of an observation
     action: Continuous
-    time_limit: int  # steps after which an episode is cut short
-    told: tuple[str, ...] = ()  # facts of a step worth recording
+    time_limit: int  # steps after which an episode is truncated
+    facts: tuple[str, ...] = ()  # names of facts of a step, to record
 
 
 class Simulator(Protocol):
-    """Environments in a row, numbered from 0: physics, rewards and falls; no time limit, no restart by itself."""
+    """Environments with indices from 0: physics, rewards and falls; without a time limit, and without restarts."""
 
     def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
-        """Begins an episode in some environments; they must all be at rest.
+        """Begins an episode in some environments; no step is in flight.
 
         Args:
-            which: their numbers; at the first call, all of them.
-            in_force: `(len(which),)`, what a schedule says for each; `None`: all is as the task has it.
+            which: indices of the environments; at the first call, all.
+            in_force: `(len(which),)` scheduled values; `None`: those of the task.
 
         Returns:
-            The observations of these, `(len(which), observation)` float64.
+            Their observations, `(len(which), observation)` float64.
         """
         ...
 
     def send(self, action: np.ndarray) -> None:
-        """Sets all environments going, with `(num_envs, action)` float64; nothing in it is NaN."""
+        """Starts a step of all environments, with actions `(num_envs, action)` float64 without NaN."""
         ...
 
     def receive(self) -> Answer:
-        """Waits for them."""
+        """Waits for the step that `send` started, and returns its results."""
         ...
 
     def close(self) -> None:
-        """Frees what the environments hold."""
+        """Frees the resources of the environments."""
         ...

@@ -22,19 +22,19 @@ class Config:
     version: Version = "v3"
     """Version of the task; v3 has 84 zeros in its observation of 111, v4 is v3 without them, v5 has contact forces."""
     backend: Backend = "auto"
-    """Which package simulates; auto: gymnasium for a single environment, where it is faster, and envpool for more."""
+    """The package that simulates; auto: gymnasium for a single environment, where it is faster, envpool for more."""
 
 
 def make(config: Config) -> HostEnvironment:
     r"""The problem as an environment.
 
-    An episode ends where the torso's height $z$ leaves $[0.2, 1]$, and is cut short after 1,000 steps of 0.05 s. The
+    An episode terminates if the torso's height $z$ leaves $[0.2, 1]$, and is truncated after 1,000 steps of 0.05 s. The
     reward is
 
     $$r = \dot x + 1 - \tfrac12 \lVert a \rVert^2$$
 
-    with the torso's forward velocity $\dot x$ and the action $a \in \mathbb{R}^8$ as the agent chose it; the actuators
-    clamp it to $[-1, 1]$. In v5 the body is also charged for contact forces, and the 1 is for being healthy.
+    with the torso's forward velocity $\dot x$ and the agent's action $a \in \mathbb{R}^8$, which the actuators clamp to
+    $[-1, 1]$. In v5 the reward has a cost of contact forces, and the 1 is paid in healthy states only.
 
     Raises:
         ValueError: if the package that simulates is not installed.

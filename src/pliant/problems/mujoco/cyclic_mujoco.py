@@ -1,4 +1,4 @@
-"""Cyclic MuJoCo: one robot, whose task changes every so many episodes, around and around."""
+"""Cyclic MuJoCo: one robot, whose task changes in a cycle after a number of episodes."""
 
 import dataclasses
 from typing import Annotated
@@ -17,7 +17,7 @@ from ._simulator import Simulator
 
 AGENTS = {"td3": {}, "ppo": {}}
 
-_ROBOTS = ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Humanoid", "Swimmer")  # they are paid for their velocity
+_ROBOTS = ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Humanoid", "Swimmer")  # the reward has a term of the velocity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,39 +25,39 @@ class Config:
     """Settings of the cycle; with HalfCheetah's 1,000 steps an episode, three rounds of one million steps each."""
 
     env: str = "HalfCheetah-v4"
-    """The robot, as gymnasium names it: HalfCheetah, Ant, Hopper, Walker2d, Humanoid or Swimmer, v4 or v5."""
+    """The robot in gymnasium: HalfCheetah, Ant, Hopper, Walker2d, Humanoid or Swimmer, v4 or v5."""
     cycle: str = "forward,backward,light,slippery"
-    """Its tasks in order: forward, backward, slow, light, heavy, slippery; a task may come more than once."""
+    """Its tasks in order: forward, backward, slow, light, heavy, slippery; a task may be listed several times."""
     episodes: Annotated[int, AtLeast(1)] = 250
-    """Episodes of a member, all its environments together, after which the next task comes."""
+    """Episodes of a task, over all environments of a member."""
     steps: Annotated[int, AtLeast(1)] = 3_000_000
     """Length of a run (environment steps of a member)."""
     num_envs: Annotated[int, AtLeast(1)] = 1
-    """Environments of each member, side by side; each takes up a new task when it begins its next episode."""
+    """Environments of each member, side by side; each gets a new task at the beginning of its next episode."""
 
 
 def make(config: Config) -> HostEnvironment:
     r"""The problem as an environment.
 
-    All is as in gymnasium's task of the robot, but for what a task changes. With the forward velocity $v$ in m/s, for
-    which the robot's own task pays $w v$:
+    Each task is gymnasium's task of the robot with one change. The reward of gymnasium's task has the term $w v$, with
+    the forward velocity $v$ in m/s.
 
-    - `forward`: nothing, the robot's own task;
-    - `backward`: pays $-w v$;
-    - `slow`: pays $w \min(v, 2 - v)$, which is most at 1 m/s;
+    - `forward`: no change;
+    - `backward`: the term is $-w v$;
+    - `slow`: the term is $w \min(v, 2 - v)$, with its maximum at 1 m/s;
     - `light`: half of the gravity;
     - `heavy`: one and a half times the gravity;
     - `slippery`: a quarter of the sliding friction.
 
-    An episode keeps the task that it began with. `info` has the number of the `task` in the cycle, from 0; the agent
-    is not told. A resumed run goes on with the task that was in force.
+    An episode keeps the task with which it began. `info` has the index of the `task` in the cycle, from 0; the agent
+    does not observe it. A resumed run continues with the same task.
 
     Raises:
         ValueError: if there is no such robot or task, or gymnasium or mujoco is not installed.
 
-    Differs from the paper: there the cycle goes through robots, which have observations and actions of different
-    sizes. One network needs one body, so here the robot stays and its task changes; as there, tasks follow each other
-    by a count of episodes, and come back.
+    Differs from the paper: there the cycle goes through robots, whose observations and actions have different sizes.
+    One network needs one robot, so here the robot stays and its task changes. As in the paper, a task lasts for a
+    number of episodes, and tasks recur.
 
     References:
         Liu et al., `Neuroplastic Expansion in deep reinforcement learning <https://arxiv.org/abs/2410.07994>`_,

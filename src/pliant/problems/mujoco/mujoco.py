@@ -25,35 +25,35 @@ class Config:
     num_envs: Annotated[int, AtLeast(1)] = 1
     """Environments of each member, side by side."""
     backend: Backend = "auto"
-    """Which package simulates; auto: gymnasium for a single environment if it has the task, else envpool."""
+    """The package that simulates; auto: gymnasium for a single environment if it has the task, else envpool."""
 
 
 def make(config: Config) -> HostEnvironment:
     """The task as an environment.
 
-    Sizes, ranges and time limits are what the package says. No wrapper stands between: a step is one of the task's own
-    (no further action repeat), rewards are as they are, observations are not normalized. Reaching the time limit
-    truncates an episode; only a fall terminates it.
+    Sizes, ranges and time limits come from the package. There are no wrappers: a step is a step of the task (without
+    action repeat), and rewards and observations are not normalized. The time limit truncates an episode; only a fall
+    terminates it.
 
     *gymnasium's robots* (HalfCheetah, Ant, Walker2d, Hopper, Humanoid, ..., `-v4` and `-v5`; `-v3` and `-v2` in envpool
-    alone): actions reach the simulator as they are, and it clamps the actuators, while the control cost is of the
-    action itself.
+    alone): actions reach the simulator unchanged. It clamps the actuators, but computes the control cost of the given
+    action.
 
-    *The DeepMind Control Suite* (`DogRun-v1`, `HumanoidWalk-v1`, ...), in envpool: the parts of an observation stand
-    one behind the other, in the suite's order. The reward of each step is from 0 to 1; an episode has 1,000 steps
-    of the suite's control rate and never terminates. Quadruped's actuators have different ranges, onto which the
-    numbers from -1 to 1 are mapped. LQR is left out, since its actuators have no limits.
+    *The DeepMind Control Suite* (`DogRun-v1`, `HumanoidWalk-v1`, ...), in envpool: the parts of an observation are
+    concatenated in the suite's order. The reward of each step is from 0 to 1; an episode has 1,000 steps at the suite's
+    control rate and never terminates. Quadruped's actuators have different ranges, onto which numbers from -1 to 1 are
+    mapped. LQR is left out, because its actuators have no limits.
 
-    *MetaWorld* (`MetaWorld/CoffeePull-v3`, ...), in envpool: 39 numbers, of which the goal's are zeros; object and goal
-    are placed again in each episode of 500 steps. `info` has the `success`: 1 if the task was solved at any step of
-    the episode so far, else 0.
+    *MetaWorld* (`MetaWorld/CoffeePull-v3`, ...), in envpool: an observation has 39 numbers, with zeros for the goal.
+    Object and goal are placed at random in each episode of 500 steps. `info` has the `success`: 1 if the task was
+    solved at a step of the episode so far, else 0.
 
     Raises:
         ValueError: if there is no such task, or the package that simulates is not installed.
 
-    Differs from the authors' code: its HalfCheetah has no version, and is v4 in the gym that it names; its MetaWorld is
-    v2 with one task that is drawn at the start; there time limits are true ends in the DeepMind Control Suite, and
-    successes are summed over the steps.
+    Differs from the authors' code: there HalfCheetah has no version, and is v4 in the gym that the code requires;
+    MetaWorld is v2 with one task that is drawn at the start; time limits terminate episodes in the DeepMind Control
+    Suite; and successes are summed over the steps.
 
     References:
         Todorov et al., `MuJoCo: a physics engine for model-based control

@@ -26,26 +26,26 @@ class Config:
     friction_high: float = 2.0
     """Largest friction coefficient; Ant's own is 1."""
     change_time: Annotated[int, AtLeast(0)] = 2_000_000
-    """Steps of a member after which its friction changes, at the next end of an episode."""
+    """Steps of a member between two changes of its friction, each at the next end of an episode."""
     num_envs: Annotated[int, AtLeast(1)] = 1
-    """Environments of each member, side by side; each takes a new friction when it begins its next episode."""
+    """Environments of each member, side by side; each gets a new friction at the beginning of its next episode."""
     version: Version = "v3"
     """Version of the task; v3 has 84 zeros in its observation of 111, v4 is v3 without them, v5 has contact forces."""
     backend: Backend = "auto"
-    """Which package simulates; auto: gymnasium for a single environment, where it is faster, and envpool for more."""
+    """The package that simulates; auto: gymnasium for a single environment, where it is faster, envpool for more."""
 
 
 def make(config: Config) -> HostEnvironment:
     """The problem as an environment: Ant, with sliding friction drawn log-uniformly between the two limits.
 
-    Each member has its own frictions, and its own times at which they change, for it is episodes that end. `info` has
-    the `friction` under which each environment's episode ran; the agent is not told.
+    Each member has its own frictions and its own times of change, because a change waits for the end of an episode.
+    `info` has the `friction` of each environment's episode; the agent does not observe it.
 
     Raises:
         ValueError: if the limits are not positive or not in order, or the package that simulates is not installed.
 
-    Differs from the authors' code: frictions are drawn as they are needed, from the seed, instead of from a file of
-    numbers of the same distribution; a resumed run goes on with the friction that was in force, not with the first.
+    Differs from the authors' code: frictions are drawn from the seed during the run; the authors read numbers of the
+    same distribution from a file. A resumed run continues with its last friction; theirs begins with the first.
 
     References:
         Dohare et al., `Loss of plasticity in deep continual learning <https://doi.org/10.1038/s41586-024-07711-7>`_,

@@ -20,21 +20,21 @@ class Config:
     num_envs: Annotated[int, AtLeast(1)] = 1
     """Environments of each member, side by side."""
     version: Version = "v3"
-    """Version of the task; v4 is the same as v3, v5 has equal feet and pays nothing for the step of the fall."""
+    """Version of the task; v4 is the same as v3; v5 has equal feet and does not pay the 1 at the step of the fall."""
     backend: Backend = "auto"
-    """Which package simulates; auto: gymnasium for a single environment, where it is faster, and envpool for more."""
+    """The package that simulates; auto: gymnasium for a single environment, where it is faster, envpool for more."""
 
 
 def make(config: Config) -> HostEnvironment:
     r"""The problem as an environment.
 
-    An episode ends where the torso's height leaves $(0.8, 2)$ or its angle $(-1, 1)$, and is cut short after 1,000
+    An episode terminates if the torso's height leaves $(0.8, 2)$ or its angle $(-1, 1)$, and is truncated after 1,000
     steps of 0.008 s. The reward is
 
     $$r = \dot x + 1 - 10^{-3} \lVert a \rVert^2$$
 
-    with the forward velocity $\dot x$ and the action $a \in \mathbb{R}^6$ as the agent chose it; the actuators clamp it
-    to $[-1, 1]$.
+    with the forward velocity $\dot x$ and the agent's action $a \in \mathbb{R}^6$, which the actuators clamp to
+    $[-1, 1]$.
 
     Raises:
         ValueError: if the package that simulates is not installed.
