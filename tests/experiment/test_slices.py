@@ -40,7 +40,7 @@ def slow(monkeypatch):
 
     def make():
         monkeypatch.setattr(runs, "Pace", OneUnit)
-        monkeypatch.setattr(runs, "_TOLD_EVERY", -1.0)
+        monkeypatch.setattr(runs, "_REPORT_EVERY", -1.0)
         monkeypatch.setattr(saver, "_PAUSE", 0)
 
     return make

@@ -1,11 +1,11 @@
-"""How many steps are made at once, so that a run can be asked, and asked to stop, every few seconds."""
+"""Chooses the number of steps in one call, so that a run reports progress and can stop every few seconds."""
 
-_SECONDS = 3.0  # that a slice of a chunk is to last
-_MOST_GROWTH = 10  # times as many steps as the last slice: its time may have been a lucky one
+_SECONDS = 3.0  # of a slice of a chunk
+_MOST_GROWTH = 10  # largest factor from one slice to the next: the time of one slice is noisy
 
 
 class Pace:
-    """Chooses the slices of chunks by the time that the last one took. The first has one unit: it compiles, too."""
+    """Chooses the length of a slice by the duration of the last one. The first slice has one unit: it compiles, too."""
 
     def __init__(self):
         self._steps = 1
@@ -14,17 +14,17 @@ class Pace:
         """Steps of the next slice.
 
         Args:
-            left: steps of the chunk that are left.
-            unit: steps that cannot be cut; what is left beyond a multiple of it belongs to the last unit.
+            left: remaining steps of the chunk.
+            unit: see `Programs.unit`.
         """
         units = max(1, self._steps // unit)
         return units * unit if (units + 1) * unit <= left else left
 
     def took(self, steps: int, seconds: float) -> None:
-        """Learns from a slice.
+        """Takes the duration of a slice into account.
 
         Args:
-            steps: that it had.
-            seconds: for which it lasted.
+            steps: of the slice.
+            seconds: its duration.
         """
         self._steps = max(1, round(steps * min(_MOST_GROWTH, _SECONDS / max(seconds, 1e-9))))

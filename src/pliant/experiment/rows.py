@@ -1,4 +1,4 @@
-"""The metrics of a run on their way into a table."""
+"""Collects the metrics of a run in a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,9 +15,9 @@ EVALUATION = "evaluation_"  # begins the names of the metrics of evaluations
 
 
 class _SomeRows(NamedTuple):
-    """Rows of one metric; `(rows,)` each where not said otherwise."""
+    """Rows of one metric, `(rows,)` each except `place`, `metric` and `group`."""
 
-    place: tuple[int, int]  # () of the metric among those that have a row at the same step
+    place: tuple[int, int]  # of the metric among the metrics of one step
     member: np.ndarray
     step: np.ndarray
     metric: str
@@ -37,7 +37,7 @@ class Rows:
         self._rows: list[_SomeRows] = []
 
     def add(self, chunk: Span, step: int, results: Chunk) -> None:
-        """Takes what came out of a chunk, or of a slice of it; metrics of diverged members are NaN.
+        """Adds the results of a chunk, or of a slice of it; metrics of diverged members are NaN.
 
         Args:
             chunk: the chunk.
@@ -53,12 +53,12 @@ class Rows:
         for number, ((metric, group), values) in enumerate(results.metrics.items()):
             values = np.where(diverged >= 0, np.nan, values)
             self._append((1, number), everyone, np.full(len(everyone), step), metric, group, values)
-        # The step of divergence has one row, at the end of the chunk in which it happened.
+        # The step of divergence has one row, at the end of its chunk.
         now = everyone[diverged > chunk.first]
         self._append((2, 0), now, np.full(len(now), step), "diverged", "", diverged[now])
 
     def add_means(self, step: int, means: Mapping[str, np.ndarray]) -> None:
-        """Takes the means of an evaluation at a step, `(members,)` each."""
+        """Adds the means of an evaluation at a step, `(members,)` each."""
         everyone = np.arange(len(self._members))
         for number, (name, values) in enumerate(means.items()):
             self._append((3, number), everyone, np.full(len(everyone), step), EVALUATION + name, "", values)
@@ -68,9 +68,9 @@ class Rows:
             self._rows.append(_SomeRows(place, member, step, metric, group, value))
 
     def take(self) -> pa.Table:
-        """The rows so far, tidy; they are forgotten here.
+        """Removes and returns the rows so far.
 
-        They are ordered by step, metric and member: how often a run is saved does not change their order.
+        They are ordered by step, metric and member, so that their order does not depend on when a run is saved.
         """
         rows, self._rows = self._rows, []
         which = np.repeat(np.arange(len(rows)), [len(some.member) for some in rows])

@@ -29,7 +29,7 @@ from .stopping import asked_to_stop
 
 logger = logging.getLogger(__name__)
 
-_TOLD_EVERY = 2.0  # seconds; progress inside of a chunk is told no more often
+_REPORT_EVERY = 2.0  # seconds, at least, between two reports of progress inside of a chunk
 
 OnSave: TypeAlias = Callable[[Path], None]  # (the run's directory)
 
@@ -47,15 +47,15 @@ def run(
 
     Args:
         plan: what to run.
-        folder: where run directories lie; the name of this one comes from the configuration without its seeds. Seeds
-            that are there already are not computed again.
+        folder: of all run directories; the name of the run's directory comes from the configuration without seeds.
+            Finished seeds are not computed again.
         force: compute these seeds again even if there are results.
-        on_progress: is called with how far the run is: before the first step, after every chunk, and every few seconds
-            in a chunk that takes longer. Its first call but one counts what is compiled, too.
+        on_progress: is called with the progress: before the first step, after every chunk, and every few seconds in a
+            longer chunk. The time until its second call includes compilation.
         on_save: is called whenever metrics were saved, and once if the run is finished already.
-        checkpoint_every: seconds from one checkpoint to the next, at least. One that takes long is followed by at least
-            20 times as long without, but never by more than five minutes; after that time one comes in any case that is
-            the best so far. 0: after each chunk.
+        checkpoint_every: least time between two checkpoints, in seconds. After a slow checkpoint the least time is 20
+            times its duration, but at most five minutes; after this time the best checkpoint so far is saved in any
+            case. 0: a checkpoint after each chunk.
 
     Returns:
         The run's directory.
@@ -112,7 +112,7 @@ def _advance(
             evaluate(step, np.zeros(len(plan.members), bool))
         saver = Saver(plan, store, step, checkpoint_every, on_save)
         on_progress(amount * step // steps)
-        told_at = None  # since the first slice, which compiles
+        reported_at = None  # since the first slice, which compiles
         while step < steps:
             chunk = schedule.chunk(step)
             length = pace.length(chunk.last - step, programs.unit(chunk.last - chunk.first))
@@ -122,12 +122,12 @@ def _advance(
             pace.took(length, now - begun_at)
             rows.add(chunk, step, results)
             is_over = step == chunk.last
-            told_at = told_at or now
+            reported_at = reported_at or now
             if is_over and schedule.evaluates(step):
                 evaluate(step, results.diverged >= 0)
-            if not (is_over or stop.made or now - told_at > _TOLD_EVERY):
+            if not (is_over or stop.made or now - reported_at > _REPORT_EVERY):
                 continue
-            told_at = now
+            reported_at = now
             on_progress(amount * step // steps)
             best = ranking.best([*checkpoints(store.path), step])
             if stop.made or saver.is_due(step, best == step, is_over):
@@ -137,7 +137,7 @@ def _advance(
 
 
 def _begin(programs: Programs, store: Store) -> int:
-    """Puts the members before their first step, or where they were when they were saved; how many steps were before."""
+    """Puts the members before their first step, or restores the saved ones; returns the number of steps so far."""
     programs.begin()
     resumed = store.resume(programs.shapes())
     if resumed is None:

@@ -1,4 +1,4 @@
-"""When a run is saved, and what of it."""
+"""Saves a run, at times that it chooses."""
 
 import time
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from pliant.experiment.storage.store import Store
 
 from .rows import Rows
 
-_PAUSE = 20  # times as long as a checkpoint takes there is none, unless it is the last
-_LONGEST_PAUSE = 300.0  # seconds: what a kill may cost, however long a checkpoint takes
+_PAUSE = 20  # least time between two checkpoints, as a multiple of the time that a checkpoint takes
+_LONGEST_PAUSE = 300.0  # seconds, of which a kill may lose the work, also if checkpoints take long
 
 
 class Saver:
@@ -17,10 +17,10 @@ class Saver:
 
     Args:
         plan: of the run.
-        store: where to.
+        store: of the run's shard.
         step: steps before the first chunk.
         checkpoint_every: see `run`.
-        on_save: is called when something was saved.
+        on_save: is called after each save.
     """
 
     def __init__(self, plan: Plan, store: Store, step: int, checkpoint_every: float, on_save: Callable[[], None]):
@@ -32,12 +32,12 @@ class Saver:
         self._last, self._took = step, 0.0
 
     def is_due(self, step: int, is_best: bool, ends_chunk: bool) -> bool:
-        """Whether to save after so many steps.
+        """Whether to save now.
 
         Args:
             step: steps so far.
-            is_best: whether the run is the best so far.
-            ends_chunk: whether a chunk ends there.
+            is_best: whether the latest evaluations are the best so far.
+            ends_chunk: whether a chunk ends at this step.
         """
         idle, pause = time.monotonic() - self._saved_at, min(_PAUSE * self._took, _LONGEST_PAUSE)
         if not is_best:
@@ -45,12 +45,12 @@ class Saver:
         return step in self._ends or (ends_chunk and not self._checkpoint_every) or idle > pause
 
     def save(self, step: int, rows: Rows, programs: Programs, best: int | None) -> None:
-        """Saves what there is after so many steps.
+        """Saves metrics and state.
 
         Args:
             step: steps so far.
             rows: the metrics since the last save.
-            programs: whose state it is.
+            programs: with the state.
             best: step of the best checkpoint, this one included; `None` if there is none.
         """
         begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""At which steps a run tells its metrics, evaluates and ends its tasks."""
+"""The steps at which a run records metrics, evaluates and ends tasks."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ from .loops.plan import Plan
 
 
 class Span(NamedTuple):
-    """Some consecutive steps of a run."""
+    """Consecutive steps of a run."""
 
     first: int  # steps before them
     last: int  # steps after them
 
 
 class Schedule:
-    """The chunks of a run: the steps between two rows of metrics. They depend on the step alone, not on the past.
+    """The chunks of a run: the steps between two rows of metrics. They depend on the step alone.
 
     Args:
         plan: of the run.
@@ -26,11 +26,11 @@ class Schedule:
         self._ends = (0, *(task.until for task in plan.tasks), steps)
 
     def evaluates(self, step: int) -> bool:
-        """Whether the run is evaluated after so many steps."""
+        """Whether the run is evaluated after `step` steps."""
         return bool(self._evaluate_every) and step % self._evaluate_every == 0
 
     def chunk(self, step: int) -> Span:
-        """The chunk in which the step after `step` lies: evaluations and the ends of tasks cut a chunk short."""
+        """The chunk of the step after `step`; a chunk ends early at an evaluation or at the end of a task."""
         before, after = max(end for end in self._ends if end <= step), min(end for end in self._ends if end > step)
         if self._evaluate_every:
             evaluated = step - step % self._evaluate_every

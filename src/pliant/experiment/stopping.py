@@ -15,15 +15,15 @@ logger = logging.getLogger(__name__)
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-_SECONDS_IN_PYTHON = 1.0  # after which a signal was handled, unless the program is inside of a compiled one
+_SECONDS_IN_PYTHON = 1.0  # in which Python handles a signal, unless a compiled program is running
 
 
 class Request:
-    """What a run is asked between two slices, and what signals answer.
+    """The request to stop, which signals make and a run reads between two slices.
 
     Attributes:
-        begun: whether something would be lost if the run stopped at once; the run sets it.
-        made: whether the run is asked to stop.
+        begun: whether work would be lost if the run stopped at once; the run sets it.
+        made: whether a signal has asked the run to stop.
     """
 
     def __init__(self, at_once: Callable[[int, Any], Any]):
@@ -32,13 +32,13 @@ class Request:
         self._at_once = at_once
 
     def note(self, number: int, frame: Any = None) -> None:
-        """Handles a signal: the first one asks; the second, or one that costs nothing, stops at once."""
+        """Handles a signal: the first makes the request; a second, or one that loses no work, stops at once."""
         if self.made or not self.begun:
             self._at_once(number, frame)
         self._make()
 
     def note_inside(self, count: int) -> None:
-        """Handles a signal in a thread of its own, while the main one is inside of a compiled program."""
+        """Handles a signal in another thread, while the main thread runs a compiled program."""
         if self.made and count == 1:
             return
         if count > 1 or not self.begun:
@@ -53,20 +53,20 @@ class Request:
 
 @contextlib.contextmanager
 def asked_to_stop() -> Iterator[Request]:
-    """Turns signals into a request, which is answered between two slices of a run.
+    """Turns signals into a request, which a run reads between two slices.
 
-    At once means what Ctrl-C did before: an exception in Python, the end of the process on the command line.
+    To stop at once is what Ctrl-C did before: an exception in Python, the end of the process on the command line.
     """
     before = signal.getsignal(signal.SIGINT)
     request = Request(before if callable(before) else signal.default_int_handler)
     try:
         handled = [number for number in SIGNALS if not _outlives_its_terminal(number)]
         handlers = {number: signal.signal(number, request.note) for number in handled}
-    except ValueError:  # not the main thread: the program that started it stops it
+    except ValueError:  # not the main thread: the caller's program handles signals
         yield request
         return
     try:
-        # Whoever ends the process can do so from any thread.
+        # Any thread can end the process.
         with watched(request.note_inside) if before is exit_at_once else contextlib.nullcontext():
             yield request
     finally:
@@ -75,12 +75,12 @@ def asked_to_stop() -> Iterator[Request]:
 
 
 def _outlives_its_terminal(number: int) -> bool:
-    """Whether the signal is that of a closed terminal, and `nohup` started the program."""
+    """Whether a closed terminal sends the signal, and `nohup` started the program."""
     return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN
 
 
 def exit_at_once(number: int = signal.SIGINT, frame: Any = None) -> NoReturn:
-    """Ends the process with one line, whatever its threads are at; files are there whole or not at all."""
+    """Ends the process with one line, whatever its threads do; files are written atomically."""
     del number, frame
     show_cursor = "\x1b[?25h\r\x1b[K" if sys.stderr.isatty() else ""  # a progress bar hides it
     with contextlib.suppress(OSError):
@@ -90,9 +90,9 @@ def exit_at_once(number: int = signal.SIGINT, frame: Any = None) -> NoReturn:
 
 @contextlib.contextmanager
 def watched(on_signal: Callable[[int], None]) -> Iterator[None]:
-    """Calls a function, in a thread of its own, a second after each of the signals; with how many there were.
+    """Calls a function with the number of signals so far, in another thread, a second after each signal.
 
-    Python handles signals in the main thread, and not before a compiled program returns there. The thread has them at
+    Python handles signals in the main thread, and only after a compiled program returns. The other thread gets them at
     once.
     """
     receiver, sender = socket.socketpair()

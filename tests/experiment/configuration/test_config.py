@@ -148,7 +148,7 @@ def test_refuses_in_one_line(given, message):
         ({"evaluate_episodes": 0}, "evaluate_episodes=0: write a whole number, at least 1"),
         (
             {"evaluate_every": 50},
-            "evaluate_every=50: slowly_changing_regression is a stream of examples, in which there are no episodes; "
+            "evaluate_every=50: slowly_changing_regression is a stream of examples, without episodes; "
             "write 0, or leave it out",
         ),
         ({"seed_axis": "scan"}, "seed_axis=scan: write auto or vmap or map"),

@@ -47,8 +47,8 @@ def from_mapping(given: Any) -> RunConfig:
     read_seeds(config.seeds)
     if config.evaluate_every and registry.find("agents", usual).LEARNS_FROM == "stream":
         raise ConfigError(
-            f"evaluate_every={config.evaluate_every}: {problem.name} is a stream of examples, in which there are no "
-            "episodes; write 0, or leave it out"
+            f"evaluate_every={config.evaluate_every}: {problem.name} is a stream of examples, without episodes; "
+            "write 0, or leave it out"
         )
     return dataclasses.replace(config, sweep=_sweep(config, given.get("sweep", {})))
 

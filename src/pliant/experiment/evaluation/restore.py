@@ -97,7 +97,7 @@ def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collectio
     plan = unchecked_plan(_config(path))
     if not plan.loop.has_episodes:
         raise ConfigError(
-            f"{path} is a run of {plan.config.problem.name}, a stream of examples, in which there are no episodes; "
+            f"{path} is a run of {plan.config.problem.name}, a stream of examples, without episodes; "
             f"its curves: pliant report {path}"
         )
     shards = _chosen(path, seeds)

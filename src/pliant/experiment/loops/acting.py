@@ -18,9 +18,9 @@ from pliant.core.problem import Environment, Timestep
 
 
 class ActingInput(NamedTuple):
-    """What an agent acts on; outside of the device with a leading axis of members."""
+    """The input of `Agent.act`; outside of the device with a leading axis of members."""
 
-    carry: Any  # what the agent remembers of the episodes in flight
+    carry: Any  # the agent's recurrent state
     observation: Any  # (num_envs, *observation)
     is_first: Any  # (num_envs,) bool: the observation is the first of its episode
 
@@ -34,10 +34,10 @@ class InFlight(NamedTuple):
 
 
 class Acted(NamedTuple):
-    """An action on the device, and what followed."""
+    """An action on the device, and its results."""
 
     action: Any  # (num_envs, ...)
-    extras: Any  # what learning needs of the action
+    extras: Any  # for learning, such as log-probabilities
     answer: Timestep
     facts: dict[str, Any]  # as `follow` returns them
 
@@ -46,8 +46,8 @@ def begin_episodes(carry: Any, observation: Any, shape: tuple[int, ...], xp: Mod
     """The episodes before their first action.
 
     Args:
-        carry: the agent's initial one.
-        observation: what the environments show after a reset.
+        carry: the agent's initial carry.
+        observation: of the environments after a reset.
         shape: `(num_envs,)`; outside of the device `(members, num_envs)`.
         xp: `jax.numpy`, or `numpy` outside of the device.
     """
@@ -59,14 +59,14 @@ def follow(now: InFlight, carry: Any, answer: Timestep, xp: ModuleType = jnp) ->
     """The episodes in flight after an answer.
 
     Args:
-        now: before it.
-        carry: what the agent remembers after its action.
+        now: the episodes before the answer.
+        carry: the agent's, after its action.
         answer: of the environments.
         xp: `jax.numpy`, or `numpy` outside of the device.
 
     Returns:
-        The episodes in flight, and facts about the episodes, `(num_envs,)` each: `ended` (bool), and, of use where it
-        is true, `return`, `length` and what the problem records.
+        The episodes in flight, and facts about the episodes, `(num_envs,)` each: `ended` (bool), and, valid where
+        `ended` is true, `return`, `length` and the problem's records.
     """
     ended = answer.terminated | answer.truncated
     returns, lengths = now.returns + answer.reward, now.lengths + 1
@@ -81,15 +81,15 @@ def act_and_step(
     """One step of all environments of a member on the device.
 
     Args:
-        agent, environment: who acts, and where.
-        params: what acting needs of the agent's state.
+        agent, environment: the agent and its environments.
+        params: the agent's acting parameters.
         state: of the environments.
         now: the episodes in flight.
         key: consumed.
         greedy: take the most probable actions instead of random ones.
 
     Returns:
-        The state of the environments, the episodes in flight, and what happened.
+        The state of the environments, the episodes in flight, and the action with its results.
     """
     carry, action, extras = agent.act(params, *now.seen, key, greedy=greedy)
     state, answer = environment.step(state, action)
@@ -98,11 +98,11 @@ def act_and_step(
 
 
 def episode_facts(facts: dict[str, Any], answer: Timestep) -> dict[str, Any]:
-    """The facts of an episode for evaluation: those of `follow`, and how it ended."""
+    """The facts of an episode for evaluation: the facts of `follow`, and how the episode ended."""
     of_episode = {name: values for name, values in facts.items() if name != "ended"}
     return {**of_episode, "terminated": answer.terminated, "truncated": answer.truncated}
 
 
 def harmless(action: np.ndarray) -> np.ndarray:
-    """The actions as environments get them: those of a member that diverged are zeros where they are not finite."""
+    """The actions for the environments: numbers that are not finite, of a member that diverged, become zeros."""
     return np.where(np.isfinite(action), action, action.dtype.type(0))

@@ -3,10 +3,10 @@
 for each slice of a chunk (one compiled call, all members):
     for each round of the slice:
         for each of `horizon` steps:
-            action     <- the agent acts on what it sees
+            action     <- the agent acts on the observation
             transition <- the environments answer
         state <- the agent learns from the transitions
-metrics <- means over the rounds of the chunk; diagnostics on what was seen last
+metrics <- means over the rounds of the chunk; diagnostics on the last round
 """
 
 from collections.abc import Mapping
@@ -36,11 +36,11 @@ class Member(NamedTuple):
     episodes: InFlight
     acting_key: Key
     diverged: Array  # () the step at which a number was first not finite; -1: never
-    averages: dict[str, Array]  # () each: what learning reports, over the rounds of the chunk so far
+    averages: dict[str, Array]  # () each: metrics of learning, averaged over the rounds of the chunk so far
 
 
 def begin(components: Components, seed: Array) -> Member:
-    """The member as it is before the first step."""
+    """The member before the first step."""
     keys = agent_keys(seed)
     state, observation = components.problem.init(keys.problem)
     E = components.problem.num_envs
@@ -57,24 +57,24 @@ def begin(components: Components, seed: Array) -> Member:
 def advance(
     components: Components, member: Member, step: Array, steps: int, slice: Slice | None = None
 ) -> tuple[Member, Metrics, Episodes]:
-    """Advances one member by a chunk, or a slice of it.
+    """Advances one member by a chunk, or by a slice of a chunk.
 
     Args:
         components: what to run.
         member: its state.
         step: `()`, steps before the slice; the same for all members.
         steps: the chunk's length, known when compiling; whole rounds.
-        slice: which of the chunk's rounds; `None`: all.
+        slice: rounds of the chunk; `None`: all.
 
     Returns:
-        The member after it, the metrics of the chunk if it is over, and the episodes: those of the slice come first,
-        what follows are zeros.
+        The member after the slice; the metrics of the chunk, valid at its end; and the episodes: first those of the
+        slice, then zeros.
     """
     rounds, done = steps // round_steps(components), step // round_steps(components)
     slice = slice or Slice(0, rounds)
 
     def watched(params: Any, transitions: Transitions) -> Any:
-        """What diagnostics need of a round."""
+        """The inputs of the diagnostics of a round."""
         return (params, transitions) if components.diagnostics else ()
 
     def one_round(i: Array, carry: Any) -> Any:
@@ -103,7 +103,7 @@ def advance(
 
 
 def _collect(components: Components, member: Member, number: Array) -> tuple[Member, Transitions, Episodes]:
-    """Acts for one horizon; `number` rounds were before."""
+    """Acts for one horizon, after `number` rounds."""
     environment: Environment = components.problem
     agent: Agent = components.agent
     params = agent.acting_params(member.agent)
@@ -125,7 +125,7 @@ def _collect(components: Components, member: Member, number: Array) -> tuple[Mem
 
 
 def _unit(components: Components, steps: int) -> int:
-    """Steps of a chunk that cannot be cut, whatever its length: a round."""
+    """The steps of one round, for chunks of all lengths."""
     del steps
     return round_steps(components)
 
@@ -149,5 +149,5 @@ class DeviceLoop(Loop):
     def play(
         self, plan: Plan, *, mode: Mode, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
     ) -> Play:
-        del host  # a run on the device saves nothing of the kind
+        del host  # only environments outside of the device save it
         return DevicePlay(plan, mode=mode, seed=seed, form=form)

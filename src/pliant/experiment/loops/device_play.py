@@ -20,7 +20,7 @@ _CHUNK = 256  # steps in one call
 
 
 class DevicePlay(Play):
-    """See above, and `Loop.play`."""
+    """Steps of the members, and what they show; for the arguments see `Loop.play`."""
 
     def __init__(self, plan: Plan, *, mode: Mode, seed: int, form: Form | None = None):
         if form is not None and plan.problem.render is None:
@@ -66,7 +66,7 @@ class DevicePlay(Play):
         return jax.lax.scan(one_step, now, chunk * _CHUNK + jnp.arange(_CHUNK))
 
     def _drawn(self, scenes: Any) -> Any:
-        """What people see of the first member."""
+        """The picture or the text of the first member's environment."""
         if self._views is None:
             return None
         scene = jax.tree.map(lambda x: x[0], scenes)

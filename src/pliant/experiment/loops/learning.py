@@ -11,18 +11,18 @@ from pliant.experiment.configuration.components import Components
 
 
 def round_steps(components: Components) -> int:
-    """Steps between two updates of an agent, those of all environments of a member together."""
+    """Steps between two updates of an agent, over all environments of a member."""
     return components.agent.horizon * components.problem.num_envs
 
 
 def learn(
     components: Components, state: Any, transitions: Transitions, number: Array
 ) -> tuple[Any, dict[str, Array], Array]:
-    """Learns from a round; `number` rounds were before.
+    """Learns from a round, after `number` rounds.
 
     Returns:
-        The agent's state, the metrics of the round, and `()` the step at which a number was first not finite, -1 for
-        none: that of the observation or reward, or the last of the round if it was learning that went wrong.
+        The agent's state, the metrics of the round, and the step of divergence, `()`: the step of the first observation
+        or reward that is not finite, or the last step of the round if a metric is not finite, or -1.
     """
     agent: Agent = components.agent
     state, metrics = agent.learn(state, transitions, number)
@@ -34,10 +34,10 @@ def learn(
 
 
 def average(averages: dict[str, Array], metrics: dict[str, Array], rounds: Array) -> dict[str, Array]:
-    """The averages with one round more.
+    """The averages with one more round.
 
     Args:
-        averages: over the rounds of the chunk so far; of no meaning at its first round.
+        averages: over the rounds of the chunk so far; not used at the first round.
         metrics: of the round.
         rounds: `()`, rounds of the chunk before it.
     """
@@ -70,7 +70,7 @@ def first_not_finite(transitions: Transitions) -> Array:
 
 
 def zero_transitions(components: Components) -> Transitions:
-    """A round of zeros, in the shapes and types that acting would have; no environment is asked."""
+    """A round of zeros with the shapes and types of transitions; no environment is stepped."""
     environment, agent = components.problem, components.agent
     T, E = agent.horizon, environment.num_envs
     observation = jnp.zeros((E, *environment.spec.observation.shape), environment.spec.observation.dtype)

@@ -1,4 +1,4 @@
-"""What a program computes, learned from its text alone: nothing is run."""
+"""Measures a program by its jaxpr, without running it."""
 
 import math
 from collections.abc import Callable
@@ -24,8 +24,8 @@ def nbytes(tree: Any) -> int:
 def suits_map(in_short: Callable[[Array], Any]) -> bool:
     """Whether a CPU computes many members faster one after another than at once.
 
-    So it is with convolutions, and where the state of a member fills the cache; but not where the state is so large,
-    because of a replay, that copying it in and out of a loop takes longer than the computation.
+    It does with convolutions, and if the state of a member fills the cache. It does not if the state is far larger,
+    because of a replay: to copy it in and out of a loop then takes longer than the computation.
 
     Args:
         in_short: `seed -> member`, see `Loop.in_short`.

@@ -1,8 +1,7 @@
-"""A run, planned once: its problem, the loop that suits it, and how the components of a member are made.
+"""The plan of a run: its problem, the loop for the problem, and the function that makes the components of a member.
 
-`planning` makes plans. A `Loop` brings agents and a problem together: there is one for streams, one for environments on
-the device, and one for environments outside of it. All else in a run asks the plan, and never what kind of problem it
-has.
+`planning` makes plans. A `Loop` connects agents to a problem: there is one loop for streams, one for environments on
+the device, and one for environments outside of it. No other code of a run depends on the kind of problem.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ from .measuring import suits_map
 from .population import MemberMap, Population, SeedAxis, layout
 
 Mode: TypeAlias = Literal["greedy", "sampled"]  # the most probable actions, or random ones as in training
-Form: TypeAlias = Literal["picture", "text"]  # as what an environment is shown
+Form: TypeAlias = Literal["picture", "text"]  # how an environment is shown
 
 
 class Ended(NamedTuple):
@@ -35,51 +34,51 @@ class Ended(NamedTuple):
 
     member: np.ndarray  # (episodes,) index into the population
     step: np.ndarray  # (episodes,) steps of the member when they ended
-    values: dict[str, np.ndarray]  # (episodes,) each: return, length, and what the problem records of them
+    values: dict[str, np.ndarray]  # (episodes,) each: return, length, and the problem's records
 
 
 class Slice(NamedTuple):
-    """A part of a chunk, which is advanced by one call; in units of the chunk that cannot be cut."""
+    """A part of a chunk, which one call computes; in units of `Programs.unit` steps."""
 
-    before: Any  # () units of the chunk before it
-    units: Any  # () units that it has
+    before: Any  # () units of the chunk before the slice
+    units: Any  # () units of the slice
 
 
 class Chunk(NamedTuple):
-    """What came out of a chunk, the steps between two rows of metrics, or out of a slice of it; on the host."""
+    """The results of a chunk, the steps between two rows of metrics, or of a slice of a chunk; on the host."""
 
     metrics: dict[tuple[str, str], np.ndarray]  # (metric, group) -> (members,) of the whole chunk; empty before its end
-    diverged: np.ndarray  # (members,) the step at which each member diverged; -1: not
+    diverged: np.ndarray  # (members,) the step at which each member diverged; -1: it did not
     ended: Ended
 
 
 class Programs(Protocol):
-    """A population that can be advanced, saved and restored. Each program is compiled at its first call."""
+    """The compiled programs that advance, save and restore a population; each is compiled at its first call."""
 
     def begin(self) -> None:
         """Puts all members before their first step."""
         ...
 
     def unit(self, length: int) -> int:
-        """Steps of a chunk that cannot be cut.
+        """The number of steps of which slices of a chunk are multiples.
 
         Args:
-            length: steps of the chunk; what they exceed a multiple of the unit by belongs to the last unit.
+            length: steps of the chunk; steps beyond the last multiple belong to the last unit.
         """
         ...
 
     def advance(self, step: int, length: int, chunk: tuple[int, int] | None = None) -> Chunk:
-        """Advances all members. The numbers do not depend on the slices into which a chunk is cut.
+        """Advances all members by a slice of a chunk. The results do not depend on how a chunk is sliced.
 
         Args:
-            step: steps before.
-            length: how many steps.
-            chunk: the steps before and after the chunk that they are a slice of; `None`: they are a whole chunk.
+            step: steps before the slice.
+            length: steps of the slice.
+            chunk: the steps at the beginning and at the end of the chunk; `None`: the slice is the whole chunk.
         """
         ...
 
     def acting_params(self) -> Any:
-        """What acting needs of the agents' states: a tree of `(members, ...)` arrays."""
+        """The agents' acting parameters: a tree of `(members, ...)` arrays."""
         ...
 
     def save(self) -> dict[str, np.ndarray]:
@@ -87,31 +86,31 @@ class Programs(Protocol):
         ...
 
     def shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """What `save` gives."""
+        """Shapes and types of the arrays that `save` returns."""
         ...
 
     def restore(self, arrays: Mapping[str, np.ndarray], step: int) -> None:
-        """Takes back what `save` gave after `step` steps; to be called after `begin`."""
+        """Restores the state that `save` returned after `step` steps; called after `begin`."""
         ...
 
     def close(self) -> None:
-        """Frees what lies outside of the device."""
+        """Closes the environments outside of the device."""
         ...
 
 
 class Step(NamedTuple):
-    """What followed an action of all members."""
+    """The results of an action of all members."""
 
     ended: np.ndarray  # (members, num_envs) bool
-    episode: dict[str, np.ndarray]  # (members, num_envs) each: facts about the episodes, of use where they ended
-    shown: Any = None  # what the first member's first environment showed before the action, if that was asked for
+    episode: dict[str, np.ndarray]  # (members, num_envs) each: facts about the episodes, valid where they ended
+    shown: Any = None  # the first member's first environment before the action; `None` if it is not shown
 
 
 class Play(Protocol):
-    """Members that act without learning, in environments of their own; compiled and opened once."""
+    """Members that act without learning, in separate environments; compiled and opened once."""
 
     def __call__(self, acting_params: Any) -> Iterator[Step]:
-        """Steps without end from the beginning, the same each time.
+        """Yields steps from the beginning, without end; each call yields the same steps.
 
         Args:
             acting_params: as `Programs.acting_params` returns it.
@@ -124,19 +123,19 @@ class Play(Protocol):
 
 
 class Loop(Protocol):
-    """How agents and a problem of one kind come together; it has no state."""
+    """Connects agents to one kind of problem; it has no state."""
 
-    unit: str  # in which work is counted: "examples" or "steps"
+    unit: str  # of work: "examples" or "steps"
     has_episodes: bool
-    frame_seconds: float  # for which a frame of an episode is shown to people
+    frame_seconds: float  # for which a frame of an episode is shown
 
     def can_sweep(self, kind: str) -> bool:
-        """Whether numbers of components of a kind, such as "problems", may be traced; by default all may."""
+        """Whether numbers of components of a kind, such as "problems", may be traced; true by default."""
         del kind
         return True
 
     def steps_at_once(self, components: Components) -> int:
-        """Steps of a member that cannot be cut; by default those between two updates of an agent."""
+        """Steps of which chunks are multiples; by default the steps between two updates of an agent."""
         return round_steps(components)
 
     def units_per_step(self, components: Components) -> int:
@@ -145,7 +144,7 @@ class Loop(Protocol):
         return 1
 
     def in_short(self, components: Components, seed: Array) -> Any:
-        """All that a program does for one member, in as few steps as possible; returns the agent's state and more."""
+        """The program for one member with as few steps as possible; returns the member, with the field `agent`."""
         ...
 
     def programs(self, plan: "Plan") -> Programs:
@@ -158,11 +157,11 @@ class Loop(Protocol):
         """Members that act without learning.
 
         Args:
-            plan: with the members who act.
-            mode: how they act.
-            seed: what environments and random actions come from, beside the members' seeds.
-            host: what environments outside of the device take up, as a run saved it; empty: they begin as new.
-            form: as what to show the environment of a single member; `None`: it is not drawn.
+            plan: of the members.
+            mode: of their actions.
+            seed: of environments and random actions, beside the members' seeds.
+            host: the saved state of environments outside of the device; empty: their initial state.
+            form: how to show the environment of a single member; `None`: it is not shown.
 
         Raises:
             ConfigError: if there are no episodes to play, or the problem cannot be shown in this form.
@@ -180,7 +179,7 @@ class Plan:
         problem: made once, with its data; where numbers of the problem are swept, that of the first member.
         loop: chosen once, by the problem's type.
         components: of the first member.
-        notes: what the components report about themselves.
+        notes: from the components.
     """
 
     config: RunConfig
@@ -201,11 +200,11 @@ class Plan:
 
     @property
     def steps_at_once(self) -> int:
-        """Steps of a member that cannot be cut."""
+        """Steps of which chunks are multiples."""
         return self.loop.steps_at_once(self.components)
 
     def filled_up(self, steps: int) -> int:
-        """Steps, filled up so that all of them are learned from."""
+        """Steps, rounded up so that the agent learns from all of them."""
         return -(-steps // self.steps_at_once) * self.steps_at_once
 
     @property
@@ -215,23 +214,23 @@ class Plan:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks of the problem, each filled up so that what is seen in it is learned from in it."""
+        """The tasks of the problem, each rounded up so that the agent learns from all its steps before it ends."""
         return tuple(task._replace(until=self.filled_up(task.until)) for task in self.problem.tasks)
 
     @property
     def work(self) -> Work:
-        """How much there is to do, of all members together."""
+        """The work of all members together."""
         per_member = self.problem.steps * self.loop.units_per_step(self.components)
         return Work(len(self.members) * per_member, self.loop.unit)
 
     @functools.cached_property
     def seed_axis(self) -> SeedAxis:
-        """How the members advance: as the configuration says, or as suits what they compute."""
+        """How the members advance: as configured; `auto` chooses the faster way."""
         if self.config.seed_axis != "auto":
             return self.config.seed_axis
         in_short = functools.partial(self.loop.in_short, self.components)
         return "map" if jax.default_backend() == "cpu" and suits_map(in_short) else "vmap"
 
     def member_map(self, members: int) -> MemberMap:
-        """Maps functions of one member over a number of them, on the devices of this process."""
+        """A map of functions of one member over `members` of them, on the devices of this process."""
         return MemberMap(layout(members, self.seed_axis, jax.local_device_count(), jax.default_backend()))

@@ -1,4 +1,4 @@
-"""Makes plans: the one place that asks what kind of problem a run has."""
+"""Makes plans; only this module depends on the kind of problem."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _LOOPS: Mapping[type, Loop] = {Stream: StreamLoop(), Environment: DeviceLoop(), 
 
 
 class Problems:
-    """Makes each problem once, however many runs have it."""
+    """Makes each problem once, and shares it among runs."""
 
     def __init__(self):
         self._made: list[tuple[ComponentSpec, Problem]] = []
@@ -47,7 +47,7 @@ def plans(config: RunConfig, problem_of: Problems | None = None) -> list[Plan]:
 
     Args:
         config: with any sweep.
-        problem_of: the problems that there are already, for plans that share them.
+        problem_of: problems that exist already, for plans that share them.
 
     Raises:
         ConfigError: if a component refuses a value, or the agents of a run do not fit into memory.
@@ -79,9 +79,9 @@ def with_problem(plan: Plan, config: RunConfig, problem: Problem) -> Plan:
     """The plan of the same members with another problem, and the loop that suits it.
 
     Args:
-        plan: whose members.
+        plan: of the members.
         config: with the settings of the problem.
-        problem: which observes and takes the same as that of the plan.
+        problem: with the same observations and actions as the plan's problem.
 
     Raises:
         ConfigError: if the agent refuses the problem.
@@ -100,7 +100,7 @@ def _planned(config: RunConfig, problem_of: Problems) -> Plan:
 
 
 def _checked(plan: Plan) -> Plan:
-    """The same plan with the notes of all members, the components of each having been made."""
+    """The plan with the notes of all members, after making the components of each."""
     notes = [*plan.notes]
     _check_agent(plan.components.agent)
     for values in plan.combinations[1:]:
@@ -132,10 +132,10 @@ def _check_memory(plan: Plan) -> None:
 
 
 def _can_be_traced(config: RunConfig, dotted: str, problem_of: Problems) -> bool:
-    """Whether the values of a setting can be swept inside one program, whose shape must not depend on them.
+    """Whether the values of a setting can be swept inside one program, whose shapes must not depend on them.
 
-    Floating-point numbers can, unless the code needs to know them. Whole numbers are tried in methods only: those of
-    problems and agents are sizes.
+    Floating-point numbers can, unless Python code branches on them. Whole numbers are tried in methods only: in
+    problems and agents they are sizes.
     """
     where, _, key = dotted.rpartition(".")
     component = config.components()[where]

@@ -50,10 +50,10 @@ class Layout:
     """How the members of a population lie on the devices.
 
     Args:
-        members: how many there are.
-        devices: how many devices share them.
-        blocks: how many blocks each device works through, one after another.
-        block: how many members of a block advance at once.
+        members: number of members.
+        devices: number of devices that share them.
+        blocks: number of blocks that each device computes, one after another.
+        block: number of members of a block, which advance at once.
     """
 
     members: int
@@ -68,7 +68,7 @@ class Layout:
 
 
 def layout(members: int, seed_axis: SeedAxis, devices: int, backend: str = "cpu") -> Layout:
-    """Chooses a layout: as many devices as are of use, and on each one block after another.
+    """Chooses a layout: the fewest devices that do not lengthen the computation, with one block after another on each.
 
     A block is one member (`map`), or, if they advance at once (`vmap`), about 32 on a CPU and all elsewhere.
     """
@@ -82,8 +82,8 @@ def layout(members: int, seed_axis: SeedAxis, devices: int, backend: str = "cpu"
 class MemberMap:
     """Functions of one member, mapped over a population.
 
-    Arrays of the population have a leading axis of `layout.padded` members; what lies past `layout.members` are copies
-    of the last one, and no result.
+    Arrays of the population have a leading axis of `layout.padded` members. Entries past `layout.members` are copies of
+    the last member, and are not results.
 
     Args:
         layout: from `layout(...)`.
@@ -118,7 +118,7 @@ class MemberMap:
 
         def on_one_device(members: Any, shared: Any) -> Any:
             stacked = jax.tree.map(lambda x: x.reshape(*blocks, *x.shape[1:]), members)
-            # A block of one is the plain function: vmap would make other, slower convolutions of a network's.
+            # A block of one is the plain function: vmap would make a network's convolutions slower.
             one_block = (
                 (lambda b: jax.tree.map(lambda x: x[None], f(*jax.tree.map(lambda x: x[0], b), shared)))
                 if self.layout.block == 1

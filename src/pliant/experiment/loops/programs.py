@@ -1,4 +1,4 @@
-"""Programs whose problem is on the device, too: a slice of a chunk is one call."""
+"""Programs with the problem on the device: a slice of a chunk is one call."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,25 +13,25 @@ from pliant.experiment.configuration.components import Components, Metrics
 from .plan import Chunk, Ended, Plan, Programs, Slice
 from .saving import named, named_back
 
-# Facts about episodes, `(steps of an environment, num_envs)` each: `ended` (bool), and, of use where it is true,
-# `return`, `length` and what the problem records. Empty for a stream.
+# Facts about episodes, `(steps of an environment, num_envs)` each: `ended` (bool), and, valid where `ended` is true,
+# `return`, `length` and the problem's records. Empty for a stream.
 Episodes = dict[str, Array]
 
 
 class OfMember(NamedTuple):
-    """The functions of one member that a loop on the device consists of.
+    """The functions of one member, of which a loop on the device consists.
 
-    A member is a named tuple with the fields `agent` and `diverged`, and all else that goes on.
+    A member is a named tuple with the fields `agent` and `diverged`, and further state.
     """
 
     begin: Callable[[Components, Array], Any]  # (components, seed) -> member
     # (components, member, step, steps of the chunk, slice) -> (member, metrics, episodes)
     advance: Callable[[Components, Any, Array, int, Slice], tuple[Any, Metrics, Episodes]]
-    unit: Callable[[Components, int], int]  # (components, steps of the chunk) -> steps that cannot be cut
+    unit: Callable[[Components, int], int]  # (components, steps of the chunk) -> see `Programs.unit`
 
 
 class DevicePrograms(Programs):
-    """See above.
+    """The programs of a population and a problem on the device.
 
     Args:
         plan: what to run.
@@ -78,7 +78,7 @@ class DevicePrograms(Programs):
         return Chunk(metrics if step + length == last else {}, diverged, self._ended(episodes, step))
 
     def _ended(self, episodes: Episodes, before: int) -> Ended:
-        """Picks the episodes that ended out of `(members, steps, num_envs)` arrays."""
+        """The episodes that ended, from `(members, steps, num_envs)` arrays."""
         if not episodes:
             return Ended(np.zeros(0, int), np.zeros(0, int), {})
         member, t, environment = np.nonzero(episodes.pop("ended"))

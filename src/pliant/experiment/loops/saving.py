@@ -1,10 +1,10 @@
 """The arrays of a population by name, as a checkpoint holds them.
 
 agent.0000, agent.0001, ...     leaves of the agents' states, in the order of their tree
-diverged.0000                   the step at which each member diverged; -1: not
-averages.0000, ...              what learning reports, over the chunk so far
-host.NAME                       what environments outside of the device save
-FIELD.0000, ...                 leaves of all else that goes on from one chunk to the next
+diverged.0000                   the step at which each member diverged; -1: it did not
+averages.0000, ...              metrics of learning, averaged over the chunk so far
+host.NAME                       the state of environments outside of the device
+FIELD.0000, ...                 leaves of the other fields of a member
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _HOST = "host."
 
 
 def plain(leaf: Any) -> Any:
-    """An array that can be saved: of a key, its data."""
+    """An array that can be saved; for a key, its data."""
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
@@ -34,7 +34,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def named(trees: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of trees by the names of the trees and their numbers; of keys, their data."""
+    """The leaves of trees, named after their tree and numbered; for keys, their data."""
     return {
         f"{name}.{number:04d}": plain(leaf)
         for name, tree in trees.items()
@@ -43,7 +43,7 @@ def named(trees: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def named_back(arrays: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """The trees of which `named` made arrays, if they had the structure of `like`."""
+    """The inverse of `named`, for trees with the structure of `like`."""
     return {name: _tree(arrays, name, tree) for name, tree in like.items()}
 
 
@@ -53,7 +53,7 @@ def _tree(arrays: Mapping[str, Any], name: str, like: Any) -> Any:
 
 
 def of_host(saved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What environments outside of the device saved, by the names in a checkpoint."""
+    """The saved state of environments outside of the device, by the names in a checkpoint."""
     return {_HOST + name: array for name, array in saved.items()}
 
 
@@ -63,10 +63,10 @@ def host_in(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class Agents(NamedTuple):
-    """The agents in a checkpoint, and what their environments saved."""
+    """The agents in a checkpoint, and the saved state of their environments."""
 
     states: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
-    diverged: np.ndarray  # (members,) the step at which each member diverged; -1: not
+    diverged: np.ndarray  # (members,) the step at which each member diverged; -1: it did not
     host: dict[str, np.ndarray]  # what environments outside of the device saved, `(members, ...)` each
 
 

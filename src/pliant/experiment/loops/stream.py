@@ -3,8 +3,8 @@
 for each chunk of a run:
     for each slice of the chunk (one compiled call, all members):
         for each block of the slice:
-            batches <- the problem draws a block of steps at once
-            state   <- the agent learns them one after another
+            batches <- the problem draws the batches of the block at once
+            state   <- the agent learns from one batch after another
     metrics <- mean loss of the chunk; diagnostics on the examples that come next
 """
 
@@ -39,7 +39,7 @@ class Member(NamedTuple):
 
 
 def begin(components: Components, seed: Array) -> Member:
-    """The member as it is before the first step."""
+    """The member before the first step."""
     problem_key, agent_key = learner_keys(seed)
     agent = components.agent.init(agent_key)
     return Member(
@@ -52,24 +52,24 @@ def begin(components: Components, seed: Array) -> Member:
 
 
 def _of_diagnostics(components: Components, agent: Any) -> Any:
-    """What diagnostics need of the learner before a chunk."""
+    """The learner before a chunk, for diagnostics; empty without them."""
     return agent if components.diagnostics else ()
 
 
 def advance(
     components: Components, member: Member, step: Array, steps: int, slice: Slice | None = None
 ) -> tuple[Member, Metrics, Episodes]:
-    """Advances one member by a chunk, or a slice of it.
+    """Advances one member by a chunk, or by a slice of a chunk.
 
     Args:
         components: what to run.
         member: its state.
         step: `()`, steps before the slice; the same for all members.
         steps: the chunk's length, known when compiling.
-        slice: which of the chunk's blocks; what is left of the chunk after its last block belongs to that. `None`: all.
+        slice: blocks of the chunk; steps after the last whole block belong to that block. `None`: all.
 
     Returns:
-        The member after it, the metrics of the chunk if it is over, and no episodes.
+        The member after the slice; the metrics of the chunk, valid at its end; and no episodes.
     """
     stream, learner = components.problem, components.agent
     block = block_steps(components, steps)
@@ -109,7 +109,7 @@ def advance(
 
 
 def block_steps(components: Components, steps: int) -> int:
-    """How many steps of data and random numbers to draw at once: many, but no more than the cache holds."""
+    """The number of steps whose data and random numbers are drawn at once, so that they fit into the cache."""
     one = _one_step(components.problem)
     per_step = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one)) + components.agent.drawn_per_step
     return max(1, min(steps, _BLOCK_STEPS, _BLOCK_BYTES // per_step))
@@ -151,4 +151,4 @@ class StreamLoop(Loop):
     def play(
         self, plan: Plan, *, mode: Mode, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
     ) -> Play:
-        raise ConfigError(f"{plan.config.problem.name} is a stream of examples, in which there are no episodes")
+        raise ConfigError(f"{plan.config.problem.name} is a stream of examples, without episodes")

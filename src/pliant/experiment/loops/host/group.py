@@ -1,11 +1,11 @@
-"""A group of members whose environments are outside of the device. Each group goes through
+"""A group of members whose environments are outside of the device. Each group cycles through
 
-    act     <- on what its environments show; sets them going
-    receive <- waits for their answer; once the horizon is full:
-    learn   <- sets learning going, and then diagnostics; sends what was chosen by the same program when it is done
+    act     <- chooses actions for the observations, and starts a step of the environments
+    receive <- waits for the results; when the round is full:
+    learn   <- starts learning, and then diagnostics; the same program chooses the next actions
 
-It does one of these when it is polled, or nothing while it is learning. An agent that learns after each step thus needs
-one call of a program for it, and its parameters never leave the device.
+A call of `poll` does one of these, or none while the group is learning. An agent that learns after each step needs one
+call of a program per step, and its parameters never leave the device.
 """
 
 import functools
@@ -34,9 +34,9 @@ class Group:
     Args:
         plan: of the run.
         programs: for as many members.
-        members: who they are.
+        members: the members of the group.
         first: index of the first of them in the population.
-        learners: where it learns, while another group goes on; `None` if there is no other.
+        learners: threads in which it learns while another group acts; `None` if there is no other group.
     """
 
     def __init__(self, plan: Plan, programs: GroupPrograms, members: Population, first: int, learners: Executor | None):
@@ -49,7 +49,7 @@ class Group:
         self._members, self._first = members, first
         self._learners = learners
         self._shape = (len(members), plan.problem.num_envs)
-        # Where all that an agent needs is there already: to place it takes as long as a small update.
+        # Then arrays need not be moved: to move them takes as long as a small update.
         self._on_one_device = self._map.layout.devices == 1 and self._map.layout.padded == len(members)
         carry = components.agent.initial_carry(plan.problem.num_envs)
         self._initial_carry = jax.tree.map(lambda x: np.broadcast_to(x, (len(members), *np.shape(x))), carry)
@@ -61,11 +61,11 @@ class Group:
 
     @property
     def size(self) -> int:
-        """How many members it has."""
+        """The number of members."""
         return len(self._members)
 
     def begin(self) -> VectorEnv:
-        """Puts its members before their first step; returns their environments, to be closed."""
+        """Puts the members before their first step; returns their environments, which the caller closes."""
         seeds = self._map.place(self._members.seeds)
         self._state, self._acting_key, seed = self._programs.begin(seeds, self._values, 0)
         self._host: VectorEnv = self._problem.open(self._map.gather(seed))
@@ -76,8 +76,8 @@ class Group:
 
     def _begin_episodes(self) -> None:
         self._now: InFlight = begin_episodes(self._initial_carry, self._host.reset(), self._shape, np)
-        self._acting_params_here: Any = None  # where it acts; not before that is asked for
-        self._acted: Any = None  # what is done next, if learning has chosen it already
+        self._acting_params_here: Any = None  # on the device that acts; made at the first use
+        self._acted: Any = None  # the next action, if the program that learns has chosen it
 
     # -- a slice of a chunk
 
@@ -85,10 +85,10 @@ class Group:
         """Begins a slice of a chunk.
 
         Args:
-            number: rounds before it.
-            rounds: how many it has.
-            before: rounds of the chunk before it.
-            ends: whether the chunk ends with it.
+            number: rounds before the slice.
+            rounds: rounds of the slice.
+            before: rounds of the chunk before the slice.
+            ends: whether the chunk ends with the slice.
         """
         self._number, self.rounds_left, self._rounds, self._ends = number, rounds, before, ends
         self._measured: Any = {}
@@ -102,7 +102,7 @@ class Group:
         self._act()
 
     def poll(self, wait: bool = False) -> bool:
-        """Does what is due, and returns true; unless it is learning, and not to be waited for."""
+        """Does the next part of the cycle; returns false if the group is still learning and `wait` is false."""
         if self._learning is None:
             self._receive()
             if self._t < self._horizon:
@@ -123,7 +123,7 @@ class Group:
         return True
 
     def results(self) -> Chunk:
-        """Of the slice that `start` began."""
+        """The results of the slice that `start` began."""
         averages, diverged = self._map.gather(self._running)
         averaged = {(name, ""): average for name, average in averages.items()} if self._ends else {}
         return Chunk({**averaged, **self._measured}, diverged, self._ended.table())
@@ -153,7 +153,7 @@ class Group:
         self._t += 1
 
     def _learn(self) -> None:
-        """Runs in a thread of its own if there is another group."""
+        """Runs in another thread if there is another group."""
         measures = self._measures and self._ends and self.rounds_left == 1
         previous = self._acting_params() if measures else None  # learning reuses the memory of the state
         transitions, seen = self._for_learning((self._round.transitions, self._now.seen))
@@ -171,7 +171,7 @@ class Group:
     # -- between the devices and the host
 
     def _for_acting(self, tree: Any) -> Any:
-        """Acting alone is one small program for the whole group, on one device."""
+        """Moves arrays to the one device that acts for the whole group."""
         if self._on_one_device:
             return tree
         return jax.tree.map(lambda x: jax.device_put(x, jax.devices()[0])[: self.size], tree)
@@ -183,19 +183,19 @@ class Group:
         return self._programs.acting_params(self._state, self._values, 0)
 
     def acting_params(self) -> Any:
-        """What acting needs of the agents' states, `(members, ...)` each."""
+        """The agents' acting parameters, `(members, ...)` each."""
         return self._map.gather(self._acting_params())
 
     def saved(self) -> dict[str, Any]:
-        """What is to be saved, where it is: on the devices with the padding."""
+        """The state to save, on the devices, with padding."""
         return named({"agent": self._state, **self._running._asdict()}) | of_host(self._host.save())
 
     def save(self) -> dict[str, np.ndarray]:
-        """What is to be saved, `(members, ...)` each."""
+        """The state to save, `(members, ...)` each."""
         return self._map.gather(self.saved())
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes back what `save` gave; episodes restart."""
+        """Restores the state of `save`; episodes restart."""
         host = host_in(arrays)
         placed = {name: self._map.place(array) for name, array in arrays.items() if name not in of_host(host)}
         trees = named_back(placed, {"agent": self._state, **self._running._asdict()})

@@ -1,7 +1,7 @@
-"""The loop that brings agents and environments outside of the device together, for a whole population.
+"""The loop that connects agents to environments outside of the device, for a whole population.
 
-If there are many members, they are dealt to two groups. While the environments of one are at work, the other acts or
-learns, so that neither the agents nor the simulators have to wait; see `group`.
+Many members are divided into two groups. While the environments of one group step, the other group acts or learns, so
+that neither agents nor simulators wait; see `group`.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from .programs import GroupPrograms
 
 logger = logging.getLogger(__name__)
 
-_TWO_GROUPS_FROM = 16  # members; measured: smaller groups get in each other's way more than they gain
+_TWO_GROUPS_FROM = 16  # members; measured: smaller groups slow each other down
 
 
 class HostPrograms(Programs):
-    """Programs whose problem lies outside of the device."""
+    """Programs with the problem outside of the device."""
 
     def __init__(self, plan: Plan):
         self._plan = plan

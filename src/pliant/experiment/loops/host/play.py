@@ -19,7 +19,7 @@ from pliant.experiment.loops.plan import Form, Mode, Plan, Play, Step
 
 
 class HostPlay(Play):
-    """See above, and `Loop.play`."""
+    """Steps of the members, and what they show; for the arguments see `Loop.play`."""
 
     def __init__(self, plan: Plan, *, mode: Mode, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None):
         name = plan.config.problem.name
@@ -30,7 +30,7 @@ class HostPlay(Play):
         self._plan, self._mode, self._seed, self._form = plan, mode, seed, form
         self._make: Any = plan.problem.open if form is None else plan.problem.render
         self._saved = host
-        self._host: VectorEnv | Renderer | None = None  # opened when it is first needed
+        self._host: VectorEnv | Renderer | None = None  # opened at the first step
         self._seeds, self._values = jax.tree.map(jnp.asarray, tuple(plan.members))
         self._act = jax.jit(jax.vmap(self._act_of_member, (0, 0, 0, 0, None)))
 

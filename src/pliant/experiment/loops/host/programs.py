@@ -14,18 +14,18 @@ from pliant.experiment.loops.plan import Plan
 
 
 class RunningMetrics(NamedTuple):
-    """What learning reports; it stays on the device until the end of a slice."""
+    """The metrics of learning, which stay on the device until the end of a slice."""
 
     averages: dict[str, Any]  # (members,) each: of the rounds of a chunk so far
-    diverged: Any  # (members,) the step at which each member diverged; -1: not
+    diverged: Any  # (members,) the step at which each member diverged; -1: it did not
 
 
 class GroupPrograms:
-    """Programs of a number of members; groups of one size share them.
+    """The programs of a group; groups of the same size share them.
 
     Args:
         plan: what to run.
-        size: how many members.
+        size: members of the group.
     """
 
     def __init__(self, plan: Plan, size: int):
@@ -43,14 +43,14 @@ class GroupPrograms:
         return self._plan.make(values).agent.init(keys.agent), keys.acting, jax.random.key_data(keys.problem)
 
     def _act(self, params: Any, acting_key: Array, seen: ActingInput, values: Any, t: Any) -> Any:
-        """The carry, the action and its extras, `t` times having been before."""
+        """The carry, the action and its extras, after `t` steps of the environments."""
         return self._plan.make(values).agent.act(params, *seen, jax.random.fold_in(acting_key, t))
 
     def _acting_params(self, state: Any, values: Any, _: Any) -> Any:
         return self._plan.make(values).agent.acting_params(state)
 
     def _learn(self, kept: tuple[Any, RunningMetrics], given: Any, shared: tuple[Any, Any]) -> Any:
-        """Learns from a round, and acts on what is seen after it: one call for an agent that learns at each step."""
+        """Learns from a round and acts on the next observations: one call for an agent that learns at each step."""
         state, running = kept
         values, transitions, acting_key, seen = given
         number, rounds = shared

@@ -1,4 +1,4 @@
-"""One round of a group outside of the device: its transitions, and the episodes that ended in it."""
+"""One round of a group outside of the device: its transitions, and its finished episodes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,23 +15,23 @@ class Round:
     """The transitions of a round, written step by step into arrays `(members, horizon, num_envs, ...)`.
 
     Args:
-        like: shapes and types of one member's.
-        members: how many there are.
+        like: shapes and types for one member.
+        members: of the group.
     """
 
     def __init__(self, like: Transitions, members: int):
-        # New arrays for each round: the device may still be reading those of the last.
+        # New arrays for each round: the device may still read those of the last round.
         self.transitions: Any = jax.tree.map(lambda x: np.empty((members, *x.shape), x.dtype), like)
 
     def write_action(self, t: int, observation: np.ndarray, action: np.ndarray, extras: Any) -> None:
-        """Writes what the agents did at a time."""
+        """Writes the actions at a time."""
         seen = self.transitions
         seen.observation[:, t] = observation
         seen.action[:, t] = action
         jax.tree.map(lambda rows, x: rows.__setitem__((slice(None), t), x), seen.extras, extras)
 
     def write_answer(self, t: int, answer: Timestep) -> None:
-        """Writes what followed."""
+        """Writes the results of the actions."""
         seen = self.transitions
         seen.reward[:, t] = answer.reward
         seen.terminated[:, t] = answer.terminated
@@ -40,7 +40,7 @@ class Round:
 
 
 class EndedEpisodes:
-    """The episodes that end in a chunk, in the order in which they end.
+    """The episodes that end in a slice, in the order of their ends.
 
     Args:
         first: index of the group's first member in the population.
@@ -51,7 +51,7 @@ class EndedEpisodes:
         self._episodes: list[tuple[int, int, dict[str, float]]] = []
 
     def add(self, steps_before: int, facts: Mapping[str, np.ndarray]) -> None:
-        """Adds those that ended at one time.
+        """Adds the episodes that ended at one time.
 
         Args:
             steps_before: of a member, before this time.
@@ -62,7 +62,7 @@ class EndedEpisodes:
             self._episodes.append((self._first + member, steps_before + environment + 1, numbers))
 
     def table(self) -> Ended:
-        """All of them."""
+        """All finished episodes."""
         members, steps, values = zip(*self._episodes) if self._episodes else ((), (), ())
         names = values[0] if values else ()
         return Ended(
