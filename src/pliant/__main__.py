@@ -1,8 +1,20 @@
-"""`python -m pliant` is `pliant`."""
+"""The program `pliant`, which is also `python -m pliant`."""
 
+import signal
 import sys
 
-from pliant.cli import main
+from pliant.experiment.stopping import exit_at_once, watched
+
+
+def main() -> int:
+    """Runs one command. From the beginning on, while packages are imported, Ctrl-C ends the process with one line."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, exit_at_once)
+    with watched(lambda count: exit_at_once()):
+        from pliant.cli import main as command
+
+        return command()
+
 
 if __name__ == "__main__":
     sys.exit(main())

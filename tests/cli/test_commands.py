@@ -144,7 +144,8 @@ def test_run_and_run_again(pliant, tmp_path):
     (path,) = directory(out)
     assert path.startswith(f"runs/{P}-sgd-")
     assert "loss" in out
-    assert re.fullmatch(rf"{path.removeprefix('runs/')}: 100%, \d+\S* examples/s\n", err)  # no terminal, no bar
+    name = path.removeprefix("runs/")  # no terminal, no bar
+    assert re.fullmatch(rf"{name}: compiling…\n{name}: 100%, \d+\S* examples/s\n", err)
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / path).glob("shards/*/metrics/*")}
 
     code, again, err = pliant("run", P, *SMALL)
@@ -283,7 +284,10 @@ def test_stopped_and_gone_on(pliant, monkeypatch):
         patched.setattr(_run, "progress", stopping)
         code, out, err = pliant(*words)
     assert (code, out) == (130, "")
-    assert err == "pliant: stopped at step 100; the same command goes on from there\n"
+    assert err.splitlines() == [
+        "stopping after this round; once more to stop at once",
+        "pliant: stopped at step 100; the same command goes on from there",
+    ]
     code, out, err = pliant(*words)
     assert code == 0
     assert "going on from step 100 of 200" in err

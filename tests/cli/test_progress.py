@@ -1,5 +1,6 @@
 """Progress: a bar on a terminal, a line now and then in a log."""
 
+import functools
 import io
 
 import pytest
@@ -26,14 +27,17 @@ def test_lines_in_a_log(monkeypatch, capsys):
     monkeypatch.setattr(_progress.time, "monotonic", lambda: now)
     with progress("a run", "steps") as on_progress:
         on_progress(100, 1000)  # gone on with: 100 were there before
-        for done in range(200, 1001, 100):
+        now += 60.0  # that of the first slice, for it compiles, is no rate
+        on_progress(200, 1000)
+        for done in range(300, 1001, 100):
             now += 10.0
             on_progress(done, 1000)
     assert capsys.readouterr().err.splitlines() == [
-        "a run: 30%, 10 steps/s, 70 s left",
-        "a run: 50%, 10 steps/s, 50 s left",
-        "a run: 70%, 10 steps/s, 30 s left",
-        "a run: 90%, 10 steps/s, 10 s left",
+        "a run: compiling…",
+        "a run: 20%",
+        "a run: 40%, 10 steps/s, 60 seconds left",
+        "a run: 60%, 10 steps/s, 40 seconds left",
+        "a run: 80%, 10 steps/s, 20 seconds left",
         "a run: 100%, 10 steps/s",
     ]
 
@@ -48,3 +52,17 @@ def test_a_bar_on_a_terminal(monkeypatch, told):
             on_progress(500, 1000)
     # A run that was finished before has nothing to tell, and no bar.
     assert ("50%" in shown.getvalue()) == ("a run" in shown.getvalue()) == told
+
+
+def test_the_speed_on_a_bar_does_not_count_what_was_compiled(monkeypatch):
+    now, shown = 0.0, io.StringIO()
+    monkeypatch.setattr(_progress, "Console", lambda **_: Console(file=shown, force_terminal=True, width=100))
+    monkeypatch.setattr(_progress, "Progress", functools.partial(_progress.Progress, get_time=lambda: now))
+    with progress("a run", "steps") as on_progress:
+        on_progress(100, 1000)
+        for done, seconds in [(200, 60.0), (300, 1.0), (400, 1.0), (500, 1.0)]:
+            now += seconds
+            on_progress(done, 1000)
+    # At the end: 100 steps a second, and 500 are left.
+    *_, last = [line for line in shown.getvalue().splitlines() if "a run" in line]
+    assert "100 steps/s" in last and "0:00:05" in last

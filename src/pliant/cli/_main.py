@@ -1,5 +1,6 @@
 """Chooses the command; sets up what all commands share: devices, the compilation cache, errors of one line."""
 
+import contextlib
 import importlib
 import logging
 import os
@@ -72,7 +73,8 @@ class _ToConsole(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
-        self._console.print(record.getMessage(), style=style, markup=False)
+        with contextlib.suppress(OSError):  # the terminal was closed: the run is to be saved in spite of it
+            self._console.print(record.getMessage(), style=style, markup=False)
 
 
 def _log_to_console() -> None:

@@ -1,6 +1,7 @@
 """Progress on long work: a bar with speed and time left on a terminal, a line from time to time in a log."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -9,9 +10,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from pliant.experiment.progress import OnProgress
-from pliant.reproduction.time_left import speed
+from pliant.reproduction.time_left import duration, speed
 
 _SECONDS_BETWEEN_LINES = 15.0
+_UNTIL_COMPILED = 2  # calls: the first comes before the first step, the second after the first slice, which compiles
 
 
 class _Speed(ProgressColumn):
@@ -20,7 +22,7 @@ class _Speed(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        return Text(speed(task.speed, self._unit) if task.speed else "compiling", style="cyan")
+        return Text(speed(task.speed, self._unit) if task.speed else "compiling…", style="cyan")
 
 
 @contextlib.contextmanager
@@ -33,21 +35,35 @@ def progress(title: str, unit: str) -> Iterator[OnProgress]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Speed(unit), TimeRemainingColumn())
     with Progress(*columns, console=console, speed_estimate_period=10.0) as bar:
         task = bar.add_task(title, total=None, visible=False)  # a finished run reports no progress
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+        calls = itertools.count()
+
+        def on_progress(done: int, total: int) -> None:
+            if next(calls) < _UNTIL_COMPILED:  # speeds are measured from the last reset on
+                bar.reset(task, completed=done, total=total, visible=True)
+            else:
+                bar.update(task, completed=done)
+
+        yield on_progress
 
 
 def _lines(console: Console, title: str, unit: str) -> OnProgress:
-    started = told = time.monotonic()
-    first: int | None = None
+    calls: list[tuple[float, int]] = []
+    told = time.monotonic()
 
     def on_progress(done: int, total: int) -> None:
-        nonlocal told, first
+        nonlocal told
         now = time.monotonic()
-        first = done if first is None else first
+        if not calls:
+            console.print(f"{title}: compiling…", markup=False)
+        if len(calls) < _UNTIL_COMPILED:
+            calls.append((now, done))
         if done == total or now - told > _SECONDS_BETWEEN_LINES:
             told = now
-            rate = (done - first) / max(now - started, 1e-9)
-            left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-            console.print(f"{title}: {done / total:.0%}, {speed(rate, unit)}{left}", markup=False)
+            since, before = calls[-1]
+            rate = (done - before) / max(now - since, 1e-9)
+            words = [f"{done / total:.0%}", *([speed(rate, unit)] if rate else [])]
+            if rate and done < total:
+                words.append(f"{duration((total - done) / rate)} left")
+            console.print(f"{title}: {', '.join(words)}", markup=False)
 
     return on_progress

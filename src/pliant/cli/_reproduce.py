@@ -18,8 +18,8 @@ _DESCRIPTION = """\
 Computes all runs of a published figure, and writes the figure (PNG, PDF) and
 its table (Markdown, CSV) with the paper's numbers beside ours; in some recipes
 the trained agents then act in other environments. Finished runs are not
-computed again; a stopped run resumes. After a minute of work a line gives the
-time that remains."""
+computed again; a stopped run resumes. After 20 seconds of work a line gives
+the time that remains."""
 
 _BOOK = Path("docs/results")
 

@@ -2,7 +2,8 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,9 +19,12 @@ from pliant.experiment.configuration.config import RUN_SETTINGS, ComponentSpec, 
 from pliant.experiment.configuration.reading import from_mapping, named, resolve
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
+from pliant.experiment.loops.plan import Plan
 from pliant.experiment.loops.planning import plans
+from pliant.experiment.progress import Work
 from pliant.experiment.run import run
 from pliant.experiment.storage.shards import shards_of
+from pliant.reproduction.time_left import TimeLeft
 
 from ._arguments import Flag, Parser
 from ._progress import progress
@@ -41,6 +45,8 @@ flags. Configuration files of the published program are read, too
   pliant run --config cfg/ant/cbp.yml -s 0
   pliant run runs/slowly_changing_regression-sgd-1a2b3c4d --force"""
 
+logger = logging.getLogger(__name__)
+
 _SEED = Setting("seed", int, 0, "One seed.", AtLeast(0))
 
 _Group = tuple[str, list[Flag]]  # heading, flags
@@ -58,11 +64,12 @@ def command(arguments: list[str]) -> None:
 
     runs = plans(config)
     log_once(note for plan in runs for note in plan.notes)
-    directories = []
+    directories, time_left = [], _time_left(runs)
     for number, plan in enumerate(runs, 1):
         name = plan.config.name
         title = name if len(runs) == 1 else f"{number}/{len(runs)} {name}{_apart(config, plan.config)}"
         with progress(title, plan.work.unit) as on_progress:
+            on_progress = time_left.watch(plan.work.amount, on_progress)
             directories.append(run(plan, given.out, force=given.force, on_progress=on_progress, on_save=on_save))
     console = Console(highlight=False)
     for one, directory in zip((plan.config for plan in runs), directories):
@@ -70,6 +77,12 @@ def command(arguments: list[str]) -> None:
         console.print(
             f"{directory}{_apart(config, one)}; curves: pliant report {directory}\n", soft_wrap=True, markup=False
         )
+
+
+def _time_left(runs: Sequence[Plan]) -> TimeLeft:
+    """Says how long the runs take, as soon as that is known and if it is long."""
+    unit = next((plan.work.unit for plan in runs), "")
+    return TimeLeft(Work(sum(plan.work.amount for plan in runs), unit), logger.info)
 
 
 def _target_first(arguments: list[str]) -> tuple[list[str], bool]:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 from pliant.experiment.progress import OnProgress, Work
 
-_ENOUGH = 60.0  # seconds of work from which a speed is known
+_ENOUGH = 20.0  # seconds of work from which a speed is known
 _SHORT = 300.0  # seconds of remaining work that need no line
 
 
 class TimeLeft:
-    """Watches runs. After a minute of each, or at its end, a line tells how long all remaining runs take.
+    """Watches runs. After 20 seconds of each, or at its end, a line tells how long all remaining runs take.
 
     Args:
         work: of all runs together.

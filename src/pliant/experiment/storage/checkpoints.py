@@ -1,11 +1,12 @@
 """Checkpoints of a shard: `checkpoints/<step>/`, written by orbax, with the SHA-256 of their files in MANIFEST.json."""
 
+import contextlib
 import json
 import logging
 import os
 import re
 import shutil
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -52,7 +53,7 @@ def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray]) -> 
     unfinished = folder.with_suffix(".unfinished")
     arrays = {name: array for name, array in state.items() if array.size}  # orbax refuses empty arrays
     try:
-        with _writer() as checkpointer:
+        with _errors_raised_alone(), _writer() as checkpointer:
             checkpointer.save(unfinished.resolve(), arrays, force=True)
         digests = _digests(unfinished)
         for name in digests:
@@ -159,6 +160,18 @@ def _say_damaged(checkpoint: Path, damage: str) -> None:
 def _digests(checkpoint: Path) -> dict[str, str]:
     files = (file for file in checkpoint.rglob("*") if file.is_file())
     return {str(file.relative_to(checkpoint)): sha256(file) for file in files if file.name != _MANIFEST}
+
+
+@contextlib.contextmanager
+def _errors_raised_alone() -> Iterator[None]:
+    """Leaves errors of orbax's threads to whoever gets them as exceptions: each thread logs a traceback as well."""
+    absl = logging.getLogger("absl")
+    level = absl.level
+    absl.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        absl.setLevel(level)
 
 
 def _writer() -> ocp.Checkpointer:
