@@ -232,7 +232,7 @@ def test_help(pliant, columns, monkeypatch):
     [
         ("", "the following arguments are required: RUN (see pliant evaluate --help)"),
         ("nothing", "nothing is not a run: it has no config.yaml; give the path of a run, such as runs/<name>-<hash>"),
-        ("stream", "stream is a run of slowly_changing_regression, a stream of examples, in which there are no"),
+        ("stream", "stream is a run of slowly_changing_regression, a stream of examples, without episodes"),
         ("new", "new/shards/0-1 has no checkpoint yet; wait for its first, or resume it: pliant run new"),
         ("device --step 10", "step=10: device/shards/0-1 has no such checkpoint; there are: 64"),
         ("device --step last", "--step=last: write a whole number, at least 0"),

@@ -145,7 +145,7 @@ def test_help(pliant, columns, monkeypatch):
     [
         ("", "the following arguments are required: RUN (see pliant visualize --help)"),
         ("nothing", "nothing is not a run: it has no config.yaml; give the path of a run, such as runs/<name>-<hash>"),
-        ("stream", "stream is a run of slowly_changing_regression, a stream of examples, in which there are no"),
+        ("stream", "stream is a run of slowly_changing_regression, a stream of examples, without episodes"),
         ("host", "uneven_host cannot be shown in a terminal; write a film, such as with --gif uneven_host.gif"),
         ("device --gif f.gif", "uneven cannot be shown: it draws nothing"),
         ("staged --env short,long", "env='short,long': write one of short, long, wide"),

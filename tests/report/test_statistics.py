@@ -171,5 +171,5 @@ def test_bootstrap_interval_of_one_number_and_of_more_axes():
 
 
 def test_bootstrap_interval_refuses_a_level():
-    with pytest.raises(ValueError, match="level=95; it lies between 0 and 1"):
+    with pytest.raises(ValueError, match="level=95; write a number between 0 and 1"):
         bootstrap_interval([1.0, 2.0], level=95)

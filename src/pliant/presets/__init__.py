@@ -1,1 +1,1 @@
-"""Named configurations: one file a problem, found by the problem's name. They are data and import nothing else."""
+"""Named configurations: one file per problem, with the problem's name. They are data and import no other package."""

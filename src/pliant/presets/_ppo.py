@@ -1,7 +1,7 @@
-"""What the published configurations of PPO have in common, and the four that every problem has.
+"""Parts of the published configurations of PPO, and the four configurations that all problems have.
 
-All files have the same settings, which are the agent's defaults, and differ in Adam's decays and in the methods.
-Proper Adam has equal decays of both moments, so that no weight moves farther in a step than the step size.
+All files have the same settings, which are the agent's defaults, except Adam's decays and the methods. Proper Adam has
+equal decays of both moments, so that each weight moves by at most the learning rate in a step.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 PROPER_ADAM = {"b1": 0.99, "b2": 0.99}
 
 _MEASURED = (
-    # Published: active on at most 10 of the last 1000 steps. Ours counts those below the threshold.
+    # Published: active on at most 10 of the last 1000 steps. Ours counts units below the threshold.
     {"name": "inactive_fraction", "threshold": 0.0101},
     {"name": "stable_rank"},
     {"name": "weight_magnitude"},
@@ -51,7 +51,7 @@ def run(
 
 
 def four(problem: dict[str, Any], seeds: str) -> dict[str, dict[str, Any]]:
-    """The configurations that were published for every problem, under their files' names."""
+    """The configurations that were published for all problems, by the names of their files."""
     return {
         "std": run(problem, seeds, adam={"b1": 0.9, "b2": 0.999}),
         "ns": run(problem, seeds),

@@ -1,4 +1,4 @@
-"""The configurations of the published program for Hopper under its file names; see those for Ant."""
+"""The published program's configurations for Hopper, by the names of their files; see the presets of Ant."""
 
 from ._ppo import four
 

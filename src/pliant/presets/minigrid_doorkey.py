@@ -1,19 +1,19 @@
 """PPO through the sizes of MiniGrid's DoorKey, as published, with and without continual backprop.
 
-| preset | what it is |
+| preset | training |
 |---|---|
-| `single` | 8x8 alone, for as many frames as the curriculum has |
+| `single` | 8x8 alone, for the frames of the whole curriculum |
 | `ppo` | 5x5, 6x6, 8x8 |
 | `reference` | the same with continual backprop as published |
 | `everywhere` | the same with continual backprop in all units, convolutions included |
 
-Published: the units of the two heads, one step of the method a round of learning, from the last minibatch, and what it
-knows is lost between tasks. Everywhere: one step of the method for each step of Adam, and nothing is lost.
+Published: the method acts on the units of the two heads, with one step per round of learning, on the last minibatch,
+and its state is reset between tasks. Everywhere: the method has one step for each step of Adam, and keeps its state.
 
-The published program says 500k, 1M and 2M frames, counted from the beginning. It saved what it had learned every ten
-rounds of learning and never at the end, so that these are the frames that each task really had; ours are the same.
-Its utility is corrected for an age that is one step behind; that changes the order of units at most among those of
-almost equal utility, and is not imitated.
+The published program sets 500k, 1M and 2M frames, counted from the beginning. It saves the agent every ten rounds of
+learning and not at the end of a task, so that the effective frames are fewer; the presets have the effective frames.
+It corrects the utility for an age that is one step behind. The correction can change only the order of units with
+almost equal utility, and is left out here.
 """
 
 from typing import Any
@@ -56,7 +56,7 @@ def _run(tasks: str, *methods: dict[str, Any]) -> dict[str, Any]:
         "diagnostics": list(_MEASURED),
         "seeds": _SEEDS,
         "record_every": 10 * _ROUND,
-        "seed_axis": "map",  # learning is a tenth faster so, on a CPU
+        "seed_axis": "map",  # a tenth faster on a CPU
     }
 
 

@@ -1,45 +1,45 @@
-"""TD3 on HalfCheetah, as the published program of Neuroplastic Expansion has it, and what it is held against.
+"""TD3 on HalfCheetah with Neuroplastic Expansion as in its published program, and the methods compared with it.
 
-| preset | what it is |
+| preset | method |
 |---|---|
-| `td3` | all weights from the beginning |
-| `static` | 80 % of the weights are missing, always the same |
-| `code` | Neuroplastic Expansion as the published program does it by default |
-| `static_actor` | Neuroplastic Expansion as the published program does it by the command of its instructions |
-| `paper` | Neuroplastic Expansion as the paper describes it |
+| `td3` | TD3 with dense networks |
+| `static` | `td3` with a fixed mask of 80 % of the weights |
+| `code` | Neuroplastic Expansion with the defaults of the published program |
+| `static_actor` | Neuroplastic Expansion with the command in the published program's instructions |
+| `paper` | Neuroplastic Expansion as described in the paper |
 | `redo` | `td3` with ReDo |
 | `continual_backprop` | `td3` with continual backprop |
-| `layer_reset` | `td3` with output layers that are reset |
+| `layer_reset` | `td3` with resets of the output layers |
 
-All have three hidden layers in each critic, of which the last is normalized: so is what the program calls TD3.
+All presets have three hidden layers in each critic, with a normalized last layer, as TD3 in the published program.
 
-`code` is what `train.py` does without any flag: actor and critics grow from 20 % of their weights to 75 % within 190
-topology steps, one every 100 updates, by the largest gradients; 40 % as many of the smallest weights go. From then on a
-fifth of all weights changes place every 100 updates. Each topology step sets back Adam's step counts in the sparse
-layers, and batches are halved while few units are active. The command of its instructions, `static_actor`, is another
-thing: an actor that stays as it was made, 80 % sparse, and critics that grow. It does not say how often, so that this
-is every 100 updates, too; the text around it names 10,000 (`--method.neuroplastic_expansion.period`).
+`code` is `train.py` without flags. Actor and critics grow from 20 % of their weights to 75 % within 190 topology steps,
+one every 100 updates: weights with the largest gradients are added, and 40 % as many of the smallest weights are
+removed. After that a fifth of all weights is replaced every 100 updates. Each topology step resets Adam's step counts
+in the sparse layers, and batches are halved while few units are active. `static_actor`, the command in the program's
+instructions, differs: the actor stays 80 % sparse, and the critics grow. The command does not set the period, so it is
+100 updates, too; the text of the instructions names 10,000 (`--method.neuroplastic_expansion.period`).
 
-`paper` has a rate of growth that is not published; with the program's, and the period of its instructions, the critics
-are full after a third of the run and the actor, whose updates are half as many, after more than half of it. Review of
-old experience, `recall` of the agent, is the third part of it.
+The growth rate of `paper` is not published. With the program's rate, and the period of its instructions, the critics
+are full after a third of the run. The actor, which has half as many updates, is full after more than half of the run.
+The third part of the method is the review of old experience, `recall` of the agent.
 
-What the paper's own baselines were set to is not published. ReDo's threshold and period, the rates of continual
-backprop and the period of the resets are those of the papers that introduced them, counted in updates: the actor has
-half as many. New weights are as large as those that the networks begin with.
+The settings of the paper's baselines are not published. ReDo's threshold and period, the rates of continual backprop
+and the period of the resets are those of the papers that introduced them, counted in updates: the actor has half as
+many. New weights have the scale of the initial weights.
 """
 
 from typing import Any
 
 _STEPS = 6_000_000
-_EXPLORATION = 25_000  # steps of it, at the beginning
+_EXPLORATION = 25_000  # steps at the beginning
 _EVERY = 5_000  # steps between two evaluations
 
 _SEEDS = "7"
 _EPISODES = 10
 _MEASURED = ("active_fraction", {"name": "dormant_fraction", "threshold": 0.1}, "sparsity")
 _OF_GROWTH = ("mask_overlap", "topology_steps")
-_PROGRAM = {"optimizer": "per_weight_adam", "auto_batch": True}  # what agents of the published program have
+_PROGRAM = {"optimizer": "per_weight_adam", "auto_batch": True}  # as in the published program
 
 
 def _run(

@@ -1,6 +1,6 @@
-"""The configurations of the published program for SlipperyAnt (its folder `sant`) under its file names; see Ant's.
+"""The published program's configurations for SlipperyAnt (folder `sant`), by the names of their files; see Ant's.
 
-Frictions are drawn from each member's own seed; theirs come from a table with a row for each of 100 seeds.
+Frictions are drawn from each member's seed; theirs come from a table with a row for each of 100 seeds.
 """
 
 from ._ppo import four

@@ -1,9 +1,9 @@
-"""The configurations of the published program under its file names, and continual backprop for all activations.
+"""The published program's configurations, by the names of their files, and continual backprop for all activations.
 
 `sgd/bp/relu` is backpropagation with SGD and a ReLU network, `_wd` its sweep of L2, `_snp` of shrink-and-perturb;
 `flip_one/...` is the variant in which one bit flips at a time, three million examples long. Continual backprop was
-published for `sgd/cbp/relu` alone; the others extend it. Its file asks for a maturity of 100, but the program reads
-another key and uses 10: so do we.
+published for `sgd/cbp/relu` alone; the other presets extend it. Its file sets a maturity of 100, but the program reads
+another key and uses 10, as we do.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ def _run(
     learning_rate: float = 0.01,
     flip: str = "resample_all",
 ) -> dict[str, Any]:
-    """A configuration; no activation stands for the linear baseline."""
+    """A configuration; without an activation, the linear baseline."""
     network = {"activation": activation} if activation else {"hidden_units": 0}
     return {
         "problem": {"name": "slowly_changing_regression", "examples": examples, "flip": flip, **network},
@@ -65,7 +65,7 @@ def _all() -> dict[str, dict[str, Any]]:
 
 
 def _continual_backprop(activation: str, optimizer: str) -> dict[str, Any]:
-    """With Adam its per-weight form, as in the published program."""
+    """Continual backprop; with Adam in its per-weight form, as in the published program."""
     method = {
         "name": "continual_backprop",
         "utility": "adaptable_contribution",

@@ -1,4 +1,4 @@
-"""The configurations of the published program for Walker2d under its file names; see those for Ant.
+"""The published program's configurations for Walker2d, by the names of their files; see the presets of Ant.
 
 The runs have 100 million steps; the published figure shows the first 50 million.
 """

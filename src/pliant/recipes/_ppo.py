@@ -68,7 +68,7 @@ class Study:
         Args:
             title: above it.
             measure: the quantity of its y axis.
-            presets: whose runs.
+            presets: of the runs.
             numbers: the paper's.
             y_limits: those of the paper; a figure of shorter runs has the limits of its data.
         """
@@ -89,7 +89,7 @@ class Study:
             title: of the figure.
             shows: what it shows.
             returns: its first panel.
-            notes: what a reader must know of this problem.
+            notes: for readers, on this problem.
         """
         return Recipe(
             title=title,
@@ -110,7 +110,7 @@ class Study:
     def internals(
         self, dormant: Numbers | None = None, rank: Numbers | None = None, weights: Numbers | None = None
     ) -> tuple[PanelSpec, ...]:
-        """The policy's units and weights: the same three panels for every problem.
+        """The policy's units and weights: three panels, the same for all problems.
 
         Args:
             dormant, rank, weights: the paper's numbers.
@@ -128,7 +128,7 @@ class Study:
 
 
 def bin_width(steps: int, published: int) -> int:
-    """Width of bins: the published one, or less in a shorter run, so that it has at least twenty of them.
+    """Width of bins: the published width, or less in a shorter run, so that it has at least twenty bins.
 
     The width is 1, 2.5 or 5 times a power of ten, so that bins end at the steps of the paper's numbers; it is at least
     a round of learning.

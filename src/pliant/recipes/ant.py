@@ -11,7 +11,7 @@ _BIN = 250_000  # of the returns, published
 _SCALE = 0.006
 _HIGHEST = 5500
 
-# Read off the figures that the authors publish with their code, at so many millions of steps: means over 30 runs.
+# Millions of steps -> mean over 30 runs, read off the figures that the authors publish with their code.
 _RETURN = {
     "std": {2: 2300, 3: 2500, 5: 2190, 7.5: 1600, 10: 1370, 15: 950},
     "ns": {2: 2700, 3: 3520, 5: 3870, 7.5: 3780, 10: 3460, 15: 3050, 20: 2520, 25: 2240, 30: 950, 35: 970},

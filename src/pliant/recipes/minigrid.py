@@ -1,7 +1,7 @@
 """Transfer through a curriculum of MiniGrid DoorKey, with and without continual backprop.
 
-The claims are those of a public program of 2025. Its agents learn on 8x8 alone, or on 5x5, 6x6 and 8x8 without and with
-continual backprop. They are tested on sizes of their training and on 16x16, a size that none has seen.
+The claims come from a public program of 2025. Its agents learn on 8x8 alone, or on 5x5, 6x6 and 8x8 without and with
+continual backprop. They are tested on the sizes of training and on 16x16, a size without training.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """TD3 with Neuroplastic Expansion on two robots, beside dense and sparse networks and other methods.
 
-One number of the published program is known, published by others: of HalfCheetah after a million steps. The full runs
-have this length.
+One number of the published program is known, which others measured: the return on HalfCheetah after a million steps.
+The full runs have this length.
 """
 
 import copy
@@ -23,20 +23,24 @@ _LABELS = {
 }
 _SPARSE = ("static", "code", "paper")
 _GROWING = ("code", "paper")
-_ENVS = {"halfcheetah": "HalfCheetah-v4", "walker2d": "Walker2d-v4"}  # of one size: programs are compiled alike
+_ENVS = {
+    "halfcheetah": "HalfCheetah-v4",
+    "walker2d": "Walker2d-v4",
+}  # of one size, so that they share compiled programs
 
 _STEPS = 1_000_000
 _SEEDS = {False: "3", True: "7"}
 _SCALE = 0.05
-_SHORT, _NARROW = 100_000, 64  # steps; units a layer of shorter runs, since wide layers take too long
+_SHORT, _NARROW = 100_000, 64  # steps; units per layer of shorter runs, because wide layers take too long
 _BIN = 20_000  # steps
 _FEWEST_EPISODES = 3  # of an evaluation
 _FEWEST_BINS = 10
 _SHORTEST = 1000  # steps
 _EPISODE = 1000  # steps, at most
-# Updates of the critics until the actor has grown, in topology periods: 187 of its own, which has half as many.
+# Updates of the critics until the actor has grown, in topology periods: the actor has half as many updates, and 187
+# periods.
 _GROWTH = 2 * 190
-_RENEWALS = 20  # of dormant units, in a run, at least
+_RENEWALS = 20  # least number of renewals of dormant units in a run
 
 _PUBLISHED = {"halfcheetah": {"code": {1_000_000: 7800}}}
 
@@ -126,7 +130,7 @@ def _panels(
 
 
 def _bin_width(steps: int) -> int:
-    """The usual one; a short run gets 1, 2 or 5 times a power of ten, so that it has at least ten bins."""
+    """The usual width; for a short run 1, 2 or 5 times a power of ten, so that it has at least ten bins."""
     widest = min(steps // _FEWEST_BINS, _BIN)
     return next(width for power in range(4, 1, -1) for factor in (5, 2, 1) if (width := factor * 10**power) <= widest)
 
@@ -141,7 +145,7 @@ def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict
     episodes = config["evaluate_episodes"] * often["evaluate_every"] / config["evaluate_every"]  # as many per step
     config |= {"seeds": seeds, **often, "evaluate_episodes": max(_FEWEST_EPISODES, round(episodes))}
     config["problem"]["steps"] = steps
-    # All steps, and what is kept of the ends of episodes: no more than that is ever in a replay.
+    # All steps and the ends of episodes: a replay never holds more.
     config["agent"] |= {
         "learning_starts": exploration,
         "buffer_size": min(1_000_000, steps + 2 * -(-steps // _EPISODE)),
@@ -164,9 +168,9 @@ def _scaled(preset: Mapping[str, Any], steps: int, bin: int, seeds: str) -> dict
 
 
 def _period(method: Mapping[str, Any], updates: int, published: int) -> int:
-    """Updates between topology steps: for `paper` as many of them as in its run, for `code` as published.
+    """Updates between topology steps: for `paper` with the number of steps of a full run, for `code` as published.
 
-    But in a short run that one, too, is more often, so that its networks have grown by half of the run.
+    In a short run `code` has a shorter period, too, so that its networks have grown by half of the run.
     """
     if method["preset"] == "paper":
         return max(2, round(method["period"] * updates / published))

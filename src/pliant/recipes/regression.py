@@ -13,8 +13,8 @@ _EXAMPLES = 1_000_000  # of a published run
 _SEEDS = 100  # published
 _ERROR = Measure("loss", "squared error", _BIN)
 
-# Read off the figure that the authors publish with their code: 100 runs, bins of 20,000 examples; to about 0.005, its
-# standard errors being 0.03 to 0.05.
+# Read off the figure that the authors publish with their code, to about 0.005: 100 runs, bins of 20,000 examples,
+# standard errors of 0.03 to 0.05.
 _AT = (0, *range(100_000, 1_000_000, 100_000), _LAST)
 _PUBLISHED = {
     ("relu", 0.01): (0.62, 0.83, 1.01, 1.08, 1.18, 1.28, 1.27, 1.29, 1.20, 1.28, 1.19),
@@ -58,7 +58,7 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
     Args:
         full: all published configurations (seven activations, SGD and Adam; L2, shrink and perturb and continual
             backprop with all their strengths; one bit flipping at a time), 100 seeds.
-        seeds: other seeds than the recipe's, which are 30, or 100 for `full`.
+        seeds: other seeds; 30 by default, or 100 with `full`.
         scale: fraction of the published length of the runs; 1 by default.
     """
     seeds = seeds or (str(_SEEDS) if full else "30")
@@ -146,7 +146,7 @@ def _for_all_activations(presets: dict[str, Any], kind: str, optimizer: str) -> 
 
 
 def _strengths(presets: dict[str, Any], kind: str, activation: str, optimizer: str) -> tuple[Line, ...]:
-    """A method with each of its strengths."""
+    """A line for each strength of a method."""
     preset = presets[f"{optimizer}/cbp/{activation}" if kind == "cbp" else f"{optimizer}/bp/{activation}_{kind}"]
     ((name, values),) = preset["sweep"].items()
     word = {"wd": "weight decay", "snp": "noise", "cbp": "rate"}[kind]
@@ -157,7 +157,7 @@ def _strengths(presets: dict[str, Any], kind: str, activation: str, optimizer: s
 
 def _five_million(presets: dict[str, Any], optimizer: str) -> PanelSpec:
     preset = presets[f"{optimizer}/bp/5m"]
-    # The preset sweeps the activations, each of which is a program of its own: a line takes one.
+    # The preset sweeps the activations, each with its program: a line takes one.
     lines = [Line(a, {**preset, "problem": {**preset["problem"], "activation": a}, "sweep": {}}) for a in ACTIVATIONS]
     linear = Line("linear 0.003", presets[f"{optimizer}/bp/linear_1"])
     return PanelSpec(f"backprop, learning rate 0.001, {optimizer}", _ERROR, (*lines, linear))

@@ -1,4 +1,4 @@
-"""Figures and tables of finished and running experiments. Reads run directories, and nothing else of this package."""
+"""Figures and tables of finished and running experiments; reads run directories and imports no other package."""
 
 from .curves import Curve as Curve
 from .curves import Panel as Panel

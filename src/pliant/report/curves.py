@@ -1,4 +1,4 @@
-"""Curves over steps with their intervals, and the panels that show them: plain data, whoever draws it."""
+"""Curves over steps with their intervals, and the panels that show them, as plain data."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,13 @@ class Curve:
     """A statistic over the members of a run, along its steps.
 
     Args:
-        label: what the legend calls it.
+        label: in the legend.
         x: `(points,)`, steps.
         estimate: `(points,)`, NaN where no member has a value.
         low, high: `(points,)`, the interval; NaN where there are fewer than two members.
-        members: `(points,)`, how many members the estimate rests on.
-        diverged: how many members diverged before the end.
-        total: how many members there are.
+        members: `(points,)`, number of members with a value.
+        diverged: number of members that diverged before the end.
+        total: number of members.
     """
 
     label: str
@@ -53,13 +53,13 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reference:
-    """Numbers of a paper to hold ours against.
+    """Numbers of a paper, shown beside ours.
 
     Args:
-        label: what the legend calls them, such as `"Dohare et al. 2024"`.
+        label: in the legend, such as `"Dohare et al. 2024"`.
         y: one number, drawn as a dashed line across the panel, or `(points,)`, drawn as markers.
         x: `(points,)`, steps; `None` for the dashed line.
-        of: label of the curve whose colour they take; grey if there is none.
+        of: label of the curve of the same colour; without one, grey.
     """
 
     label: str
@@ -73,14 +73,14 @@ class Panel:
     """One pair of axes.
 
     Args:
-        curves: what is drawn. Curves of the same label have the same colour in all panels of a figure.
-        y_label: what is measured, with its unit: `"accuracy (%)"`.
-        x_label: what it runs along.
+        curves: to draw. Curves of the same label have the same colour in all panels of a figure.
+        y_label: of the metric, with its unit: `"accuracy (%)"`.
+        x_label: of the steps.
         title: above the panel.
         references: the paper's numbers.
-        x_limits, y_limits: `(lowest, highest)`; `None`: as the data ask.
+        x_limits, y_limits: `(lowest, highest)`; `None`: those of the data.
         y_scale: `"linear"` or `"log"`.
-        marks: steps at which something else begins, each a thin line with what it is: `{500_000: "6x6"}`.
+        marks: step -> label of a thin line, such as the first step of a task: `{500_000: "6x6"}`.
     """
 
     curves: Sequence[Curve]
@@ -95,12 +95,12 @@ class Panel:
 
 
 class Values(NamedTuple):
-    """A metric of each member along the steps.
+    """The values of a metric for each member, over the steps.
 
     Args:
         members: a row for each member: its `seed`, and a column for each swept setting.
         x: `(points,)`, steps.
-        values: `(members, points)`, NaN where a member has none.
+        values: `(members, points)`, NaN where a member has no value.
     """
 
     members: pd.DataFrame
@@ -116,7 +116,7 @@ def values_of(
     edge: Literal["left", "right"] = "left",
     within: Literal["mean", "max"] = "mean",
 ) -> Values:
-    """The numbers of which `curves_of` takes a statistic over members; the arguments are those of `curves_of`.
+    """The values over whose members `curves_of` takes a statistic; for the arguments see `curves_of`.
 
     Raises:
         ValueError: if the run has no such metric or group, or the bin is wider than the run.
@@ -144,28 +144,27 @@ def curves_of(
 
     Args:
         run: the run.
-        metric: which metric.
-        by: the settings that tell curves apart; those left out are averaged over together with the seeds. By default
-            all swept settings.
-        bin: width of the blocks of steps whose means are taken first, member by member. A member without a row in a
-            block has no value there. `None`: every recorded step is a point.
+        metric: name of the metric.
+        by: settings with one curve for each of their values; the curve is over seeds and the values of the other
+            settings. By default all swept settings.
+        bin: width of the blocks of steps whose means are taken first, for each member. A member without a row in a
+            block has no value there. `None`: each recorded step is a point.
         statistic: over members: `"mean"`, or `"iqm"`, the interquartile mean.
         band: the 95 % bootstrap interval, or one standard error of the mean to either side.
-        group: which group of units the metric is of; `""`: the whole network. Of several, the mean at each step.
-        label: what stands before the settings in the legend. By default nothing, and the run's name if no setting was
-            swept.
-        edge: of its block, at which a mean stands: where the block begins, or where it ends.
-        within: what is taken of each block: its mean or its maximum.
+        group: group of units of the metric; `""`: the whole network. For several groups, their mean at each step.
+        label: before the settings in the legend. By default empty; without swept settings, the run's name.
+        edge: of its block, at which a mean is plotted: `"left"` or `"right"`.
+        within: the statistic in each block: its mean or its maximum.
 
     Returns:
-        The curves, ordered by their settings. A member that diverged is left out from then on, and counted.
+        The curves, ordered by their settings. A member that diverged is left out after its divergence, and counted.
 
     Raises:
         ValueError: if the run has no such metric, group or setting, or the bin is wider than the run.
     """
     _check({"statistic": statistic, "band": band, "edge": edge, "within": within}, bin, run)
     if band == "standard_error" and statistic != "mean":
-        raise ValueError(f"a standard error is one of the mean, not of {statistic!r}; write band='bootstrap'")
+        raise ValueError(f"there is a standard error of the mean, but not of {statistic!r}; write band='bootstrap'")
     by = run.settings if by is None else tuple(by)
     unknown = [setting for setting in by if setting not in run.settings]
     if unknown:
@@ -231,13 +230,13 @@ def _split(rows: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, float]
 def _by_member(
     rows: pd.DataFrame, run: Run, bin: int | None, edge: Literal["left", "right"], within: Literal["mean", "max"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`(points,)` steps and `(members, points)` values, NaN where a member has none."""
+    """`(points,)` steps and `(members, points)` values, NaN where a member has no value."""
     member = rows.groupby(["seed", *run.settings]).ngroup().to_numpy()  # (rows,)
     steps, values = rows["step"].to_numpy(), rows["value"].to_numpy()
     members = range(member.max() + 1)
     if bin is not None:
         in_blocks = _IN_BLOCKS[within]
-        steps = np.maximum(steps, 1)  # what was seen before the first step counts to the first block
+        steps = np.maximum(steps, 1)  # an evaluation before the first step belongs to the first block
         binned = [in_blocks(steps[member == m], values[member == m], bin, run.last_step) for m in members]
         left = binned[0][0]
         return left + bin if edge == "right" else left, np.stack([values for _, values in binned])

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
 from .curves import Panel
 
-# Okabe and Ito's colours, which every common kind of colour vision tells apart, without the yellow that white swallows.
+# Okabe and Ito's colours, which differ for all common kinds of colour vision, without the yellow, too pale on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _TICKS = [1, 2, 2.5, 5, 10]
 _COLUMN = 3.4  # inches, the width of a column of a paper with two
@@ -60,14 +60,14 @@ def plot(
     Args:
         panels: the panels, row by row.
         path: where to save the figure, as PNG and as PDF; an ending is replaced. `None`: it is not saved.
-        columns: how many panels stand side by side at the most.
+        columns: the most panels side by side.
         note: a line or two above the legend, such as `"mean and 95 % interval of 30 seeds"`.
 
     Returns:
-        The figure. It belongs to no window: matplotlib's backend and figures elsewhere are left alone.
+        The figure, without a window; matplotlib's backend and other figures are not changed.
 
     Raises:
-        ValueError: if there is no panel.
+        ValueError: if there are no panels.
     """
     if not panels:
         raise ValueError("plot got no panels; pass at least one, such as Panel(curves_of(run, metric), metric)")
@@ -91,7 +91,7 @@ def _colors_of(panels: Sequence[Panel]) -> dict[str, Any]:
     labels = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
     if len(labels) <= len(_COLORS):
         return dict(zip(labels, _COLORS, strict=False))
-    # More than a palette can tell apart are most often the values of one setting: a scale shows their order.
+    # More labels than the palette has are most often the values of one setting: a scale shows their order.
     return dict(zip(labels, mpl.colormaps["viridis"](np.linspace(0.0, 0.9, len(labels))), strict=True))
 
 
@@ -99,7 +99,7 @@ def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
     for curve in panel.curves:
         seen = np.isfinite(curve.estimate)
         color = colors[curve.label]
-        # A lone point has no line and no band to be seen by.
+        # A single point has no line and no band.
         marker = "o" if seen.sum() == 1 else ""
         axis.plot(curve.x[seen], curve.estimate[seen], color=color, linewidth=1.3, marker=marker, markersize=3.5)
         if marker:
@@ -115,7 +115,7 @@ def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
             axis.plot(reference.x, reference.y, **_marker(color))
     for step, name in panel.marks.items():
         axis.axvline(step, color="0.6", linewidth=0.6, zorder=1)
-        # At the foot: there curves that rise leave room.
+        # At the bottom, where rising curves leave room.
         at_foot = axis.get_xaxis_transform()
         axis.annotate(name, (step, 0), (2, 2), at_foot, "offset points", color="0.4", fontsize=6)
     axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label, yscale=panel.y_scale)
@@ -143,7 +143,7 @@ def _marker(color: Any) -> dict[str, Any]:
 
 
 def _add_legend(figure: Figure, panels: Sequence[Panel], colors: dict[str, Any], note: str) -> None:
-    """One legend below all panels; a paper's numbers stand there once, in grey, however many curves they follow."""
+    """One legend below all panels, with the paper's numbers once, in grey."""
     handles: dict[str, Any] = {}
     lost: dict[str, str] = {}
     for curve in (curve for panel in panels for curve in panel.curves):
@@ -158,7 +158,7 @@ def _add_legend(figure: Figure, panels: Sequence[Panel], colors: dict[str, Any],
         return
     labels = [label + lost.get(label, "") for label in handles]
     columns, lines = _layout(labels, figure.get_figwidth())
-    # The legend gets room of its own, so that the panels keep their size.
+    # The figure grows by the legend, so that the panels keep their size.
     figure.set_figheight(figure.get_figheight() + _LINE * (lines + len(note.splitlines())) + 0.1)
     legend = figure.legend(
         list(handles.values()),
@@ -185,6 +185,6 @@ def _layout(labels: Sequence[str], width: float) -> tuple[int, int]:
 def _save(figure: Figure, path: Path) -> None:
     stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
     stem.parent.mkdir(parents=True, exist_ok=True)
-    # Without the date, the same numbers make the same file.
+    # Without the date, the same numbers give the same file.
     figure.savefig(stem.with_name(stem.name + ".png"), dpi=250)
     figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})

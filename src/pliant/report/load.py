@@ -1,4 +1,4 @@
-"""Reads a run directory back: the rows of all its seeds, without the shards that are damaged.
+"""Reads a run directory: the rows of all its seeds, without damaged shards.
 
 runs/<name>-<hash>/
   config.yaml        the configuration without seeds
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run directory holds.
+    """The contents of a run directory.
 
     Args:
         config: the configuration without seeds, a nested mapping.
-        shards: the blocks of seeds that the rows come from, by their first seeds.
-        metrics: one row a measurement, or an episode at the step where it ended, in the columns `seed`, one for each
+        shards: the blocks of seeds of the rows, sorted by their first seeds.
+        metrics: one row per measurement, or per episode at the step of its end. Its columns are `seed`, one for each
             swept setting (`agent.learning_rate`), `step` (from 1; 0 for an evaluation before training), `metric`,
-            `group` (`""`: the whole network; both are categories) and `value`. A member that diverged has NaN values
-            from then on, no episodes, and one row of the metric `diverged` whose value is the step.
+            `group` (`""`: the whole network; both are categories) and `value`. After its divergence a member has NaN
+            values and no episodes, and one row of the metric `diverged`, whose value is the step.
         name: the name of the directory.
         damaged: shards that are left out, as lines that name the damage.
     """
@@ -52,9 +52,9 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """How far the run is: `finished` if all shards are, and otherwise the step of the one that is least far.
+        """The progress of the run: `finished` if all shards are finished, otherwise the step of the slowest shard.
 
-        `members` and `seconds` are those of all shards together; `best` is left out if shards differ in it.
+        `members` and `seconds` are sums over all shards; `best` is left out if shards differ in it.
         """
         shards = [shard.status for shard in self.shards]
         first = min(shards, key=lambda status: status["step"], default={"step": 0})
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def short_names(self) -> dict[str, str]:
-        """What people call the settings: `learning rate` for `agent.learning_rate`, unless another one ends so too."""
+        """Names for labels: `learning rate` for `agent.learning_rate`, unless another setting ends in the same word."""
         ends = [setting.rpartition(".")[2] for setting in self.settings]
         return {
             setting: (end if ends.count(end) == 1 else setting).replace("_", " ")
@@ -81,7 +81,7 @@ class Run:
 
     @functools.cached_property
     def members(self) -> pd.DataFrame:
-        """The members, by `seed` and a column for each swept setting, and the step at which they `diverged` or NaN."""
+        """The members: `seed`, a column for each swept setting, and `diverged`, the step of divergence or NaN."""
         keys = ["seed", *self.settings]
         ends = self.metrics.loc[self.metrics["metric"] == "diverged", [*keys, "value"]]
         everyone = self.metrics.drop_duplicates(keys).sort_values(by=keys)[keys]
@@ -101,15 +101,15 @@ class Run:
 
     @property
     def tasks(self) -> dict[int, str]:
-        """The steps at which tasks of the problem begin, and their names; none if it has none, or a single one."""
+        """The steps at which tasks of the problem begin, and their names; empty if it has fewer than two tasks."""
         tasks = self.status.get("tasks", [])
         begins = [0, *(task["until"] for task in tasks)]
         return {step: task["name"] for step, task in zip(begins, tasks)} if len(tasks) > 1 else {}
 
     @property
     def last_step(self) -> int:
-        """How many steps the shard that is furthest has made."""
-        # One that was killed between writing metrics and writing its status has made the steps of these.
+        """The largest number of steps of a shard."""
+        # A shard may have been killed between writing its metrics and its status.
         steps = [int(shard.status["step"]) for shard in self.shards]
         return max([*steps, 0 if self.metrics.empty else int(self.metrics["step"].max())])
 
@@ -119,14 +119,14 @@ def load(path: str | os.PathLike[str], seeds: Collection[int] | None = None) -> 
 
     Args:
         path: the directory `runs/<name>-<hash>`.
-        seeds: those whose rows are wanted; `None`: all that the run has. Then a shard that is damaged is left out with
-            a warning, unless there is no other.
+        seeds: of the rows; `None`: all seeds of the run. A damaged shard is then left out with a warning, unless there
+            is no other.
 
     Returns:
-        The run. Its rows are ordered by shards, and in a shard as they were written.
+        The run. Its rows are in the order of the shards, and in a shard in the order of writing.
 
     Raises:
-        DamagedRunError: if a file is missing or is not what it was when it was written.
+        DamagedRunError: if a file is missing or was changed after writing.
         ValueError: if the directory is not a run, has no such seed, or two of its shards hold the same seed.
     """
     directory = Path(path)
@@ -157,7 +157,7 @@ def _chosen(directory: Path, seeds: Collection[int] | None) -> list[Path]:
 
 
 def _read_all(folders: Iterable[Path]) -> tuple[list[Shard], list[pa.Table], list[DamagedRunError]]:
-    """The shards that are whole, their rows, and what is wrong with the others."""
+    """The good shards, their rows, and the errors of the others."""
     shards: list[Shard] = []
     tables: list[pa.Table] = []
     damaged: list[DamagedRunError] = []
@@ -187,7 +187,7 @@ def _no_run(directory: Path) -> str:
 
 
 def _to_pandas(rows: pa.Table) -> pd.DataFrame:
-    # A few names repeated in millions of rows: categories keep them small and quick to select.
+    # A few names are repeated in millions of rows: as categories they are small and quick to select.
     for column in ("metric", "group"):
         rows = rows.set_column(rows.column_names.index(column), column, rows[column].dictionary_encode())
     return rows.to_pandas()

@@ -1,4 +1,4 @@
-"""Contract of the recipes: what to run for a published figure, and the numbers to hold ours against."""
+"""Contract of the recipes: the runs of a published figure, and the published numbers to compare with ours."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ class Line:
     """One line of a figure and one row of its table.
 
     Args:
-        label: what it is called.
+        label: in legends and tables.
         config: of its run, as in a configuration file; lines with equal configurations share a run.
-        where: the members of the run's sweep that it shows: `{"agent.learning_rate": 0.01}`.
+        where: swept values of its members: `{"agent.learning_rate": 0.01}`.
         published: the paper's means: edge of the bin (steps) -> value; the edge is the recipe's.
-        simulated: means of an independent simulation, where the paper has none or to stand beside it.
+        simulated: means of an independent simulation, beside the paper's means or instead of them.
     """
 
     label: str
@@ -26,7 +26,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """What a panel shows of its runs.
+    """The quantity that a panel shows.
 
     Args:
         metric: name of the metric in the runs' rows.
@@ -35,7 +35,7 @@ class Measure:
         groups: groups of units over which the metric is averaged; `""`: the whole network, or a metric without units.
         within: the statistic in a bin: mean or maximum.
         factor: multiplies the numbers: 100 for percent.
-        decimals: digits behind the point, in tables.
+        decimals: digits after the decimal point, in tables.
     """
 
     metric: str
@@ -49,7 +49,7 @@ class Measure:
 
 @dataclasses.dataclass(frozen=True)
 class PanelSpec:
-    """What one pair of axes of a figure shows; what is drawn of it is a `report.Panel`.
+    """The contents of one pair of axes of a figure; `report.Panel` has the curves to draw.
 
     Args:
         title: above it.
@@ -66,11 +66,11 @@ class PanelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """A claimed difference: return of the agents of one line minus return of the agents of another.
+    """A claimed difference: the return of one line's agents minus the return of another line's agents.
 
     Args:
         better, worse: labels of the lines.
-        env: where.
+        env: environment of the returns.
         published: the difference of the paper's returns; `None` if it has none.
     """
 
@@ -82,20 +82,20 @@ class Contrast:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A table of the success and the return of trained agents, in environments of their training and in others.
+    """A table of the success and the return of trained agents, in environments of training and in others.
 
     Args:
         title: above it.
-        shows: what the table shows, in a sentence or two.
-        lines: whose agents; their last checkpoints act.
-        envs: where, by the problem's setting `env`.
-        episodes: of each seed in each of them; actions are sampled as in training.
+        shows: the subject of the table, in a sentence or two.
+        lines: of the agents, which act from their last checkpoints.
+        envs: environments, as values of the problem's setting `env`.
+        episodes: of each seed in each environment; actions are sampled as in training.
         published: the paper's mean returns: label -> env -> value.
         side_by_side: number of environments in which the paper evaluates at once, until `episodes` have ended in all
             of them together, so that short episodes are too frequent; `None`: the paper counts as we do.
-        contrasts: the differences that matter.
-        notes: what a reader must know.
-        falls_short: in what the table falls short of the paper's, sentence by sentence.
+        contrasts: the claimed differences.
+        notes: for readers of the table.
+        falls_short: how the table falls short of the paper's, sentence by sentence.
     """
 
     title: str
@@ -112,7 +112,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How long and how many the runs of a recipe are, beside the published ones.
+    """Length and number of a recipe's runs, and of the published runs.
 
     Args:
         steps, published_steps: length of a run, in the unit of the recipe's x axis.
@@ -127,19 +127,19 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A figure, or a set of them.
+    """A figure, or a set of figures.
 
     Args:
         title: of the figures.
-        shows: what the figures show, in a sentence or two, with the paper.
+        shows: the subject of the figures, in a sentence or two, with the paper.
         x_label: of the axes, with the unit.
-        panels: by the name of the figure they belong to.
+        panels: by the name of their figure.
         scale: length and number of the runs.
-        notes: what a reader of the table must know, such as where the reference numbers come from.
-        falls_short: in what the runs fall short of the paper's beside their scale, sentence by sentence.
-        edge: of a bin, at which its number stands. The published scripts of supervised experiments count bins from 0
-            (left); those of reinforcement learning plot the mean of the steps before (right).
-        step_by_step: whether there is a second table, of every step for which the paper has a number.
+        notes: for readers of the table, such as the source of the reference numbers.
+        falls_short: how the runs fall short of the paper's beside their scale, sentence by sentence.
+        edge: of a bin, at which its number is plotted. The published scripts of supervised experiments count bins from
+            0 (left); those of reinforcement learning plot the mean of the steps before (right).
+        step_by_step: whether there is a second table, of all steps for which the paper has a number.
         evaluations: tables of the trained agents' episodes, by the name of the table.
     """
 

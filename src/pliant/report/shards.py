@@ -1,12 +1,12 @@
-"""One shard of a run, read back and checked.
+"""Reads and checks one shard of a run.
 
-    runs/<name>-<hash>/shards/<seeds>/         a block of seeds that was computed together: 0-9, or 10-19,25-25
+    runs/<name>-<hash>/shards/<seeds>/         a block of seeds that one program computed: 0-9, or 10-19,25-25
       environment.json                         versions, git revision, command, machine
       status.json                              {"state": "running" | "finished", "step": int, "steps": int}
       metrics/<first>-<last>-<sha>.parquet     rows of the steps first < step <= last; in the first one also of step 0
 
 The files of `metrics/` are named after their range (12 digits each) and the first 16 hexadecimal digits of their
-SHA-256, so a file that was cut short, edited, renamed or lost is noticed.
+SHA-256, which reveal a file that was cut short, edited, renamed or lost.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class DamagedRunError(ValueError):
 
 
 class MetricsFile(NamedTuple):
-    """A file of metrics, as its name tells: the rows of the steps first < step <= last."""
+    """A file of metrics, described by its name: the rows of the steps first < step <= last."""
 
     path: Path
     first: int
@@ -42,7 +42,7 @@ class MetricsFile(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """A block of seeds that was computed together."""
+    """A block of seeds that one program computed."""
 
     name: str  # the seeds: 0-9, or 10-19,25-25
     environment: dict[str, Any]  # versions, git revision, command and machine
@@ -50,10 +50,10 @@ class Shard(NamedTuple):
 
 
 def shards_of(run_dir: Path) -> list[Path]:
-    """The folders of a run's shards in which something was saved, by their first seeds.
+    """The folders of a run's shards with results, sorted by their first seeds.
 
     Raises:
-        ValueError: if two of them hold the same seed.
+        ValueError: if two shards hold the same seed.
     """
     named = (folder for folder in (run_dir / "shards").glob("*/") if _SHARD.fullmatch(folder.name))
     begun = [f for f in named if (f / "status.json").exists() or any((f / "metrics").glob("*.parquet"))]
@@ -70,16 +70,16 @@ def shards_of(run_dir: Path) -> list[Path]:
 
 
 def seeds_of(shard: Path) -> set[int]:
-    """The seeds of a shard, by the name of its folder."""
+    """The seeds of a shard, from the name of its folder."""
     bounds = [text.split("-") for text in shard.name.split(",")]
     return {seed for low, high in bounds for seed in range(int(low), int(high) + 1)}
 
 
 def read_mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """A file that holds a mapping.
+    """Reads a file that holds a mapping.
 
     Raises:
-        DamagedRunError: if it is missing, or holds anything else.
+        DamagedRunError: if the file is missing, or does not hold a mapping.
     """
     try:
         content = parse(file.read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def read_shard(folder: Path) -> tuple[Shard, pa.Table]:
     """A shard and all its rows.
 
     Raises:
-        DamagedRunError: if a file is missing or is not what it was when it was written.
+        DamagedRunError: if a file is missing or was changed after writing.
     """
     status = read_mapping(folder / "status.json", json.loads)
     if not isinstance(status.get("step"), int):
@@ -109,15 +109,15 @@ def read_shard(folder: Path) -> tuple[Shard, pa.Table]:
 
 
 def files_of(shard: Path) -> list[MetricsFile]:
-    """The files of a shard's metrics by their names, which follow one another; nothing is read.
+    """The files of a shard's metrics, in the order of their steps; checks their names without reading them.
 
     Raises:
-        DamagedRunError: if one is missing or was renamed.
+        DamagedRunError: if a file is missing or was renamed.
     """
     directory = shard / "metrics"
     files: list[MetricsFile] = []
     reached = 0
-    # A file under another ending is one that a killed run had not finished writing.
+    # A file with another ending is an unfinished file of a killed run.
     for path in sorted(directory.glob("*.parquet")):
         name = _FILE.fullmatch(path.name)
         if name is None:
@@ -133,7 +133,7 @@ def files_of(shard: Path) -> list[MetricsFile]:
 
 
 def _read_metrics(shard: Path, step: int) -> pa.Table:
-    """The rows of all files, after a check that the files are whole and follow one another up to `step`."""
+    """The rows of all files, after a check that the files are unchanged and complete up to `step`."""
     found, directory = files_of(shard), shard / "metrics"
     tables = [read_file(file) for file in found]
     reached = found[-1].last if found else 0
@@ -150,7 +150,7 @@ def read_file(file: MetricsFile) -> pa.Table:
     """The rows of one file.
 
     Raises:
-        DamagedRunError: if the file is not what it was when it was written.
+        DamagedRunError: if the file was changed after writing.
     """
     path, first, last, digest = file
     content = path.read_bytes()
@@ -169,7 +169,7 @@ def read_file(file: MetricsFile) -> pa.Table:
     if missing:
         raise DamagedRunError(f"{path} has no column {missing[0]!r}; {_REPAIR}")
     steps = table["step"].to_numpy()
-    earliest = first + 1 if first else 0  # what was evaluated before the first step is in the first file
+    earliest = first + 1 if first else 0  # the first file has the evaluation before the first step
     if steps.size and not (earliest <= steps.min() and steps.max() <= last):
         raise DamagedRunError(
             f"{path} holds steps {steps.min()} to {steps.max()}, which its name denies, it was renamed; {_REPAIR}"

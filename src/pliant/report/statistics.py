@@ -1,7 +1,7 @@
 """Numbers over seeds: means of blocks, interquartile means, standard errors and bootstrap intervals.
 
-Members (seeds) lie along the first axis. A member that diverged is NaN there: it is left out, and the number of those
-that stayed is given beside the result, since what is left of a method that often diverges looks better than it is.
+Members (seeds) lie along the first axis. A member that diverged has NaN: it is left out, and the number of the other
+members is given beside the result, because a method that often diverges looks too good without its diverged members.
 """
 
 import math
@@ -23,7 +23,7 @@ class Estimate(NamedTuple):
     value: np.ndarray | float
     low: np.ndarray | float = np.nan
     high: np.ndarray | float = np.nan
-    members: np.ndarray | int = 0  # how many members were finite
+    members: np.ndarray | int = 0  # number of members with a finite value
 
 
 def bin_means(
@@ -31,14 +31,14 @@ def bin_means(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Means of consecutive blocks of steps that do not overlap.
 
-    Block $i$ of width $m$ holds the steps $i m < t \le (i + 1) m$, as steps are counted from 1. What is left behind the
-    last whole block is dropped.
+    Block $i$ of width $m$ holds the steps $i m < t \le (i + 1) m$, as steps are counted from 1. Steps after the last
+    whole block are dropped.
 
     Args:
-        steps: `(rows,)`, at which step each value was recorded, in any order.
+        steps: `(rows,)`, the step of each value, in any order.
         values: `(..., rows)`.
         width: $m$, in steps, at least 1.
-        last: the last step of the run, where the last block ends if it is whole. By default the largest of `steps`.
+        last: the last step of the run. By default the largest of `steps`.
 
     Returns:
         `(blocks,)`, the left edge $i m$ of each block; and `(..., blocks)`, its mean: NaN if the block is empty or
@@ -55,7 +55,7 @@ def bin_means(
     count = np.bincount(block_of, minlength=edges.size)  # (blocks,)
     flat = rows.reshape(math.prod(rows.shape[:-1]), block_of.size)
     sums = np.array([np.bincount(block_of, row, minlength=edges.size) for row in flat])
-    with np.errstate(invalid="ignore"):  # 0 / 0 in an empty block is the NaN that it shall be
+    with np.errstate(invalid="ignore"):  # 0 / 0 in an empty block gives the desired NaN
         return edges, sums.reshape(*rows.shape[:-1], edges.size) / count
 
 
@@ -89,7 +89,7 @@ def bin_maxima(
 def _blocks(
     caller: str, steps: ArrayLike, values: ArrayLike, width: int, last: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left edges `(blocks,)`; of the rows in whole blocks, the number of their block `(kept,)` and `(..., kept)`."""
+    """Left edges `(blocks,)`; and for the rows in whole blocks the index of the block `(kept,)` and `(..., kept)`."""
     steps, values = np.asarray(steps, np.int64), np.asarray(values, float)
     if width < 1:
         raise ValueError(f"{caller} got width={width}; a block is at least 1 step wide")
@@ -108,7 +108,7 @@ def _blocks(
 def interquartile_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
     r"""Mean of the middle half: the lowest and the highest $\lfloor n / 4 \rfloor$ of $n$ members are left out.
 
-    Less moved by a lucky or a broken seed than the mean, and less noisy than the median. NaN is not left out here.
+    It depends less on single seeds than the mean, and is less noisy than the median. NaN is not left out.
 
     Args:
         values: the members lie along `axis`.
@@ -131,10 +131,10 @@ def interquartile_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
 def standard_error(values: ArrayLike) -> np.ndarray:
     r"""Standard error of the mean over members, $\sqrt{\sum_i (x_i - \bar x)^2 / n} \, / \sqrt n$.
 
-    The variance is divided by $n$, not by $n - 1$, as in the figures that we hold ours against.
+    The variance is divided by $n$, not by $n - 1$, as in the published figures.
 
     Args:
-        values: `(members, ...)`; what is not finite is left out.
+        values: `(members, ...)`; values that are not finite are left out.
 
     Returns:
         `(...)`; NaN for fewer than two members.
@@ -150,10 +150,10 @@ def standard_error_interval(values: ArrayLike) -> Estimate:
     """The mean over members, and one standard error to either side.
 
     Args:
-        values: `(members, ...)`; what is not finite is left out and not counted in `members`.
+        values: `(members, ...)`; values that are not finite are left out and not counted in `members`.
 
     Returns:
-        Each `(...)`. With one member the interval is NaN, with none all is.
+        Each `(...)`. With one member the interval is NaN; without members all values are NaN.
     """
     mean, error, members = _mean_and_error(values)
     return Estimate(mean, mean - error, mean + error, members)
@@ -163,7 +163,7 @@ def _mean_and_error(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarr
     values = np.asarray(values, float)
     finite = np.isfinite(values)
     members = finite.sum(0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where there is no member is the NaN that it shall be
+    with np.errstate(invalid="ignore"):  # 0 / 0 without members gives the desired NaN
         mean = np.where(finite, values, 0.0).sum(0) / members
         deviation = np.where(finite, values, mean) - mean
         error = np.sqrt((deviation**2).sum(0)) / members
@@ -179,32 +179,33 @@ def bootstrap_interval(
     method: Literal["percentile", "basic", "BCa"] = "percentile",
     seed: int = 0,
 ) -> Estimate:
-    """A statistic over members with its bootstrap interval: how it would vary with other seeds.
+    """A statistic over members with its bootstrap interval, which estimates its variation over seeds.
 
     Args:
-        values: `(members, ...)`; what is not finite is left out and not counted in `members`.
+        values: `(members, ...)`; values that are not finite are left out and not counted in `members`.
         statistic: `(values, axis=...) -> values`, such as `numpy.mean` or `interquartile_mean`.
         level: the confidence, in (0, 1).
         resamples: number of bootstrap samples.
-        method: as in `scipy.stats.bootstrap`. Percentiles exist for any data; `"BCa"` corrects their bias, but is
-            undefined, NaN, for members that are all alike.
-        seed: of the resampling: the same values give the same interval.
+        method: as in `scipy.stats.bootstrap`. Percentiles exist for all data; `"BCa"` corrects their bias, but is NaN
+            for members that are all alike.
+        seed: of the resampling; the same values and seed give the same interval.
 
     Returns:
-        The statistic and its interval, each `(...)`. With one member the interval is NaN, with none all is.
+        The statistic and its interval, each `(...)`. With one member the interval is NaN; without members all values
+        are NaN.
 
     Raises:
         ValueError: if the level is not in (0, 1).
     """
     if not 0 < level < 1:
-        raise ValueError(f"bootstrap_interval got level={level}; it lies between 0 and 1, such as 0.95")
+        raise ValueError(f"bootstrap_interval got level={level}; write a number between 0 and 1, such as 0.95")
     values = np.asarray(values, float)
     shape = values.shape[1:]
     columns = values.reshape(values.shape[0], -1)  # (members, columns)
     finite = np.isfinite(columns)
     value, low, high = np.full((3, columns.shape[1]), np.nan)
 
-    # Columns that lack the same members are resampled together; members that diverge make few such sets.
+    # Columns without the same members are resampled together; there are few such sets of columns.
     patterns, pattern_of = np.unique(finite, axis=1, return_inverse=True)
     for index, present in enumerate(patterns.T):
         mine = pattern_of.reshape(-1) == index
@@ -214,7 +215,7 @@ def bootstrap_interval(
             value[mine] = statistic(sample, axis=0)
         if members < 2:
             continue
-        alike = (sample == sample[0]).all(0)  # no resampling moves these, and scipy warns of them
+        alike = (sample == sample[0]).all(0)  # resampling does not change these, and scipy warns about them
         constant, varied = np.flatnonzero(mine)[alike], np.flatnonzero(mine)[~alike]
         low[constant] = high[constant] = np.nan if method == "BCa" else sample[0, alike]
         if not varied.size:

@@ -7,25 +7,25 @@ from .load import Run
 from .statistics import bootstrap_interval, interquartile_mean
 from .tables import Cell, Table
 
-_TENTH = 0.1  # of a run with episodes, at either end of it
+_TENTH = 0.1  # of a run with episodes, at its beginning and at its end
 
 
 def summary(run: Run) -> Table:
     """The last value of each metric: interquartile mean and 95 % bootstrap interval over seeds.
 
-    A run with episodes has two values instead, the means over the first and over the last tenth of the run, since a
-    single episode is noisy; a seed without a row in a tenth counts with its first or its last row.
+    A run with episodes has two values instead, the means over the first and over the last tenth of the run, because a
+    single episode is noisy. A seed without a row in a tenth counts with its first or its last row.
 
     Args:
         run: the run, finished or not.
 
     Returns:
-        A table with one row for each metric, group of units (none: the whole network) and value of the swept
-        settings; metrics of episodes come first. `seeds` is the number of seeds in the last column; seeds that
-        diverged are `left out`.
+        A table with one row for each metric, group of units (empty: the whole network) and value of the swept
+        settings; metrics of episodes come first. `seeds` is the number of seeds in the last column; diverged seeds are
+        `left out`.
 
     Raises:
-        ValueError: if the run has not recorded anything yet.
+        ValueError: if the run has not recorded a metric yet.
     """
     metrics = run.metrics.loc[run.metrics["metric"] != "diverged"]
     if metrics.empty:
@@ -42,7 +42,7 @@ def summary(run: Run) -> Table:
         diverged = _seeds(run, settings)
         values = _first_and_last(cell, run.last_step) if of_episodes else [_last(cell)]
         values = [value.reindex(diverged.index) for value in values]
-        if metric in of_episodes:  # a seed that diverged has no episodes from then on, not even NaN
+        if metric in of_episodes:  # after its divergence a seed has no rows of episodes
             values[-1] = values[-1].where(diverged.isna())
         estimates = [bootstrap_interval(value, interquartile_mean) for value in values]
         seeds = int(estimates[-1].members)
@@ -62,7 +62,7 @@ def summary(run: Run) -> Table:
 
 
 def _seeds(run: Run, settings: list[float]) -> pd.Series:
-    """Of the members with these settings, by seed, the step at which they diverged: NaN if they did not."""
+    """The step of divergence of the members with these settings, by seed; NaN if they did not diverge."""
     members = run.members
     for setting, value in zip(run.settings, settings, strict=True):
         members = members.loc[members[setting] == value]
@@ -93,7 +93,7 @@ def _notes(run: Run, has_episodes: bool) -> list[str]:
 
 
 def _unfinished(run: Run) -> list[str]:
-    """How far the shards are that have not made all steps."""
+    """The progress of unfinished shards."""
     shards = [shard for shard in run.shards if shard.status.get("state") != "finished"]
     if not shards:
         return []

@@ -27,12 +27,12 @@ class Table:
     Args:
         title: above it.
         columns: the heads.
-        rows: one cell a column: a text, a number, an `Estimate`, which people see as `0.58 [0.55, 0.61]`, or `None`
-            for nothing. A paper's number stands in a column of its own beside ours.
+        rows: one cell per column: a text, a number, an `Estimate`, shown as `0.58 [0.55, 0.61]`, or `None` for an empty
+            cell. A paper's numbers have a separate column beside ours.
         notes: lines below it.
 
     Raises:
-        ValueError: if a row has not as many cells as there are columns.
+        ValueError: if the number of cells in a row differs from the number of columns.
     """
 
     title: str
@@ -49,12 +49,12 @@ class Table:
                 )
 
     def to_terminal(self, console: Console | None = None) -> None:
-        """Prints the table, fitted to the width of the terminal as far as that breaks no number and no word."""
+        """Prints the table, fitted to the width of the terminal without breaking numbers and words."""
         console = console or Console()
         table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         for index, column in enumerate(self.columns):
             numeric = self._is_numeric(index)
-            # A column of numbers never breaks within a number; its head may take two lines, to leave room for others.
+            # A number is never broken; the head of its column may take two lines, to leave room for other columns.
             narrow = numeric and max(len(format_cell(row[index])) for row in self.rows) < len(column)
             head = Text(column.replace(" ", "\n") if narrow else column)
             table.add_column(head, justify="right" if numeric else "left", no_wrap=numeric)
@@ -75,11 +75,11 @@ class Table:
 
     @staticmethod
     def _width(console: Console, table: RichTable) -> int:
-        """What the table takes if it has all the room that it asks for."""
+        """The width of the table without a limit."""
         return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
     def to_markdown(self) -> str:
-        """The table in Markdown, aligned so that it also reads well as plain text."""
+        """The table in Markdown, with aligned columns."""
         texts = [[_escape(format_cell(cell)) for cell in row] for row in [self.columns, *self.rows]]
         widths = [max(3, *(len(row[index]) for row in texts)) for index in range(len(self.columns))]
         numeric = [self._is_numeric(index) for index in range(len(self.columns))]
@@ -115,7 +115,7 @@ class Table:
 
 
 def format_cell(cell: Cell) -> str:
-    """A cell as people read it: an interval decides how many digits stand for something.
+    """A cell as text; the number of digits depends on the width of the interval.
 
     Args:
         cell: a text, a number, an `Estimate` of one number, or `None`.
@@ -137,7 +137,7 @@ def _format_estimate(value: float, low: float, high: float) -> str:
     if not math.isfinite(half) or half == 0 or not math.isfinite(value):
         return format_cell(value)
     largest = max(abs(low), abs(high), abs(value))
-    # The last digit that is worth a place is the one of which the half-width has at least two units.
+    # The last digit is the one of which the half-width has at least two units.
     digits = max(1, math.floor(math.log10(largest)) - math.floor(math.log10(half / 2)) + 1)
     if 1e-4 <= largest < 1e6:
         decimals = max(0, digits - 1 - math.floor(math.log10(largest)))

@@ -1,15 +1,15 @@
 """TensorBoard's event files of a run, made from its metrics.
 
     RUN/tensorboard/
-      seed=3,learning_rate=0.01/events.out.tfevents.<time>   every row of a member: scalar `metric/group` at its step
-      seed=3,learning_rate=0.01,tags=neuroplastic_expansion/events.out.tfevents.<time>   also what the published program
-                     of Neuroplastic Expansion records, under its tags (`_PUBLISHED_TAGS`), to be laid over its curves
-      written.json   which files of metrics these files hold, shard by shard, and how long they are by that
+      seed=3,learning_rate=0.01/events.out.tfevents.<time>   all rows of a member: scalar `metric/group` at its step
+      seed=3,learning_rate=0.01,tags=neuroplastic_expansion/events.out.tfevents.<time>   the metrics of the published
+                     program of Neuroplastic Expansion, under its tags (`_PUBLISHED_TAGS`), to compare with its curves
+      written.json   the files of metrics in the event files, shard by shard, and the lengths of the event files
       lock           held while they are written
 
-A file grows by what it lacks, however often its run was stopped, and what a kill left half written is cut off again. If
-the metrics are not those that were written, because seeds were computed again or some files were damaged, the event
-files are emptied, and others take their place.
+An update appends the missing rows to a file, also after a run was stopped, and cuts off a half-written event of a
+killed process. If metrics were changed, because seeds were computed again or files were damaged, the event files are
+emptied, and new ones take their place.
 """
 
 import contextlib
@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 Update = Callable[[Path], None]
 
 
-# tag -> (metric, pattern of groups): the mean over the groups, which for the fraction of active units (FAU) is the one
-# over units, since the layers of those networks are of one width. The published program counts evaluations at `reward`
-# and updates at `critic_loss` and `current_nstep`; here all of them stand at steps of the environment. Our own `reward`
-# is that of a step of training, so that these have files of their own.
+# tag -> (metric, pattern of groups): the mean over the groups. For the fraction of active units (FAU) it is the mean
+# over units, because the layers of those networks have one width. The published program counts evaluations at `reward`
+# and updates at `critic_loss` and `current_nstep`; here all tags are at steps of the environment. Our own `reward` is
+# the reward of a training step, so that the published tags need separate files.
 _PUBLISHED_TAGS = {
     "reward": ("evaluation_return", ""),
     "success": ("evaluation_success", ""),
@@ -58,10 +58,10 @@ class _Written(NamedTuple):
 
 
 def tensorboard() -> Update:
-    """Makes what keeps the event files of runs up to date.
+    """Makes a function that updates the event files of runs.
 
     Returns:
-        `update(run_dir)`, which writes what the event files of a run lack.
+        `update(run_dir)`, which appends the missing rows to the event files of a run.
 
     Raises:
         ValueError: if tensorboardX is not installed.
@@ -74,14 +74,14 @@ def tensorboard() -> Update:
         raise ValueError("event files need tensorboardX; write pip install 'pliant[tensorboard]'") from None
 
     def record(event: Any) -> bytes:
-        """An event as it stands in a file: its length and itself, each with its checksum."""
+        """The bytes of an event in a file: its length and the event, each with a checksum."""
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))
         sums = [struct.pack("<I", masked_crc32c(bytes)) for bytes in (length, data)]
         return b"".join([length, sums[0], data, sums[1]])
 
     def head(at: float) -> bytes:
-        """What begins a file, and has TensorBoard forget what it may have read from an earlier one."""
+        """The first bytes of a file, which make TensorBoard drop the events of an earlier file."""
         start = SessionLog(status=SessionLog.START)
         return record(Event(wall_time=at, file_version="brain.Event:2")) + record(
             Event(wall_time=at, session_log=start)
@@ -112,7 +112,7 @@ def tensorboard() -> Update:
             _remember(folder, written)
 
     def append(folder: Path, written: _Written, rows: pd.DataFrame, at: float) -> None:
-        """Adds rows to the files of their members; a file that is continued twice gets the same bytes."""
+        """Appends rows to the files of their members; a repeated call writes the same bytes."""
         names = {Path(name).parent.name: name for name in written.files}
         for member, its_rows in _members(rows):
             name = names.get(member, f"{member}/events.out.tfevents.{time.time_ns()}")
@@ -132,7 +132,7 @@ def _files(shard: Path) -> list[MetricsFile]:
 
 @contextlib.contextmanager
 def _others_go_on() -> Iterator[None]:
-    """Names a shard that is damaged, or that its run has just changed, and goes on with the others."""
+    """Warns about a shard that is damaged, or that its run has just changed, and continues with the others."""
     try:
         yield
     except (DamagedRunError, FileNotFoundError) as error:
@@ -140,7 +140,7 @@ def _others_go_on() -> Iterator[None]:
 
 
 def _written(folder: Path, metrics: Mapping[str, list[str]]) -> _Written:
-    """What the event files hold already of these metrics; if it is not how they begin, the event files are emptied."""
+    """The metrics in the event files; if these metrics do not begin with them, the event files are emptied."""
     try:
         written = _Written(**json.loads((folder / "written.json").read_text(encoding="utf-8")))
         whole = all((folder / name).stat().st_size >= size for name, size in written.files.items())
@@ -149,12 +149,12 @@ def _written(folder: Path, metrics: Mapping[str, list[str]]) -> _Written:
     except (FileNotFoundError, TypeError, ValueError):
         pass
     for file in folder.glob("*/*"):
-        os.truncate(file, 0)  # a TensorBoard that reads it goes on with the next, but not if it were gone
+        os.truncate(file, 0)  # TensorBoard continues with the next file after an empty one, but not after a deleted one
     return _Written({}, {})
 
 
 def _members(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each member under its name; and if there are any, those that have published tags, too."""
+    """The rows of each member under its name, and its rows with published tags, if there are any."""
     names = {setting: short.replace(" ", "_") for setting, short in Run({}, (), rows).short_names.items()}
     for key, its_rows in rows.groupby(["seed", *names], sort=False):
         seed, *values = tuple(key)
@@ -167,7 +167,7 @@ def _members(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _published(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one member that have published tags, under these."""
+    """The rows of one member that have published tags, renamed to these tags."""
     rows = rows[rows["metric"].isin({metric for metric, _ in _PUBLISHED_TAGS.values()})]
     tagged = []
     for tag, (metric, groups) in _PUBLISHED_TAGS.items():
@@ -179,7 +179,7 @@ def _published(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _continue(file: Path, size: int, data: bytes) -> None:
-    """Appends to the first bytes of a file, in place of whatever follows them."""
+    """Appends to the first `size` bytes of a file, and drops all later bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "r+b" if size else "wb") as opened:
         opened.truncate(size)

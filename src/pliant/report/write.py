@@ -14,12 +14,12 @@ from .load import Run
 from .summary import summary
 from .tables import Table
 
-_POINTS = 100  # of a curve, at the most about twice as many: more than a column of a paper can show
+_POINTS = 100  # of a curve; at most about twice as many, more than a column of a paper can show
 _FEWEST_POINTS = 20  # of a curve of episodes
 
 
 def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
-    """Writes the default report of a run: the curves of every metric, and a table.
+    """Writes the default report of a run: the curves of all metrics, and a table.
 
         report.md       figures and table
         summary.csv     the table
@@ -28,13 +28,13 @@ def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
 
     Args:
         run: the run, as `load` reads it.
-        out_dir: where to write; made if need be. The files of an earlier report there are replaced.
+        out_dir: folder of the report; made if it is missing. The files of an earlier report are replaced.
 
     Returns:
         The path of `report.md`.
 
     Raises:
-        ValueError: if the run has not recorded anything yet.
+        ValueError: if the run has not recorded a metric yet.
     """
     out, table = Path(out_dir), summary(run)
     out.mkdir(parents=True, exist_ok=True)
@@ -56,10 +56,10 @@ def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
 
 
 def _bin(run: Run, metric: str) -> int | None:
-    """A point for each recorded step, unless these are too many to see: then blocks of so many steps.
+    """The width of blocks of steps; `None`: each recorded step is a point, if there are not too many.
 
-    Episodes, which end at other steps for each seed, are always in blocks; wide enough for one of every seed, if that
-    leaves a curve.
+    Episodes end at different steps for each seed, so they are always in blocks. A block has at least one episode of
+    each seed, if enough points are left.
     """
     rows = run.metrics.loc[run.metrics["metric"] == metric]
     if metric in run.of_episodes:
@@ -70,7 +70,7 @@ def _bin(run: Run, metric: str) -> int | None:
 
 
 def _panels(run: Run, metric: str, bin: int | None) -> tuple[list[str], list[Panel]]:
-    """The groups of units that the metric was recorded of, and a panel for each."""
+    """The groups of units of a metric, and a panel for each."""
     groups = list(dict.fromkeys(run.metrics.loc[run.metrics["metric"] == metric, "group"]))
     panels = [
         Panel(

@@ -24,7 +24,7 @@ from .scale import scale_note, seeds_text, steps_text
 from .time_left import duration
 
 _DPI = 250
-_COLORS = 128  # of the palette of a PNG: a third of the size, and nobody sees it
+_COLORS = 128  # of the palette of a PNG: a third of the size, without a visible difference
 
 
 def write_book(
@@ -37,15 +37,15 @@ def write_book(
 ) -> list[Path]:
     """Writes the pages of a recipe, and the index of the folder.
 
-    Written again from the same runs, a page differs in nothing but the date and the commit of its writing.
+    A page that is written again from the same runs differs only in the date and the commit of writing.
 
     Args:
-        recipe: whose figures and evaluations.
-        command: with which the numbers are computed again.
+        recipe: of the figures and evaluations.
+        command: that computes the numbers again.
         runs: as `run` returns them.
         figures: as `compare` returns them.
         episodes: of each evaluation, as `episodes_of` returns them.
-        folder: of the book; made if need be.
+        folder: of the book; made if it is missing.
 
     Returns:
         The paths of the pages.

@@ -34,17 +34,17 @@ _MOST_NAMED = 10  # numbers that fall short
 
 
 class Figure(NamedTuple):
-    """One figure of a recipe, and what it is made of.
+    """One figure of a recipe, with its tables and numbers.
 
     Args:
-        panels: to be plotted.
+        panels: to plot.
         note: how to read the panels.
         table: first and last bin of each line.
-        step_by_step: a table of every step for which the paper has a number; `None` if the recipe asks for none.
+        step_by_step: a table of all steps for which the paper has a number; `None` if the recipe has no such table.
         rows: the numbers of panels and tables, one row for each seed and bin of each line: `panel`, `method`,
             `measure`, `seed`, `step`, `value` (float32; NaN where a seed has no value).
         notes: how to read the table.
-        falls_short: in what the figure falls short of the paper's.
+        falls_short: how the figure falls short of the paper's figure.
     """
 
     panels: list[Panel]
@@ -65,8 +65,8 @@ class _Series:
     seeds: np.ndarray  # (seeds,)
     x: np.ndarray  # (bins,)
     values: np.ndarray  # (seeds, bins)
-    diverged: int  # seeds that did
-    total: int  # seeds of the run, with a value or without
+    diverged: int  # seeds that diverged
+    total: int  # seeds of the run, with or without values
     tasks: Mapping[int, str]
 
     @functools.cached_property
@@ -85,7 +85,7 @@ def compare(recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, Figure]:
 
     Args:
         recipe: of the figures.
-        runs: of its lines, by `run_of`, as `run` returns them.
+        runs: of its lines, by the key `run_of`, as `run` returns them.
 
     Returns:
         The figures, by their names.
@@ -114,7 +114,7 @@ def _figure(recipe: Recipe, panels: Sequence[PanelSpec], runs: Mapping[str, Run]
 
 
 def _series(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
-    """The values of a line: of those members of its run that have the line's settings."""
+    """The values of the members of the run that have the line's settings."""
     measure, rows = panel.measure, run.metrics
     for setting, value in line.where.items():
         rows = rows[np.isclose(rows[setting], value, rtol=1e-9, atol=0)]
@@ -122,16 +122,16 @@ def _series(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
     if measure.metric in set(rows["metric"]):
         found = values_of(of_line, measure.metric, measure.bin, measure.groups, recipe.edge, measure.within)
         seeds, x, values = found.members["seed"].to_numpy(), found.x, found.values
-    else:  # such as returns, if a short run saw no episode end
+    else:  # such as returns, if no episode ended in a short run
         seeds, x, values = np.unique(rows["seed"])[:1], np.array([measure.bin]), np.full((1, 1), np.nan)
-    # The precision of the metrics is float32: what is written of them shall give the same tables.
+    # The metrics have the precision of float32, so that written rows give the same tables.
     values = (values * measure.factor).astype(np.float32).astype(float)
     members = of_line.members
     return _Series(panel, line, seeds, x, values, int(members["diverged"].notna().sum()), len(members), run.tasks)
 
 
 def _distinct(series: Sequence[_Series]) -> list[_Series]:
-    """Each line of a measure once, though it may stand in several panels."""
+    """Each line of a measure once, also if several panels show it."""
     distinct: dict[tuple[int, Measure], _Series] = {}
     for one in series:
         distinct.setdefault((id(one.line), one.panel.measure), one)
@@ -174,7 +174,7 @@ def _rows(series: _Series) -> pd.DataFrame:
 
 
 def _table(recipe: Recipe, series: Sequence[_Series], notes: tuple[str, ...]) -> Table:
-    """First and last bin of each line: interquartile mean, and the mean beside the published one."""
+    """First and last bin of each line: the interquartile mean, the mean, and the published mean."""
     rows = []
     for one in series:
         cells = _cells(one)
@@ -186,7 +186,7 @@ def _table(recipe: Recipe, series: Sequence[_Series], notes: tuple[str, ...]) ->
 
 
 def _step_by_step(recipe: Recipe, series: Sequence[_Series]) -> Table | None:
-    """Every step within the runs for which the paper has a number."""
+    """All steps of the runs for which the paper has a number."""
     rows = [
         [*_names(one, series), x, *cells]
         for one in series
@@ -259,5 +259,5 @@ def _name(one: _Series, series: Sequence[_Series]) -> str:
 
 
 def _needs_panels(series: Sequence[_Series]) -> bool:
-    """Whether a label alone does not tell lines apart."""
+    """Whether two lines have the same label, in different panels."""
     return len({one.line.label for one in series}) < len(series)

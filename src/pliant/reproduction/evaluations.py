@@ -24,7 +24,7 @@ _AS_PUBLISHED = (
     " As the paper counts: the mean return of the first {episodes} episodes to end in {num_envs} environments side by "
     "side, among which short episodes are too frequent; estimated by drawing from the episodes of each seed."
 )
-_EVALUATIONS = 200  # resampled for each seed, as the paper counts
+_EVALUATIONS = 200  # evaluations that are resampled for each seed, as the paper counts
 
 
 def episodes_of(
@@ -33,12 +33,12 @@ def episodes_of(
     """Plays the episodes of an evaluation.
 
     Args:
-        evaluation: which agents, environments, and how many episodes.
+        evaluation: with the agents, the environments and the number of episodes.
         directories: of the runs, by the key (`run_of`) of their lines.
-        on_progress: is called with the number of episodes that have ended, and of all.
+        on_progress: is called with the number of finished episodes and the number of all.
 
     Returns:
-        One row an episode: the line's `label` and the `env`, then the columns of `evaluate`.
+        One row per episode: the line's `label` and the `env`, then the columns of `evaluate`.
     """
     agents = {
         line.label: load(directories[run_of(line)], seeds=from_mapping(line.config).seed_list)
@@ -70,7 +70,7 @@ def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
         episodes: as `episodes_of` returns them.
 
     Returns:
-        The table. Its notes tell how to read it, and have the claimed differences beside ours.
+        The table. Its notes explain the columns, and compare the claimed differences with ours.
     """
     rows: list[list[Cell]] = []
     num_envs = evaluation.side_by_side
@@ -94,7 +94,7 @@ def table_of(evaluation: Evaluation, episodes: pd.DataFrame) -> Table:
 
 
 def shortfalls_of(evaluation: Evaluation, episodes: pd.DataFrame) -> tuple[str, ...]:
-    """In what an evaluation falls short: the paper's returns outside our interval, and the recipe's sentences."""
+    """How an evaluation falls short: returns of the paper outside our interval, and the recipe's sentences."""
     returns = episodes.groupby(["label", "env", "seed"])["return"].mean()
     points, outside = 0, []
     for label, numbers in evaluation.published.items():
@@ -111,7 +111,7 @@ def shortfalls_of(evaluation: Evaluation, episodes: pd.DataFrame) -> tuple[str, 
 
 
 def _as_published(played: pd.DataFrame, num_envs: int, episodes: int) -> Estimate:
-    """The mean return as the paper counts, with its interval over seeds: episodes are drawn from those played."""
+    """The mean return as the paper counts, with its interval over seeds; resamples the played episodes."""
     random, shape = np.random.default_rng(0), (_EVALUATIONS, num_envs, episodes)
     returns = []
     for _, own in played.groupby("seed"):
@@ -124,7 +124,7 @@ def _as_published(played: pd.DataFrame, num_envs: int, episodes: int) -> Estimat
 
 
 def _contrasts(evaluation: Evaluation, means: pd.DataFrame) -> list[str]:
-    """Differences seed by seed: agents of one seed meet the same environments."""
+    """Differences seed by seed, because agents with the same seed act in the same environments."""
     texts = []
     for contrast in evaluation.contrasts:
         of_both = [means.loc[label, contrast.env] for label in (contrast.better, contrast.worse)]

@@ -1,7 +1,7 @@
-"""The first page of the results book, made of what the front matter of its pages says.
+"""The first page of the results book, made from the front matter of its pages.
 
 A page begins with YAML between two lines of `---`: the fields of `FrontMatter`. `pliant reproduce NAME --book` writes
-pages; those whose `source` is `copied` hold numbers of an earlier program.
+pages. Pages with the `source` `copied` hold numbers of an earlier program.
 """
 
 import dataclasses
@@ -32,13 +32,13 @@ class FrontMatterError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class FrontMatter:
-    """What a page says about itself.
+    """The front matter of a page.
 
     Args:
         title: of the page.
-        command: with which its numbers are computed.
-        scale: how long its runs are, beside the published ones.
-        seeds: how many seeds, beside the published ones.
+        command: that computes its numbers.
+        scale: length of its runs and of the published runs.
+        seeds: number of seeds and of published seeds.
         date: on which its runs were finished, `YYYY-MM-DD`.
         commit: of the program that made the runs; `+` if files of the package were changed.
         source: `reproduce` if `pliant reproduce` wrote the page, `copied` if it holds a table of an earlier program.
@@ -61,7 +61,7 @@ def read_front_matter(page: Path) -> FrontMatter:
     """Reads the front matter of a page.
 
     Raises:
-        FrontMatterError: if there is none, it is no YAML, or a field is missing or unknown.
+        FrontMatterError: if there is none, if it is not YAML, or if a field is missing or unknown.
     """
     before, found, rest = page.read_text(encoding="utf-8").partition("---\n")
     if before or not found:
@@ -78,7 +78,7 @@ def index_of(folder: Path) -> str:
     """The text of the index: a row for each page of the folder, in the order of their names.
 
     Raises:
-        FrontMatterError: if a page does not say what the index needs.
+        FrontMatterError: if the front matter of a page is not complete.
     """
     rows = []
     for page in sorted(folder.glob("*.md")):

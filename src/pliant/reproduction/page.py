@@ -1,4 +1,4 @@
-"""A page of the results book: Markdown, with its figure and its rows beside it."""
+"""Writes a page of the results book: Markdown, with its figure and its rows beside it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +15,17 @@ _REMARKS = "\n## Remarks\n"
 
 
 class Page(NamedTuple):
-    """What a page of the book consists of.
+    """The parts of a page.
 
     Args:
         name: of its files, without ending.
-        front_matter: what the index shows of it.
-        shows: what is shown, in a sentence or two.
-        figure: PNG; `None` for a page of a table alone.
-        figure_text: what the figure shows, for those who do not see it, and how to read it.
-        tables: with notes that tell how to read them.
-        falls_short: in what the results fall short of the paper's, sentence by sentence.
-        made: how they were made: name, value.
+        front_matter: for the index.
+        shows: the subject of the page, in a sentence or two.
+        figure: PNG; `None` for a page with tables only.
+        figure_text: the figure in words, and how to read it.
+        tables: with notes on how to read them.
+        falls_short: how the results fall short of the paper's, sentence by sentence.
+        made: how the numbers were made: name, value.
         rows: the numbers behind figure and tables.
     """
 
@@ -41,14 +41,14 @@ class Page(NamedTuple):
 
 
 def write_page(page: Page, folder: Path) -> Path:
-    """Writes `NAME.md`, `NAME.parquet` and, of a figure, `NAME.png`.
+    """Writes `NAME.md`, `NAME.parquet` and, for a figure, `NAME.png`.
 
-    The section Remarks at the end of a page is written by hand. It stays when the page is written again, so it repeats
-    no number.
+    The section Remarks at the end of a page is written by hand. It stays when the page is written again, so it must
+    not repeat numbers.
 
     Args:
-        page: what to write.
-        folder: where; made if need be.
+        page: to write.
+        folder: of the book; made if it is missing.
 
     Returns:
         The path of `NAME.md`.

@@ -1,4 +1,4 @@
-"""With which program, packages and machine the runs of a recipe were computed."""
+"""The program, the packages and the machine that computed the runs of a recipe."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -10,13 +10,13 @@ _UNKNOWN = "unknown"
 
 
 class Provenance(NamedTuple):
-    """Of all runs together; where they differ, each value once.
+    """The provenance of all runs together; if runs differ, each value once.
 
     Args:
         commit: of the program, with `+` if files of the package were changed.
         date: on which the last of the runs began, `YYYY-MM-DD`.
         seconds: wall time of all runs, one after the other.
-        versions: of Python and of the packages that decide results.
+        versions: of Python and of the packages on which results depend.
         machine: processor and number of cores.
         runs: the names of their directories.
     """
@@ -30,7 +30,7 @@ class Provenance(NamedTuple):
 
 
 def provenance_of(runs: Iterable[Run]) -> Provenance:
-    """Collects what the runs recorded about themselves."""
+    """Collects the provenance that the runs recorded."""
     different = {run.name: run for run in runs}
     shards = [shard for run in different.values() for shard in run.shards]
     environments = [shard.environment for shard in shards]

@@ -12,15 +12,15 @@ _MOST = 80_000  # rows of a figure: about 250 kB
 
 
 def thinned(rows: pd.DataFrame, kept: Collection[int], most: int = _MOST) -> pd.DataFrame:
-    """Leaves out bins of a long figure, evenly, until few enough rows are left.
+    """Leaves out bins of a long figure, evenly, until it has at most `most` rows.
 
     Args:
         rows: of a figure, as `compare` returns them.
-        kept: steps that stay in any case, such as those of the paper's numbers; first and last bin of a line stay, too.
+        kept: steps that stay, such as those of the paper's numbers; the first and the last bin of a line stay, too.
         most: the number of rows from which bins are left out.
 
     Returns:
-        The rows of every k-th bin of each line, and of those that stay.
+        The rows of every k-th bin of each line, and of the bins that stay.
     """
     every = -(-len(rows) // most)
     if every <= 1:
@@ -32,7 +32,7 @@ def thinned(rows: pd.DataFrame, kept: Collection[int], most: int = _MOST) -> pd.
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
-    """Writes a tidy frame as Parquet; fractions lose the digits that float32 has not, as metrics do.
+    """Writes a tidy frame as Parquet, with fractions in the precision of float32, like metrics.
 
     The same rows give the same bytes.
     """
@@ -44,5 +44,5 @@ def write_rows(rows: pd.DataFrame, path: Path) -> None:
         compression="zstd",
         compression_level=19,
         use_dictionary=[name for name in rows if name not in fractions],
-        use_byte_stream_split=fractions,  # bytes of one magnitude beside each other are compressed best
+        use_byte_stream_split=fractions,  # bytes of the same magnitude side by side are compressed best
     )

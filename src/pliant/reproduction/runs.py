@@ -1,4 +1,4 @@
-"""The runs of a recipe: each is computed once, however many lines it has."""
+"""Computes the runs of a recipe; lines of the same run share it."""
 
 import contextlib
 import itertools
@@ -60,9 +60,9 @@ def run(
 
     Args:
         recipe: of the figures.
-        folder: where run directories lie.
+        folder: of all run directories.
         force: compute finished runs again.
-        watch: `(title, unit)` opens a progress bar or the like for one run, and gives its progress function.
+        watch: `(title, unit)` opens a progress bar for one run, and returns its progress function.
         say: shows a line: the amount of work, and how long the remaining work takes.
 
     Returns:
@@ -70,7 +70,7 @@ def run(
 
     Raises:
         ConfigError: if a setting is refused; before any run begins.
-        StoreError: if a directory cannot be written, or another process works there.
+        StoreError: if a directory cannot be written, or another process works on the same seeds.
         Interrupted: after Ctrl-C or SIGTERM, when everything is saved.
 
     Example:

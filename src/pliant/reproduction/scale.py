@@ -1,4 +1,4 @@
-"""The scale of a recipe in words: its runs beside the published ones."""
+"""The scale of a recipe in words: its runs and the published runs."""
 
 from pliant.report.recipe import Recipe
 
@@ -14,7 +14,7 @@ def seeds_text(recipe: Recipe) -> str:
 
 
 def scale_note(recipe: Recipe) -> list[str]:
-    """What a reader must know of a smaller scale; nothing at the published one."""
+    """A note on a smaller scale; none at the published scale."""
     scale = recipe.scale
     if scale.steps < scale.published_steps:
         return [

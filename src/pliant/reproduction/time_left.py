@@ -1,16 +1,16 @@
-"""How long the remaining work takes, from the speed of the work done so far."""
+"""Estimates the time of the remaining work from the speed so far."""
 
 import time
 from collections.abc import Callable
 
 from pliant.experiment.progress import OnProgress, Work
 
-_ENOUGH = 20.0  # seconds of work from which a speed is known
-_SHORT = 300.0  # seconds of remaining work that need no line
+_ENOUGH = 20.0  # seconds of work, after which the speed is known
+_SHORT = 300.0  # seconds of remaining work, below which there is no line
 
 
 class TimeLeft:
-    """Watches runs. After 20 seconds of each, or at its end, a line tells how long all remaining runs take.
+    """Watches runs. After 20 seconds of each run, or at its end, a line gives the remaining time of all runs.
 
     Args:
         work: of all runs together.
@@ -28,7 +28,7 @@ class TimeLeft:
 
         Args:
             amount: of the run.
-            on_progress: is called as before.
+            on_progress: is called, too.
         """
         self._left -= amount
         times: list[float] = []
@@ -55,7 +55,7 @@ class TimeLeft:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: `55 seconds`, `12 minutes`, `3 hours`, `2 days`."""
+    """A duration in words: `55 seconds`, `12 minutes`, `3 hours`, `2 days`."""
     for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"
@@ -63,7 +63,7 @@ def duration(seconds: float) -> str:
 
 
 def speed(per_second: float, unit: str) -> str:
-    """A rate for people: `5.8M examples/s`."""
+    """A rate in words: `5.8M examples/s`."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if per_second >= size:
             return f"{per_second / size:.1f}{letter} {unit}/s"

@@ -189,7 +189,9 @@ def test_what_is_no_run_of_an_arena(tmp_path, path):
     with pytest.raises(ConfigError, match=r"config.yaml is not a run: it has no config.yaml"):
         load(path / "config.yaml")
     (path / "config.yaml").write_text("problem: slowly_changing_regression\n")
-    with pytest.raises(ConfigError, match="a run of slowly_changing_regression, a stream of examples, in which there"):
+    with pytest.raises(
+        ConfigError, match="a run of slowly_changing_regression, a stream of examples, without episodes"
+    ):
         load(path)
     (path / "config.yaml").write_text("problem: slowly_changing_regresion\n")
     with pytest.raises(ConfigError, match=r"config.yaml: unknown problem 'slowly_changing_regresion'; did you mean"):
