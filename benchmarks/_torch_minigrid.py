@@ -1,13 +1,13 @@
-"""The usual program to compare with: PPO in PyTorch on Farama's DoorKey, 16 environment processes. Prints its frames/s.
+"""A usual program for comparison: PPO in PyTorch on Farama's DoorKey, 16 environment processes. Prints its frames/s.
 
     python -P benchmarks/_torch_minigrid.py 8x8 15 --threads 2 --continual-backprop  # size, seconds
 
-Needs `pip install torch` beside pliant's extra `envs`; it is no part of pliant. (`-P`: the `minigrid.py` of this folder
-is not the package of that name.) Network, updates and processes are those of the program whose results
-`pliant reproduce minigrid` is held against, a small PPO on top of torch-ac, without what costs time and changes nothing
-there: the memory and the text that its network does not read, and the logs. As there, the first environment is in the
-main process. PyTorch uses all cores unless it is told to use fewer, which can be faster: its threads wait for each
-other at each small operation.
+Needs `pip install torch` beside pliant's extra `envs`; it is not a part of pliant. (`-P`: the `minigrid.py` of this
+folder is not the package of that name.) Network, updates and processes are those of the program whose results
+`pliant reproduce minigrid` compares with ours, a small PPO with torch-ac. Parts that take time without an effect are
+left out: the memory and the text, which its network does not read, and the logs. The first environment is in the main
+process, as in that program. PyTorch uses all cores unless `--threads` is given. Fewer threads can be faster, because
+threads wait for each other at each small operation.
 """
 
 import argparse
@@ -100,7 +100,7 @@ class ActorCritic(nn.Module):
 
 
 class ContinualBackprop:
-    """Of one head; to be called once per update, with the activations of the last minibatch."""
+    """Continual backprop for one head; called once per update, with the activations of the last minibatch."""
 
     def __init__(self, head: Head, rate: float = 1e-4, decay: float = 0.99, maturity: int = 100):
         self.head, self.rate, self.decay, self.maturity = head, rate, decay, maturity
@@ -125,7 +125,7 @@ class ContinualBackprop:
 
 class Batch(NamedTuple):
     image: Tensor  # (frames, 7, 7, 3)
-    action: Tensor  # (frames,), as are those that follow
+    action: Tensor  # (frames,), as all fields below
     log_prob: Tensor
     value: Tensor
     advantage: Tensor
@@ -172,7 +172,7 @@ class PPO:
             next_value = values[t]
             advantages.insert(0, next_advantage)
         returns = [value + advantage for value, advantage in zip(values, advantages, strict=True)]
-        # All frames of an environment, then those of the next.
+        # All frames of an environment, then all frames of the next.
         columns = (images, actions, log_probs, values, advantages, returns)
         return Batch(*(torch.stack(column, 1).flatten(0, 1) for column in columns))
 

@@ -1,8 +1,8 @@
-"""The usual program to compare with: PPO in PyTorch, one gymnasium environment, one core. Prints its steps/s.
+"""A usual program for comparison: PPO in PyTorch, one gymnasium environment, one core. Prints its steps/s.
 
     python benchmarks/_torch_ppo.py Ant-v4 84 15      # environment, zeros to append to observations, seconds
 
-Needs `pip install torch` beside pliant's extra `envs`; it is no part of pliant. Sizes and updates are those of
+Needs `pip install torch` beside pliant's extra `envs`; it is not a part of pliant. Sizes and updates are those of
 `pliant run ant/std`: 2048 steps, ten epochs of 16 minibatches, two networks of two layers of 256 units.
 """
 

@@ -1,13 +1,13 @@
-"""The usual program to compare with: TD3 in PyTorch, one gymnasium HalfCheetah, one core. Prints its steps/s.
+"""A usual program for comparison: TD3 in PyTorch, one gymnasium HalfCheetah, one core. Prints its steps/s.
 
     python benchmarks/_torch_td3.py 15 --core 0 --published  # seconds
 
-Needs `pip install torch` beside pliant's extra `envs`; it is no part of pliant. Sizes and updates are those of
+Needs `pip install torch` beside pliant's extra `envs`; it is not a part of pliant. Sizes and updates are those of
 `pliant run mujoco/td3`: an update at each step, 256 steps a batch, two critics of three layers of 256 units.
 
-With `--published` it also does what the published program of Neuroplastic Expansion adds at each step: it draws another
-batch to count active units, masks gradients, weights and targets, and counts the weights that are zero. What that one
-does every hundred updates, or logs, is left out.
+With `--published` it also has the additional work of the published program of Neuroplastic Expansion at each step: it
+draws another batch to count active units, masks gradients, weights and targets, and counts the weights that are zero.
+The work of that program every hundred updates, and its logs, are left out.
 """
 
 import argparse
@@ -61,7 +61,13 @@ class Critic(nn.Module):
 
 class Replay:
     def __init__(self, observations: int, actions: int):
-        widths = (observations, actions, 1, 1, observations)  # the third is the reward, the fourth whether it goes on
+        widths = (
+            observations,
+            actions,
+            1,
+            1,
+            observations,
+        )  # the third is the reward, the fourth whether the episode continues
         self.columns = [np.zeros((CAPACITY, width), np.float32) for width in widths]
         self.steps = 0
 
@@ -167,7 +173,7 @@ def train(seconds: float, published: bool) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("seconds", type=float)
-    parser.add_argument("--core", type=int, help="which to stay on")
+    parser.add_argument("--core", type=int, help="the core to run on")
     parser.add_argument("--published", action="store_true")
     given = parser.parse_args()
     if given.core is not None:

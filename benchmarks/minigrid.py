@@ -1,15 +1,15 @@
-"""How fast PPO on MiniGrid DoorKey 8x8 trains: frames/s of all members together, learning included, steadily.
+"""The speed of PPO on MiniGrid DoorKey 8x8: frames/s of all members together with learning, in the steady state.
 
     python benchmarks/minigrid.py [--seconds 20]
 
-Each row is a preset as `pliant run` compiles it, 16 environments a seed, without diagnostics, timed after a first call
-for compilation. It is held against
+Each row is a preset as `pliant run` compiles it, with 16 environments per seed, without diagnostics, timed after a
+first call for compilation. It is compared with
 
-* the usual program, if PyTorch is installed (`_torch_minigrid.py`): one process that learns and 15 beside
-  it that have an environment each, on all cores, in this run. PyTorch has one thread or one for each core, whichever is
-  faster. It trains one seed; several of ours are compared with that, too;
-* the floor: what the environments, acting, and learning without a plasticity method take when each of them is all that
-  the program does, with as many seeds.
+* a usual program, if PyTorch is installed (`_torch_minigrid.py`): one process that learns, and 15 processes with an
+  environment each, on all cores, in this run. PyTorch has one thread or one for each core, whichever is faster. It
+  trains one seed; our rows with several seeds are compared with it, too;
+* the floor: the sum of the times that the environments, acting, and learning without a plasticity method take alone,
+  each in a separate program with the same number of seeds.
 """
 
 import argparse
@@ -81,14 +81,14 @@ def environment(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], 
 
 
 def acting(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
-    """The forward pass for one step after another, and the choice of an action."""
+    """The forward pass and the choice of an action, for one step after another."""
     environment, agent = parts.problem, parts.agent
     policy, is_first = agent.policy(agent.init(key)), jnp.zeros(environment.num_envs, bool)
     first = agent.act(policy, agent.initial_carry(environment.num_envs), environment.init(key)[1], is_first, key)
 
     def one_step(carry: Any, key: Key) -> tuple[Any, None]:
         memory, action, _ = carry
-        # What is seen depends on the action, or else it would be enough to compute it once.
+        # The observation depends on the action; otherwise XLA would compute the forward pass once.
         observation = jnp.broadcast_to(
             action[:, None, None, None], (environment.num_envs, *environment.spec.observation.shape)
         )
@@ -101,7 +101,7 @@ def acting(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]
 
 
 def learning(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
-    """All gradient steps of an update, from made-up transitions."""
+    """All gradient steps of an update, from artificial transitions."""
     init_key, seen_key, reward_key = jax.random.split(key, 3)
     like = zero_transitions(parts)
     transitions = like._replace(
@@ -112,17 +112,17 @@ def learning(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any
 
 
 def alone(piece: Piece, config: RunConfig, seconds: float, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Frames per second of the clock if a program does nothing but one piece of training, all members together."""
+    """Frames per second of a program that computes only one piece of training, all members together."""
     its_plan = plan(config)
     parts, members = its_plan.components, its_plan.members
-    spread = its_plan.member_map(len(members))
+    member_map = its_plan.member_map(len(members))
 
     def rounds(seed: jax.Array, _: Any) -> Any:
         first_key, key = jax.random.split(jax.random.key(seed))
         first, one_round = piece(parts, first_key)
         return jax.lax.scan(lambda carry, key: (one_round(carry, key), None), first, jax.random.split(key, ROUNDS))[0]
 
-    program, seeds = spread.jit(rounds), spread.place(members.seeds)
+    program, seeds = member_map.jit(rounds), member_map.place(members.seeds)
     jax.block_until_ready(program(seeds, 0))
     calls, started = 0, clock()
     while (taken := clock() - started) < seconds:

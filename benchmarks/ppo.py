@@ -1,16 +1,14 @@
-"""How fast PPO on MuJoCo trains: steps/s of all members together, learning included, in the steady state.
+"""The speed of PPO on MuJoCo: steps/s of all members together with learning, in the steady state.
 
     python benchmarks/ppo.py [--seconds 20]
 
 Each row is a preset as `pliant run` compiles it, without diagnostics, timed after a first round for compilation. It is
-held against
+compared with
 
-* the authors' program: what one of its processes does on one core of such a machine (measured beforehand), times the
-  cores;
-* the same program as one writes it today, if PyTorch is installed (`_torch_ppo.py`), a process on each core, in this
-  run;
-* the floor: the time that the physics takes alone with all cores (envpool, 16 environments), and that the arithmetic
-  of the updates takes at the rate of large matrix products.
+* the authors' program: the rate of one process on one core of such a machine (measured before), times the cores;
+* a usual program of today, if PyTorch is installed (`_torch_ppo.py`), a process on each core, in this run;
+* the floor: the time of the physics alone with all cores (envpool, 16 environments), and of the updates' arithmetic at
+  the rate of large matrix products.
 """
 
 import argparse
@@ -71,11 +69,11 @@ def physics(problem: str, seconds: float, num_envs: int = 16) -> float:
 
 
 def arithmetic(problem: str) -> float:
-    """Steps per second that the matrix products of the updates allow, at the rate of large ones."""
+    """Steps per second that the matrix products of the updates allow, at the rate of large matrix products."""
     spec = make_problem(config_of(problem, "std", 1)).spec
     first, middle = spec.observation.shape[0] * 256, 256 * 256
     weights = [(first, middle + 256 * outputs) for outputs in (spec.action.size, 1)]
-    # Forwards, to the weights, and to the inputs of all layers but the first; ten epochs.
+    # Forward, to the weights, and to the inputs of all layers but the first; ten epochs.
     operations = 10 * sum(2 * (2 * (first + rest) + rest) for first, rest in weights)
     matrix = np.random.default_rng(0).normal(size=(2000, 2000)).astype(np.float32)
     times = []

@@ -1,10 +1,10 @@
-"""How fast slowly-changing regression runs: examples/s of a whole population, in the steady state.
+"""The speed of slowly-changing regression: examples/s of a whole population, in the steady state.
 
     python benchmarks/regression.py [--seeds 100] [--seconds 5]
 
 Each row is one configuration of the paper, as `pliant run` compiles it, with a row of metrics every 10,000 examples.
-It is timed after one call for compilation, and says the median of five times. The reference is the authors' program:
-what one of its processes does on one core of the machine that the README's table was made on, times the cores.
+It is the median of five times after one call for compilation. The reference is the authors' program: the rate of one
+process on one core of the machine of docs/performance.md, times the cores.
 """
 
 import argparse

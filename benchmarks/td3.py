@@ -1,18 +1,19 @@
-"""How fast TD3 on HalfCheetah-v4 trains: steps/s of all seeds together, an update at each step, in the steady state.
+"""The speed of TD3 on HalfCheetah-v4: steps/s of all seeds together, an update at each step, in the steady state.
 
     python benchmarks/td3.py [--seconds 20]
 
 Each row is a preset as `pliant run` compiles it, environments and masks included, without diagnostics and evaluations,
-timed after exploration: one seed in a process that has one core (so this needs Linux), and four seeds in one that has
-two. It is held against
+timed after exploration: one seed in a process with one core (so this needs Linux), and four seeds in a process with
+two cores. It is compared with
 
-* the usual program, if PyTorch is installed (`_torch_td3.py`), which trains one seed on one core: a process on each
-  core, in this run. So is the same with what the published program of Neuroplastic Expansion does in addition;
-* the update alone: the same function, compiled into a loop without environments and actions, with as many seeds;
-* the floor, below the table: what the matrix products of the updates take at the rate of one product in a loop.
+* a usual program, if PyTorch is installed (`_torch_td3.py`), which trains one seed on one core: a process on each core,
+  in this run; also with the additional work of the published program of Neuroplastic Expansion;
+* the update alone: the same function, compiled into a loop without environments and actions, with the same number of
+  seeds;
+* the floor, below the table: the time of the updates' matrix products at the rate of one product in a loop.
 
-`static` is `td3` with masks and no more. `code` changes the masks every hundred updates and, as the published program
-does, looks at another batch at each update to choose the size of the next.
+`static` is `td3` with masks only. `code` changes the masks every hundred updates and, as the published program,
+evaluates another batch at each update to choose the size of the next batch.
 """
 
 import argparse
@@ -38,10 +39,10 @@ from pliant.experiment.loops.learning import zero_transitions
 from pliant.experiment.loops.planning import plan
 from pliant.report import Table
 
-ROWS = ("td3", "static", "code")  # presets; what the others take is held against the first
+ROWS = ("td3", "static", "code")  # presets; the others are compared with the first
 SIZES = ((1, 1), (4, 2))  # seeds, cores
 EXPLORATION = 1_000
-STRETCH = 100  # steps of a seed in one call
+CHUNK = 100  # steps of a seed in one call
 
 
 def config_of(preset: str, seeds: int) -> RunConfig:
@@ -51,14 +52,14 @@ def config_of(preset: str, seeds: int) -> RunConfig:
 
 
 def rate(advance: Callable[[int], Any], seeds: int, seconds: float) -> float:
-    """Steps per second of `advance`, which is told how many were before and makes `STRETCH` of each seed."""
+    """Steps per second of `advance(steps before)`, which computes `CHUNK` steps of each seed."""
     step = EXPLORATION
     advance(step)
-    first = step = step + STRETCH
+    first = step = step + CHUNK
     started = time.perf_counter()
     while (taken := time.perf_counter() - started) < seconds:
         advance(step)
-        step += STRETCH
+        step += CHUNK
     return (step - first) * seeds / taken
 
 
@@ -68,17 +69,17 @@ def training(preset: str, seeds: int, seconds: float) -> float:
     programs = its_plan.loop.programs(its_plan)
     programs.begin()
     programs.advance(0, EXPLORATION)
-    measured = rate(lambda step: programs.advance(step, STRETCH), seeds, seconds)
+    measured = rate(lambda step: programs.advance(step, CHUNK), seeds, seconds)
     programs.close()
     return measured
 
 
 def updating(preset: str, seeds: int, seconds: float) -> float:
-    """Steps per second if a program does nothing but update, from made-up transitions, all seeds together."""
+    """Steps per second of a program that only updates, from artificial transitions, all seeds together."""
     its_plan = plan(config_of(preset, seeds))
     parts, members = its_plan.components, its_plan.members
     agent = parts.agent
-    spread = its_plan.member_map(len(members))
+    member_map = its_plan.member_map(len(members))
 
     def made_up(key: jax.Array) -> Any:
         like = zero_transitions(parts)
@@ -100,8 +101,8 @@ def updating(preset: str, seeds: int, seconds: float) -> float:
         init_key, key = jax.random.split(jax.random.key(seed))
         return learn(agent.init(init_key), key, jnp.int32(0), EXPLORATION)
 
-    state = spread.jit(begin)(spread.place(members.seeds), 0)
-    program = spread.jit(lambda state, step: learn(state, jax.random.key(step), step, STRETCH), donate=True)
+    state = member_map.jit(begin)(member_map.place(members.seeds), 0)
+    program = member_map.jit(lambda state, step: learn(state, jax.random.key(step), step, CHUNK), donate=True)
 
     def advance(step: int) -> None:
         nonlocal state
@@ -111,7 +112,7 @@ def updating(preset: str, seeds: int, seconds: float) -> float:
 
 
 def arithmetic() -> float:
-    """Updates per second that their matrix products allow, at the rate of one that is repeated."""
+    """Updates per second that their matrix products allow, at the rate of one repeated product."""
     actor, critic = 17 * 256 + 256 * 256 + 256 * 6, (17 + 6) * 256 + 2 * 256 * 256 + 256
     # Target actions and values; values, their way back to the weights and to the inputs of all layers but the first.
     each = actor + 2 * critic + 2 * (2 * critic + critic - 23 * 256)
@@ -128,7 +129,7 @@ def arithmetic() -> float:
 
 
 def on_cores(cores: int, measure: Callable[..., float], *arguments: Any) -> float:
-    """What is measured in a process of its own that has so many cores."""
+    """The result of `measure` in a separate process with a number of cores."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, _take_cores, (cores,)) as process:
         return process.submit(measure, *arguments).result()

@@ -1,4 +1,4 @@
-"""Two lines keep a network able to learn: here it memorizes the same inputs under new random labels, again and again.
+"""Two lines keep a network able to learn: in each task it memorizes the same inputs with new random labels.
 
 Usage:
     python examples/01_keep_your_network_plastic.py [--tasks 30] [--steps 200]

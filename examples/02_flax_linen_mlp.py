@@ -1,4 +1,4 @@
-"""A flax linen MLP with LayerNorm, kept plastic while the ten classes that it tells apart change from task to task.
+"""A flax linen MLP with LayerNorm, kept plastic while its ten classes change from task to task.
 
 Usage:
     python examples/02_flax_linen_mlp.py [--tasks 5] [--steps 200]
@@ -28,7 +28,7 @@ def main(tasks: int = 5, steps: int = 200):
 
     wiring = pliant.trace(model.apply, params, jnp.ones((1, 16)))  # line 1: find the hidden units
     tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-3))  # line 2
-    print(wiring.describe())  # "coupled": LayerNorm lets a fresh unit move the others of its layer a little
+    print(wiring.describe())  # "coupled": by LayerNorm a reinitialized unit changes the other units of its layer
 
     @jax.jit
     def step(params, state, x, y):

@@ -1,4 +1,4 @@
-"""A small flax linen ResNet: channels that several blocks share, and running statistics that restart with them.
+"""A small flax linen ResNet: blocks share channels, and the running statistics of a channel are reset with it.
 
 Usage:
     python examples/04_flax_linen_resnet.py [--tasks 5] [--steps 100]
@@ -40,9 +40,9 @@ def main(tasks: int = 5, steps: int = 100):
             (logits, moved), features = wiring.apply(variables, x)  # in place of model.apply(...)
             return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean(), (moved, features)
 
-        # Running statistics have no gradient in training: Adam leaves them alone (weight decay would not: mask it).
+        # Running statistics have no gradient in training, so Adam does not change them (weight decay would: mask it).
         (error, (moved, features)), grads = jax.value_and_grad(loss, has_aux=True)(variables)
-        variables = variables | moved  # before the update, which sets those of a fresh channel to mean 0, variance 1
+        variables = variables | moved  # before the update, which sets a reinitialized channel's to mean 0, variance 1
         updates, state = tx.update(grads, state, variables, features=features)
         return optax.apply_updates(variables, updates), state, error
 

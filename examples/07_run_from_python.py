@@ -1,4 +1,4 @@
-"""The suite from Python: run an experiment, read its metrics, and let a trained agent act in a loop of one's own.
+"""The suite from Python: run an experiment, read its metrics, and let a trained agent act in your own loop.
 
 Usage:
     python examples/07_run_from_python.py [--steps 65536] [--seeds 2]
@@ -24,14 +24,14 @@ def main(steps: int = 65_536, seeds: int = 2, folder: str = "runs"):
     print(f"{run.path}: {len(run.metrics)} rows")
     run.summary().to_terminal()
 
-    # The directory is all that is needed: pliant.load("runs/...") in another program gives the same agent.
+    # Another program needs only the directory: pliant.load("runs/...") gives the same agent.
     agent = pliant.load(run.path).agent(seed=0)
     init, step = jax.jit(agent.problem.init), jax.jit(agent.problem.step)
     state, observation = init(jax.random.key(0))  # of 8 environments side by side
     rewards = np.zeros(8)
     for _ in range(100):
         state, answer = step(state, agent.act(observation, mode="sampled"))
-        agent.reset(np.logical_or(answer.terminated, answer.truncated))  # where an episode ended, the next one starts
+        agent.reset(np.logical_or(answer.terminated, answer.truncated))  # the next episode starts where one ended
         observation, rewards = answer.observation, rewards + np.asarray(answer.reward)
     print(f"seed {agent.seed} after {agent.step} steps: reward {rewards.mean():.2f} in 100 steps")
 
