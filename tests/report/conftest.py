@@ -37,6 +37,7 @@ class RunWriter:
         seeds: str | None = None,
         step: int | None = None,
         state: str = "finished",
+        **facts: object,
     ) -> Path:
         directory = self.root / name
         frame = pd.DataFrame(list(rows))
@@ -44,7 +45,7 @@ class RunWriter:
         (shard / "metrics").mkdir(parents=True)
         (directory / "config.yaml").write_text(yaml.safe_dump({"problem": {"name": "toy"}}))
         (shard / "environment.json").write_text(json.dumps({"command": "pliant run toy", "jax": "0.10"}))
-        status = {"state": state, "step": ends[-1] if step is None else step, "steps": ends[-1]}
+        status = {"state": state, "step": ends[-1] if step is None else step, "steps": ends[-1], **facts}
         (shard / "status.json").write_text(json.dumps(status))
         for first, last in zip([0, *ends], ends, strict=False):
             write_metrics(shard / "metrics", first, last, frame[(first < frame["step"]) & (frame["step"] <= last)])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -64,16 +66,28 @@ def test_many_curves_still_have_colours_of_their_own():
 
 
 def test_plot_draws_what_there_is():
-    # A gap does not break the line; one point is a marker; an interval of one seed is no band; nothing is nothing.
-    gap = Curve("gap", np.arange(3), np.array([1.0, NAN, 3.0]), np.full(3, NAN), np.full(3, NAN), np.ones(3))
+    # A gap does not break the line; few points have markers; an interval of one seed is no band; nothing is nothing.
+    gap = Curve(
+        "gap", np.arange(15), np.array([1.0, NAN, *[3.0] * 13]), np.full(15, NAN), np.full(15, NAN), np.ones(15)
+    )
     point = Curve("point", np.arange(1), np.array([1.0]), np.array([0.5]), np.array([1.5]), np.ones(1))
     none = Curve("none", np.arange(2), np.full(2, NAN), np.full(2, NAN), np.full(2, NAN), np.zeros(2))
     figure = plot([Panel([gap, point, none], "error", y_limits=(0, 4), x_limits=(0, 2))] * 4)
     assert len(figure.axes) == 4  # the two places left over in the second row are empty
     lines = figure.axes[0].lines
-    np.testing.assert_array_equal(lines[0].get_ydata(), [1.0, 3.0])
-    assert [line.get_marker() for line in lines] == ["", "o", ""]
+    np.testing.assert_array_equal(lines[0].get_ydata(), [1.0, *[3.0] * 13])
+    assert [line.get_marker() for line in lines] == ["", "o", "o"]
     assert figure.axes[0].get_ylim() == (0, 4)
+
+
+def test_without_an_interval_each_seed_has_a_thin_line():
+    each = np.array([[1.0, 2.0], [3.0, 4.0]])
+    few = Curve("few", np.arange(2), each.mean(0), np.full(2, NAN), np.full(2, NAN), np.full(2, 2), total=2, each=each)
+    mean, *thin = plot([Panel([few], "error")]).axes[0].lines
+    np.testing.assert_array_equal([line.get_ydata() for line in thin], each)
+    assert all(line.get_linewidth() < mean.get_linewidth() for line in thin)
+    many = dataclasses.replace(few, low=each[0], high=each[1])
+    assert len(plot([Panel([many], "error")]).axes[0].lines) == 1
 
 
 def test_plot_needs_a_panel():

@@ -87,7 +87,7 @@ def test_interquartile_mean_is_scipys(members):
 def test_standard_error_by_hand():
     # Mean 4, squared deviations 9 + 1 + 1 + 9 = 20, variance 20 / 4 = 5, error sqrt(5) / sqrt(4).
     assert standard_error([1.0, 3.0, 5.0, 7.0]) == pytest.approx(np.sqrt(5) / 2)
-    value, low, high, members = standard_error_interval([1.0, 3.0, 5.0, 7.0, NAN])
+    value, low, high, members = standard_error_interval([1.0, 3.0, 5.0, 7.0, NAN])[:4]
     assert (value, low, high, members) == pytest.approx((4, 4 - np.sqrt(5) / 2, 4 + np.sqrt(5) / 2, 4))
 
 
@@ -105,7 +105,7 @@ def test_standard_error_needs_two_members():
 @pytest.mark.parametrize("statistic", [np.mean, interquartile_mean])
 def test_bootstrap_interval_is_scipys_column_by_column(statistic, method):
     values = np.random.default_rng(1).gamma(2.0, size=(12, 3))
-    value, low, high, members = bootstrap_interval(values, statistic, resamples=500, method=method, seed=3)
+    value, low, high, members = bootstrap_interval(values, statistic, resamples=500, method=method, seed=3)[:4]
     for column in range(3):
         result = stats.bootstrap(
             (values[:, column],),
@@ -123,7 +123,7 @@ def test_bootstrap_interval_is_scipys_column_by_column(statistic, method):
 def test_bootstrap_interval_covers_the_truth():
     # 400 experiments of 30 normal members: about 95 % of the intervals hold the true mean, 0.
     values = np.random.default_rng(2).normal(size=(30, 400))
-    _, low, high, _ = bootstrap_interval(values)
+    _, low, high, *_ = bootstrap_interval(values)
     assert 0.90 < ((low < 0) & (high > 0)).mean() < 0.98
 
 
@@ -135,38 +135,47 @@ def test_bootstrap_interval_in_small_batches_is_the_same(monkeypatch):
 
 
 def test_bootstrap_interval_leaves_out_and_counts_members_that_diverged():
-    values = np.random.default_rng(5).normal(size=(6, 4))
-    values[4, 2:] = NAN
-    values[5, 3:] = np.inf
-    value, low, high, members = bootstrap_interval(values)
-    np.testing.assert_array_equal(members, [6, 6, 5, 4])
-    np.testing.assert_allclose(value[3], values[:4, 3].mean())
-    alone = bootstrap_interval(values[:4, 3])
+    values = np.random.default_rng(5).normal(size=(7, 4))
+    values[5, 2:] = NAN
+    values[6, 3:] = np.inf
+    value, low, high, members, _ = bootstrap_interval(values)
+    np.testing.assert_array_equal(members, [7, 7, 6, 5])
+    np.testing.assert_allclose(value[3], values[:5, 3].mean())
+    alone = bootstrap_interval(values[:5, 3])
     np.testing.assert_array_equal([low[3], high[3]], [alone.low, alone.high])
 
 
 @pytest.mark.parametrize("method", ["percentile", "basic", "BCa"])
 def test_bootstrap_interval_of_degenerate_members_is_quiet(method):
-    # No member; one member; all alike; two that differ.
-    values = [[NAN, 1.0, 2.0, 0.0], [NAN, NAN, 2.0, 1.0]]
+    # No member; one member; five that are all alike; five of which one differs.
+    values = np.array([[NAN, 1.0, 2.0, 0.0]] + 4 * [[NAN, NAN, 2.0, 1.0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        value, low, high, members = bootstrap_interval(values, method=method)
-    np.testing.assert_array_equal(value, [NAN, 1.0, 2.0, 0.5])
-    np.testing.assert_array_equal(members, [0, 1, 2, 2])
+        value, low, high, members, points = bootstrap_interval(values, method=method)
+    np.testing.assert_array_equal(value, [NAN, 1.0, 2.0, 0.8])
+    np.testing.assert_array_equal(members, [0, 1, 5, 5])
+    np.testing.assert_array_equal(points, values)
     assert np.isnan([low[0], high[0], low[1], high[1]]).all()
     if method == "BCa":
         assert np.isnan([low[2], high[2]]).all()
     else:
         assert low[2] == high[2] == 2.0
-        assert (low[3], high[3]) == (0.0, 1.0)
+        assert low[3] < 0.8 < high[3]
+
+
+@pytest.mark.parametrize(("members", "has_interval"), [(2, False), (4, False), (5, True)])
+def test_bootstrap_interval_needs_five_members(members, has_interval):
+    # Of two the interval would be from the smaller to the larger, whatever the level.
+    value, low, high, *_ = bootstrap_interval(np.arange(members))
+    assert value == (members - 1) / 2
+    assert np.isfinite([low, high]).tolist() == [has_interval] * 2
 
 
 def test_bootstrap_interval_of_one_number_and_of_more_axes():
-    value, low, high, members = bootstrap_interval([1.0, 2.0, 3.0])
-    assert value == 2.0
-    assert low < 2.0 < high
-    assert members == 3
+    value, low, high, members, _ = bootstrap_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert value == 3.0
+    assert low < 3.0 < high
+    assert members == 5
     assert bootstrap_interval(np.random.default_rng(6).normal(size=(5, 2, 3))).low.shape == (2, 3)
 
 

@@ -1,5 +1,6 @@
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -26,6 +27,8 @@ TABLE = Table(
         (Estimate(2.31e7, 2.11e7, 2.51e7), "2.3e+07 [2.1e+07, 2.5e+07]"),
         (Estimate(2.0, 2.0, 2.0), "2"),  # seeds that are all alike
         (Estimate(0.123456), "0.1235"),  # one seed
+        (Estimate(0.55, NAN, NAN, 2, np.array([0.52, NAN, 0.58])), "0.55 (0.52, 0.58)"),  # two, and one that diverged
+        (Estimate(2.0, NAN, NAN, 2, np.array([2.0, 2.0])), "2"),
         (Estimate(NAN), "-"),
         (NAN, "-"),
         (0.123456, "0.1235"),

@@ -46,7 +46,8 @@ def test_maxima():
     measure = Measure("fraction", "largest sum", 6, ("a", "b"), within="max", factor=2)
     (curve,) = figure_of(PanelSpec("Fraction", measure, (Line("ours", CONFIG),))).panels[0].curves
     # Of 2 x 0.1 and 2 x 0.2, and of 2 x 0.3 and 2 x 0.4; both seeds are alike.
-    np.testing.assert_allclose([curve.estimate, curve.low, curve.high], [[0.4, 0.8]] * 3, rtol=1e-6)
+    np.testing.assert_allclose(curve.estimate, [0.4, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(curve.each, [[0.4, 0.8]] * 2, rtol=1e-6)
 
 
 def test_the_table_has_the_first_and_the_last_bin():
@@ -113,18 +114,19 @@ def test_a_smaller_scale_falls_short(scale, sentence):
 
 
 def test_at_the_published_scale_numbers_of_the_paper_outside_the_interval_fall_short():
-    # Means of two seeds: 27.5 in [15, 40] has 25, and 90 in [80, 100] has not 200.
-    (sentence,) = figure_of(*panels()).falls_short
+    # Five seeds that are all alike: 90 at the end, which 200 is not. Two seeds have no interval to be outside of.
+    assert figure_of(*panels()).falls_short == ()
+    five = a_run([(seed, step, "return", "", value) for seed in range(5) for step, value in {4: 25, 12: 90}.items()])
+    recipe, runs = recipe_of(panels()[0])
+    (sentence,) = compare(recipe, dict.fromkeys(runs, five))["toy"].falls_short
     assert sentence == (
-        "Numbers of the paper outside the 95 % interval of our mean, 1 of 2: Return: ours at 12 (paper 200, ours 90 "
-        "[80, 100])."
+        "Numbers of the paper outside the 95 % interval of our mean, 1 of 2: ours at 12 (paper 200, ours 90 [90, 90])."
     )
-    assert figure_of(*panels({4: 25, 12: 100})).falls_short == ()
 
 
-@pytest.mark.parametrize(("panel", "note"), [(0, "interval; markers: published."), (1, "interval")])
-def test_note_of_the_figure(panel, note):
-    assert figure_of(panels()[panel]).note == f"Mean over seeds with its 95 % bootstrap {note}"
+@pytest.mark.parametrize(("panel", "markers"), [(0, "; markers: published."), (1, "")])
+def test_note_of_the_figure(panel, markers):
+    assert figure_of(panels()[panel]).note == f"Mean over seeds, and each seed thin{markers}"
 
 
 def test_a_line_in_panels_of_two_measures_has_two_rows():

@@ -55,9 +55,9 @@ def test_a_row_for_each_line_and_env(episodes):
     ]  # fmt: skip
     _, _, success, mean_return, paper, length, failures = table.rows[1]
     assert isinstance(success, Estimate)
-    # Seeds 0.5 and 1.0, 0.1 and 0.3, 15 and 15 steps; bootstrap means of two lie between the two.
+    # Seeds 0.5 and 1.0, 0.1 and 0.3, 15 and 15 steps.
     assert (success.value, mean_return.value, length.value) == pytest.approx((0.75, 0.2, 15))
-    assert (success.low, success.high) == pytest.approx((0.5, 1.0))
+    assert success.points.tolist() == [0.5, 1.0]
     assert (paper, failures) == (None, "1 of 4")
     assert (table.rows[3][4], table.rows[3][6]) == (0.5, "1 of 4")
 
@@ -80,11 +80,20 @@ def test_contrasts_go_seed_by_seed(episodes):
     _, with_claim, without, *notes = evaluations.table_of(evaluation(), episodes).notes
     # Differences of the returns 0.4 and -0.05; of the successes 0.5 and -0.5.
     assert with_claim == (
-        "fast minus plain on long, seed by seed: return +0.175 [-0.050, +0.400], success +0.000 [-0.500, +0.500], a "
+        "fast minus plain on long, seed by seed: return +0.175 (+0.400, -0.050), success +0.000 (+0.500, -0.500), a "
         "higher return in 1 of 2 seeds; the paper claims a return of +0.10."
     )
     assert without.endswith("a higher return in 0 of 2 seeds.")
     assert notes == ["A note."]
+
+
+def test_returns_of_the_paper_outside_the_interval_fall_short():
+    # Five seeds that are all alike on "long", where the paper has 0.5; of two seeds there is no interval.
+    for seeds, sentences in ((2, 0), (5, 1)):
+        rows = [row for line in LINES for seed in range(seeds) for row in played(line.label, "long", seed, [0.25])]
+        found = evaluations.shortfalls_of(evaluation(), pd.DataFrame(rows))
+        assert len(found) == sentences
+    assert found[0].endswith("1 of 1: fast on long (paper 0.50, ours 0.25 [0.25, 0.25]).")
 
 
 def test_the_agents_of_each_line_act_in_each_env(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from pliant.experiment.evaluation.restore import Trained
 from pliant.experiment.evaluation.transfer import transfer
 from pliant.experiment.progress import OnProgress
 from pliant.report import Cell, Table, bootstrap_interval, interquartile_mean
+from pliant.report.statistics import HOW_INTERVALS
 
 from ._acting import SEED, add_arguments, check_folder, members, modes
 from ._arguments import Flag, Parser
@@ -131,7 +132,7 @@ def _tables(name: str, episodes: pd.DataFrame, left_out: list[str]) -> Iterator[
     seeds = len(set(episodes["seed"]))
     if seeds > 1:
         notes = (
-            "Means over seeds, and the interquartile mean (IQM) of the returns, with 95 % bootstrap intervals.",
+            f"Means over seeds, and the interquartile mean (IQM) of the returns: {HOW_INTERVALS}.",
             *("Failures: the number over all seeds." for _ in failures),
         )
         yield Table(f"{name}: all {seeds} seeds", [*heads, first, "IQM", *rest, *failures], of_all, notes)

@@ -57,6 +57,8 @@ class Saver:
         seconds = round(self._seconds_before + begun - self._started, 3)
         tasks = [task._asdict() for task in self._plan.tasks]
         facts = {"members": len(self._plan.members), "seconds": seconds, "tasks": tasks}
+        if self._plan.loop.has_episodes:
+            facts["num_envs"] = self._plan.problem.num_envs
         self._store.save(self._last, step, rows.take(), programs.save(), best, **facts)
         self._on_save()
         self._last, self._saved_at = step, time.monotonic()

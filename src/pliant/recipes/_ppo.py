@@ -105,7 +105,8 @@ class Study:
 
     def returns(self, published_bin: int) -> Measure:
         """Returns of episodes."""
-        return Measure("return", "return of an episode", self.bin(published_bin), decimals=0)
+        # The authors count an episode where it ended.
+        return Measure("return", "return of an episode", self.bin(published_bin), decimals=0, episodes="ended")
 
     def internals(
         self, dormant: Numbers | None = None, rank: Numbers | None = None, weights: Numbers | None = None

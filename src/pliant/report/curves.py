@@ -24,6 +24,7 @@ _CHOICES = {
     "band": ("bootstrap", "standard_error"),
     "edge": ("left", "right"),
     "within": tuple(_IN_BLOCKS),
+    "episodes": ("begun", "ended"),
 }
 
 
@@ -35,10 +36,11 @@ class Curve:
         label: in the legend.
         x: `(points,)`, steps.
         estimate: `(points,)`, NaN where no member has a value.
-        low, high: `(points,)`, the interval; NaN where there are fewer than two members.
+        low, high: `(points,)`, the interval; NaN where there are too few members for one.
         members: `(points,)`, number of members with a value.
         diverged: number of members that diverged before the end.
         total: number of members.
+        each: `(total, points)`, the values of the members, shown where there is no interval; `None`: not kept.
     """
 
     label: str
@@ -49,6 +51,7 @@ class Curve:
     members: np.ndarray
     diverged: int = 0
     total: int = 0
+    each: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,17 +118,18 @@ def values_of(
     group: str | Sequence[str] = "",
     edge: Literal["left", "right"] = "left",
     within: Literal["mean", "max"] = "mean",
+    episodes: Literal["begun", "ended"] = "begun",
 ) -> Values:
     """The values over whose members `curves_of` takes a statistic; for the arguments see `curves_of`.
 
     Raises:
         ValueError: if the run has no such metric or group, or the bin is wider than the run.
     """
-    _check({"edge": edge, "within": within}, bin, run)
-    rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
+    _check({"edge": edge, "within": within, "episodes": episodes}, bin, run)
+    rows, last = _placed(run, metric, group, bin, episodes)
     keys = ["seed", *run.settings]
     members = rows.drop_duplicates(keys).sort_values(by=keys)[keys].reset_index(drop=True)
-    return Values(members, *_by_member(rows, run, bin, edge, within))
+    return Values(members, *_by_member(rows, run, bin, last, edge, within))
 
 
 def curves_of(
@@ -139,6 +143,7 @@ def curves_of(
     label: str = "",
     edge: Literal["left", "right"] = "left",
     within: Literal["mean", "max"] = "mean",
+    episodes: Literal["begun", "ended"] = "begun",
 ) -> list[Curve]:
     """The curves of a metric: one for each value of the swept settings.
 
@@ -155,6 +160,9 @@ def curves_of(
         label: before the settings in the legend. By default empty; without swept settings, the run's name.
         edge: of its block, at which a mean is plotted: `"left"` or `"right"`.
         within: the statistic in each block: its mean or its maximum.
+        episodes: the block of an episode: the one in which it began, or the one in which it ended, as in most papers.
+            Blocks of ends favour short episodes; at the beginning of a run they hold no others. With `"begun"` the last
+            block is the last whose episodes are all over, for each member.
 
     Returns:
         The curves, ordered by their settings. A member that diverged is left out after its divergence, and counted.
@@ -162,19 +170,19 @@ def curves_of(
     Raises:
         ValueError: if the run has no such metric, group or setting, or the bin is wider than the run.
     """
-    _check({"statistic": statistic, "band": band, "edge": edge, "within": within}, bin, run)
+    _check({"statistic": statistic, "band": band, "edge": edge, "within": within, "episodes": episodes}, bin, run)
     if band == "standard_error" and statistic != "mean":
         raise ValueError(f"there is a standard error of the mean, but not of {statistic!r}; write band='bootstrap'")
     by = run.settings if by is None else tuple(by)
     unknown = [setting for setting in by if setting not in run.settings]
     if unknown:
         raise ValueError(f"{unknown[0]!r} was not swept in this run; it swept: {', '.join(run.settings) or 'nothing'}")
-    rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
+    rows, last = _placed(run, metric, group, bin, episodes)
 
     curves = []
     for key, chosen in _split(rows, by):
         members = _members(run, key)
-        x, values = _by_member(chosen, run, bin, edge, within)
+        x, values = _by_member(chosen, run, bin, last, edge, within)
         if band == "bootstrap":
             estimate = bootstrap_interval(values, _STATISTICS[statistic])
         else:
@@ -190,6 +198,7 @@ def curves_of(
                 np.asarray(estimate.members),
                 diverged=int(members["diverged"].notna().sum()),
                 total=len(members),
+                each=values,
             )
         )
     return curves
@@ -201,6 +210,17 @@ def _check(choices: Mapping[str, str], bin: int | None, run: Run) -> None:
             raise ValueError(f"{name}={given!r} is not known; write one of: {', '.join(_CHOICES[name])}")
     if bin is not None and not 1 <= bin <= run.last_step:
         raise ValueError(f"bin={bin} does not fit a run of {run.last_step} steps; write a width from 1 to that")
+
+
+def _placed(
+    run: Run, metric: str, group: str | Sequence[str], bin: int | None, episodes: Literal["begun", "ended"]
+) -> tuple[pd.DataFrame, int]:
+    """The rows of a metric, those of episodes where they count, and the last step of which blocks may be made."""
+    rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
+    if bin is None or episodes == "ended" or metric not in run.of_episodes or run.begun is None:
+        return rows, run.last_step
+    begun = run.begun.rows
+    return begun.loc[begun["metric"] == metric], run.begun.over
 
 
 def _rows_of(run: Run, metric: str, groups: tuple[str, ...]) -> pd.DataFrame:
@@ -228,7 +248,12 @@ def _split(rows: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, float]
 
 
 def _by_member(
-    rows: pd.DataFrame, run: Run, bin: int | None, edge: Literal["left", "right"], within: Literal["mean", "max"]
+    rows: pd.DataFrame,
+    run: Run,
+    bin: int | None,
+    last: int,
+    edge: Literal["left", "right"],
+    within: Literal["mean", "max"],
 ) -> tuple[np.ndarray, np.ndarray]:
     """`(points,)` steps and `(members, points)` values, NaN where a member has no value."""
     member = rows.groupby(["seed", *run.settings]).ngroup().to_numpy()  # (rows,)
@@ -237,7 +262,7 @@ def _by_member(
     if bin is not None:
         in_blocks = _IN_BLOCKS[within]
         steps = np.maximum(steps, 1)  # an evaluation before the first step belongs to the first block
-        binned = [in_blocks(steps[member == m], values[member == m], bin, run.last_step) for m in members]
+        binned = [in_blocks(steps[member == m], values[member == m], bin, last) for m in members]
         left = binned[0][0]
         return left + bin if edge == "right" else left, np.stack([values for _, values in binned])
     x, at = np.unique(steps, return_inverse=True)

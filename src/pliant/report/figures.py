@@ -18,6 +18,7 @@ from .curves import Panel
 
 # Okabe and Ito's colours, which differ for all common kinds of colour vision, without the yellow, too pale on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_FEW_POINTS = 12
 _TICKS = [1, 2, 2.5, 5, 10]
 _COLUMN = 3.4  # inches, the width of a column of a paper with two
 _HEIGHT = 2.2  # inches, of a panel with its labels
@@ -99,10 +100,13 @@ def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
     for curve in panel.curves:
         seen = np.isfinite(curve.estimate)
         color = colors[curve.label]
-        # A single point has no line and no band.
-        marker = "o" if seen.sum() == 1 else ""
+        # A single point has no line and no band; a few points are measurements rather than a course.
+        marker = "o" if seen.sum() <= _FEW_POINTS else ""
         axis.plot(curve.x[seen], curve.estimate[seen], color=color, linewidth=1.3, marker=marker, markersize=3.5)
-        if marker:
+        if curve.each is not None and len(curve.each) > 1 and not np.isfinite(curve.low).any():
+            thin = curve.each.T
+            axis.plot(curve.x, thin, color=color, linewidth=0.6, alpha=0.5, marker=".", markersize=2, zorder=1.5)
+        if seen.sum() == 1:
             axis.vlines(curve.x[seen], curve.low[seen], curve.high[seen], color=color, linewidth=1.0)
         axis.fill_between(
             curve.x[seen], curve.low[seen], curve.high[seen], color=color, alpha=0.18, linewidth=0, zorder=1.5

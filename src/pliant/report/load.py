@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from .episodes import Begun, begun
 from .shards import COLUMNS, DamagedRunError, Shard, read_mapping, read_shard, seeds_of, shards_of
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,19 @@ class Run:
         others = (name for name in counts.index if name != "return" and counts[name] == ended.size)
         same = (name for name in others if np.array_equal(metrics.loc[metrics["metric"] == name, "step"], ended))
         return ("return", *sorted(same))
+
+    @property
+    def num_envs(self) -> int | None:
+        """The environments of a member, whose steps are counted together; `None` if the run has none."""
+        recorded = self.status.get("num_envs", self.config.get("problem", {}).get("num_envs"))
+        return None if recorded is None else int(recorded)
+
+    @functools.cached_property
+    def begun(self) -> Begun | None:
+        """The episodes by the steps at which they began; `None` if the run has none, or did not record lengths."""
+        if self.num_envs is None or "length" not in self.of_episodes:
+            return None
+        return begun(self.metrics, self.of_episodes, ["seed", *self.settings], self.num_envs, self.members)
 
     @property
     def tasks(self) -> dict[int, str]:

@@ -36,6 +36,7 @@ class Measure:
         within: the statistic in a bin: mean or maximum.
         factor: multiplies the numbers: 100 for percent.
         decimals: digits after the decimal point, in tables.
+        episodes: the bin of an episode: where it began, or where it ended.
     """
 
     metric: str
@@ -45,6 +46,7 @@ class Measure:
     within: Literal["mean", "max"] = "mean"
     factor: float = 1.0
     decimals: int = 2
+    episodes: Literal["begun", "ended"] = "begun"
 
 
 @dataclasses.dataclass(frozen=True)

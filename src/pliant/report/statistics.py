@@ -14,16 +14,29 @@ from scipy import stats
 
 Statistic: TypeAlias = Callable[..., np.ndarray]  # (values, axis=...) -> values without that axis
 
+FEWEST_FOR_INTERVAL = 5  # members: the bootstrap interval of two is their minimum and maximum, whatever its level
+HOW_INTERVALS = (
+    "[95 % percentile bootstrap interval over seeds]; of fewer than five seeds no interval, but (each seed's value)"
+)
+
 _LARGEST_BATCH = 2**23  # numbers resampled at a time: 64 MB
 
 
 class Estimate(NamedTuple):
-    """A statistic over members, and an interval around it; each a number or an array `(...)`."""
+    """A statistic over members, and an interval around it; each a number or an array `(...)`.
+
+    Args:
+        value: the statistic.
+        low, high: the interval; NaN where there are too few members for one.
+        members: the number of finite members.
+        points: `(members, ...)`, the values of the members; `None`: not kept.
+    """
 
     value: np.ndarray | float
     low: np.ndarray | float = np.nan
     high: np.ndarray | float = np.nan
-    members: np.ndarray | int = 0  # number of members with a finite value
+    members: np.ndarray | int = 0
+    points: np.ndarray | None = None
 
 
 def bin_means(
@@ -156,7 +169,7 @@ def standard_error_interval(values: ArrayLike) -> Estimate:
         Each `(...)`. With one member the interval is NaN; without members all values are NaN.
     """
     mean, error, members = _mean_and_error(values)
-    return Estimate(mean, mean - error, mean + error, members)
+    return Estimate(mean, mean - error, mean + error, members, np.asarray(values, float))
 
 
 def _mean_and_error(values: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -191,8 +204,8 @@ def bootstrap_interval(
         seed: of the resampling; the same values and seed give the same interval.
 
     Returns:
-        The statistic and its interval, each `(...)`. With one member the interval is NaN; without members all values
-        are NaN.
+        The statistic and its interval, each `(...)`. With fewer than five members the interval is NaN; without members
+        all values are NaN.
 
     Raises:
         ValueError: if the level is not in (0, 1).
@@ -213,7 +226,7 @@ def bootstrap_interval(
         members = sample.shape[0]
         if members:
             value[mine] = statistic(sample, axis=0)
-        if members < 2:
+        if members < FEWEST_FOR_INTERVAL:
             continue
         alike = (sample == sample[0]).all(0)  # resampling does not change these, and scipy warns about them
         constant, varied = np.flatnonzero(mine)[alike], np.flatnonzero(mine)[~alike]
@@ -233,4 +246,4 @@ def bootstrap_interval(
             rng=np.random.default_rng(seed),
         ).confidence_interval
         low[varied], high[varied] = interval
-    return Estimate(value.reshape(shape), low.reshape(shape), high.reshape(shape), finite.sum(0).reshape(shape))
+    return Estimate(value.reshape(shape), low.reshape(shape), high.reshape(shape), finite.sum(0).reshape(shape), values)

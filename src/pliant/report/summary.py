@@ -4,17 +4,18 @@ import numpy as np
 import pandas as pd
 
 from .load import Run
-from .statistics import bootstrap_interval, interquartile_mean
+from .statistics import HOW_INTERVALS, bootstrap_interval, interquartile_mean
 from .tables import Cell, Table
 
 _TENTH = 0.1  # of a run with episodes, at its beginning and at its end
 
 
 def summary(run: Run) -> Table:
-    """The last value of each metric: interquartile mean and 95 % bootstrap interval over seeds.
+    """The last value of each metric: interquartile mean over seeds and its interval.
 
     A run with episodes has two values instead, the means over the first and over the last tenth of the run, because a
-    single episode is noisy. A seed without a row in a tenth counts with its first or its last row.
+    single episode is noisy. A seed without a row in a tenth counts with its first or its last row. An episode counts
+    where it began, and the last tenth ends where all episodes are over.
 
     Args:
         run: the run, finished or not.
@@ -40,7 +41,7 @@ def summary(run: Run) -> Table:
     for (metric, group, *settings), cell in cells:
         names = [metric, *([group] if with_groups else []), *settings]
         diverged = _seeds(run, settings)
-        values = _first_and_last(cell, run.last_step) if of_episodes else [_last(cell)]
+        values = _first_and_last(*_placed(cell, metric, run)) if of_episodes else [_last(cell)]
         values = [value.reindex(diverged.index) for value in values]
         if metric in of_episodes:  # after its divergence a seed has no rows of episodes
             values[-1] = values[-1].where(diverged.isna())
@@ -73,6 +74,15 @@ def _last(cell: pd.DataFrame) -> pd.Series:
     return cell.sort_values("step").groupby("seed")["value"].last(skipna=False)
 
 
+def _placed(cell: pd.DataFrame, metric: str, run: Run) -> tuple[pd.DataFrame, int]:
+    """The rows of a cell, those of episodes where they began, and the last step that counts."""
+    if metric not in run.of_episodes or run.begun is None:
+        return cell, run.last_step
+    began = run.begun.rows.loc[cell.index]
+    over = began.loc[began["step"] <= run.begun.over]
+    return (began, int(began["step"].max())) if over.empty else (over, run.begun.over)
+
+
 def _first_and_last(cell: pd.DataFrame, last_step: int) -> list[pd.Series]:
     step = cell["step"]
     by_seed = step.groupby(cell["seed"])
@@ -83,7 +93,7 @@ def _first_and_last(cell: pd.DataFrame, last_step: int) -> list[pd.Series]:
 
 def _notes(run: Run, has_episodes: bool) -> list[str]:
     what = "First and last tenth of the run: the mean there," if has_episodes else "Last value:"
-    notes = [f"{what} interquartile mean over seeds [95 % bootstrap interval]."]
+    notes = [f"{what} interquartile mean over seeds {HOW_INTERVALS}."]
     notes += _unfinished(run)
     notes += [f"Left out, since it is damaged: {damage}." for damage in run.damaged]
     diverged = run.metrics.loc[run.metrics["metric"] == "diverged"]

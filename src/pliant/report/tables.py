@@ -27,8 +27,9 @@ class Table:
     Args:
         title: above it.
         columns: the heads.
-        rows: one cell per column: a text, a number, an `Estimate`, shown as `0.58 [0.55, 0.61]`, or `None` for an empty
-            cell. A paper's numbers have a separate column beside ours.
+        rows: one cell per column: a text, a number, an `Estimate`, or `None` for an empty cell. An estimate is shown as
+            `0.58 [0.55, 0.61]` or, of fewer than five members, as `0.58 (0.5, 0.66)`. A paper's numbers have a separate
+            column beside ours.
         notes: lines below it.
 
     Raises:
@@ -121,28 +122,37 @@ def format_cell(cell: Cell) -> str:
         cell: a text, a number, an `Estimate` of one number, or `None`.
 
     Returns:
-        `0.58 [0.55, 0.61]` for an estimate; four significant digits for a number without an interval; a hyphen for NaN.
+        `0.58 [0.55, 0.61]` for an estimate with an interval; `0.58 (0.5, 0.66)` for one of several members without: the
+        value of each stands in parentheses; four significant digits for a number without an interval; a hyphen for NaN.
     """
     if cell is None:
         return ""
     if isinstance(cell, Estimate):
-        return _format_estimate(float(cell.value), float(cell.low), float(cell.high))
+        return _format_estimate(cell)
     if isinstance(cell, float):
         return _UNKNOWN if math.isnan(cell) else f"{cell:.4g}"
     return str(cell)
 
 
-def _format_estimate(value: float, low: float, high: float) -> str:
-    half = (high - low) / 2
-    if not math.isfinite(half) or half == 0 or not math.isfinite(value):
+def _format_estimate(estimate: Estimate) -> str:
+    value, low, high = map(float, estimate[:3])
+    if math.isfinite(low) and math.isfinite(high):
+        shown, form = [low, high], "{} [{}]"
+    else:
+        points = () if estimate.points is None else estimate.points
+        shown, form = [float(x) for x in points if math.isfinite(x)], "{} ({})"
+    half = (max(shown) - min(shown)) / 2 if len(shown) > 1 else 0
+    if half == 0 or not math.isfinite(value):
         return format_cell(value)
-    largest = max(abs(low), abs(high), abs(value))
+    largest = max(abs(x) for x in (value, *shown))
     # The last digit is the one of which the half-width has at least two units.
     digits = max(1, math.floor(math.log10(largest)) - math.floor(math.log10(half / 2)) + 1)
     if 1e-4 <= largest < 1e6:
         decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
-        return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
-    return f"{value:.{digits}g} [{low:.{digits}g}, {high:.{digits}g}]"
+        texts = [f"{x:.{decimals}f}" for x in (value, *shown)]
+    else:
+        texts = [f"{x:.{digits}g}" for x in (value, *shown)]
+    return form.format(texts[0], ", ".join(texts[1:]))
 
 
 def _escape(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from .curves import Curve, Panel, curves_of
 from .figures import plot
 from .load import Run
+from .statistics import FEWEST_FOR_INTERVAL
 from .summary import summary
 from .tables import Table
 
@@ -24,7 +25,7 @@ def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
         report.md       figures and table
         summary.csv     the table
         curves.csv      the numbers behind the figures
-        <metric>.png, <metric>.pdf   interquartile mean and 95 % bootstrap interval over seeds, a panel for each group
+        <metric>.png, <metric>.pdf   interquartile mean over seeds with its interval, a panel for each group
 
     Args:
         run: the run, as `load` reads it.
@@ -92,7 +93,8 @@ def _nice(width: float) -> int:
 
 def _note(run: Run, bin: int | None) -> str:
     seeds = len(set(run.metrics["seed"]))
-    note = f"interquartile mean and 95 % interval, {seeds} seed{'s' if seeds > 1 else ''}"
+    many = "interquartile mean and 95 % interval" if seeds >= FEWEST_FOR_INTERVAL else "mean, and each seed thin"
+    note = f"{many}, {seeds} seeds" if seeds > 1 else "1 seed"
     return note if bin is None else f"{note}\nof the means of blocks of {bin:,} steps"
 
 

@@ -22,13 +22,14 @@ from pliant.report import (
     values_of,
 )
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe
+from pliant.report.statistics import FEWEST_FOR_INTERVAL, HOW_INTERVALS
 
 from .runs import run_of
 from .scale import scale_note
 
 _HOW_TO_READ = (
-    "First and last bin: interquartile mean over seeds with its 95 % bootstrap interval, and the mean, the statistic "
-    "of papers. Paper: its mean; with ~ the mean of an independent simulation."
+    f"First and last bin: interquartile mean over seeds {HOW_INTERVALS}, and the mean, the statistic of papers. Paper: "
+    "its mean; with ~ the mean of an independent simulation."
 )
 _MOST_NAMED = 10  # numbers that fall short
 
@@ -104,7 +105,7 @@ def _figure(recipe: Recipe, panels: Sequence[PanelSpec], runs: Mapping[str, Run]
     falls_short = (*scale_note(recipe), *recipe.falls_short, *_outside(distinct))
     return Figure(
         [_drawn(recipe, panel, of_panel) for panel, of_panel in zip(panels, series, strict=True)],
-        "Mean over seeds with its 95 % bootstrap interval" + ("; markers: published." * has_published),
+        _note(distinct) + "; markers: published." * has_published,
         _table(recipe, distinct, (*notes, *falls_short)),
         _step_by_step(recipe, distinct) if recipe.step_by_step else None,
         pd.concat([_rows(one) for one in distinct], ignore_index=True),
@@ -120,7 +121,9 @@ def _series(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
         rows = rows[np.isclose(rows[setting], value, rtol=1e-9, atol=0)]
     of_line = dataclasses.replace(run, metrics=rows)
     if measure.metric in set(rows["metric"]):
-        found = values_of(of_line, measure.metric, measure.bin, measure.groups, recipe.edge, measure.within)
+        found = values_of(
+            of_line, measure.metric, measure.bin, measure.groups, recipe.edge, measure.within, measure.episodes
+        )
         seeds, x, values = found.members["seed"].to_numpy(), found.x, found.values
     else:  # such as returns, if no episode ended in a short run
         seeds, x, values = np.unique(rows["seed"])[:1], np.array([measure.bin]), np.full((1, 1), np.nan)
@@ -128,6 +131,11 @@ def _series(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
     values = (values * measure.factor).astype(np.float32).astype(float)
     members = of_line.members
     return _Series(panel, line, seeds, x, values, int(members["diverged"].notna().sum()), len(members), run.tasks)
+
+
+def _note(series: Sequence[_Series]) -> str:
+    few = max(len(one.seeds) for one in series) < FEWEST_FOR_INTERVAL
+    return "Mean over seeds, and each seed thin" if few else "Mean over seeds with its 95 % bootstrap interval"
 
 
 def _distinct(series: Sequence[_Series]) -> list[_Series]:
@@ -155,8 +163,8 @@ def _drawn(recipe: Recipe, panel: PanelSpec, series: Sequence[_Series]) -> Panel
 
 
 def _curve(series: _Series) -> Curve:
-    value, low, high, members = map(np.asarray, series.mean)
-    return Curve(series.line.label, series.x, value, low, high, members, series.diverged, series.total)
+    value, low, high, members = map(np.asarray, series.mean[:4])
+    return Curve(series.line.label, series.x, value, low, high, members, series.diverged, series.total, series.values)
 
 
 def _rows(series: _Series) -> pd.DataFrame:
@@ -199,10 +207,11 @@ def _step_by_step(recipe: Recipe, series: Sequence[_Series]) -> Table | None:
 
 def _cells(series: _Series) -> list[list[Cell]]:
     """For each bin: the interquartile mean with its interval, the mean, the paper's number."""
-    decimals = series.panel.measure.decimals
+    decimals, x, mean, iqm = series.panel.measure.decimals, series.x.tolist(), series.mean.value, series.iqm
+    bins = zip(x, mean, iqm.value, iqm.low, iqm.high, iqm.members, series.values.T, strict=True)
     return [
-        [Estimate(value, low, high, members), round(float(average), decimals), _reference(series, x)]
-        for x, average, value, low, high, members in zip(series.x.tolist(), series.mean.value, *series.iqm, strict=True)
+        [Estimate(value, low, high, members, points), round(float(average), decimals), _reference(series, x)]
+        for x, average, value, low, high, members, points in bins
     ]
 
 
@@ -231,7 +240,7 @@ def _outside(series: Sequence[_Series]) -> list[str]:
     for one in series:
         mean, decimals = one.mean, one.panel.measure.decimals
         for x, value, low, high in zip(one.x.tolist(), mean.value, mean.low, mean.high, strict=True):
-            if x in one.line.published:
+            if x in one.line.published and np.isfinite(low):
                 paper = one.line.published[x]
                 points += 1
                 if not low <= paper <= high:

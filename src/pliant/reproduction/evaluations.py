@@ -13,12 +13,13 @@ from pliant.experiment.evaluation.transfer import transfer
 from pliant.experiment.progress import OnProgress
 from pliant.report import Cell, Estimate, Table, bootstrap_interval
 from pliant.report.recipe import Evaluation
+from pliant.report.statistics import HOW_INTERVALS
 
 from .runs import run_of
 
 _HOW_TO_READ = (
-    "Means over seeds with 95 % bootstrap intervals, actions sampled as in training. Success: the fraction of episodes "
-    "that reached the goal. Failures: the number of episodes that did not, of all."
+    f"Means over seeds {HOW_INTERVALS}; actions sampled as in training. Success: the fraction of episodes that reached "
+    "the goal. Failures: the number of episodes that did not, of all."
 )
 _AS_PUBLISHED = (
     " As the paper counts: the mean return of the first {episodes} episodes to end in {num_envs} environments side by "
@@ -100,6 +101,8 @@ def shortfalls_of(evaluation: Evaluation, episodes: pd.DataFrame) -> tuple[str, 
     for label, numbers in evaluation.published.items():
         for env, paper in numbers.items():
             ours = bootstrap_interval(returns.loc[label, env].to_numpy())
+            if np.isnan(ours.low):  # of too few seeds
+                continue
             points += 1
             if not ours.low <= paper <= ours.high:
                 found = f"{ours.value:.2f} [{ours.low:.2f}, {ours.high:.2f}]"
@@ -132,7 +135,9 @@ def _contrasts(evaluation: Evaluation, means: pd.DataFrame) -> list[str]:
         words = []
         for fact in ("return", "success"):
             found = bootstrap_interval(difference[fact].to_numpy())
-            words.append(f"{fact} {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]")
+            interval = f"[{found.low:+.3f}, {found.high:+.3f}]"
+            each = f"({', '.join(f'{x:+.3f}' for x in difference[fact])})"
+            words.append(f"{fact} {found.value:+.3f} {each if np.isnan(found.low) else interval}")
         wins = int(np.sum(difference["return"] > 0))
         texts.append(
             f"{contrast.better} minus {contrast.worse} on {contrast.env}, seed by seed: {', '.join(words)}, a higher "

@@ -17,7 +17,8 @@ writes its pages; raw rows lie beside a page as Parquet. A page that is marked a
 earlier program, with its date and commit, until its command is run again.
 
 An interval is a 95 % percentile bootstrap interval over seeds (2,000 resamples), of the mean or of the
-interquartile mean, as the page tells. The interquartile mean leaves out the lowest and the highest quarter of
+interquartile mean, as the page tells. Fewer than five seeds have no interval: the value of each seed stands in
+parentheses. The interquartile mean leaves out the lowest and the highest quarter of
 the seeds. A number of a paper is a mean; `~` marks a number of an independent simulation of the same
 protocol.
 
