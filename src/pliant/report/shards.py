@@ -25,7 +25,7 @@ COLUMNS = {"seed": pa.int32(), "step": pa.int64(), "metric": pa.string(), "group
 
 _FILE = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
 _SHARD = re.compile(r"\d+-\d+(,\d+-\d+)*")
-_REPAIR = "run the same command again"
+_REPAIR = "run the same command again, with --force if the run is finished"
 
 
 class DamagedRunError(ValueError):

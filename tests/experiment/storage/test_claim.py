@@ -70,10 +70,14 @@ def test_a_shard_that_was_begun_is_resumed_as_a_whole(tmp_path, caplog):
     assert f"seeds 10-14 are computed, too: {tmp_path / 'shards' / '5-14'} is one program" in caplog.text
 
 
-def test_a_finished_shard_with_damaged_metrics_is_resumed(tmp_path):
+@pytest.mark.parametrize("how", ["edited", "deleted"])
+def test_a_finished_shard_with_damaged_metrics_is_named_and_computed_again_by_force_alone(tmp_path, caplog, how):
     (file,) = (saved(tmp_path, "0-9") / "metrics").iterdir()
-    file.write_bytes(b"x")
-    assert claim(tmp_path, range(10)) == ([], ["0-9"])
+    file.write_bytes(b"x") if how == "edited" else file.unlink()
+    assert claim(tmp_path, range(10)) == (["0-9"], [])
+    words = f"{file} is damaged" if how == "edited" else f"{file.parent} lacks the steps after 0"
+    assert f"{words}; the other files of the finished seeds 0-9 stay as they are" in caplog.text
+    assert claim(tmp_path, range(10), force=True) == ([], ["0-9"])
 
 
 def test_a_shard_that_a_kill_left_empty_binds_nobody(tmp_path):

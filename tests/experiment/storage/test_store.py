@@ -222,21 +222,46 @@ def test_a_new_directory_has_nothing_to_go_on_from(tmp_path):
     assert resumed(tmp_path / "new") is None
 
 
+def aside(path):
+    """What was set aside of a shard, by its path there."""
+    folder = path.parent.parent / "damaged" / path.name
+    found = [*folder.glob("*"), *folder.glob("*/*")]
+    return sorted(str(one.relative_to(folder)) for one in found if one.name not in ("metrics", "checkpoints"))
+
+
 def test_finished(path):
     with opened(path) as store:
-        assert not is_finished(path, STEPS)
+        assert not is_finished(path)
         store.save(60, STEPS, rows(STEPS), state(STEPS))
-        assert is_finished(path, STEPS)
+        assert is_finished(path)
         assert store.status == {"state": "finished", "step": STEPS, "steps": STEPS}
-    damage(metrics_file(path, 60), "edited")
-    assert not is_finished(path, STEPS)
-    assert resumed(path) == 60
 
 
-def test_clear(path):
+def test_clear_deletes_what_is_of_a_shard_and_nothing_else(path):
+    (path / "checkpoints" / "mine").mkdir()
     clear(path)
-    assert metrics_files(path) == checkpoints(path) == []
+    assert metrics_files(path) == []
+    assert [folder.name for folder in (path / "checkpoints").iterdir()] == ["mine"]
     assert resumed(path) is None
+
+
+def test_a_foreign_folder_among_the_checkpoints_is_set_aside(path, caplog):
+    notes = path / "checkpoints" / "before the fix" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    assert resumed(path) == 60
+    assert (
+        path.parent.parent / "damaged" / "0-1" / "checkpoints" / "before the fix" / "notes.txt"
+    ).read_text() == "mine"
+    assert f"{notes.parent} is no checkpoint: set aside in {path.parent.parent}/damaged/0-1/checkpoints" in caplog.text
+
+
+def test_what_was_set_aside_before_stays(path):
+    for number in ("", ".2", ".3"):
+        damage(path / "status.json", "truncated")
+        content = (path / "status.json").read_text()
+        assert resumed(path) == 60
+        assert (path.parent.parent / "damaged" / "0-1" / f"status.json{number}").read_text() == content
 
 
 def test_what_was_not_finished_is_dropped(path):
@@ -245,9 +270,11 @@ def test_what_was_not_finished_is_dropped(path):
     write_metrics(path, 60, 80, rows(80))
     shutil.copytree(path / "checkpoints" / "000000000060", path / "checkpoints" / "000000000080.unfinished")
     shutil.copytree(path / "checkpoints" / "000000000060", path / "checkpoints" / "000000000080.unfinished.orbax-tmp")
+    (beyond,) = (path / "metrics").glob("000000000060-*.parquet")
     assert resumed(path) == 60
     assert checkpoints(path) == [40, 60]
     assert metrics_files(path) == [f"{first:012d}-{first + 20:012d}" for first in (0, 20, 40)]
+    assert aside(path) == [f"metrics/{beyond.name}"]  # it is whole, and nobody's to delete
     with opened(path) as store:
         store.save(60, 80, rows(80), state(80))
     assert steps_reported(path) == [20, 40, 60, 80]
@@ -260,10 +287,14 @@ def test_a_damaged_file_of_metrics_is_named_and_run_again(path, how, first, left
     damage(file, how)
     with pytest.raises(report.DamagedRunError, match=re.escape(str(file if how != "deleted" else path / "metrics"))):
         load(path)
+    names = {one.name for one in (path / "metrics").iterdir()}
     with caplog.at_level(logging.WARNING):
         assert resumed(path) == left  # of the checkpoints only 40 and 60 are left
-    assert (str(file) in caplog.text) == (how != "deleted")
+    assert (f"{file} is damaged: set aside" in caplog.text) == (how != "deleted")
     assert "checkpoint" in caplog.text
+    steps = [60] if left == 40 else [40, 60]
+    lost = names - {one.name for one in (path / "metrics").iterdir()}
+    assert aside(path) == sorted([*(f"checkpoints/{step:012d}" for step in steps), *(f"metrics/{one}" for one in lost)])
     assert "lacks metrics before it" in caplog.text
     if left is not None:
         assert steps_reported(path) == [20, 40]
@@ -275,10 +306,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(path, how, which
     folder = path / "checkpoints" / "000000000060"
     file = array_file(folder) if which == "array" else folder / which
     damage(file, how)
+    beyond = metrics_file(path, 40)
     with caplog.at_level(logging.WARNING):
         assert resumed(path) == 40
-    assert f"checkpoint {folder} is damaged ({file.relative_to(folder)}): falling back" in caplog.text
+    assert f"{folder} is damaged ({file.relative_to(folder)}): set aside" in caplog.text
     assert checkpoints(path) == [40]
+    assert {"checkpoints/000000000060", f"metrics/{beyond.name}"} == set(aside(path))
     assert steps_reported(path) == [20, 40]  # the metrics of the steps that are run again are gone
 
 

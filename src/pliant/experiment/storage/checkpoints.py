@@ -15,12 +15,14 @@ import orbax.checkpoint as ocp
 
 from pliant.experiment.errors import ConfigError, StoreError
 
+from .aside import set_aside
 from .files import read_json, sha256, sync, write_atomically
 
 logger = logging.getLogger(__name__)
 
 _KEEP = 2  # the newest
 _MANIFEST = "MANIFEST.json"
+_UNFINISHED = re.compile(r"\d{12}\.unfinished.*")  # our name, and what orbax adds to it
 
 
 def _run(path: Path) -> Path:
@@ -65,7 +67,6 @@ def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray]) -> 
         # Orbax's storage layer reports a full disk as a ValueError with the system's number in its text.
         number = re.search(r"os_error_code='(\d+)'", str(error))
         raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from error
-    shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     sync(folder.parent)
 
@@ -78,6 +79,43 @@ def drop_checkpoints(path: Path, kept: Container[int | None]) -> None:
             dropped = _folder(path, old).with_suffix(".unfinished")
             _folder(path, old).rename(dropped)
             shutil.rmtree(dropped)
+
+
+def newest_checkpoint(
+    path: Path, like: Mapping[str, jax.ShapeDtypeStruct], until: int
+) -> tuple[int, dict[str, np.ndarray]] | None:
+    """Reads the newest good checkpoint, and sets aside all that come after it; deletes what a kill left unfinished.
+
+    Args:
+        path: the directory of the shard, which this process holds.
+        like: shapes and types of all arrays.
+        until: the step up to which there are metrics.
+
+    Returns:
+        The steps before it, and the state; `None` if there is none.
+
+    Raises:
+        StoreError: if the checkpoint is good but holds another kind of state.
+    """
+    for folder in sorted((path / "checkpoints").glob("*/"), reverse=True):
+        if _UNFINISHED.fullmatch(folder.name):
+            shutil.rmtree(folder)
+        elif not folder.name.isdigit():
+            set_aside(folder, path, "is no checkpoint")
+        elif int(folder.name) > until:
+            set_aside(folder, path, "lacks metrics before it")
+        elif (damage := _damage(folder)) is not None:
+            set_aside(folder, path, f"is damaged ({damage})")
+        else:
+            return int(folder.name), load_checkpoint(folder, like, exactly=True)
+    return None
+
+
+def clear_checkpoints(path: Path) -> None:
+    """Deletes all checkpoints of a shard."""
+    for folder in (path / "checkpoints").glob("*/"):
+        if folder.name.isdigit() or _UNFINISHED.fullmatch(folder.name):
+            shutil.rmtree(folder)
 
 
 def best_checkpoint(path: Path) -> int:
@@ -133,16 +171,8 @@ def read_checkpoint(
             continue  # not damaged: the run has continued and deleted it
         if step is not None:
             raise StoreError(f"checkpoint {folder} is damaged ({damage}); without a step the newest good one is taken")
-        _say_damaged(folder, damage)
+        logger.warning("checkpoint %s is damaged (%s): falling back to the one before", folder, damage)
         damaged.add(newest)
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Whether the files of a checkpoint are as they were written; warns if not."""
-    damage = _damage(checkpoint)
-    if damage is not None:
-        _say_damaged(checkpoint, damage)
-    return damage is None
 
 
 def _damage(checkpoint: Path) -> str | None:
@@ -151,10 +181,6 @@ def _damage(checkpoint: Path) -> str | None:
     if not manifest:
         return _MANIFEST
     return next((name for name in sorted({*digests, *manifest}) if digests.get(name) != manifest.get(name)), None)
-
-
-def _say_damaged(checkpoint: Path, damage: str) -> None:
-    logger.warning("checkpoint %s is damaged (%s): falling back to the one before", checkpoint, damage)
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:

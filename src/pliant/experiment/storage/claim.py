@@ -15,6 +15,7 @@ from pliant.experiment.errors import ConfigError, StoreError
 
 from .files import write_atomically
 from .lock import locked
+from .metrics import first_damage
 from .shards import Shard, blocks, check_disjoint, has_results, named_shards, seeds_text
 from .store import clear, is_finished, writing
 
@@ -63,13 +64,14 @@ def claimed(run: Path, seeds: Sequence[int], config: str, *, steps: int, force: 
                             clear(shard.path)
                             _drop(shard)
                     there = []
-                finished = [shard for shard in there if is_finished(shard.path, steps)]
+                finished = [shard for shard in there if is_finished(shard.path)]
                 begun = [shard for shard in there if shard not in finished]
                 new = blocks(run, wanted.difference(*(shard.seeds for shard in there)))
                 for shard in (*begun, *new):
                     shard.path.mkdir(parents=True, exist_ok=True)
                     held.enter_context(locked(shard.path))
         _say(run, finished, begun, new, wanted)
+        _warn(finished, steps)
         yield Claim(finished, [*begun, *new])
 
 
@@ -115,6 +117,14 @@ def _check_alone(there: Sequence[Shard], wanted: set[int]) -> None:
             f"--force for seeds {seeds_text(wanted)}: {folder} holds other seeds, too, and is computed as a whole; "
             f"write --seeds {seeds_text(named_too)}"
         )
+
+
+def _warn(finished: Sequence[Shard], steps: int) -> None:
+    """Names what is damaged in finished shards, which are not computed again without `force`."""
+    for shard in finished:
+        damage = first_damage(shard.path, steps)
+        if damage:
+            logger.warning("%s; the other files of the finished seeds %s stay as they are", damage, shard.text)
 
 
 def _say(run: Path, finished: Sequence[Shard], begun: Sequence[Shard], new: Sequence[Shard], wanted: set[int]) -> None:

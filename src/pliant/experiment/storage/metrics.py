@@ -5,7 +5,6 @@ step.
 """
 
 import hashlib
-import logging
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .aside import set_aside
 from .files import sha256, write_atomically
-
-logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
 
@@ -54,28 +52,42 @@ def read_metric(shard: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def complete_until(shard: Path) -> int:
-    """The step up to which the metrics are complete and unchanged."""
-    end = 0
-    for file in _files(shard):
-        if file.first != end:
-            continue
-        if not file.is_whole():
-            logger.warning("%s is damaged: its steps will be run again", file.path)
-            continue
-        end = file.last
-    return end
+    """The step up to which the metrics are complete and as they were written."""
+    return max((file.last for file in _chain(shard)), default=0)
 
 
-def drop_metrics_beyond(shard: Path, step: int) -> None:
-    """Deletes the rows of later steps, and damaged or unfinished files."""
-    end = 0
+def first_damage(shard: Path, step: int) -> str:
+    """What is wrong with the metrics up to `step`; empty if nothing is."""
+    end = complete_until(shard)
+    if end >= step:
+        return ""
+    damaged = next((file for file in _files(shard) if file.first == end and not file.is_whole()), None)
+    return f"{damaged.path} is damaged" if damaged else f"{shard / 'metrics'} lacks the steps after {end:,}"
+
+
+def keep_metrics_until(shard: Path, step: int) -> None:
+    """Sets aside the rows of later steps and files that are damaged; deletes what a kill left unfinished."""
+    good = {file.path for file in _chain(shard) if file.last <= step}
     for file in _files(shard):
-        if file.first == end and file.last <= step and file.is_whole():
-            end = file.last
-        else:
-            file.path.unlink()
+        if file.path not in good:
+            set_aside(file.path, shard, "goes beyond the newest checkpoint" if file.is_whole() else "is damaged")
     for left in (shard / "metrics").glob("*.unfinished"):
         left.unlink()
+
+
+def clear_metrics(shard: Path) -> None:
+    """Deletes all files of metrics."""
+    for file in _files(shard):
+        file.path.unlink()
+
+
+def _chain(shard: Path) -> list[MetricsFile]:
+    """The files that follow one another from the first step on, and are as they were written."""
+    chain: list[MetricsFile] = []
+    for file in _files(shard):
+        if file.first == (chain[-1].last if chain else 0) and file.is_whole():
+            chain.append(file)
+    return chain
 
 
 def _files(shard: Path) -> list[MetricsFile]:

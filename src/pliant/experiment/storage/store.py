@@ -9,14 +9,13 @@
       lock, owner.json                           see `lock`
 
 A file of metrics is written first, then the checkpoint, then the status; then old checkpoints are deleted. So after a
-kill the newest checkpoint has all its metrics, and the checkpoint that the status calls the best is there. Metrics
-beyond the newest checkpoint are deleted when the shard is resumed, and computed again.
+kill the newest checkpoint has all its metrics, and the checkpoint that the status calls the best is there. When the
+shard is resumed, metrics beyond the newest checkpoint and whatever is damaged are set aside (see `aside`), and computed
+again.
 """
 
 import contextlib
 import json
-import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,11 @@ import pyarrow as pa
 
 from pliant.experiment.errors import StoreError
 
-from .checkpoints import drop_checkpoints, is_whole, load_checkpoint, write_checkpoint
+from .aside import set_aside
+from .checkpoints import clear_checkpoints, drop_checkpoints, newest_checkpoint, write_checkpoint
 from .files import read_json, write_atomically
 from .lock import check_owner
-from .metrics import complete_until, drop_metrics_beyond, read_metric, write_metrics
-
-logger = logging.getLogger(__name__)
+from .metrics import clear_metrics, complete_until, keep_metrics_until, read_metric, write_metrics
 
 
 class Store:
@@ -50,7 +48,7 @@ class Store:
         self._kept = frozenset(kept)
 
     def prepare(self, environment: Mapping[str, Any]) -> None:
-        """Makes the folders, and writes `environment.json` if it is missing or damaged.
+        """Makes the folders, sets damaged files aside, and writes `environment.json` if it is missing.
 
         Args:
             environment: versions, command and machine, which a reader needs to get the same numbers.
@@ -61,7 +59,10 @@ class Store:
         with writing(self.path):
             for folder in (self.path / "metrics", self.path / "checkpoints"):
                 folder.mkdir(parents=True, exist_ok=True)
-            if not read_json(self.path / "environment.json"):
+            for file in (self.path / "environment.json", self.path / "status.json"):
+                if file.exists() and not read_json(file):
+                    set_aside(file, self.path, "is damaged")
+            if not (self.path / "environment.json").exists():
                 write_atomically(self.path / "environment.json", json.dumps(environment, indent=2).encode())
 
     @property
@@ -100,7 +101,7 @@ class Store:
             drop_checkpoints(self.path, {*self._kept, best})
 
     def resume(self, like: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[int, dict[str, np.ndarray]] | None:
-        """Goes back to the newest good checkpoint with all its metrics; deletes all results beyond it.
+        """Goes back to the newest good checkpoint with all its metrics; sets aside all results beyond it.
 
         Args:
             like: names, shapes and types that the state must have.
@@ -111,20 +112,14 @@ class Store:
         Raises:
             StoreError: if the checkpoint is good but holds another kind of state.
         """
-        good = complete_until(self.path)
         with writing(self.path):
-            for folder in sorted((self.path / "checkpoints").glob("*/"), reverse=True):
-                step = int(folder.name) if folder.name.isdigit() else None  # None: a kill left it unfinished
-                if step is not None and step > good:
-                    logger.warning("checkpoint %s lacks metrics before it: going back", folder)
-                elif step is not None and is_whole(folder):
-                    state = load_checkpoint(folder, like, exactly=True)
-                    drop_metrics_beyond(self.path, step)
-                    self._write_status(step, self.status)
-                    return step, state
-                shutil.rmtree(folder)
-            clear(self.path)
-        return None
+            resumed = newest_checkpoint(self.path, like, complete_until(self.path))
+            keep_metrics_until(self.path, 0 if resumed is None else resumed[0])
+            if resumed is None:
+                (self.path / "status.json").unlink(missing_ok=True)
+            else:
+                self._write_status(resumed[0], self.status)
+        return resumed
 
     def read(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """The rows of a metric, `(rows,)` steps and values; `resume` has checked them."""
@@ -136,18 +131,16 @@ class Store:
         write_atomically(self.path / "status.json", json.dumps(facts, indent=2).encode())
 
 
-def is_finished(shard: Path, steps: int) -> bool:
-    """Whether a shard has completed all `steps` of its run, and its metrics are unchanged."""
-    return read_json(shard / "status.json").get("state") == "finished" and complete_until(shard) >= steps
+def is_finished(shard: Path) -> bool:
+    """Whether a shard has completed all steps of its run; its files may have been damaged since then."""
+    return read_json(shard / "status.json").get("state") == "finished"
 
 
 def clear(shard: Path) -> None:
-    """Deletes all results of a shard."""
+    """Deletes all results of a shard; what does not belong to a shard stays."""
     (shard / "status.json").unlink(missing_ok=True)
-    for folder in (shard / "metrics", shard / "checkpoints"):
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir()
+    clear_metrics(shard)
+    clear_checkpoints(shard)
 
 
 @contextlib.contextmanager
