@@ -97,3 +97,25 @@ def test_fans(kernel, shape, expected):
 def test_the_fans_of_an_outgoing_convolution_have_to_be_written():
     with pytest.raises(ValueError, match=r"^'w' has 4 axes \(2, 2, 4, 8\), and its .* write Outgoing\(..., fan_in=..."):
         units.fans((2, 2, 4, 8), Outgoing("w", 2))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_method_needs_a_wiring_and_units_in_it():
+    units.require_units(hand_wired.mlp(2, 3, 1), "redo")
+    with pytest.raises(
+        ValueError, match=r"^redo: this wiring has no groups of units, so there is nothing to act on; t"
+    ):
+        units.require_units(Wiring({}), "redo")
+    with pytest.raises(
+        TypeError, match=r"^redo got an object of type dict as its wiring; write pliant.redo\(pliant.tr"
+    ):
+        units.require_units({"w0": np.ones((2, 3))}, "redo")
+
+
+def test_the_parameters_have_every_leaf_of_the_wiring():
+    wiring, params = hand_wired.mlp(2, 3, 1), hand_wired.params(2, 3, 1)
+    units.require_leaves(wiring, params)
+    for missing in ("w0", "b0", "w1"):
+        some = {path: leaf for path, leaf in params.items() if path != missing}
+        with pytest.raises(ValueError, match=f"^the wiring names a parameter '{missing}', but the parameters are: b"):
+            units.require_leaves(wiring, some)

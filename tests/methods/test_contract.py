@@ -226,6 +226,32 @@ def test_works_behind_optax_wrappers_and_without_a_step_signal(name):
     assert jax.tree.map(lambda u: (u.shape, u.dtype), updates) == jax.tree.map(lambda w: (w.shape, w.dtype), PARAMS)
 
 
+WIRED = [name for name in METHODS if "wiring" in inspect.signature(METHODS[name]).parameters]
+
+
+@pytest.mark.parametrize("name", WIRED)
+def test_refuses_what_is_not_a_wiring_and_a_wiring_without_units(name):
+    with pytest.raises(TypeError, match=rf"^{name} got an object of type dict as its wiring; write pliant.{name}\("):
+        build(name, wiring=PARAMS)
+    with pytest.raises(ValueError, match=rf"^{name}: this wiring has no groups of units"):
+        build(name, wiring=WIRING.only())
+
+
+@pytest.mark.parametrize("name", WIRED)
+def test_refuses_parameters_of_which_optax_masks_some(name):
+    # All but the last layer, which each of the methods edits.
+    seen = {path: not path.endswith("2") for path in PARAMS}
+    tx = optax.masked(plastic(optax.sgd(0.1), build(name)), seen)
+
+    def update(params, grads, signals):
+        return tx.update(grads, tx.init(params), params, **signals)
+
+    with pytest.raises(
+        ValueError, match=r"has a parameter|names a parameter .*put optax.masked and optax.partition ins"
+    ):
+        jax.eval_shape(update, PARAMS, GRADS, SIGNALS)
+
+
 # Composition
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
-from pliant.surgery.sparsity import allotment, erdos_renyi, initial_mask, layers, require_units, scales
+from pliant.surgery.sparsity import allotment, erdos_renyi, initial_mask, layers, scales
 
 H = 256
 
@@ -83,8 +83,3 @@ def test_the_initial_mask_keeps_the_largest_of_each_layer():
     masks = jax.jit(lambda weights: initial_mask(NORMED, weights, 0.22))(signed)
     assert set(masks) == {"w0", "w1"} and np.asarray(masks["w1"]).all()
     np.testing.assert_array_equal(np.ravel(masks["w0"]), np.arange(20) >= 6)  # of 1, -2, 3, -4, ... the six first go
-
-
-def test_refuses_a_network_without_units():
-    with pytest.raises(ValueError, match=r"^this wiring has no groups of units"):
-        require_units(Wiring({}))

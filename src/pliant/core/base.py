@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from . import moments
+
 Array: TypeAlias = jax.Array
 Params: TypeAlias = Any  # a pytree of arrays: what flax, equinox, haiku or a plain function keeps its weights in
 Key: TypeAlias = jax.Array  # a typed PRNG key; the function that receives it consumes it
@@ -25,6 +27,8 @@ Activation: TypeAlias = Literal["relu", "leaky_relu", "elu", "selu", "swish", "g
 Initializer: TypeAlias = Literal["kaiming", "xavier", "lecun", "default"]
 FreshInitializer: TypeAlias = Literal["network", Initializer]  # of fresh weights: the network's own, or another
 Features: TypeAlias = dict[str, Array]  # activation -> (*samples, units)
+
+_OF_METHODS = ("features", "step", "steps_before")  # the signals of the methods, which no optimizer gets
 
 
 class Edit(NamedTuple):
@@ -155,8 +159,9 @@ def plastic(
     """Joins an optimizer and plasticity methods into one optax transformation.
 
     Gradient pieces act before the optimizer and surgeries after it, each in the order given. Where a surgery
-    reinitializes a weight, the weight's optimizer state returns to its initial value. This works for any optax
-    optimizer with a state of the weights' shape. State that several weights share (a factored second moment) stays.
+    reinitializes a weight, the weight's optimizer state returns to its initial value. This works for every optax
+    optimizer, also behind `optax.masked` and `optax.partition`. State that several weights share (a factored second
+    moment) stays.
 
     Each topology has its own mask. A weight is present where all masks are true. The optimizer skips a step, for the
     whole network, if one topology asks for it. A run refuses two topologies that decide about the same leaf.
@@ -236,7 +241,9 @@ def plastic(
             grads, skip, states[i] = topology.before(grads, params, states[i], random=random[i], **signals)
             skips.append(skip)
 
-        updates, opt_state = optimizer.update(grads, state.optimizer, params, **signals)
+        # Optimizers with a line search refuse signals that they do not know.
+        others = {name: value for name, value in signals.items() if name not in _OF_METHODS}
+        updates, opt_state = optimizer.update(grads, state.optimizer, params, **others)
         stepped = optax.apply_updates(params, updates), opt_state
         if skips:
             skip = functools.reduce(jnp.logical_or, skips)
@@ -253,10 +260,10 @@ def plastic(
 
         fresh = [edit.fresh for edit in edits if edit.fresh is not None]
         if reset_moments and fresh:
-            opt_state = _reset_moments(optimizer, opt_state, params, _any(fresh))
+            opt_state = moments.reset(optimizer, opt_state, params, _any(fresh))
         reset_count = [edit.reset_count for edit in edits if edit.reset_count is not None]
         if reset_count:
-            opt_state = _reset_count(optimizer, opt_state, params, _any(reset_count))
+            opt_state = moments.reset_counts(optimizer, opt_state, params, _any(reset_count))
         return params, PlasticState(key, tuple(before), opt_state, tuple(states))
 
     def update(
@@ -288,41 +295,3 @@ def _flatten(methods: Iterable[Any]) -> list[optax.GradientTransformation | Surg
 def _any(masks: Iterable[Params]) -> Params:
     """True where at least one of the trees is true."""
     return jax.tree.map(lambda *of_leaf: functools.reduce(jnp.logical_or, of_leaf), *masks)
-
-
-def _reset_moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, fresh: Params) -> Any:
-    """The optimizer's state with its initial value wherever a weight is fresh."""
-
-    def mask_of(leaf: Any, param: Any, mask: Any) -> Any:
-        # State of another shape than the weights (a factored second moment) is shared between them: it stays.
-        return mask if jnp.shape(leaf) == jnp.shape(param) else False
-
-    masks = optax.tree.map_params(optimizer, mask_of, opt_state, params, fresh, transform_non_params=lambda _: False)
-    return _with_initial_values(optimizer, opt_state, params, masks)
-
-
-def _reset_count(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, reset_count: Params) -> Any:
-    """The optimizer's state with the per-weight counts of steps, its only integers, reset."""
-
-    def mask_of(leaf: Any, param: Any, mask: Any) -> Any:
-        return mask if jnp.shape(leaf) == jnp.shape(param) and jnp.issubdtype(leaf.dtype, jnp.integer) else False
-
-    masks = optax.tree.map_params(
-        optimizer, mask_of, opt_state, params, reset_count, transform_non_params=lambda _: False
-    )
-    if all(mask is False for mask in jax.tree.leaves(masks)):
-        raise ValueError(
-            "a method resets the step counts of some weights, but this optimizer has one count for all weights; "
-            "write pliant.adam (per_weight_adam), or turn that setting of the method off"
-        )
-    return _with_initial_values(optimizer, opt_state, params, masks)
-
-
-def _with_initial_values(optimizer: optax.GradientTransformation, opt_state: Any, params: Params, masks: Any) -> Any:
-    """The optimizer's state, with its initial value where the masks (`False`, or like the leaves) are true."""
-    return jax.tree.map(
-        lambda mask, initial, leaf: leaf if mask is False else jnp.where(mask, initial, leaf),
-        masks,
-        optimizer.init(params),
-        opt_state,
-    )

@@ -211,9 +211,45 @@ def find(by_path: Mapping[str, Array], slot: Slot) -> Array:
     if slot.path not in by_path:
         raise ValueError(
             f"the wiring names a parameter {slot.path!r}, but the parameters are: {', '.join(by_path)}; "
-            "trace the network with the parameters that the optimizer sees, or choose groups with wiring.only(...)"
+            "trace the network with the parameters that the optimizer sees, put optax.masked and optax.partition "
+            "inside of plastic, or choose groups with wiring.only(...)"
         )
     return by_path[slot.path]
+
+
+def require_leaves(wiring: Wiring, params: Params) -> None:
+    """Refuses parameters that lack a leaf of the wiring.
+
+    Raises:
+        ValueError: naming the leaf; see `find`.
+    """
+    by_path = leaves(params)
+    for group in wiring.values():
+        for slot in (*group.incoming, *group.vectors, *group.outgoing):
+            find(by_path, slot)
+
+
+def require_units(wiring: object, method: str) -> None:
+    """Refuses what is not a wiring, and a wiring without units, on which a method would do nothing.
+
+    Args:
+        wiring: what the method got as its wiring.
+        method: the method's name.
+
+    Raises:
+        TypeError: for anything but a `Wiring`.
+        ValueError: for a wiring without groups.
+    """
+    if not isinstance(wiring, Wiring):
+        raise TypeError(
+            f"{method} got an object of type {type(wiring).__name__} as its wiring; "
+            f"write pliant.{method}(pliant.trace(apply, params, x), ...)"
+        )
+    if not wiring:
+        raise ValueError(
+            f"{method}: this wiring has no groups of units, so there is nothing to act on; "
+            "trace a network with hidden units, with weights that make them and weights that read them"
+        )
 
 
 def positions(slot: Slot) -> int:

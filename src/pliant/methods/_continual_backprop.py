@@ -123,6 +123,7 @@ def continual_backprop(
         >>> wiring = pliant.trace(apply, params, np.ones((8, 3)))
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-4))
     """
+    units.require_units(wiring, "continual_backprop")
     require("replacement_rate", replacement_rate, Between(0, 1))
     require("decay_rate", decay_rate, FromUpTo(0, 1))
     require("maturity", maturity, AtLeast(0))
@@ -136,7 +137,7 @@ def continual_backprop(
     rho, eta = replacement_rate, decay_rate
 
     def init(params: Params) -> ContinualBackpropState:
-        del params
+        units.require_leaves(wiring, params)
         return ContinualBackpropState(
             utility={name: jnp.zeros(group.units) for name, group in wiring.items()},
             mean_activation={

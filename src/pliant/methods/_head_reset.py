@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
-from pliant.core.units import Wiring
+from pliant.core.units import Wiring, require_units
 from pliant.surgery.resets import Initialize, head, set_back
 
 
@@ -46,6 +46,7 @@ def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero:
         >>> wiring = pliant.trace(apply, {"in": np.ones((3, 4)), "out": np.ones((4, 1))}, np.ones((8, 3)))
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.head_reset(wiring, initialize, period=3000))
     """
+    require_units(wiring, "head_reset")
     require("period", period, AtLeast(1))
     leaves = head(wiring)
 

@@ -3,7 +3,7 @@
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
 from pliant.core.settings import AtLeast, require
 from pliant.core.timing import every
-from pliant.core.units import Wiring
+from pliant.core.units import Wiring, require_units
 from pliant.surgery.resets import Initialize, head, last_layers, layer, set_back
 
 
@@ -45,6 +45,7 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
         >>> wiring = pliant.trace(apply, {"in": np.ones((3, 4)), "out": np.ones((4, 1))}, np.ones((8, 3)))
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.layer_reset(wiring, initialize, layers="last:2"))
     """
+    require_units(wiring, "layer_reset")
     require("period", period, AtLeast(1))
     leaves = _leaves(wiring, layers)
 

@@ -6,9 +6,8 @@ from typing import Literal, get_args
 from pliant.core.base import Topology
 from pliant.core.notes import note
 from pliant.core.settings import is_traced, require_one_of
-from pliant.core.units import Wiring
+from pliant.core.units import Wiring, require_units
 from pliant.surgery.growth import Amount, Churn, Grown, Growth, Prune, Rules, Stop, growing
-from pliant.surgery.sparsity import require_units
 
 _PERIOD = 100  # of the published program
 _CHOICES = {
@@ -125,7 +124,7 @@ def neuroplastic_expansion(
         {'in': 90, 'out': 20}
     """
     require_one_of("preset", preset, tuple(_CHOICES))
-    require_units(wiring)
+    require_units(wiring, "neuroplastic_expansion")
     choices = {"amount": amount, "prune": prune, "stop": stop, "churn": churn}
     for name, value, allowed in zip(choices, choices.values(), (Amount, Prune, Stop, Churn)):
         require_one_of(name, value, ("preset", *get_args(allowed)))

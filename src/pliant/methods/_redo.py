@@ -66,11 +66,12 @@ def redo(
         >>> wiring = pliant.trace(apply, params, np.ones((8, 3)))
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.redo(wiring, threshold=0.1, period=100))
     """
+    units.require_units(wiring, "redo")
     require("threshold", threshold, AtLeast(0))
     require("period", period, AtLeast(1))
 
     def init(params: Params) -> ReDoState:
-        del params
+        units.require_leaves(wiring, params)
         return ReDoState(replaced={name: jnp.zeros((), jnp.int32) for name in wiring})
 
     def draw(key: Key, params: Params, steps: int) -> Rows:

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from pliant.core import units
 from pliant.core.base import Array, Edit, Params, Topology
 from pliant.core.settings import FromUpTo, require
-from pliant.core.units import Wiring
+from pliant.core.units import Wiring, require_units
 from pliant.surgery.masks import masked
-from pliant.surgery.sparsity import initial_mask, require_units
+from pliant.surgery.sparsity import initial_mask
 
 
 class StaticSparseState(NamedTuple):
@@ -51,7 +51,7 @@ def static_sparse(wiring: Wiring, sparsity: float = 0.8) -> Topology:
         {'in': 90, 'out': 20}
     """
     require("sparsity", sparsity, FromUpTo(0, 1))
-    require_units(wiring)
+    require_units(wiring, "static_sparse")
 
     def init(params: Params) -> StaticSparseState:
         return StaticSparseState(initial_mask(wiring, units.leaves(params), sparsity))

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from pliant.core import units
 from pliant.core.base import Edit, Key, Params
 from pliant.core.units import Group, Wiring
 
@@ -62,8 +63,14 @@ def set_back(params: Params, source: Params, paths: Collection[str] | None = Non
         The edited parameters, and masks of the replaced leaves.
 
     Raises:
-        ValueError: if the source is not a tree like the parameters.
+        ValueError: if the source is not a tree like the parameters, or the parameters lack one of the paths.
     """
+    missing = set(paths or ()) - set(units.leaves(params))
+    if missing:
+        raise ValueError(
+            f"a layer to be reset has a parameter {min(missing)!r}, but the parameters are: "
+            f"{', '.join(units.leaves(params))}; put optax.masked and optax.partition inside of plastic"
+        )
     if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, source):
         raise ValueError(
             "initialize returned other leaves than those of the parameters "

@@ -109,15 +109,3 @@ def initial_mask(wiring: Wiring, weights: Mapping[str, Array], sparsity: float |
     """
     kept = allotment(wiring, weights, sparsity)
     return {path: largest(ordered(jnp.abs(weights[path])) + 1, count, seed=0) for path, count in kept.items()}
-
-
-def require_units(wiring: Wiring) -> None:
-    """Refuses a wiring without units: no layer can be sparse.
-
-    Raises:
-        ValueError: if the wiring has no groups.
-    """
-    if not wiring:
-        raise ValueError(
-            "this wiring has no groups of units: no layer can be sparse; trace a network with hidden units"
-        )

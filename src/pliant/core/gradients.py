@@ -1,0 +1,70 @@
+"""Gradients that carry the features of their forward pass to `plastic`."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gradients:
+    """Gradients and the features of the forward pass that they come from, for `update` of `plastic`.
+
+    It is no tree: whoever computes with gradients would compute with features too. Take `tree`, and pass on
+    `tx.update(tree, state, params, features=features)`.
+
+    Attributes:
+        tree: like the parameters.
+        features: activation -> `(*samples, units)`, as `Wiring.apply` returns them.
+    """
+
+    tree: Any
+    features: Any
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the tree has a branch of this name, as flax's `TrainState` asks."""
+        return name in self.tree
+
+    def __jax_array__(self) -> NoReturn:
+        """JAX asks for it whenever it is to compute with an object that it does not know."""
+        raise TypeError(
+            "these are pliant's Gradients, which only tx.update of plastic takes, in the same compiled function; for "
+            "anything else compute with grads.tree, and write tx.update(grads.tree, ..., features=grads.features)"
+        )
+
+
+def value_and_grad(loss: Callable[..., Any], has_aux: bool = False) -> Callable[..., tuple[Any, Gradients]]:
+    """As `jax.value_and_grad`, for a loss with features: the gradients carry the features to `plastic`.
+
+    Nothing else of the loop changes: `tx.update(grads, state, params)` finds the features in the gradients. That
+    includes `apply_gradients(grads=grads)` of flax's `TrainState`.
+
+    Args:
+        loss: `(params, *inputs) -> (value, features)`: `wiring.apply`, where the wiring is traced from the loss; or a
+            function that calls `wiring.apply`. The value is a scalar `()`.
+        has_aux: whether the value is a pair of the scalar and something more.
+
+    Returns:
+        `(params, *inputs) -> (value, gradients)`.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> def loss(params, x, y):
+        ...     return ((jax.nn.relu(x @ params["in"]) @ params["out"] - y) ** 2).mean()
+        >>> params, x, y = {"in": np.ones((3, 4)), "out": np.ones((4, 1))}, np.ones((8, 3)), np.ones((8, 1))
+        >>> wiring = pliant.trace(loss, params, x, y)
+        >>> tx = pliant.plastic(optax.adam(1e-3), pliant.redo(wiring))
+        >>> error, grads = pliant.value_and_grad(wiring.apply)(params, x, y)
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+    """
+
+    def split(params: Any, *inputs: Any) -> tuple[Any, tuple[Any, Any]]:
+        value, features = loss(params, *inputs)
+        return (value[0] if has_aux else value), (value, features)
+
+    def value_and_gradients(params: Any, *inputs: Any) -> tuple[Any, Gradients]:
+        (_, (value, features)), grads = jax.value_and_grad(split, has_aux=True)(params, *inputs)
+        return value, Gradients(grads, features)
+
+    return value_and_gradients

@@ -1,0 +1,36 @@
+"""Where `plastic` stands among the wrappers of optax: whatever changes its updates afterwards would undo its edits."""
+
+import sys
+from types import FrameType
+
+# Of the functions of optax that wrap an optimizer: those that give back other updates than the optimizer's.
+_CHANGING = ("lookahead", "mechanize", "sam", "schedule_free")
+
+
+def require_last_word() -> None:
+    """Refuses to be called by a transformation of optax that changes the updates of its caller afterwards.
+
+    A transformation does not know what surrounds it: optax's own functions are found on the stack.
+
+    Raises:
+        ValueError: naming the transformation.
+    """
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("optax."):
+            wrapper = frame.f_code.co_qualname.partition(".")[0]
+            if wrapper in _CHANGING or (wrapper in ("chain", "named_chain") and _is_followed(frame)):
+                raise ValueError(
+                    f"optax.{wrapper} changes the updates after plastic, and so the units that it reinitialized; "
+                    f"put plastic outside: pliant.plastic(optax.{wrapper}(...), *methods)"
+                )
+        frame = frame.f_back
+
+
+def _is_followed(frame: FrameType) -> bool:
+    """Whether the chain, at work in this frame, has another transformation behind the present one."""
+    here, outside = frame.f_locals, frame.f_back.f_locals if frame.f_back is not None else {}
+    if "transforms" in here:  # named_chain
+        return "name" in here and here["name"] != here["transforms"][-1][0]
+    functions = here.get("update_fns") or outside.get("init_fns")
+    return functions is not None and "fn" in here and here["fn"] is not functions[-1]
