@@ -6,6 +6,10 @@ from .core.base import Surgery as Surgery
 from .core.base import Topology as Topology
 from .core.base import plastic as plastic
 from .core.base import stateless_surgery as stateless_surgery
+from .core.gradients import Gradients as Gradients
+from .core.gradients import value_and_grad as value_and_grad
+from .core.lookup import replacements as replacements
+from .core.lookup import state_of as state_of
 from .core.timing import every as every
 from .core.timing import restart as restart
 from .core.timing import until as until

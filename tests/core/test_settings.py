@@ -1,4 +1,7 @@
+import re
+
 import jax
+import numpy as np
 import pytest
 
 from pliant.core.settings import AtLeast, Between, FromUpTo, require
@@ -27,3 +30,15 @@ def test_a_traced_value_passes():
         return rate
 
     assert jax.jit(f)(7.0) == 7.0
+
+
+@pytest.mark.parametrize("value", ["many", None, {"w": [1.0]}, np.ones(2), str])
+def test_what_is_not_a_number_is_refused_in_the_same_words(value):
+    with pytest.raises(ValueError, match=rf"^threshold={re.escape(str(value)[:60])}: write a number at least 0$"):
+        require("threshold", value, AtLeast(0))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_array_of_one_number_is_a_number():
+    with pytest.raises(ValueError, match=r"^threshold=-0.5: write a number at least 0$"):
+        require("threshold", np.array(-0.5), AtLeast(0))

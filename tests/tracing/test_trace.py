@@ -1,6 +1,8 @@
 """The groups that `trace` finds, on networks of many styles, and what it refuses."""
 
+import copy
 import functools
+import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -402,3 +404,23 @@ def test_refuses_a_network_that_changes_with_its_inputs():
     wiring = trace(apply, WEIGHTS, X)
     with pytest.raises(TracingError, match=r"other groups of units.*trace again"):
         wiring.apply(WEIGHTS, np.ones((3, 4), np.float32))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_refuses_the_parameters_in_place_of_the_function():
+    with pytest.raises(
+        TypeError, match=r"^trace got an object of type dict .*; write pliant.trace\(apply, params, x\), t"
+    ):
+        trace(WEIGHTS, lambda params, x: x, X)
+
+
+def two_layers(params, x):
+    return jax.nn.relu(x @ params["w0"]) @ params["w1"]
+
+
+def test_a_wiring_can_be_copied_and_sent_to_another_process():
+    wiring = trace(two_layers, WEIGHTS, X)
+    for other in (copy.deepcopy(wiring), pickle.loads(pickle.dumps(wiring))):
+        assert other.describe() == wiring.describe()
+        shapes = [jax.eval_shape(each.apply, WEIGHTS, X) for each in (other, wiring)]
+        assert shapes[0] == shapes[1]

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import Agent, MethodsFor, Transitions
-from pliant.core.base import Activation, Array, Features, Initializer, Key, Params, plastic
+from pliant.core.base import Activation, Array, Features, Initializer, Key, Params, plastic, take_keys
 from pliant.core.problem import ActorCritic, Continuous, Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import actor_critic
@@ -232,8 +232,8 @@ def make(
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         samples = samples_of(config, network, state.params, transitions)
         carries = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions.extras.carry)
-        key, *keys = jax.random.split(state.optimizer.key, 1 + schedule.epochs)
-        state = state._replace(optimizer=state.optimizer._replace(key=key))
+        keys, optimizer = take_keys(state.optimizer, schedule.epochs)
+        state = state._replace(optimizer=optimizer)
 
         def update(
             now: tuple[State, Any], first: Array, random: Any, number: Array

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import Learner, MethodsFor
-from pliant.core.base import Array, Key, Params, plastic
+from pliant.core.base import Array, Key, Params, plastic, take_keys
 from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast, FromUpTo
 from pliant.surgery.adam import adam
@@ -76,7 +76,7 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
     def learn(state: State, batches: Batch, step: Array) -> tuple[State, Array]:
         steps = batches.x.shape[0]
-        key, draw_key = jax.random.split(state.optimizer.key)
+        [draw_key], optimizer = take_keys(state.optimizer, 1)
         draws = tx.draw(draw_key, state.params, steps)
 
         def update(state: State, this: tuple[Batch, Any, Array]) -> tuple[State, Array]:
@@ -88,7 +88,7 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
             )  # fmt: skip
             return State(*new), error
 
-        state = state._replace(optimizer=state.optimizer._replace(key=key))
+        state = state._replace(optimizer=optimizer)
         return jax.lax.scan(update, state, (batches, draws, step + 1 + jnp.arange(steps)))
 
     def signals(previous: State, state: State, batch: Batch) -> dict[str, Any]:

@@ -11,14 +11,18 @@ A method may also be a tuple of these pieces. `plastic(optimizer, *methods)` com
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from . import moments
+from . import keys, moments
+from .gradients import Gradients
+from .placement import require_last_word
 
 Array: TypeAlias = jax.Array
 Params: TypeAlias = Any  # a pytree of arrays: what flax, equinox, haiku or a plain function keeps its weights in
@@ -83,6 +87,7 @@ def stateless_surgery(operate: Callable[..., Edit], draw: Callable[[Key, Params,
         return optax.EmptyState()
 
     def operate_with_state(params: Params, state: optax.EmptyState, **signals: Any) -> tuple[Edit, optax.EmptyState]:
+        require_signals(operate, signals)
         return operate(params, **signals), state
 
     return Surgery(init, operate_with_state, draw)
@@ -112,10 +117,24 @@ Method: TypeAlias = optax.GradientTransformation | Surgery | Topology | tuple["M
 
 
 class PlasticState(NamedTuple):
-    key: Key  # () for the draws of surgeries and topologies
+    key: Array  # (words,) uint32, the data of a key for the draws of surgeries and topologies: files can hold it
     before: tuple[Any, ...]  # states of the gradient pieces
     optimizer: Any  # the optimizer's own state
     after: tuple[Any, ...]  # states of the surgeries, then of the topologies
+
+
+def take_keys(state: PlasticState, count: int) -> tuple[list[Key], PlasticState]:
+    """Takes keys out of a state, for draws ahead of its steps.
+
+    Args:
+        state: with a key of JAX's default generator.
+        count: number of keys.
+
+    Returns:
+        The keys, and the state with another key.
+    """
+    key, *taken = jax.random.split(jax.random.wrap_key_data(state.key), 1 + count)
+    return taken, state._replace(key=jax.random.key_data(key))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -154,7 +173,10 @@ class Plastic(optax.GradientTransformationExtraArgs):
 
 
 def plastic(
-    optimizer: optax.GradientTransformation, *methods: Method, key: int | Key = 0, reset_moments: bool = True
+    optimizer: optax.GradientTransformation,
+    *methods: Method,
+    key: int | np.integer[Any] | Key = 0,
+    reset_moments: bool = True,
 ) -> Plastic:
     """Joins an optimizer and plasticity methods into one optax transformation.
 
@@ -170,18 +192,26 @@ def plastic(
     after the surgeries. Its network begins masked: write `params = tx.prepare(params)` before
     `state = tx.init(params)`.
 
+    `plastic` is the outermost transformation: what optax does to its updates afterwards would undo a part of each edit.
+    Clipping, weight decay and schedules belong into the optimizer: `plastic(optax.chain(...), ...)`.
+
     Args:
         optimizer: any optax optimizer.
         methods: gradient transformations, surgeries, topologies, or tuples of them.
-        key: a seed or a PRNG key for surgeries and topologies; the state holds it, and each step consumes a part.
+        key: for surgeries and topologies; the state holds it, and each step consumes a part. A seed is joined with the
+            initial parameters, so that `jax.vmap(tx.init)` gives each member of an ensemble a key of its own. A PRNG
+            key is taken as it is: write `jax.vmap(lambda key, params: plastic(..., key=key).init(params))` for members.
         reset_moments: `False` keeps the optimizer's moments of reinitialized weights, as the Nature 2024 PPO runs did.
 
     Returns:
-        A transformation for any optax loop: `tx.update(grads, state, params, features=features)`.
+        A transformation for any optax loop: `tx.update(grads, state, params, features=features)`. Gradients of
+        `pliant.value_and_grad` bring the features with them.
 
     Raises:
-        TypeError: for an argument that is not a method; or, at `update`, if a method's signal is missing.
-        ValueError: at `update`, without `params`; or if a method resets counts of steps that the optimizer lacks.
+        TypeError: for an argument that is not an optimizer or a method; or, at `update`, if a method's signal is
+            missing, or the state is not a state of `init`.
+        ValueError: at `init` and `update`, where a transformation of optax changes the updates afterwards; at `update`,
+            without `params`, or if a method resets counts of steps that the optimizer lacks.
 
     Example:
         >>> import jax, numpy as np, optax, pliant
@@ -193,12 +223,14 @@ def plastic(
         >>> params = tx.prepare(params)
         >>> state = tx.init(params)
     """
+    _require_optimizer(optimizer)
     pieces = _flatten(methods)
     gradient_pieces = [optax.with_extra_args_support(p) for p in pieces if not isinstance(p, Surgery | Topology)]
     surgeries = [p for p in pieces if isinstance(p, Surgery)]
     topologies = [p for p in pieces if isinstance(p, Topology)]
     editors = [*surgeries, *topologies]
     optimizer = optax.with_extra_args_support(optimizer)
+    generator = keys.implementation(key)
 
     def prepare(params: Params) -> Params:
         for topology in topologies:
@@ -211,33 +243,41 @@ def plastic(
         return params
 
     def init(params: Params) -> PlasticState:
+        if editors:
+            require_last_word()
+            _refuse_lookahead(params)
         return PlasticState(
-            key=jax.random.key(key) if isinstance(key, int) else key,
+            key=keys.initial(key, params),
             before=tuple(piece.init(params) for piece in gradient_pieces),
             optimizer=optimizer.init(params),
             after=tuple(editor.init(params) for editor in editors),
         )
 
     def draw(key: Key, params: Params, steps: int) -> tuple[Any, ...]:
-        keys = jax.random.split(key, max(len(editors), 1))
-        return tuple(editor.draw(k, params, steps) for editor, k in zip(editors, keys))
+        each = jax.random.split(keys.typed(key, generator), max(len(editors), 1))
+        return tuple(editor.draw(k, params, steps) for editor, k in zip(editors, each))
 
     def step(
         grads: Params, state: PlasticState, params: Params, *, random: Any = None, **signals: Any
     ) -> tuple[Params, PlasticState]:
+        if isinstance(grads, Gradients):
+            grads, signals = grads.tree, {"features": grads.features, **signals}
         key = state.key
         if random is None and editors:
-            key, step_key = jax.random.split(key)
+            next_key, step_key = jax.random.split(keys.typed(key, generator))
+            key = jax.random.key_data(next_key)
             random = jax.tree.map(lambda drawn: drawn[0], draw(step_key, params, 1))
         random, states = random or (), list(state.after)
 
         before = []
         for piece, piece_state in zip(gradient_pieces, state.before):
+            require_signals(piece.update, signals)
             grads, piece_state = piece.update(grads, piece_state, params, **signals)
             before.append(piece_state)
 
         skips = []
         for i, topology in enumerate(topologies, start=len(surgeries)):
+            require_signals(topology.before, signals)
             grads, skip, states[i] = topology.before(grads, params, states[i], random=random[i], **signals)
             skips.append(skip)
 
@@ -254,6 +294,7 @@ def plastic(
         edits = []
         for i, editor in enumerate(editors):
             edit_weights = editor.after if isinstance(editor, Topology) else editor.operate
+            require_signals(edit_weights, signals)
             edit, states[i] = edit_weights(params, states[i], random=random[i], **signals)
             params = edit.params
             edits.append(edit)
@@ -271,10 +312,60 @@ def plastic(
     ) -> tuple[Params, PlasticState]:
         if params is None:
             raise ValueError("plastic edits weights: call tx.update(grads, state, params, ...), with the params")
+        if not isinstance(state, PlasticState):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"tx.update got an object of type {type(state).__name__} as its state; "
+                "write tx.update(grads, state, params, ...), with the state of tx.init(params)"
+            )
+        if editors:
+            require_last_word()
         new, state = step(grads, state, params, **signals)
         return jax.tree.map(lambda new, old: new - old, new, params), state
 
     return Plastic(init=init, update=update, prepare=prepare, mask=mask, step=step, draw=draw)
+
+
+def require_signals(method: Callable[..., Any], signals: Mapping[str, Any]) -> None:
+    """Refuses to call a function of a method without a signal that it needs.
+
+    Args:
+        method: names the signals that it needs after `*`.
+        signals: those that `update` got.
+
+    Raises:
+        TypeError: naming the signal, and what to write.
+    """
+    for name, parameter in inspect.signature(method).parameters.items():
+        needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        if needed and name not in ("random", *signals):
+            how = (
+                "with the features of wiring.apply(params, x); or take the gradients of pliant.value_and_grad, which "
+                "bring them along, also through flax's TrainState"
+                if name == "features"
+                else "see the method's docstring"
+            )
+            raise TypeError(
+                f"a method needs the signal {name!r}, which update did not get; "
+                f"write tx.update(grads, state, params, {name}={name}), {how}"
+            )
+
+
+def _require_optimizer(optimizer: Any) -> None:
+    """Refuses what has no `init` and `update`: a method, an optimizer that was not called."""
+    if hasattr(optimizer, "init") and hasattr(optimizer, "update"):
+        return
+    if isinstance(optimizer, Surgery | Topology | tuple):
+        raise TypeError("plastic got a method as its optimizer; write pliant.plastic(optimizer, *methods)")
+    hint = "call it, as in optax.adam(1e-3)" if callable(optimizer) else "write plastic(optax.adam(1e-3), *methods)"
+    raise TypeError(f"plastic got {str(optimizer)[:60]} as its optimizer; {hint}")
+
+
+def _refuse_lookahead(params: Params) -> None:
+    if isinstance(params, optax.LookaheadParams):
+        raise ValueError(
+            "optax.lookahead keeps a second copy of the network, which would pull reinitialized units back; "
+            "write plastic with the fast optimizer alone"
+        )
 
 
 def _flatten(methods: Iterable[Any]) -> list[optax.GradientTransformation | Surgery | Topology]:

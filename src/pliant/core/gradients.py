@@ -26,11 +26,11 @@ class Gradients:
         """Whether the tree has a branch of this name, as flax's `TrainState` asks."""
         return name in self.tree
 
-    def __jax_array__(self) -> NoReturn:
-        """JAX asks for it whenever it is to compute with an object that it does not know."""
-        raise TypeError(
-            "these are pliant's Gradients, which only tx.update of plastic takes, in the same compiled function; for "
-            "anything else compute with grads.tree, and write tx.update(grads.tree, ..., features=grads.features)"
+    def __getattr__(self, name: str) -> NoReturn:
+        """Whoever takes it for an array or a tree of arrays asks for what it does not have."""
+        raise AttributeError(
+            f"Gradients of pliant.value_and_grad have no {name!r}: only tx.update of plastic takes them, and optax's "
+            "other transformations belong inside of plastic; write grads.tree and grads.features elsewhere"
         )
 
 

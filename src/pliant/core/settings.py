@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import sys
 from typing import Any, Protocol, runtime_checkable
 
@@ -80,8 +81,13 @@ def require(name: str, value: Any, allowed: Range) -> None:
     Raises:
         ValueError: naming the setting, the value and the range.
     """
-    if not is_traced(value) and not allowed.allows(value):
-        raise ValueError(f"{name}={value}: write a number {allowed}")
+    if not is_traced(value) and not (_is_number(value) and allowed.allows(value)):
+        raise ValueError(f"{name}={str(value)[:60]}: write a number {allowed}")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one number, or an array of one."""
+    return isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
 
 
 def require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

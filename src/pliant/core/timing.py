@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .base import Array, Edit, Key, Method, Params, Surgery, Topology
+from .base import Array, Edit, Key, Method, Params, Surgery, Topology, require_signals
 
 
 class EveryState(NamedTuple):
@@ -112,7 +112,9 @@ def _restarted_surgery(steps: Array, surgery: Surgery) -> Surgery:
 
     def operate(params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals: Any):
         state = current(params, state, steps_before)
-        edit, inner = surgery.operate(params, state.inner, random=random, steps_before=steps_before, **signals)
+        signals = {**signals, "steps_before": steps_before}
+        require_signals(surgery.operate, signals)
+        edit, inner = surgery.operate(params, state.inner, random=random, **signals)
         return edit, state._replace(inner=inner)
 
     return Surgery(init, operate, surgery.draw)
@@ -143,10 +145,12 @@ def _restarted_topology(steps: Array, topology: Topology) -> Topology:
     def before(grads: Params, params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals: Any):
         state = current(params, state, steps_before)
         signals = {**signals, "steps_before": steps_before}
+        require_signals(topology.before, signals)
         grads, skip, inner = topology.before(grads, params, state.inner, random=random, **signals)
         return grads, skip, state._replace(inner=inner)
 
     def after(params: Params, state: RestartState, *, random: Any, **signals: Any):
+        require_signals(topology.after, signals)
         edit, inner = topology.after(params, state.inner, random=random, **signals)
         return edit, state._replace(inner=inner)
 
@@ -188,10 +192,12 @@ def _surgery_when(due: Callable[[Array | int], Array | bool], surgery: Surgery) 
         params: Params, state: EveryState, *, random: Key, step: Array | int | None = None, **signals: Any
     ) -> tuple[Edit, EveryState]:
         count = state.count + 1
+        signals["step"] = step
+        require_signals(surgery.operate, signals)
 
         def act():
             drawn = jax.tree.map(lambda drawn: drawn[0], surgery.draw(random, params, 1))
-            return surgery.operate(params, state.inner, random=drawn, step=step, **signals)
+            return surgery.operate(params, state.inner, random=drawn, **signals)
 
         def wait():
             edit, _ = jax.eval_shape(act)

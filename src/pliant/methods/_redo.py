@@ -13,7 +13,7 @@ from pliant.surgery import recreation
 from pliant.surgery.recreation import Rows
 
 
-class ReDoState(NamedTuple):
+class RedoState(NamedTuple):
     replaced: dict[str, Array]  # {group: ()} units reinitialized so far
 
 
@@ -70,19 +70,19 @@ def redo(
     require("threshold", threshold, AtLeast(0))
     require("period", period, AtLeast(1))
 
-    def init(params: Params) -> ReDoState:
+    def init(params: Params) -> RedoState:
         units.require_leaves(wiring, params)
-        return ReDoState(replaced={name: jnp.zeros((), jnp.int32) for name in wiring})
+        return RedoState(replaced={name: jnp.zeros((), jnp.int32) for name in wiring})
 
     def draw(key: Key, params: Params, steps: int) -> Rows:
         return recreation.draw_rows(key, params, wiring, steps=steps)
 
-    def operate(params: Params, state: ReDoState, *, random: Rows, features: Features, **signals):
+    def operate(params: Params, state: RedoState, *, random: Rows, features: Features, **signals):
         del signals
         dormant = {name: _is_dormant(features, group, threshold) for name, group in wiring.items()}
         chosen = {name: jnp.where(d, jnp.arange(d.size), d.size) for name, d in dormant.items()}
         replaced = {name: state.replaced[name] + d.sum(dtype=jnp.int32) for name, d in dormant.items()}
-        return recreation.recreate(params, wiring, chosen, random, initializer, activation), ReDoState(replaced)
+        return recreation.recreate(params, wiring, chosen, random, initializer, activation), RedoState(replaced)
 
     return every(period, Surgery(init, operate, draw))
 

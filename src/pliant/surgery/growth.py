@@ -78,7 +78,7 @@ class Rules:
             )
 
 
-class GrowthState(NamedTuple):
+class NeuroplasticExpansionState(NamedTuple):
     mask: dict[str, Array]  # {path: like the leaf} bool: the present weights
     previous_mask: dict[str, Array]  # like mask: before the last topology step
     initial_mask: dict[str, Array]  # like mask: before the first topology step
@@ -104,16 +104,16 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         updates: of the whole run; the topology stays after them where the rules have no end.
 
     Returns:
-        A topology with a `GrowthState`.
+        A topology with a `NeuroplasticExpansionState`.
     """
     end = rules.end
     end = jnp.where(end == 0, updates, end) if isinstance(end, jax.Array) else end or updates
 
-    def init(params: Params) -> GrowthState:
+    def init(params: Params) -> NeuroplasticExpansionState:
         weights = units.leaves(params)
         mask = initial_mask(wiring, weights, rules.initial_sparsity)
         one_pass = not is_traced(rules.gradient_passes) and rules.gradient_passes == 1
-        return GrowthState(
+        return NeuroplasticExpansionState(
             mask=mask,
             # Copies: a training step may donate the buffers of the state, and cannot donate one twice.
             previous_mask=jax.tree.map(jnp.array, mask),
@@ -126,7 +126,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
             topology_steps=jnp.int32(0),
         )
 
-    def mask(tree: Params, state: GrowthState) -> Params:
+    def mask(tree: Params, state: NeuroplasticExpansionState) -> Params:
         return units.replace_leaves(tree, masked(units.leaves(tree), state.mask))
 
     def draw(key: Key, params: Params, steps: int) -> _Random:
@@ -138,13 +138,13 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
     def before(
         grads: Params,
         params: Params,
-        state: GrowthState,
+        state: NeuroplasticExpansionState,
         *,
         random: _Random,
         step: Array | int | None = None,
         features: Features | None = None,
         **signals: Any,
-    ) -> tuple[Params, Array, GrowthState]:
+    ) -> tuple[Params, Array, NeuroplasticExpansionState]:
         del signals
         by_path = units.leaves(grads)
         state = state._replace(count=state.count + 1, clock=state.clock + 1)
@@ -160,7 +160,14 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         state = changed._replace(initial_mask=state.initial_mask, dense_gradient=state.dense_gradient)
         return mask(grads, state), state.changed, state
 
-    def after(params: Params, state: GrowthState, *, random: _Random, step: Array | int | None = None, **signals: Any):
+    def after(
+        params: Params,
+        state: NeuroplasticExpansionState,
+        *,
+        random: _Random,
+        step: Array | int | None = None,
+        **signals: Any,
+    ):
         del signals
         weights = units.leaves(params)
         new = masked(weights, state.mask)
@@ -187,7 +194,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
 
 
 def _averaged_gradient(
-    rules: Rules, state: GrowthState, grads: dict[str, Array], number: Array | int
+    rules: Rules, state: NeuroplasticExpansionState, grads: dict[str, Array], number: Array | int
 ) -> dict[str, Array]:
     """The mean gradient over those passes before the next topology step that are over."""
     ahead = -number % rules.period
@@ -202,12 +209,12 @@ def _change(
     wiring: Wiring,
     rules: Rules,
     end: int | Array,
-    state: GrowthState,
+    state: NeuroplasticExpansionState,
     weights: dict[str, Array],
     dense: dict[str, Array],
     features: Features | None,
     ties: Array,
-) -> GrowthState:
+) -> NeuroplasticExpansionState:
     """A topology step: the new state, without the fields that no step changes.
 
     Args:

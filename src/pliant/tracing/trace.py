@@ -59,9 +59,10 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
             batch sizes too.
 
     Returns:
-        The wiring; its `function` is set.
+        The wiring; its `function` is set. It can be copied, and pickled where `apply` can.
 
     Raises:
+        TypeError: if the first argument is not a function.
         TracingError: if units pass through a primitive without a rule: `scan` and other loops over parameters,
             grouped convolutions, attention, embedding lookups, sorting. The error names primitive and parameters. The
             outputs of the network may pass through any primitive.
@@ -73,6 +74,11 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any) -> Wiring:
         >>> [reader.path for reader in wiring["w0"].outgoing]
         ['w1']
     """
+    if not callable(apply):
+        raise TypeError(
+            f"trace got an object of type {type(apply).__name__} as the network's function; "
+            "write pliant.trace(apply, params, x), the function first"
+        )
     network = _Network(apply)
     return Wiring(network.read(params, inputs).groups, network)
 
@@ -129,6 +135,10 @@ class _Network:
         self._apply = apply
         self._plans: dict[Any, _Plan] = {}
         self._first: Mapping[str, Group] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, and for other processes: programs of JAX cannot be copied, so each copy makes its plans again."""
+        return {**self.__dict__, "_plans": {}}
 
     def __call__(self, params: Params, *inputs: Any) -> tuple[Any, Features]:
         return self.read(params, inputs).run(params, inputs)
