@@ -3,15 +3,19 @@
 A member has a number below a prime. Each step multiplies it by 5 and adds the seed and the number of the step: a step
 that is lost, done twice or done too early changes all that follow. The loss of a chunk is the mean of the numbers of
 its steps, as fractions of the prime, and the learning rate. A member whose learning rate is above 1 diverges at the
-step 150 more than its seed.
+step 150 more than its seed. When it is evaluated, each step is an episode; its return is the fraction, and the learning
+rate times the steps so far.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from typing_extensions import override
 
-from pliant.core.problem import Stream, Task
+from pliant.core.problem import Environment, Task
 from pliant.experiment.configuration.config import RunConfig
-from pliant.experiment.loops.plan import Chunk, Ended, Loop, Plan, Programs
+from pliant.experiment.loops.plan import Chunk, Ended, Loop, Plan, Play, Programs, Step
 from pliant.experiment.loops.population import population
 from pliant.experiment.loops.stream import StreamLoop
 
@@ -28,7 +32,7 @@ class CountingPrograms(Programs):
     @override
     def begin(self) -> None:
         self._number, self._diverged = self._seeds, np.full(len(self._seeds), -1, np.int32)
-        self._total = np.zeros(len(self._seeds))
+        self._total, self._step = np.zeros(len(self._seeds)), 0
 
     @override
     def unit(self, length: int) -> int:
@@ -44,12 +48,13 @@ class CountingPrograms(Programs):
             self._total = self._total + self._number / _PRIME
             bad = (self._rates > 1) & (now == 150 + self._seeds)
             self._diverged = np.where(bad, np.int32(now), self._diverged)
+        self._step = step + length
         metrics = {("loss", ""): self._total / (last - first) + self._rates} if step + length == last else {}
         return Chunk(metrics, self._diverged, Ended(np.zeros(0, int), np.zeros(0, int), {}))
 
     @override
     def acting_params(self) -> np.ndarray:
-        return self._number
+        return self._number / _PRIME + self._rates * self._step
 
     @override
     def save(self) -> dict[str, np.ndarray]:
@@ -62,6 +67,20 @@ class CountingPrograms(Programs):
     @override
     def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
         self._number, self._diverged, self._total = (arrays[f"{name}.0000"] for name in ("agent", "diverged", "total"))
+        self._step = step
+
+    @override
+    def close(self) -> None:
+        pass
+
+
+class CountingPlay(Play):
+    """See above."""
+
+    @override
+    def __call__(self, acting_params: np.ndarray) -> Iterator[Step]:
+        while True:
+            yield Step(np.ones((len(acting_params), 1), bool), {"return": acting_params[:, None]})
 
     @override
     def close(self) -> None:
@@ -71,8 +90,11 @@ class CountingPrograms(Programs):
 class CountingLoop(Loop):
     """See above."""
 
-    unit = "examples"
-    has_episodes = False
+    unit = "steps"
+    has_episodes = True
+
+    def __init__(self):
+        self.modes: list[str] = []  # of evaluations
 
     @override
     def steps_at_once(self, components) -> int:
@@ -81,6 +103,11 @@ class CountingLoop(Loop):
     @override
     def programs(self, plan: Plan) -> Programs:
         return CountingPrograms(plan)
+
+    @override
+    def play(self, plan: Plan, *, mode: str, **_: Any) -> Play:
+        self.modes.append(mode)
+        return CountingPlay()
 
 
 class CountingStream(StreamLoop):
@@ -93,5 +120,5 @@ class CountingStream(StreamLoop):
 
 def counting(config: RunConfig, steps: int = 1000, tasks: tuple[Task, ...] = ()) -> Plan:
     """The plan of a run of these members that counts, whatever the problem of the configuration is."""
-    stream = Stream(None, None, None, "mse", steps, tasks)
-    return Plan(config, population(config), stream, CountingLoop(), None)
+    environment = Environment(None, 1, steps, None, None, tasks=tasks)
+    return Plan(config, population(config), environment, CountingLoop(), None)

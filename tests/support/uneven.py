@@ -40,7 +40,7 @@ class State(NamedTuple):
 def uneven(config: Uneven) -> Environment:
     """On the device; `info` has the episode's number, from 0, and a random number of its own."""
     E = config.num_envs
-    length = 1 + 4 * jnp.arange(E)[::-1]
+    length = 1 + 4 * np.arange(E)[::-1]
 
     def init(key):
         state = State(jax.random.split(key, E), jnp.zeros(E, jnp.int32), jnp.zeros(E, jnp.int32))

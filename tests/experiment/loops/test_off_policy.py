@@ -3,7 +3,6 @@
 import contextlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
@@ -29,19 +28,26 @@ def drift(form, **fields):
     return from_mapping({"problem": problem, "agent": SMALL, "diagnostics": [], "seeds": "2", **fields})
 
 
-def after(form, **fields):
-    """What came out of two stretches, and what is saved then."""
-    config = drift(form, **fields)
-    with contextlib.closing(toys.programs_of(config)) as made:
-        made.begin()
-        stretches = [made.advance(step, 24) for step in (0, 24)]
-        return stretches, made.save()
+FORMS = ("device", "host")
 
 
-def test_learners_cannot_tell_where_their_environments_are(toy_parts):
+@pytest.fixture(scope="module")
+def programs(toy_parts):
+    """In both forms, programs of an agent with a method that draws at random, and with diagnostics."""
     method = {"name": "continual_backprop", "replacement_rate": 0.2, "maturity": 2, "max_per_step": 2}
     fields = {"methods": [method], "diagnostics": ["unit_age", "weight_change", "sparsity"]}
-    (there, saved_there), (here, saved_here) = after("device", **fields), after("host", **fields)
+    with contextlib.ExitStack() as stack:
+        yield {form: stack.enter_context(contextlib.closing(toys.programs_of(drift(form, **fields)))) for form in FORMS}
+
+
+def two_chunks(programs):
+    programs.begin()
+    return [programs.advance(step, 24) for step in (0, 24)]
+
+
+@pytest.mark.compilations(12)  # the programs of both forms, which two more tests use
+def test_learners_cannot_tell_where_their_environments_are(programs):
+    there, here = two_chunks(programs["device"]), two_chunks(programs["host"])
     for a, b in zip(there, here, strict=True):
         assert a.metrics.keys() == b.metrics.keys() >= {
             ("unit_age", "actor/Dense_0"), ("unit_age", "critic_1/Dense_0"),
@@ -49,38 +55,33 @@ def test_learners_cannot_tell_where_their_environments_are(toy_parts):
         }  # fmt: skip
         for key, values in a.metrics.items():
             np.testing.assert_allclose(values, b.metrics[key], rtol=1e-3, atol=1e-5, err_msg=str(key))
-    for a, b in zip(agents_in(saved_there).states, agents_in(saved_here).states, strict=True):
+    for a, b in zip(*(agents_in(programs[form].save()).states for form in FORMS), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     assert here[1].metrics["critic_loss", ""].all() and (here[1].metrics["replay_size", ""] > 30).all()
 
 
-@pytest.mark.parametrize("form", ["device", "host"])
-def test_all_that_was_learned_and_kept_is_restored(form, toy_parts):
-    config = drift(form)
-    with contextlib.closing(toys.programs_of(config)) as made:
-        made.begin()
-        made.advance(0, 24)
-        saved = made.save()
-        results = []
-        if form == "device":  # nothing else goes on than what was saved: as if it had never stopped
-            results.append((made.advance(24, 24).metrics, made.save()))
-        for _ in range(2):
-            made.restore(saved, 24)
-            results.append((made.advance(24, 24).metrics, made.save()))
-            results[-1][1].pop("host.resets", None)
-        for result in results[1:]:
-            jax.tree.map(np.testing.assert_array_equal, result, results[0])
+@pytest.mark.parametrize("form", FORMS)
+def test_all_that_was_learned_and_kept_is_restored(form, programs):
+    made = programs[form]
+    made.begin()
+    made.advance(0, 24)
+    saved = made.save()
+    results = []
+    if form == "device":  # nothing else goes on than what was saved: as if it had never stopped
+        results.append((made.advance(24, 24).metrics, made.save()))
+    for _ in range(2):
+        made.restore(saved, 24)
+        results.append((made.advance(24, 24).metrics, made.save()))
+        results[-1][1].pop("host.resets", None)
+    for result in results[1:]:
+        jax.tree.map(np.testing.assert_array_equal, result, results[0])
 
 
-def test_who_learns_after_each_step_acts_in_the_same_call(toy_parts):
-    config, acted_alone = drift("host"), []
-    with contextlib.closing(toys.programs_of(config)) as made:
-        made.begin()
-        compiled = made._groups[0]._programs
-        act = compiled.act
-        compiled.act = lambda *given: acted_alone.append(given[-1]) or act(*given)
-        for step in (0, 24):
-            made.advance(step, 24)
+def test_who_learns_after_each_step_acts_in_the_same_call(programs, monkeypatch):
+    acted_alone, compiled = [], programs["host"]._groups[0]._programs
+    act = compiled.act
+    monkeypatch.setattr(compiled, "act", lambda *given: acted_alone.append(given[-1]) or act(*given))
+    two_chunks(programs["host"])
     assert acted_alone == [0]  # before anything was learned
 
 
@@ -98,7 +99,7 @@ def test_what_is_kept_is_not_copied(form, members, toy_parts):
             member = jax.eval_shape(lambda: (device_loop.begin(components, 0),))
             function = lambda member, step: device_loop.advance(components, member, step, 24)  # noqa: E731
         members_of = jax.tree.map(lambda x: jax.ShapeDtypeStruct((members, *x.shape), x.dtype), member)
-        lowered = MemberMap(layout(members, "vmap", 1)).jit(function, donate=True).lower(*members_of, jnp.int32(0))
+        lowered = MemberMap(layout(members, "vmap", 1)).jit(function, donate=True).lower(*members_of, np.int32(0))
         assert lowered.compile().memory_analysis().temp_size_in_bytes < 1_000_000
     finally:
         jax.config.update("jax_disable_most_optimizations", True)
