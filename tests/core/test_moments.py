@@ -12,6 +12,7 @@ import pytest
 import trees
 from surgeries import adding, path_of, recreating, train
 
+from pliant.core import units
 from pliant.core.base import plastic
 from pliant.surgery.adam import adam
 
@@ -26,7 +27,7 @@ def layer_of(params):
 
 def owner(path, paths):
     """The path of the parameter to which a leaf of the state belongs, or `shared`."""
-    whole = jax.tree_util.keystr(path, simple=True, separator="/")
+    whole = units.path_of(path)
     return max((p for p in jax.tree.leaves(paths) if whole.endswith(f"/{p}")), key=len, default="shared")
 
 
@@ -102,9 +103,7 @@ def test_the_optimizer_state_of_a_reinitialized_unit_is_as_at_the_start(optimize
             expected[owned[path]] = start[owned[path]]
         np.testing.assert_allclose(now, expected, rtol=1e-6)
 
-    paths = jax.tree_util.tree_map_with_path(
-        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
-    )
+    paths = jax.tree_util.tree_map_with_path(lambda keys, _: units.path_of(keys), params)
     state_paths = jax.tree_util.tree_map_with_path(lambda path, _: owner(path, paths), initial)
     jax.tree.map(check, with_surgery, without, initial, state_paths)
 

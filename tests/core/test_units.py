@@ -2,6 +2,7 @@ import hand_wired
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from pliant.core import units
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
@@ -24,6 +25,15 @@ def test_leaves_and_back():
     assert list(by_path) == ["list/0", "list/1", "params/Dense_0/kernel"]
     new = units.replace_leaves(params, {"list/1": np.full(1, 7.0)})
     assert new["list"][1] == 7 and new["list"][0] is params["list"][0]
+
+
+def test_the_variables_of_flax_nnx_are_not_in_a_path():
+    variable = nnx.Param(np.ones((1, 2)))
+    params = {"first": {"value": np.zeros(1), "kernel": variable}, "value": nnx.Param(np.ones(3))}
+    by_path = units.leaves(params)
+    assert set(by_path) == {"first/value", "first/kernel", "value"}
+    new = units.replace_leaves(params, {"first/kernel": np.full((1, 2), 7.0)})
+    assert units.leaves(new)["first/kernel"][0, 0] == 7 and units.leaves(new)["value"] is by_path["value"]
 
 
 def test_activation_shapes():

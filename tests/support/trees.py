@@ -81,8 +81,10 @@ def assert_equal(a: Any, b: Any) -> None:
 def changed(tree: Any, path: str, function: Callable[[np.ndarray], np.ndarray]) -> Any:
     """The same tree but for one leaf, whose path is written `a/b`; the function may write into its copy of the leaf."""
 
+    from pliant.core.units import path_of  # after the hook that checks types
+
     def replace(keys, leaf):
-        return function(np.array(leaf)) if jax.tree_util.keystr(keys, simple=True, separator="/") == path else leaf
+        return function(np.array(leaf)) if path_of(keys) == path else leaf
 
     return jax.tree_util.tree_map_with_path(replace, tree)
 

@@ -183,17 +183,29 @@ class Wiring(Mapping[str, Group]):
         )
 
 
+def path_of(keys: tuple[Any, ...]) -> str:
+    """The path of a leaf, its keys joined by slashes: `params/Dense_0/kernel`.
+
+    The variable that flax nnx has around each array is left out: its optimizer sees the parameters with it at first,
+    and without it later.
+
+    Args:
+        keys: as `jax.tree_util.tree_flatten_with_path` gives them.
+    """
+    if len(keys) > 1 and keys[-1] == jax.tree_util.GetAttrKey("value"):
+        keys = keys[:-1]
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
+
+
 def leaves(params: Params) -> dict[str, Array]:
     """The leaves of a parameter tree by path: `{"params/Dense_0/kernel": ...}`."""
     with_paths, _ = jax.tree_util.tree_flatten_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in with_paths}
+    return {path_of(keys): leaf for keys, leaf in with_paths}
 
 
 def replace_leaves(params: Params, changed: Mapping[str, Array]) -> Params:
     """The same tree with the leaves at some paths replaced."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: changed.get(jax.tree_util.keystr(path, simple=True, separator="/"), leaf), params
-    )
+    return jax.tree_util.tree_map_with_path(lambda keys, leaf: changed.get(path_of(keys), leaf), params)
 
 
 def mask_leaves(params: Params, masks: Mapping[str, Array]) -> Params:

@@ -78,7 +78,7 @@ def set_back(params: Params, source: Params, paths: Collection[str] | None = Non
         )
 
     def chosen(path: Any) -> bool:
-        return paths is None or jax.tree_util.keystr(path, simple=True, separator="/") in paths
+        return paths is None or units.path_of(path) in paths
 
     def pick(path: Any, leaf: Any, new: Any) -> Any:
         return jnp.asarray(new, leaf.dtype) if chosen(path) else leaf
@@ -90,7 +90,4 @@ def set_back(params: Params, source: Params, paths: Collection[str] | None = Non
 
 
 def _shapes(tree: Params) -> str:
-    with_paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return ", ".join(
-        f"{jax.tree_util.keystr(path, simple=True, separator='/')} {jnp.shape(leaf)}" for path, leaf in with_paths
-    )
+    return ", ".join(f"{path} {jnp.shape(leaf)}" for path, leaf in units.leaves(tree).items())

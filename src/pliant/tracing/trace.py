@@ -28,7 +28,7 @@ from jax.core import Tracer
 from jaxtyping import Shaped
 
 from pliant.core.base import Array, Features, Params
-from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
+from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring, path_of
 
 from .inlining import inline
 from .labels import Atom, Mismatch, Positions, Product, Term, atoms, fuse, neighbours, positions, resolve, size
@@ -153,7 +153,7 @@ class _Network:
         key = (structure, tuple(_type_of(path, leaf) for path, leaf in leaves))
         if key in self._plans:
             return self._plans[key]
-        paths = [_path(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+        paths = [path_of(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
         closed, shape = jax.make_jaxpr(self._apply, return_shape=True)(params, *inputs)
         program = inline(closed)
         assembly = _Assembly(read(program, paths))
@@ -175,18 +175,15 @@ class _Network:
 
 
 def _type_of(path: Any, leaf: Any) -> tuple[Any, ...]:
+    name = path_of(path[1:])
     try:
         aval = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
     except TypeError as error:
         raise TracingError(
-            f"{_path(path[1:])!r} is a {type(leaf).__name__}, not an array; keep only arrays in parameters and inputs, "
+            f"{name!r} is a {type(leaf).__name__}, not an array; keep only arrays in parameters and inputs, "
             "as equinox.partition(model, equinox.is_array) does, and close over the rest"
         ) from error
     return aval.shape, aval.dtype, getattr(aval, "weak_type", False)
-
-
-def _path(keys: Any) -> str:
-    return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
 def _facts(groups: Mapping[str, Group]) -> Any:
@@ -379,10 +376,8 @@ def _or_none(entries: Positions, term: Term) -> Positions | None:
 
 
 def _module(path: str) -> str:
-    """The module that a parameter belongs to: its path without the last key (which flax nnx follows by `value`)."""
+    """The module that a parameter belongs to: its path without the last key."""
     *modules, last = path.removeprefix("params/").split("/")
-    if last == "value" and modules:
-        *modules, last = modules
     return "/".join(modules) or last
 
 
