@@ -1,3 +1,5 @@
+import dataclasses
+
 import hand_wired
 import jax
 import numpy as np
@@ -78,6 +80,14 @@ def test_wiring_is_a_mapping_of_groups():
         (Outgoing("w", 0, feature="x"), Outgoing("v", 0, feature="y"), Outgoing("u", 0, feature="x")),
     )
     assert group.features == ("x", "y")
+
+
+def test_describes_what_was_left_out_once_for_each_reason():
+    wiring = dataclasses.replace(
+        hand_wired.mlp(2, 3, 1), skipped={"q": "`sort`: why", "s": "`scan`: no", "k": "`sort`: why"}
+    )
+    assert wiring.describe().splitlines()[-2:] == ["left out, `sort`: why: q, k", "left out, `scan`: no: s"]
+    assert wiring.only("w0").skipped == wiring.skipped
 
 
 def test_masks_of_some_leaves_are_a_tree_like_the_parameters():

@@ -40,6 +40,7 @@ class Network:
 
     Args:
         output: takes the output of the network out of what `apply` returns.
+        skipped: paths of the weights whose units are left out, for a network that is traced with `skip=True`.
     """
 
     apply: Callable[..., Any]
@@ -47,6 +48,7 @@ class Network:
     inputs: tuple[Any, ...]
     groups: Mapping[str, Expected]
     output: Callable[[Any], Any] = lambda returned: returned
+    skipped: frozenset[str] = frozenset()
 
 
 ZOO: dict[str, Callable[[], Network]] = {}
@@ -397,6 +399,62 @@ def tied_autoencoder() -> Network:
 
 
 @member
+def token_embedding() -> Network:
+    """Rows that are looked up, and positions that are added to them."""
+
+    def apply(params, tokens):
+        x = params["tokens"][tokens] + params["positions"][jnp.arange(tokens.shape[1])][None]
+        return jnp.tanh(x).mean(axis=1) @ params["out"]
+
+    return Network(
+        apply,
+        drawn(0, tokens=(7, 5), positions=(4, 5), out=(5, 2)),
+        (np.array([[0, 1, 2, 1], [3, 4, 5, 6], [1, 1, 6, 0]]),),
+        {
+            "tokens": Expected(
+                5,
+                [("tokens", 1, 1, 5)],
+                [("out", 0, "tokens", None)],
+                {"tokens": (BATCH, 5)},
+                [("positions", 1, 0.0)],
+            )
+        },
+    )
+
+
+@member
+def head_per_task() -> Network:
+    def apply(params, x, task):
+        hidden = jax.nn.relu(x @ params["w0"][task] + params["b0"][task][None])
+        return hidden @ params["heads"][task] + params["biases"][task][None]
+
+    return Network(
+        apply,
+        drawn(0, w0=(3, 4, 5), b0=(3, 5), heads=(3, 5, 2), biases=(3, 2)),
+        (vectors_of(), np.int32(1)),
+        {
+            "w0": Expected(5, [("w0", 2, 4, 5)], [("heads", 1, "w0", None)], {"w0": (BATCH, 5)}, [("b0", 1, 0.0)]),
+        },
+    )
+
+
+@member
+def shifted_products() -> Network:
+    """A convolution along time that is written as a sum of products: its kernel is one weight."""
+
+    def apply(params, x):
+        hidden = jnp.tanh(x @ params["w0"])
+        return sum(hidden[:, k : k + 3] @ params["kernel"][k] for k in range(2))
+
+    return Network(
+        apply,
+        drawn(0, w0=(2, 5), kernel=(2, 5, 3)),
+        (drawn(1, x=(BATCH, 4, 2))["x"],),
+        {"w0": Expected(5, [("w0", 1, 2, 5)], [("kernel", 1, "w0", None)], {"w0": (BATCH, 3, 5)})},
+    )
+
+
+@member
 def rms_norm() -> Network:
     def apply(params, x):
         hidden = x @ params["w0"]
@@ -710,6 +768,141 @@ def group_norm() -> Network:
     return linen(
         ConvNet(lambda: nn.GroupNorm(2)), images(), groups=conv_groups(vectors, coupled=True, order=[1, 0, 3, 2])
     )
+
+
+class ConvNeXtBlock(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        hidden = nn.Conv(4, (3, 3), feature_group_count=4)(x)
+        hidden = nn.gelu(nn.Dense(6)(nn.LayerNorm()(hidden)))
+        scale = self.param("scale", nn.initializers.ones, (4,))
+        return x + scale[None, None, None] * nn.Dense(4)(hidden)
+
+
+class ConvNeXt(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = ConvNeXtBlock()(nn.Conv(4, (2, 2), (2, 2))(x))
+        return nn.Dense(2)(x.mean(axis=(1, 2)))
+
+
+@member
+def depthwise_convolution() -> Network:
+    """Its kernel belongs to the channels that it filters, one by one: 3 x 3 inputs each."""
+    block = "params/ConvNeXtBlock_0"
+    return linen(
+        ConvNeXt(),
+        images(side=6),
+        groups={
+            "Conv_0": Expected(
+                4,
+                [
+                    ("params/Conv_0/kernel", 3, 8, 16),
+                    (f"{block}/Conv_0/kernel", 3, 9, 9),
+                    (f"{block}/Dense_1/kernel", 1, 6, 4),
+                ],
+                [
+                    (f"{block}/Dense_0/kernel", 0, "Conv_0@ConvNeXtBlock_0/Dense_0", f"{block}/Dense_0/bias"),
+                    ("params/Dense_0/kernel", 0, "Conv_0@Dense_0", "params/Dense_0/bias"),
+                ],
+                {"Conv_0@ConvNeXtBlock_0/Dense_0": (BATCH, 3, 3, 4), "Conv_0@Dense_0": (BATCH, 4)},
+                [
+                    *((f"{block}/{name}/bias", 0, 0.0) for name in ("Conv_0", "Dense_1", "LayerNorm_0")),
+                    (f"{block}/LayerNorm_0/scale", 0, 1.0),
+                    (f"{block}/scale", 0, 1.0),
+                    ("params/Conv_0/bias", 0, 0.0),
+                ],
+                coupled=True,
+            ),
+            "ConvNeXtBlock_0/Dense_0": Expected(
+                6,
+                [(f"{block}/Dense_0/kernel", 1, 4, 6)],
+                [(f"{block}/Dense_1/kernel", 0, "ConvNeXtBlock_0/Dense_0", f"{block}/Dense_1/bias")],
+                {"ConvNeXtBlock_0/Dense_0": (BATCH, 3, 3, 6)},
+                [(f"{block}/Dense_0/bias", 0, 0.0)],
+            ),
+        },
+    )
+
+
+class Transformer(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        token = self.param("token", nn.initializers.normal(), (1, 1, 4))
+        x = jax.lax.concatenate([jax.lax.broadcast(token[0], (len(x),)), nn.Dense(4)(x)], 1)
+        x = x + nn.MultiHeadDotProductAttention(2)(x)
+        hidden = nn.gelu(nn.Dense(6)(x))
+        x = x + nn.Dense(4)(hidden)
+        return nn.Dense(2)(x)
+
+
+@member
+def transformer() -> Network:
+    """Its attention is left out; the stream of tokens, with a class token, and the MLP are found."""
+    module, x, attention = Transformer(), drawn(1, x=(BATCH, 2, 3))["x"], "params/MultiHeadDotProductAttention_0"
+    groups = {
+        "Dense_0": Expected(
+            4,
+            [
+                ("params/Dense_0/kernel", 1, 3, 4),
+                (f"{attention}/out/kernel", 2, 4, 4),
+                ("params/Dense_2/kernel", 1, 6, 4),
+            ],
+            [
+                (f"{attention}/query/kernel", 0, "Dense_0@MultiHeadDotProductAttention_0/query", None),
+                (f"{attention}/key/kernel", 0, "Dense_0@MultiHeadDotProductAttention_0/query", None),
+                (f"{attention}/value/kernel", 0, "Dense_0@MultiHeadDotProductAttention_0/query", None),
+                ("params/Dense_1/kernel", 0, "Dense_0@Dense_1", "params/Dense_1/bias"),
+                ("params/Dense_3/kernel", 0, "Dense_0@Dense_3", "params/Dense_3/bias"),
+            ],
+            {
+                "Dense_0@MultiHeadDotProductAttention_0/query": (BATCH, 3, 4),
+                "Dense_0@Dense_1": (BATCH, 3, 4),
+                "Dense_0@Dense_3": (BATCH, 3, 4),
+            },
+            [
+                ("params/Dense_0/bias", 0, 0.0),
+                ("params/Dense_2/bias", 0, 0.0),
+                (f"{attention}/out/bias", 0, 0.0),
+                ("params/token", 2, 0.0),
+            ],
+        ),
+        "Dense_1": Expected(
+            6,
+            [("params/Dense_1/kernel", 1, 4, 6)],
+            [("params/Dense_2/kernel", 0, "Dense_1", "params/Dense_2/bias")],
+            {"Dense_1": (BATCH, 3, 6)},
+            [("params/Dense_1/bias", 0, 0.0)],
+        ),
+    }
+    skipped = frozenset(f"{attention}/{name}/kernel" for name in ("query", "key", "value"))
+    return Network(module.apply, linen_params(module, x), (x,), groups, skipped=skipped)
+
+
+class Recurrent(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.RNN(nn.SimpleCell(4))(nn.relu(nn.Dense(3)(x)))
+        x = nn.relu(nn.Dense(5)(x[:, -1]))
+        return nn.Dense(2)(x)
+
+
+@member
+def recurrent_encoder() -> Network:
+    """Its loop is left out, with the units that enter it; the layers behind it are found."""
+    module, x = Recurrent(), drawn(1, x=(BATCH, 2, 3))["x"]
+    groups = {
+        "Dense_1": Expected(
+            5,
+            [("params/Dense_1/kernel", 1, 4, 5)],
+            [("params/Dense_2/kernel", 0, "Dense_1", "params/Dense_2/bias")],
+            {"Dense_1": (BATCH, 5)},
+            [("params/Dense_1/bias", 0, 0.0)],
+        )
+    }
+    cell = ("h/kernel", "i/kernel", "i/bias")
+    skipped = frozenset({"params/Dense_0/kernel", *(f"params/SimpleCell_0/{name}" for name in cell)})
+    return Network(module.apply, linen_params(module, x), (x,), groups, skipped=skipped)
 
 
 class Block(nn.Module):

@@ -115,7 +115,7 @@ def test_units_are_coupled_by_what_runs_over_all_of_them(function, coupled):
         (lambda h: h * jnp.argmax(h, -1, keepdims=True), "argmax", "it picks among units"),
         (lambda h: h[..., ::2], "slice", "it takes every other unit"),
         (lambda h: sum(jnp.unstack(h, axis=-1))[..., None], "unstack", "it takes units apart"),
-        (lambda h: h[..., np.array([2, 0])], "gather", "it picks units, or rows of a parameter, by index"),
+        (lambda h: h[..., np.array([2, 0])], "gather", "it picks units by index"),
         (lambda h: jax.lax.dynamic_slice_in_dim(h, 1, 2, -1), "dynamic_slice", "it picks units"),
         (
             lambda h: jax.lax.dynamic_update_slice_in_dim(h, h[..., :1], 1, -1),

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import networks_zoo
@@ -26,7 +27,7 @@ every_network = pytest.mark.parametrize("name", networks_zoo.ZOO)
 @functools.cache
 def traced(name: str) -> tuple[networks_zoo.Network, Wiring]:
     network = networks_zoo.ZOO[name]()
-    return network, trace(network.apply, network.params, *network.inputs)
+    return network, trace(network.apply, network.params, *network.inputs, skip=bool(network.skipped))
 
 
 class Programs(NamedTuple):
@@ -67,6 +68,7 @@ def slot_of(slot: Slot, *extra: Any) -> tuple[Any, ...]:
 def test_finds_exactly_the_groups(name):
     network, wiring = traced(name)
     assert list(wiring) == list(network.groups)
+    assert set(wiring.skipped) == network.skipped
     for group in wiring.values():
         expected = network.groups[group.name]
         assert group.units == expected.units
@@ -175,19 +177,14 @@ def test_maps_over_members(name):
 
 
 @every_network
-def test_finds_the_same_groups_at_each_batch_size(name):
+def test_finds_the_same_groups_at_batch_size_one(name):
     network, wiring = traced(name)
 
-    def of_batch(size):
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(
-                (size, *x.shape[1:]) if x.shape[:1] == (networks_zoo.BATCH,) else x.shape, x.dtype
-            ),
-            network.inputs,
-        )
+    def first(x):
+        return x[:1] if x.shape[:1] == (networks_zoo.BATCH,) else x
 
-    for size in (1, 7):  # apply refuses other groups than those that were traced
-        jax.eval_shape(wiring.apply, network.params, *of_batch(size))
+    # apply refuses other groups than those that were traced
+    jax.eval_shape(wiring.apply, network.params, *jax.tree.map(first, network.inputs))
 
 
 @pytest.mark.parametrize("name", ["linen_mlp", "conv_net", "patches", "actor_critic"])
@@ -215,6 +212,40 @@ def test_reads_each_shape_once_and_none_after_that():
         # A function of its own for each call, so that JAX traces each.
         jax.eval_shape(lambda *args: wiring.apply(*args), params, np.ones((batch, 4), np.float32))
     assert calls == [(2, 4), (5, 4)]
+
+
+class Normed(nn.Module):
+    """A network whose batch statistics are those of all devices."""
+
+    train: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Dense(5)(x)
+        x = nn.BatchNorm(use_running_average=not self.train, axis_name="devices" if self.train else None)(x)
+        return nn.Dense(2)(nn.relu(x))
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_traces_and_runs_where_data_is_spread_over_devices(check_vma):
+    x, wirings = np.ones((4, 3), np.float32), []
+    params = networks_zoo.linen_params(Normed(train=False), x)
+    wirings.append(trace(Normed(train=False).apply, params, x[:2]))
+
+    def step(params, x):
+        wirings.append(trace(lambda *args: Normed(train=True).apply(*args, mutable=["batch_stats"]), params, x))
+        return [wiring.apply(params, x)[1] for wiring in wirings]
+
+    mesh, spread = jax.sharding.Mesh(jax.devices(), "devices"), jax.sharding.PartitionSpec("devices")
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(None, spread), out_specs=spread, check_vma=check_vma)
+    features = jax.eval_shape(mapped, params, x)
+    assert [f["Dense_0"].shape for f in features] == [(4, 5), (4, 5)]
+    for wiring in wirings:
+        neutral = {vector.path: vector.neutral for vector in wiring["Dense_0"].vectors}
+        assert neutral == {
+            "params/Dense_0/bias": 0, "params/BatchNorm_0/bias": 0, "params/BatchNorm_0/scale": 1,
+            "batch_stats/BatchNorm_0/mean": 0, "batch_stats/BatchNorm_0/var": 1,
+        }  # fmt: skip
 
 
 def test_runs_in_a_scan_and_closes_over_traced_arrays():
@@ -278,7 +309,7 @@ def grouped_convolution(params, x):
     image = (x @ params["w0"]).reshape(2, 6, 1).transpose(0, 2, 1)
     dimensions = ("NWC", "WIO", "NWC")
     return jax.lax.conv_general_dilated(
-        image, params["depthwise"], (1,), "SAME", dimension_numbers=dimensions, feature_group_count=6
+        image, params["grouped"], (1,), "SAME", dimension_numbers=dimensions, feature_group_count=3
     )
 
 
@@ -287,8 +318,17 @@ def ensemble(params, x):
     return jax.vmap(jnp.matmul)(hidden, params["heads"])
 
 
-def embedding(params, x):
-    return params["table"][x[:, 0].astype(int)] @ params["w1"]
+def stacked_layers(params, x):
+    hidden = x @ params["w0"]
+    for layer in range(2):
+        hidden = hidden + jax.nn.relu(hidden @ params["up"][layer]) @ params["down"][layer]
+    return hidden @ params["w1"]
+
+
+def soft_lookup(params, x):
+    """Words that are looked up by index, and mixed by a softmax over the same words."""
+    words = params["table"][x[:, 0].astype(int)]
+    return jax.nn.softmax(words @ params["table"].T) @ params["table"] @ params["w1"]
 
 
 def clashing_groups(params, x):
@@ -317,11 +357,16 @@ REFUSED = {
     "attention": (attention, {"keys": (4, 6)}, "`dot_general`.*'w0'.*attention.*'w1'"),
     "grouped_convolution": (
         grouped_convolution,
-        {"depthwise": (3, 1, 6)},
-        "`conv_general_dilated`.*'depthwise'.*grouped",
+        {"grouped": (3, 2, 6)},
+        "`conv_general_dilated`.*'grouped'.*grouped",
     ),
     "ensemble": (ensemble, {"members": (2, 4, 6), "heads": (2, 6, 3)}, "`dot_general`.*'heads'.*ensemble.*vmap"),
-    "embedding": (embedding, {"table": (5, 6)}, "`gather`.*'table'.*'w1'"),
+    "stacked_layers": (
+        stacked_layers,
+        {"up": (2, 6, 5), "down": (2, 5, 6)},
+        "`slice`.*'up'.*weights of several layers",
+    ),
+    "soft_lookup": (soft_lookup, {"table": (5, 6)}, "`gather`.*'table'.*by index along the axis of these units"),
     "clashing_groups": (clashing_groups, {}, "`add`.*'w0'.*do not fit"),
     "window_over_units": (window_over_units, {"kernel": (3, 1, 2)}, "`conv_general_dilated`.*'w0'"),
     "image_of_parameters": (
@@ -389,6 +434,30 @@ def test_refuses_what_no_rule_follows(case):
     jax.eval_shape(apply, params, X)  # it is a network that JAX can run
     with pytest.raises(TracingError, match=message):
         trace(apply, params, X)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_can_be_left_out(case):
+    apply, shapes, _ = REFUSED[case]
+    params = WEIGHTS | {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    wiring = trace(apply, params, X, skip=True)
+    # Whatever they share a weight with is left out as well: here all but words that are read by `w1` alone.
+    assert list(wiring) == (["table"] if case == "soft_lookup" else [])
+    assert wiring.skipped
+    assert all(reason in wiring.describe() for reason in wiring.skipped.values())
+
+
+def test_units_that_are_mixed_one_after_another_are_all_left_out():
+    def apply(params, x):
+        a, b, c, d = (x @ params[name] for name in "abcd")
+        mixed = jnp.cumsum(jnp.concatenate([jnp.cumsum(a, axis=1), b], axis=1), axis=1)
+        # Each has a reader of its own besides; `d` has nothing to do with the others.
+        return (mixed + c) @ params["of_all"], *(h @ params[f"of_{name}"] for h, name in zip((a, b, c, d), "abcd"))
+
+    shapes = {"a": (4, 3), "b": (4, 2), "c": (4, 5), "d": (4, 3), "of_all": (5, 2)}
+    params = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    params |= {f"of_{name}": np.ones((shapes[name][1], 2), np.float32) for name in "abcd"}
+    assert list(trace(apply, params, X, skip=True)) == ["d"]
 
 
 def test_refuses_parameters_that_are_no_arrays():

@@ -126,11 +126,14 @@ class Wiring(Mapping[str, Group]):
             it out, and then the caller passes the features.
         initializer: the distribution of the network's initial weights, for methods with `initializer="network"`. In
             a run the network sets it.
+        skipped: paths of the weights whose units were left out, and why, where `pliant.trace(..., skip=True)` left
+            units out.
     """
 
     groups: Mapping[str, Group]
     function: Callable[..., tuple[object, Features]] | None = None
     initializer: Initializer = "kaiming"
+    skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Group:
         return self.groups[name]
@@ -170,7 +173,10 @@ class Wiring(Mapping[str, Group]):
         return dataclasses.replace(self, groups={name: self.groups[name] for name in names})
 
     def describe(self) -> str:
-        """A table to print: group, units, the weights that feed and read it with the axis of the units, features."""
+        """A table to print: group, units, the weights that feed and read it with the axis of the units, features.
+
+        Below it stand the weights whose units were left out, and why.
+        """
         rows: list[tuple[str, ...]] = [("group", "units", "in", "out", "features")]
         for group in self.values():
             name = f"{group.name} (coupled)" if group.coupled else group.name
@@ -178,9 +184,11 @@ class Wiring(Mapping[str, Group]):
             columns = ([name], [str(group.units)], *ends, group.features)
             rows += itertools.zip_longest(*columns, fillvalue="")
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        for why in dict.fromkeys(self.skipped.values()):
+            paths = [path for path, reason in self.skipped.items() if reason == why]
+            lines.append(f"left out, {why}: {', '.join(paths)}")
+        return "\n".join(lines)
 
 
 def path_of(keys: tuple[Any, ...]) -> str:

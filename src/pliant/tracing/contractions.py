@@ -4,19 +4,21 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .errors import refuse
 from .labels import Atom, atoms, size
-from .values import Contraction, Meeting, Notes, Value, derive, join, refuse, reshaped, tainted
+from .values import Contraction, Meeting, Notes, Value, derive, join, reshaped, tainted
 
 
 def dot_general(notes: Notes, equation: Any, left: Value, right: Value) -> Value:
     """A matrix product: both operands lose the summed axes; batch axes are equal.
 
     Raises:
-        TracingError: if the weight has a batch axis (an ensemble).
+        TracingError: if an axis of the weight is a batch axis (an ensemble).
     """
     (left_sum, right_sum), (left_batch, right_batch) = equation.params["dimension_numbers"]
     weight = _weight_of(left, right)
-    if weight is not None and left_batch:
+    left, right = (operand if operand is weight else looked_up(notes, operand) for operand in (left, right))
+    if weight is not None and any(weight.origins[k] for k in (left_batch if weight is left else right_batch)):
         raise refuse(
             "dot_general",
             weight.leaves,
@@ -39,27 +41,33 @@ def dot_general(notes: Notes, equation: Any, left: Value, right: Value) -> Value
 def conv_general_dilated(notes: Notes, equation: Any, image: Value, kernel: Value) -> Value:
     """A convolution: the kernel sums over the image's channels and makes new ones; axes of space are new.
 
+    The channels of a depthwise convolution are those of the image.
+
     Raises:
-        TracingError: for grouped convolutions, and for a parameter in the place of the image.
+        TracingError: for other grouped convolutions, and for a parameter in the place of the image.
     """
     params, numbers = equation.params, equation.params["dimension_numbers"]
+    (batch, channel, *space), (out, into, *_) = numbers.lhs_spec, numbers.rhs_spec
     weight = _weight_of(image, kernel)
-    if weight is not None and (params["feature_group_count"] != 1 or params["batch_group_count"] != 1):
-        raise refuse(
-            "conv_general_dilated",
-            weight.leaves,
-            "it is a grouped convolution (depthwise, or an ensemble under vmap): no weight reads all units",
-        )
     if weight is not None and weight is image:
         raise refuse("conv_general_dilated", weight.leaves, "a parameter is in the place of the image")
-    (batch, channel, *space), (out, into, *_) = numbers.lhs_spec, numbers.rhs_spec
+    image = looked_up(notes, image)
+    groups = params["feature_group_count"]
+    depthwise = 1 < groups == size(image.axes[channel]) == size(kernel.axes[out])
+    if weight is not None and (params["batch_group_count"] != 1 or (groups != 1 and not depthwise)):
+        why = "it is a grouped convolution (or an ensemble under vmap): no weight reads all units"
+        raise refuse("conv_general_dilated", weight.leaves, why)
     for atom in (atom for k in space for atom in atoms(image.axes[k])):
         atom.spatial = True
-    result = _contract(notes, equation, image, kernel, (channel,), (into,), weight)
+    if depthwise and (weight is not None or not (image.leaves or kernel.leaves)):
+        join(image.axes[channel], kernel.axes[out])
+        result = _each_channel(notes, equation, image, kernel)
+    else:
+        result = _contract(notes, equation, image, kernel, (channel,), (into,), weight)
     shape = equation.outvars[0].aval.shape
     new_batch, new_channel, *new_space = numbers.out_spec
     places: list[Any] = [None] * len(shape)
-    places[new_batch], places[new_channel] = (image, batch), (kernel, out)
+    places[new_batch], places[new_channel] = (image, batch), (image, channel) if depthwise else (kernel, out)
     for k in new_space:
         places[k] = Atom(shape[k], spatial=True)
     return _output(result, weight, places)
@@ -118,7 +126,10 @@ def _contract(
     data, axes = (right, right_sum) if weight is left else (left, left_sum)
     for taint in (weight.taint, data.taint):
         if taint is not None:
-            raise refuse(taint.primitive, taint.paths, f"{taint.why}, and {_listed(weight.leaves)} reads the result")
+            error = refuse(taint.primitive, taint.paths, f"{taint.why}, and {_listed(weight.leaves)} reads the result")
+            if taint is weight.taint:
+                raise error
+            notes.leave_out(error, [*(data.axes[k] for k in axes), *taint.units])
     gone = {k for operand, k in summed if operand is weight}
     reads = frozenset().union(*(weight.origins[k] for k in gone))
     makes = frozenset().union(*(weight.origins[k] for k in range(len(weight.axes)) if k not in gone))
@@ -130,13 +141,55 @@ def _contract(
     kernels = tuple(p for p in weight.leaves if (p in readers or not gone) and (p in makers or not makes))
     if not kernels:
         raise refuse(name, weight.leaves, "no parameter has both the axes that it sums over and the axes that it makes")
+    _meet(notes, equation, weight, kernels)
+    notes.contractions.append(Contraction(kernels, reads, makes, data, tuple(axes), weight.picked))
+    sums = frozenset({len(notes.contractions) - 1})
+    return derive([left, right], (), (), active=True, data=True, leaves={}, sums=sums, taint=None)
+
+
+def _meet(notes: Notes, equation: Any, weight: Value, kernels: Sequence[str]) -> None:
+    """Notes the leaves in a weight that are no kernels: factors of its entries, as in weight normalization."""
     for path in (path for path in weight.leaves if path not in kernels):
         zero, one = weight.leaves[path]
         notes.meetings[path].append(Meeting(float(not abs(zero - 1) < abs(one - 1)), False, equation.outvars[0]))
-    notes.contractions.append(Contraction(kernels, reads, makes, data, tuple(axes)))
-    return derive(
-        [left, right], (), (), active=True, data=True, leaves={}, sums=frozenset({len(notes.contractions) - 1})
-    )
+
+
+def _each_channel(notes: Notes, equation: Any, image: Value, kernel: Value) -> Value:
+    """The result of a depthwise convolution, still without axes; its kernel belongs to the units of the image.
+
+    Raises:
+        TracingError: if the kernel is tainted, or no parameter has the axis of the channels.
+    """
+    out, *_ = equation.params["dimension_numbers"].rhs_spec
+    makes = kernel.origins[out]
+    kernels = tuple(sorted(path for path, _ in makes if len(notes.leaves[path]) > 1))
+    if kernel.taint is not None:
+        raise refuse(
+            kernel.taint.primitive, kernel.taint.paths, f"{kernel.taint.why}, and a convolution uses the result"
+        )
+    if not kernels:
+        raise refuse("conv_general_dilated", kernel.leaves, "no parameter has the axis of the channels")
+    _meet(notes, equation, kernel, kernels)
+    notes.contractions.append(Contraction(kernels, frozenset(), makes, image, channelwise=True))
+    return derive([image, kernel], (), (), active=True, data=True, leaves={})
+
+
+def looked_up(notes: Notes, value: Value) -> Value:
+    """Entries of parameters that the inputs have picked, once they are used as data: the rows of an embedding.
+
+    The parameters then make units, as a product with one-hot vectors would.
+    """
+    if not value.lookup:
+        return value
+    kernels = tuple(sorted({path for path, _, place in value.picked if place is None}))
+    makes = frozenset(axis for origin in value.origins for axis in origin if axis[0] in kernels)
+    for path, k in makes:
+        for atom in atoms(notes.leaves[path][k]):
+            atom.maker = atom.maker or path
+            atom.coupled |= (path, k) in value.mixed
+    notes.contractions.append(Contraction(kernels, frozenset(), makes, value, picked=value.picked))
+    data = dataclasses.replace(value, active=True, leaves={}, mixed=frozenset(), picked=frozenset())
+    return reshaped(data, value.axes, ())
 
 
 def _output(result: Value, weight: Value | None, places: Sequence[tuple[Value, int] | Atom]) -> Value:

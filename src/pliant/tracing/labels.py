@@ -7,7 +7,7 @@ run over the same units. It binds atoms to terms, so that `resolve` of either gi
     unify(Atom(512), Product((Atom(4), Atom(4), Atom(32))))    # a dense layer reads a flattened image
     unify(Atom(7), Concat((Atom(5), Atom(2))))                 # a dense layer reads two branches
 
-Labels know nothing of jaxprs and weights. An atom carries four marks through all bindings.
+Labels know nothing of jaxprs and weights. An atom carries six marks through all bindings.
 """
 
 import dataclasses
@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int
+
+from .errors import TracingError
 
 
 class Mismatch(ValueError):
@@ -34,6 +36,8 @@ class Atom:
         spatial: whether a window slides along this axis, so that it has no units.
         window: whether this axis runs over the entries of a window, as in a convolution written as products over
             patches.
+        squares: whether the entry along this axis is a mean of squares, in an array stacked from statistics.
+        refusal: the error to raise if units lie along this axis, because not all that uses them can be followed.
         bound: the term that this atom is equal to.
     """
 
@@ -42,6 +46,8 @@ class Atom:
     coupled: bool = False
     spatial: bool = False
     window: bool = False
+    squares: bool = False
+    refusal: TracingError | None = None
     bound: "Term | None" = None
 
     def mark(self, other: "Atom") -> None:
@@ -50,10 +56,12 @@ class Atom:
         self.coupled |= other.coupled
         self.spatial |= other.spatial
         self.window |= other.window
+        self.squares |= other.squares
+        self.refusal = self.refusal or other.refusal
 
     def part(self, size: int) -> "Atom":
         """A new atom of another size with the same marks."""
-        return Atom(size, self.maker, self.coupled, self.spatial, self.window)
+        return Atom(size, self.maker, self.coupled, self.spatial, self.window, self.squares, self.refusal)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,6 +365,17 @@ def neighbours(term: Term) -> Iterator[tuple[type, Atom, Atom]]:
                 if isinstance(a, Atom) and isinstance(b, Atom):
                     yield type(whole), a, b
             yield from itertools.chain.from_iterable(map(neighbours, inner))
+        case Atom():
+            pass
+
+
+def flattened(term: Term) -> Iterator[tuple[Atom, ...]]:
+    """The atoms of each flattened axis in a term."""
+    match resolve(term):
+        case Product() as whole:
+            yield tuple(atoms(whole))
+        case Concat(parts):
+            yield from itertools.chain.from_iterable(map(flattened, parts))
         case Atom():
             pass
 

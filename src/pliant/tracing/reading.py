@@ -7,26 +7,28 @@ from typing import Any
 import jax.extend.core as jex
 import numpy as np
 
+from .errors import TracingError, refuse
 from .inlining import Program, body
 from .labels import Mismatch
 from .rules import RULES, unknown
-from .values import Notes, Value, fresh, paths_of, refuse
+from .values import Notes, Taint, Value, derive, fresh, paths_of
 
 
-def read(program: Program, paths: Sequence[str]) -> Notes:
+def read(program: Program, paths: Sequence[str], skip: bool = False) -> Notes:
     """Reads a network.
 
     Args:
         program: the network. Its inputs are the constants, the parameter leaves, and the data, in this order.
         paths: of the parameter leaves.
+        skip: whether units that cannot be followed are left out.
 
     Returns:
         The notes: weights that meet data, biases, other vectors.
 
     Raises:
-        TracingError: if a weight reads units that have passed through a primitive without a rule.
+        TracingError: if a weight reads units that have passed through a primitive without a rule, unless `skip`.
     """
-    notes = Notes(program)
+    notes = Notes(program, skip)
     values = {variable: dataclasses.replace(fresh(variable), variable=variable) for variable in program.inputs}
     arguments = program.inputs[len(program.consts) :]
     for variable, path in zip(arguments, paths):
@@ -70,8 +72,30 @@ def _apply(notes: Notes, equation: Any, operands: list[Value], same: dict[Any, A
         results = RULES.get(equation.primitive.name, unknown)(notes, equation, *operands)
     except Mismatch as mismatch:
         paths = set().union(*map(paths_of, operands))
-        raise refuse(equation.primitive.name, paths, f"axes of units that do not fit: {mismatch}") from mismatch
+        error = refuse(equation.primitive.name, paths, f"axes of units that do not fit: {mismatch}")
+        return _unread(notes, equation, operands, error)
+    except TracingError as error:
+        return _unread(notes, equation, operands, error)
     return [results] if isinstance(results, Value) else results
+
+
+def _unread(notes: Notes, equation: Any, operands: Sequence[Value], error: TracingError) -> list[Value]:
+    """The results of an equation that no rule follows: all units and parameters in it are left out.
+
+    Raises:
+        TracingError: the error, if nothing is to be left out.
+    """
+    parameters = {path for operand in operands for path in operand.leaves}
+    units = [atom for operand in operands if operand.taint for atom in operand.taint.units]
+    axes = [term for operand in operands for term in operand.axes]
+    leaves = [term for path in parameters for term in notes.leaves[path]]
+    notes.leave_out(error, [*axes, *units, *leaves], sorted(parameters))
+    data, weights = (any(getattr(operand, kind) for operand in operands) for kind in ("data", "weight"))
+    active = any(operand.active for operand in operands) or (data and weights)
+    paths = frozenset().union(*map(paths_of, operands))
+    taint = Taint(equation.primitive.name, paths, "it could not be followed")
+    results = [derive(operands, new.axes, new.origins, taint=taint) for new in map(fresh, equation.outvars)]
+    return [dataclasses.replace(r, active=active, leaves={} if active else r.leaves) for r in results]
 
 
 def _value_of(atom: Any, values: dict[Any, Value]) -> Value:

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from .contractions import conv_general_dilated, dot_general
+from .contractions import conv_general_dilated, dot_general, looked_up
+from .errors import refuse
 from .inlining import subjaxprs
 from .labels import Atom, atoms, concat, cut, product, regroup, size
-from .values import ELEMENTWISE, Meeting, Notes, Value, derive, fresh, is_made, join, refuse, reshaped, tainted
+from .values import ELEMENTWISE, Meeting, Notes, Value, derive, fresh, is_made, join, reshaped, tainted
 
 Rule: TypeAlias = Callable[..., Value | list[Value]]
 AnyRule = TypeVar("AnyRule", bound=Rule)
@@ -124,7 +125,9 @@ def _summed(notes: Notes, equation: Any, operands: Sequence[Value]) -> frozenset
         return waiting if name in ("convert_element_type", "copy", "name", "reduce_precision") else frozenset()
     if name not in ("add", "add_any"):
         return frozenset()
+    operands = [operand for operand in operands if operand.constant != 0]  # where Python's `sum` begins
     if all(operand.sums for operand in operands):
+        notes.sums.append(waiting)
         return waiting
     [other], [plain] = ([operand for operand in operands if bool(operand.sums) == summed] for summed in (False, True))
     if _is_bias(notes, other, plain):
@@ -168,6 +171,16 @@ def each_for_itself(notes: Notes, equation: Any, *operands: Value) -> list[Value
     """Returns its operands as they are."""
     del notes, equation
     return list(operands)
+
+
+@rule("pvary", "pcast", "psum", "psum_invariant", "pmax", "pmin")
+def across_devices(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
+    """Sums over the devices of a mesh, or says that an array differs between them: units stay in their places."""
+    if any(isinstance(axis, int) for axis in equation.params["axes"]):
+        return unknown(notes, equation, *operands)
+    if equation.primitive.name in ("pvary", "pcast"):
+        return list(operands)
+    return [dataclasses.replace(operand, sums=frozenset(), constant=None) for operand in operands]
 
 
 @rule("transpose")
@@ -300,12 +313,16 @@ def _cut_out(value: Value, equation: Any, axis: int, start: int, stop: int, stri
     if (start, stop, stride) == (0, size(term), 1):
         return value
     axes = list(value.axes)
-    if not is_made(term) and not value.origins[axis]:
+    squares = [atom.squares for atom in atoms(term)]
+    if not is_made(term) and not value.origins[axis] and not any(squares):
         axes[axis] = Atom(len(range(start, stop, stride)))
-        return reshaped(value, axes, value.origins)
+        whole = value.variable if value.whole is None else value.whole
+        return dataclasses.replace(reshaped(value, axes, value.origins), whole=whole)
     if stride == 1:
         axes[axis] = cut(term, [start, stop - start, size(term) - stop])[1]
-        return reshaped(value, axes, value.origins)
+        taken = {(path, k, start) for path, k in value.origins[axis] if stop == start + 1}
+        variance = value.variance or (any(squares) and all(atom.squares for atom in atoms(axes[axis])))
+        return dataclasses.replace(reshaped(value, axes, value.origins), picked=value.picked | taken, variance=variance)
     axes[axis] = Atom(len(range(start, stop, stride)))
     paths = {path for path, _ in value.origins[axis]}
     return tainted(reshaped(value, axes, value.origins), equation, [term], "it takes every other unit", paths)
@@ -330,10 +347,19 @@ def pad(notes: Notes, equation: Any, operand: Value, *others: Value) -> Value:
     return tainted(derive([operand, *others], axes, operand.origins), equation, lost, "it spreads units apart")
 
 
+def _beside(notes: Notes, equation: Any, operands: Sequence[Value]) -> list[Value]:
+    """Arrays that are put side by side: a parameter beside activations meets them (a class token)."""
+    if any(operand.active for operand in operands):
+        operands = [looked_up(notes, operand) for operand in operands]
+        for path in (path for operand in operands if operand.weight for path in operand.leaves):
+            notes.meetings[path].append(Meeting(0.0, False, equation.outvars[0]))
+    return list(operands)
+
+
 @rule("concatenate")
 def concatenate(notes: Notes, equation: Any, *operands: Value) -> Value:
     """Joins arrays end to end along one axis; the other axes are equal."""
-    del notes
+    operands = tuple(_beside(notes, equation, operands))
     joined = equation.params["dimension"]
     axes, origins = list(operands[0].axes), []
     for k in range(len(axes)):
@@ -341,6 +367,9 @@ def concatenate(notes: Notes, equation: Any, *operands: Value) -> Value:
         for operand in operands[1:]:
             if k != joined:
                 join(axes[k], operand.axes[k])
+    for operand in (operand for operand in operands if operand.variance and operand.shape[joined] == 1):
+        for atom in atoms(operand.axes[joined]):  # a new axis, as jnp.stack makes
+            atom.squares = True
     axes[joined] = concat(operand.axes[joined] for operand in operands)
     return derive(operands, axes, origins)
 
@@ -348,13 +377,15 @@ def concatenate(notes: Notes, equation: Any, *operands: Value) -> Value:
 @rule("stack")
 def stack(notes: Notes, equation: Any, *operands: Value) -> Value:
     """Joins arrays along a new axis; the other axes are equal."""
-    del notes
+    operands = tuple(_beside(notes, equation, operands))
     for operand in operands[1:]:
         for a, b in zip(operands[0].axes, operand.axes, strict=True):
             join(a, b)
     axes = list(operands[0].axes)
     origins = [frozenset().union(*(operand.origins[k] for operand in operands)) for k in range(len(axes))]
-    axes.insert(equation.params["axis"], Atom(len(operands)))
+    statistics = any(operand.variance for operand in operands)
+    parts = [Atom(1, squares=operand.variance) for operand in operands]
+    axes.insert(equation.params["axis"], concat(parts) if statistics else Atom(len(operands)))
     origins.insert(equation.params["axis"], frozenset())
     return derive(operands, axes, origins)
 
@@ -379,8 +410,11 @@ def tile(notes: Notes, equation: Any, operand: Value) -> Value:
 
 @rule("dynamic_slice", "gather")
 def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
-    """Reads a window at given indices: whole axes stay; units and rows of parameters picked by index are tainted."""
-    del notes
+    """Reads windows at given indices: whole axes stay; units that are picked by index are tainted.
+
+    Rows of a parameter stay a weight (a head per task) until they are used as data (an embedding, see `looked_up`). The
+    rows themselves are no units, since their places in the parameter matter.
+    """
     target, lengths = fresh(equation.outvars[0]), equation.params["slice_sizes"]
     numbers = equation.params.get("dimension_numbers")
     if numbers is None:
@@ -389,13 +423,23 @@ def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
         gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
         windows = dict(zip([k for k in range(len(lengths)) if k not in gone], numbers.offset_dims, strict=True))
     whole = {old: new for old, new in windows.items() if lengths[old] == size(operand.axes[old])}
-    axes = list(target.axes)
+    axes, origins = list(target.axes), list(target.origins)
     for old, new in whole.items():
-        axes[new] = operand.axes[old]
-    picked = [operand.axes[k] for k in range(len(lengths)) if k not in whole]
-    paths = () if operand.active else operand.leaves
-    result = derive([operand, *indices], axes, target.origins)
-    return tainted(result, equation, picked, "it picks units, or rows of a parameter, by index", paths)
+        axes[new], origins[new] = operand.axes[old], operand.origins[old]
+    picked = [k for k in range(len(lengths)) if k not in whole]
+    result = derive([operand, *indices], axes, origins)
+    if not operand.weight or any(index.leaves for index in indices):
+        paths = operand.leaves if operand.weight else ()
+        return tainted(result, equation, [operand.axes[k] for k in picked], "it picks units by index", paths)
+    why = "it picks entries by index along the axis of these units"
+    refusal = refuse(equation.primitive.name, operand.leaves, why)
+    for atom in (atom for k in picked for atom in atoms(operand.axes[k])):
+        atom.refusal = atom.refusal or refusal
+    of_data = any(index.data for index in indices)
+    if any(lengths[k] > 1 for k in picked) or not of_data:
+        return result
+    taken = {(path, axis, None) for k in picked for path, axis in operand.origins[k]}
+    return dataclasses.replace(result, picked=result.picked | taken)
 
 
 @rule("dynamic_update_slice")

@@ -1,12 +1,14 @@
 """Facts about each array of a program, and the notes that reading the program takes."""
 
 import dataclasses
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax.extend.core as jex
 
+from .errors import TracingError
 from .inlining import Program
 from .labels import Atom, Mismatch, Origin, Term, atoms, size, unify
 
@@ -21,35 +23,27 @@ stop_gradient sub tan tanh xor zeta
 """
 ELEMENTWISE = frozenset(_NAMES.split())
 
-BY_HAND = (
-    "Write this part of the wiring by hand, as pliant.Wiring({name: Group(..., incoming=(Incoming(...),), "
-    "outgoing=(Outgoing(...),))}), or trace a function without it."
-)
 
-
-class TracingError(ValueError):
-    """The units of a network cannot be found; the message names the primitive and the parameters."""
-
-
-def refuse(primitive: str, paths: Iterable[str], why: str, instead: str = BY_HAND) -> TracingError:
-    """The error for a primitive whose effect on units is unknown.
-
-    Args:
-        primitive: its name.
-        paths: the parameters concerned.
-        why: what is unknown.
-        instead: what the user can write.
-    """
-    return TracingError(f"cannot trace `{primitive}` with {', '.join(map(repr, sorted(set(paths))))}: {why}. {instead}")
+Picked: TypeAlias = frozenset[tuple[str, int, int | None]]  # path, axis, and place along the axis
 
 
 @dataclasses.dataclass(frozen=True)
 class Taint:
-    """The primitive after which the units of an array cannot be told apart, the parameters concerned, and why."""
+    """The first primitive after which the units of an array cannot be told apart, the parameters concerned, and why.
+
+    Args:
+        primitive, paths, why: for the error.
+        units: the labels of all units that this and later such primitives have mixed.
+    """
 
     primitive: str
     paths: frozenset[str]
     why: str
+    units: frozenset[Atom] = frozenset()
+
+    def and_units(self, other: "Taint | None") -> "Taint":
+        """This taint, with the units of another."""
+        return self if other is None else dataclasses.replace(self, units=self.units | other.units)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +56,8 @@ class Value:
         leaves: the parameter leaves that the array is computed from, each with the array's value for a leaf of zeros
             and for a leaf of ones; empty for an active array.
         mixed: the axes of leaves that were summed over; empty for an active array.
+        picked: the axes of leaves of which one entry was taken, with its place (`None`: the inputs tell); empty for an
+            active array.
         data: whether the array depends on the inputs.
         active: whether the array depends on an output of a weight.
         sums: the contractions whose sum this array is, as long as a bias may still be added.
@@ -69,12 +65,14 @@ class Value:
         constant: the number, for a scalar known beforehand.
         taint: the first step on the way to this array after which its units cannot be told apart.
         variable: the first variable of the program that holds this array.
+        whole: the variable that this array is a slice of, along axes without units; `None` for no slice.
     """
 
     axes: tuple[Term, ...]
     origins: tuple[Origin, ...]
     leaves: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     mixed: Origin = frozenset()
+    picked: Picked = frozenset()
     data: bool = False
     active: bool = False
     sums: frozenset[int] = frozenset()
@@ -82,11 +80,17 @@ class Value:
     constant: float | None = None
     taint: Taint | None = None
     variable: Any = None
+    whole: Any = None
 
     @property
     def weight(self) -> bool:
         """Whether the array can be a weight: computed from parameters, perhaps with noise, and not active."""
         return bool(self.leaves) and not self.active
+
+    @property
+    def lookup(self) -> bool:
+        """Whether the array can be data as well as a weight: entries of parameters that the inputs have picked."""
+        return self.weight and self.data and any(place is None for _, _, place in self.picked)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,13 +107,19 @@ class Contraction:
         reads, makes: the axes of leaves that are summed over, and that the output runs over.
         operand: the data.
         axes: the axes of `operand` that are summed over.
+        picked: the axes of leaves of which the weight is one entry: a head per task, the rows of an embedding. See
+            `Value`.
+        channelwise: whether each output has one input, the same unit (a depthwise convolution), so that the weight
+            makes no units of its own.
     """
 
     kernels: tuple[str, ...]
     reads: Origin
     makes: Origin
     operand: Value
-    axes: tuple[int, ...]
+    axes: tuple[int, ...] = ()
+    picked: Picked = frozenset()
+    channelwise: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +155,38 @@ class Notes:
         contractions: in the order of the program.
         biases: number of each contraction with a bias, and the path of the bias.
         meetings: path of each leaf that meets data element by element, and its meetings.
+        sums: numbers of contractions whose results are added, as those of a convolution that is written out are.
+        skipped: paths of weights whose units are left out, and why.
     """
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, skip: bool = False):
         self.leaves: dict[str, tuple[Term, ...]] = {}
         self.contractions: list[Contraction] = []
         self.biases: dict[int, str] = {}
         self.meetings: dict[str, list[Meeting]] = defaultdict(list)
+        self.sums: list[frozenset[int]] = []
+        self.skipped: dict[str, str] = {}
+        self._skip = skip
         self._uses = _uses(program)
+
+    def leave_out(self, error: TracingError, terms: Iterable[Term], paths: Iterable[str] = ()) -> None:
+        """Leaves the units along some axes out, and the units that are found to be the same later.
+
+        Args:
+            error: why.
+            terms: the labels of the axes.
+            paths: weights that make such units, besides those that the labels know.
+
+        Raises:
+            TracingError: the error, if nothing is to be left out.
+        """
+        if not self._skip:
+            raise error
+        for atom in (atom for term in terms for atom in atoms(term)):
+            atom.refusal = atom.refusal or error
+            paths = [*paths, *([atom.maker] if atom.maker else [])]
+        for path in paths:
+            self.skipped.setdefault(path, error.reason)
 
     def neutral(self, path: str) -> float:
         """The value of a leaf that leaves data as it is.
@@ -214,11 +248,16 @@ def derive(operands: Sequence[Value], axes: Sequence[Term], origins: Sequence[Or
         origins=(frozenset(),) * len(axes) if active else tuple(origins),
         leaves={} if active else {path: at for operand in operands for path, at in operand.leaves.items()},
         mixed=frozenset() if active else frozenset().union(*(operand.mixed for operand in operands)),
+        picked=frozenset() if active else frozenset().union(*(operand.picked for operand in operands)),
         data=any(operand.data for operand in operands),
         active=active,
-        taint=next((operand.taint for operand in operands if operand.taint), None),
+        taint=functools.reduce(_joint, (operand.taint for operand in operands), None),
     )
     return dataclasses.replace(value, **changes)
+
+
+def _joint(a: Taint | None, b: Taint | None) -> Taint | None:
+    return b if a is None else a.and_units(b)
 
 
 def reshaped(value: Value, axes: Sequence[Term], origins: Sequence[Origin]) -> Value:
@@ -254,6 +293,7 @@ def tainted(value: Value, equation: Any, terms: Iterable[Term], why: str, paths:
     for atom in concerned:
         atom.coupled = True
     paths = {*paths, *(atom.maker for atom in concerned if atom.maker)}
-    if not paths or value.taint:
+    if not paths:
         return value
-    return dataclasses.replace(value, taint=Taint(equation.primitive.name, frozenset(paths), why))
+    taint = Taint(equation.primitive.name, frozenset(paths), why, frozenset(concerned))
+    return dataclasses.replace(value, taint=_joint(value.taint, taint))
