@@ -165,8 +165,8 @@ def _type_of(path: Any, leaf: Any) -> ShapedArray:
         return jax.typeof(leaf)
     except TypeError as error:
         raise TracingError(
-            f"{path_of(path[1:])!r} is a {type(leaf).__name__}, not an array; keep only arrays in parameters and inputs, "
-            "as equinox.partition(model, equinox.is_array) does, and close over the rest"
+            f"{path_of(path[1:])!r} is a {type(leaf).__name__}, not an array; keep only arrays in parameters and "
+            "inputs, as equinox.partition(model, equinox.is_array) does, and close over the rest"
         ) from error
 
 
