@@ -1,4 +1,4 @@
-"""What holds for programs of arenas wherever their environments are, and for runs of them."""
+"""What holds for programs of agents wherever their environments are, and for runs of them."""
 
 import contextlib
 
@@ -71,15 +71,16 @@ def opened():
 
 
 @FORMS
+@pytest.mark.compilations(14)  # keys of JAX by which a script knows its seeds, too
 def test_episodes_by_hand(form, monkeypatch, opened):
     # A step is counted for each environment, those of a time one after the other: time t of environment e is step
     # 2 t + e + 1. The first environment ends at the steps 3 and 13, the other at 10 and 12.
     programs = opened(scripted(monkeypatch, form, example()))
-    told = []
+    found = []
     for step, length in [(0, 6), (6, 6), (12, 12)]:
-        stretch = programs.advance(step, length)
-        told.append((stretch.metrics, list(stretch.diverged)))
-        ended = stretch.ended
+        chunk = programs.advance(step, length)
+        found.append((chunk.metrics, list(chunk.diverged)))
+        ended = chunk.ended
         values = zip(ended.values["return"], ended.values["length"], ended.values["time"]) if len(ended.step) else ()
         now = sorted(zip(ended.member, ended.step, values))
         assert (
@@ -95,8 +96,8 @@ def test_episodes_by_hand(form, monkeypatch, opened):
         )
 
     # The mean reward is 11 / 2. After 1, 2, 3, 4 rounds the rewards came to 33, 66, 99, 132; the last two rounds are
-    # one stretch, with the mean of 99 and 132, and of the calls 2 and 3.
-    for (metrics, diverged), rewards, calls in zip(told, (33, 66, 115.5), (0, 1, 2.5), strict=True):
+    # one chunk, with the mean of 99 and 132, and of the calls 2 and 3.
+    for (metrics, diverged), rewards, calls in zip(found, (33, 66, 115.5), (0, 1, 2.5), strict=True):
         assert set(metrics) == {("reward", ""), ("rewards", ""), ("calls", "")}
         np.testing.assert_array_equal(metrics["reward", ""], [5.5, 11, 5.5])
         np.testing.assert_array_equal(metrics["rewards", ""], [rewards, 2 * rewards, rewards])
@@ -105,13 +106,18 @@ def test_episodes_by_hand(form, monkeypatch, opened):
 
 
 @FORMS
+@pytest.mark.compilations(20)  # the noise of the numbers by hand, too
 def test_what_an_agent_sees_by_hand(form, monkeypatch, opened):
-    config = scripted(monkeypatch, form, example())
+    # Of two members of a seed, the second acts against what it sees with a strength of 5.
+    config = scripted(monkeypatch, form, example(), agent="watcher", seeds="1", sweep={"pull": [0.0, 5.0]})
     programs = opened(config)
+    key = toys.acting_key(0)
+    noise = jax.jit(jax.vmap(lambda time: jax.random.normal(jax.random.fold_in(key, time), (2, 1))))(np.arange(12))
 
     def check(round, observation, next_observation, terminated, truncated, is_first, carry):
         """Holds seed 0's last round against lists `(num_envs, times)`."""
-        rewards, last, _ = jax.tree.map(lambda x: x[0], states(config, programs))
+        of_both = states(config, programs)
+        rewards, last, _ = jax.tree.map(lambda x: x[0], of_both)
         assert rewards == 33 * (round + 1)
         for found, expected in [
             (last.observation[..., 0], observation),
@@ -124,9 +130,9 @@ def test_what_an_agent_sees_by_hand(form, monkeypatch, opened):
             np.testing.assert_array_equal(found.T, expected)
         np.testing.assert_array_equal(last.reward, [[1, 10]] * 3)
         np.testing.assert_array_equal(last.extras["rewards"], np.full((3, 2), 33 * round))  # from the round before
-        for time, action in zip(range(3 * round, 3 * round + 3), last.action, strict=True):
-            noise = jax.random.normal(jax.random.fold_in(toys.acting_key(0), time), (2, 1))
-            np.testing.assert_allclose(action, noise + 0.1 * np.sin(33 * round), rtol=1e-5, atol=1e-6)
+        plain = noise[3 * round : 3 * round + 3] + 0.1 * np.sin(33 * round)
+        actions = [plain, plain - 5 * last.observation]
+        np.testing.assert_allclose(of_both.last.action, actions, rtol=1e-5, atol=1e-5)
 
     no = [False] * 3
     programs.advance(0, 6)
@@ -162,6 +168,7 @@ def test_what_an_agent_sees_by_hand(form, monkeypatch, opened):
 
 
 @FORMS
+@pytest.mark.compilations(10)  # keys of JAX by which a script knows its seeds, too
 def test_a_number_that_is_none_marks_its_member_and_no_other(form, monkeypatch, opened):
     # Time t of environment e is step 2 t + e + 1; an observation is seen one time later, and the last of all never.
     cases = [
@@ -178,13 +185,14 @@ def test_a_number_that_is_none_marks_its_member_and_no_other(form, monkeypatch, 
 
     programs = opened(scripted(monkeypatch, form, script))
     for at, rewards in [(0, (6 + 12) / 2), (12, (18 + 24) / 2)]:
-        stretch = programs.advance(at, 12)
-        np.testing.assert_array_equal(stretch.diverged, np.where(steps <= at + 12, steps, -1))
-        assert stretch.metrics["rewards", ""][0] == rewards and stretch.metrics["reward", ""][0] == 1
-        assert sum(stretch.ended.member == 0) == (2 if at == 0 else 0)
+        chunk = programs.advance(at, 12)
+        np.testing.assert_array_equal(chunk.diverged, np.where(steps <= at + 12, steps, -1))
+        assert chunk.metrics["rewards", ""][0] == rewards and chunk.metrics["reward", ""][0] == 1
+        assert sum(chunk.ended.member == 0) == (2 if at == 0 else 0)
 
 
 @FORMS
+@pytest.mark.compilations(8)  # the environments of a host, too
 def test_learning_that_is_no_number_marks_the_end_of_its_round(form, monkeypatch, opened):
     # All that was seen is finite, but the sum of rewards of the second round, 3.3e38 x 2, is not.
     script = example()
@@ -204,6 +212,7 @@ def table(rows):
 
 
 @FORMS
+@pytest.mark.compilations(8)  # a whole run, and the environments of a host
 def test_rows_of_a_run(form, monkeypatch, tmp_path):
     # Rows are written every 10 steps, which are rounded up to two rounds of 6; 20 steps are filled up to 24. Reward and
     # end of environment 0 at time 6 come together for seed 1, as step 13: it is the return that is no number. The other
@@ -212,13 +221,13 @@ def test_rows_of_a_run(form, monkeypatch, tmp_path):
     script.reward[1, 6, 0] = np.nan
     script.truncated[:2, 6, 1] = True
     config = scripted(monkeypatch, form, script, problem={"name": "scripted", "steps": 20}, record_every=10)
-    told = []
-    path = run(plan(config), tmp_path, on_progress=lambda done, total: told.append((done, total)))
+    progress = []
+    path = run(plan(config), tmp_path, on_progress=lambda *amount: progress.append(amount))
 
     status = report.load(path).status
     assert (status["state"], status["step"], status["steps"]) == ("finished", 24, 24)
     assert plan(config).work == (60, "steps")
-    assert told == [(0, 60), (30, 60), (60, 60)]
+    assert progress == [(0, 60), (30, 60), (60, 60)]
 
     assert set(metrics(path)["metric"]) == {"reward", "rewards", "calls", "return", "length", "time", "diverged"}
     assert set(metrics(path)["group"]) == {""}
@@ -241,9 +250,9 @@ class Stop(Exception):
     pass
 
 
-def stop_after(stretches):
-    """Ends a run after some stretches, the last of them not being saved: as a kill does."""
-    left = iter(range(stretches))
+def stop_after(chunks):
+    """Ends a run after some chunks, the last of them not being saved: as a kill does."""
+    left = iter(range(chunks))
 
     def on_progress(done, total):
         if next(left, None) is None:
@@ -253,9 +262,10 @@ def stop_after(stretches):
 
 
 @FORMS
-def test_no_episode_is_told_twice_after_a_stop(form, monkeypatch, tmp_path, caplog):
-    # Rows of 6 steps; those of the third stretch are lost, and made anew. On the device episodes go on where they
-    # were. Outside they begin anew, with time 0 of the script at step 12: what ended there at the steps 3, 10 and 12
+@pytest.mark.compilations(14)  # two runs, and the environments of a host
+def test_no_episode_is_there_twice_after_a_stop(form, monkeypatch, tmp_path, caplog):
+    # Rows of 6 steps; those of the third chunk are lost, and computed again. On the device episodes go on where they
+    # were. Outside they restart, with time 0 of the script at step 12: what ended there at the steps 3, 10 and 12
     # ends now at 15, 22 and 24.
     script = example()
     for name in ("terminated", "truncated"):
@@ -274,6 +284,7 @@ def test_no_episode_is_told_twice_after_a_stop(form, monkeypatch, tmp_path, capl
 
 
 @FORMS
+@pytest.mark.compilations(14)  # two runs, and the environments of a host
 def test_a_divergence_is_remembered_over_a_stop(form, monkeypatch, tmp_path):
     script = example()
     script.reward[0, 1, 1] = np.nan
@@ -293,7 +304,7 @@ def drift(form, **fields):
 
 
 def trained(form):
-    """PPO with a method that makes units anew at random: four members, rounds of 24 steps."""
+    """PPO with a method that reinitializes units at random: four members, rounds of 24 steps."""
     method = {"name": "continual_backprop", "replacement_rate": 0.2, "maturity": 2, "max_per_step": 2}
     diagnostics = ["weight_change", "stable_rank", "unit_age"]
     return drift(form, methods=[method], diagnostics=diagnostics, seeds="2", sweep={"learning_rate": [0.003, 0.01]})
@@ -312,6 +323,7 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.compilations(10)  # the programs of both forms, which three more tests use
 def test_learners_cannot_tell_where_their_environments_are(programs):
     device, host = programs["device"], programs["host"]
     for form in (device, host):
@@ -357,32 +369,22 @@ def test_what_is_restored_goes_on_as_what_was_saved(form, programs):
 
 
 def test_weights_change_from_before_the_last_update_to_after_it(programs):
-    host = programs["host"]  # for the loop on the device see `test_arena_loop.py`
+    host = programs["host"]  # for the loop on the device see `test_device.py`
     host.begin()
     host.advance(0, 24)
     before = states(trained("host"), host).params
-    told = host.advance(24, 24).metrics["weight_change", ""]
+    measured = host.advance(24, 24).metrics["weight_change", ""]
     after = states(trained("host"), host).params
     kernels = [(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True) if a.ndim > 2]
     changes = sum(np.abs(a - b).sum((1, 2)) for a, b in kernels)
-    np.testing.assert_allclose(told, changes, rtol=1e-4)
+    np.testing.assert_allclose(measured, changes, rtol=1e-4)
 
 
-def test_a_run_on_the_device_is_resumed_to_the_bit(tmp_path):
-    # Rounds of 9 steps, of which two are a stretch: the third stretch of five is lost, and made anew.
-    problem = {"name": "drift", "num_envs": 3, "steps": 90}
-    config = drift("device", problem=problem, agent="watcher", record_every=18)
-    whole = run(plan(config), tmp_path / "whole")
-    with pytest.raises(Stop):
-        run(plan(config), tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_after(3))
-    path = run(plan(config), tmp_path / "stopped")
-    pd.testing.assert_frame_equal(metrics(path), metrics(whole), check_exact=True)
+def shapes_of(config):
+    """What a checkpoint of a run holds."""
     with contextlib.closing(toys.programs_of(config)) as programs:
         programs.begin()
-        shapes = programs.shapes()
-    last, other = (Store(shard_of(folder), 90).resume(shapes) for folder in (path, whole))
-    assert last is not None and last[0] == 90
-    assert_same(last, other)
+        return programs.shapes()
 
 
 def staged(form, **fields):
@@ -392,47 +394,56 @@ def staged(form, **fields):
     return drift(form, problem=problem, **{"agent": "watcher", "record_every": 18, "seeds": "2", **fields})
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """In both forms, a run in tasks that nobody stopped, with a checkpoint of each chunk."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {form: run(plan(staged(form)), folder, checkpoint_every=0.0) for form in ("device", "host")}
+
+
 @FORMS
-@pytest.mark.parametrize("checkpoint_every", [0.0, 1e9], ids=["often", "seldom"])
-def test_a_stage_ends_with_a_row_and_a_checkpoint_that_stays(form, checkpoint_every, tmp_path):
-    config = staged(form)
-    path = run(plan(config), tmp_path, checkpoint_every=checkpoint_every)
+@pytest.mark.parametrize("often", [True, False])
+@pytest.mark.compilations(10)  # a whole run
+def test_a_task_ends_with_a_row_and_a_checkpoint_that_stays(form, often, whole, tmp_path):
+    path = whole[form] if often else run(plan(staged(form)), tmp_path, checkpoint_every=1e9)
     rewards = metrics(path, "rewards")
     assert sorted(set(rewards["step"])) == [18, 36, 45, 63, 81, 90]
-    assert checkpoints(shard_of(path)) == ([45, 81, 90] if checkpoint_every == 0 else [45, 90])
+    assert checkpoints(shard_of(path)) == ([45, 81, 90] if often else [45, 90])
     loaded = report.load(path)
     assert loaded.status["tasks"] == [{"name": "calm", "until": 45}, {"name": "windy", "until": 90}]
     assert loaded.tasks == {0: "calm", 45: "windy"}
     # What was learned by the end of the first task can still be read.
-    with contextlib.closing(toys.programs_of(config)) as programs:
-        programs.begin()
-        step, arrays = read_checkpoint(shard_of(path), programs.shapes(), 45)
+    step, arrays = read_checkpoint(shard_of(path), shapes_of(staged(form)), 45)
     assert step == 45
     np.testing.assert_array_equal(arrays["agent.0000"], rewards.loc[rewards["step"] == 45, "value"])
 
 
-@pytest.mark.parametrize(("stretches", "last"), [(3, 36), (4, 45)])
-def test_a_run_in_tasks_is_resumed_to_the_bit(stretches, last, tmp_path, caplog):
-    whole = run(plan(staged("device")), tmp_path / "whole")
+@pytest.mark.parametrize(("chunks", "last"), [(3, 36), (4, 45)])
+@pytest.mark.compilations(10)  # two runs
+def test_a_run_is_resumed_to_the_bit(chunks, last, whole, tmp_path, caplog):
+    config = staged("device")
     with pytest.raises(Stop):
-        run(plan(staged("device")), tmp_path / "stopped", checkpoint_every=0.0, on_progress=stop_after(stretches))
+        run(plan(config), tmp_path, checkpoint_every=0.0, on_progress=stop_after(chunks))
     caplog.set_level("INFO")
-    path = run(plan(staged("device")), tmp_path / "stopped", checkpoint_every=0.0)
+    path = run(plan(config), tmp_path, checkpoint_every=0.0)
     assert f"going on from step {last} of 90" in caplog.text
-    pd.testing.assert_frame_equal(metrics(path), metrics(whole), check_exact=True)
+    pd.testing.assert_frame_equal(metrics(path), metrics(whole["device"]), check_exact=True)
     assert checkpoints(shard_of(path)) == [45, 81, 90]
-    assert report.load(path).tasks == report.load(whole).tasks
+    assert report.load(path).tasks == report.load(whole["device"]).tasks
+    saved = [Store(shard_of(folder), 90).resume(shapes_of(config)) for folder in (path, whole["device"])]
+    assert saved[0] is not None and saved[0][0] == 90
+    assert_same(*saved)
 
 
-def test_ages_begin_anew_with_a_stage(opened):
+def test_ages_restart_with_a_task(opened):
     # Rounds of 12 steps with one update each; the first task ends after 20, which are filled up to 24.
     method = {"name": "continual_backprop", "maturity": 9, "groups": "policy/Dense_0", "on_new_task": "reset"}
     agent = {"name": "ppo", "horizon": 4, "epochs": 1, "minibatches": 1, "hidden_units": 4, "hidden_layers": 1}
     problem = {"name": "drift", "num_envs": 3, "steps": 48, "calm": 20}
     programs = opened(drift("device", problem=problem, agent=agent, methods=[method], diagnostics=["unit_age"]))
-    told = [programs.advance(12 * number, 12).metrics for number in range(4)]
-    assert [metrics["unit_age", "policy/Dense_0"].tolist() for metrics in told] == [[1], [2], [1], [2]]
-    assert ("unit_age", "value/Dense_0") not in told[0]
+    rounds = [programs.advance(12 * number, 12).metrics for number in range(4)]
+    assert [metrics["unit_age", "policy/Dense_0"].tolist() for metrics in rounds] == [[1], [2], [1], [2]]
+    assert ("unit_age", "value/Dense_0") not in rounds[0]
 
 
 @FORMS
@@ -449,18 +460,6 @@ def test_what_is_swept_in_one_program(form, sweep, runs):
     runs_of_it = plans(drift(form, sweep=sweep))
     assert len(runs_of_it) == runs[form]
     assert sum(len(each.members) for each in runs_of_it) == np.prod([len(values) for values in sweep.values()])
-
-
-@FORMS
-def test_a_swept_value_is_what_the_setting_alone_is(form, opened):
-    def rewards(**fields):
-        config = drift(form, problem={"name": "drift" if form == "device" else "drift_host"}, **fields)
-        return opened(config).advance(0, 12).metrics["rewards", ""]
-
-    swept = rewards(agent="watcher", sweep={"pull": [0.0, 5.0]}, seeds="2")
-    alone = rewards(agent={"name": "watcher", "pull": 5.0}, seeds="2")
-    np.testing.assert_allclose(swept[2:], alone, rtol=1e-5)
-    assert len(set(swept)) == 4
 
 
 @pytest.mark.parametrize(
