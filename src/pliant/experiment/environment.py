@@ -12,6 +12,12 @@ from typing import Any
 import jax
 
 _PACKAGES = ("pliant", "jax", "jaxlib", "optax", "flax", "numpy")
+_NUMERICS = (  # settings of JAX that change numbers, and can be set back
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+)
 _SIMULATORS = ("envpool", "gymnasium", "mujoco", "minigrid")  # where they are installed
 
 
@@ -27,6 +33,8 @@ def environment() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "devices": [str(device) for device in jax.local_devices()],
+        "platform": jax.default_backend(),
+        "numerics": {name: getattr(jax.config, name) for name in _NUMERICS},
     }
 
 

@@ -15,7 +15,9 @@ from pliant.experiment.loops.plan import Plan, Programs
 from pliant.experiment.loops.population import population
 from pliant.experiment.storage.checkpoints import checkpoints
 from pliant.experiment.storage.claim import claimed
+from pliant.experiment.storage.numerics import check_numerics
 from pliant.experiment.storage.ranking import Ranking
+from pliant.experiment.storage.shards import shards_of
 from pliant.experiment.storage.store import Store
 
 from .environment import environment
@@ -71,12 +73,15 @@ def run(
         if not claim.to_do:
             logger.info("%s is finished already (run it again with --force)", path)
             on_save(path)
+            return path
+        here = environment()
+        check_numerics([shard.path for shard in shards_of(path)], here)
         per_seed = plan.work.amount // len(config.seed_list)
         done, left = (per_seed * sum(len(shard.seeds) for shard in shards) for shards in claim)
         total = done + left
         for shard in claim.to_do:
-            store = Store(shard.path, steps, kept)
-            store.prepare(environment())
+            store = Store(shard.path, steps, kept, config.digest)
+            store.prepare(here)
 
             def on_shard_progress(now: int, before: int = done) -> None:
                 on_progress(before + now, total)

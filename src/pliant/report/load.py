@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ def load(path: str | os.PathLike[str], seeds: Collection[int] | None = None) -> 
     if not (directory / "config.yaml").is_file():
         raise ValueError(_no_run(directory))
     config = read_mapping(directory / "config.yaml", yaml.safe_load)
-    shards, tables, damaged = _read_all(_chosen(directory, seeds))
+    shards, tables, damaged = _read_all(_chosen(directory, seeds), config)
     if damaged and (seeds is not None or not shards):
         raise damaged[0]
     for damage in damaged:
@@ -170,14 +170,16 @@ def _chosen(directory: Path, seeds: Collection[int] | None) -> list[Path]:
     return [folder for folder in folders if seeds is None or not seeds_of(folder).isdisjoint(seeds)]
 
 
-def _read_all(folders: Iterable[Path]) -> tuple[list[Shard], list[pa.Table], list[DamagedRunError]]:
+def _read_all(
+    folders: Iterable[Path], config: Mapping[str, Any]
+) -> tuple[list[Shard], list[pa.Table], list[DamagedRunError]]:
     """The good shards, their rows, and the errors of the others."""
     shards: list[Shard] = []
     tables: list[pa.Table] = []
     damaged: list[DamagedRunError] = []
     for folder in folders:
         try:
-            shard, rows = read_shard(folder)
+            shard, rows = read_shard(folder, config)
         except DamagedRunError as error:
             damaged.append(error)
             continue

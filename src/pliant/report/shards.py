@@ -12,7 +12,7 @@ SHA-256, which reveal a file that was cut short, edited, renamed or lost.
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,11 @@ COLUMNS = {"seed": pa.int32(), "step": pa.int64(), "metric": pa.string(), "group
 
 _FILE = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
 _SHARD = re.compile(r"\d+-\d+(,\d+-\d+)*")
+_STATUS = {
+    "state": str, "step": int, "steps": int, "members": int, "seconds": int | float, "tasks": list, "best": int,
+    "num_envs": int,
+}  # fmt: skip
+_ENVIRONMENT = {"command": list | str, "versions": dict, "python": str}
 _REPAIR = "run the same command again, with --force if the run is finished"
 
 
@@ -85,27 +90,51 @@ def read_mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
         content = parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DamagedRunError(f"{file} is missing; {_REPAIR}") from None
-    except (ValueError, yaml.YAMLError):
+    except (ValueError, RecursionError, yaml.YAMLError):
         raise DamagedRunError(f"{file} cannot be read, it was cut short or edited; {_REPAIR}") from None
     if not isinstance(content, dict):
         raise DamagedRunError(f"{file} does not hold a mapping, it was cut short or edited; {_REPAIR}")
     return content
 
 
-def read_shard(folder: Path) -> tuple[Shard, pa.Table]:
+def read_shard(folder: Path, config: Mapping[str, Any]) -> tuple[Shard, pa.Table]:
     """A shard and all its rows.
 
+    Args:
+        folder: of the shard.
+        config: the configuration of the run.
+
     Raises:
-        DamagedRunError: if a file is missing or was changed after writing.
+        DamagedRunError: if a file is missing, was changed after writing, or belongs to another configuration.
     """
-    status = read_mapping(folder / "status.json", json.loads)
-    if not isinstance(status.get("step"), int):
+    status = _read_typed(folder / "status.json", _STATUS)
+    if "step" not in status:
         raise DamagedRunError(f"{folder / 'status.json'} does not say at which step the shard is; {_REPAIR}")
-    rows = _read_metrics(folder, status["step"])
+    environment = _read_typed(folder / "environment.json", _ENVIRONMENT)
+    rows = _read_metrics(folder, status["step"], _digest(config))
     others = set(pc.unique(rows["seed"]).to_pylist()) - seeds_of(folder)
     if others:
         raise DamagedRunError(f"{folder} has rows of seed {min(others)}, which its name denies: it was renamed")
-    return Shard(folder.name, read_mapping(folder / "environment.json", json.loads), status), rows
+    return Shard(folder.name, environment, status), rows
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    """The SHA-256 of a configuration without its seeds, which the files of metrics have as metadata."""
+    plain = {name: value for name, value in config.items() if name != "seeds"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _read_typed(file: Path, types: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON file with a mapping whose values have these types, where they are there."""
+    content = read_mapping(file, json.loads)
+    for name, kind in types.items():
+        value = content.get(name)
+        if name in content and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise DamagedRunError(f"{file} has {name}={str(value)[:60]}, it was edited; {_REPAIR}")
+    for task in content.get("tasks", []) if "tasks" in types else []:
+        if not (isinstance(task, dict) and isinstance(task.get("name"), str) and isinstance(task.get("until"), int)):
+            raise DamagedRunError(f"{file} has the task {str(task)[:60]}, it was edited; {_REPAIR}")
+    return content
 
 
 def files_of(shard: Path) -> list[MetricsFile]:
@@ -132,10 +161,16 @@ def files_of(shard: Path) -> list[MetricsFile]:
     return files
 
 
-def _read_metrics(shard: Path, step: int) -> pa.Table:
-    """The rows of all files, after a check that the files are unchanged and complete up to `step`."""
+def _read_metrics(shard: Path, step: int, config: str) -> pa.Table:
+    """The rows of all files, after a check that they are unchanged, complete up to `step` and of this configuration."""
     found, directory = files_of(shard), shard / "metrics"
     tables = [read_file(file) for file in found]
+    for file, table in zip(found, tables):
+        if (table.schema.metadata or {}).get(b"pliant.config", config.encode()) != config.encode():
+            raise DamagedRunError(
+                f"{file.path} belongs to another configuration: {shard.parent.parent / 'config.yaml'} was edited or "
+                "replaced; undo that"
+            )
     reached = found[-1].last if found else 0
     if reached < step:
         raise DamagedRunError(f"{directory} lacks the steps {reached} to {step}; {_REPAIR}")
@@ -162,12 +197,15 @@ def read_file(file: MetricsFile) -> pa.Table:
     try:
         table = pq.read_table(pa.BufferReader(content))
         schema = pa.schema([(name, COLUMNS.get(name, pa.float64())) for name in table.column_names])
-        table = table.cast(schema)
+        table = table.cast(schema.with_metadata(table.schema.metadata))
     except pa.ArrowException as error:
         raise DamagedRunError(f"{path} is no table of metrics ({error}); {_REPAIR}") from None
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise DamagedRunError(f"{path} has no column {missing[0]!r}; {_REPAIR}")
+    empty = [name for name in table.column_names if name != "value" and table[name].null_count]
+    if empty:
+        raise DamagedRunError(f"{path} has rows without a {empty[0]}, it was edited; {_REPAIR}")
     steps = table["step"].to_numpy()
     earliest = first + 1 if first else 0  # the first file has the evaluation before the first step
     if steps.size and not (earliest <= steps.min() and steps.max() <= last):

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from pliant import report
+from pliant.experiment.configuration.config import digest_of
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.storage.checkpoints import best_checkpoint, read_checkpoint
 from pliant.experiment.storage.lock import locked
@@ -23,6 +24,7 @@ from pliant.experiment.storage.metrics import write_metrics
 from pliant.experiment.storage.store import Store, clear, is_finished
 
 STEPS = 100
+CONFIG = digest_of({"a": 1})
 LIKE = {
     "agent.0000": jax.ShapeDtypeStruct((3, 4), np.float32),
     "agent.0001": jax.ShapeDtypeStruct((3, 0), np.float32),  # orbax knows no empty arrays
@@ -47,10 +49,10 @@ def rows(step):
 
 
 @contextlib.contextmanager
-def opened(path, kept=()):
+def opened(path, kept=(), config=CONFIG):
     path.mkdir(parents=True, exist_ok=True)
     with locked(path):
-        store = Store(path, STEPS, kept)
+        store = Store(path, STEPS, kept, config)
         store.prepare({"python": "3"})
         yield store
 
@@ -425,3 +427,50 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(path, caplog):
     assert not caplog.records  # no tracebacks of orbax's threads
     assert checkpoints(path) == [40, 60]  # nothing unfinished is left to fill the disk
     assert resumed(path) == 60
+
+
+def test_a_report_of_an_edited_configuration_is_refused(path):
+    file = path.parent.parent / "config.yaml"
+    file.write_text("a: 1\nseeds: 0-9\n")  # seeds are no part of it
+    assert load(path).last_step == 60
+    file.write_text("a: 2\n")
+    message = rf"{metrics_file(path, 0)} belongs to another configuration: {file} was edited or replaced; undo that$"
+    with pytest.raises(report.DamagedRunError, match=message):
+        load(path)
+
+
+def test_a_checkpoint_of_another_configuration_is_not_read(path, caplog):
+    other = digest_of({"a": 2})
+    assert read_checkpoint(path, LIKE, config=CONFIG)[0] == 60
+    message = "000000000060 belongs to another configuration: .*/config.yaml was edited or replaced; undo that$"
+    for step in (None, 60):
+        with pytest.raises(StoreError, match=message):
+            read_checkpoint(path, LIKE, step, other)
+    with opened(path, config=other) as store:
+        assert store.resume(LIKE) is None
+    assert {"checkpoints/000000000040", "checkpoints/000000000060"} < set(aside(path))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("status.json", {"state": "finished", "step": "60", "steps": STEPS}),
+        ("status.json", {"state": ["finished"], "step": 60, "steps": STEPS}),
+        ("status.json", {"state": "running", "step": 60, "steps": STEPS, "seconds": "long"}),
+        ("status.json", {"state": "running", "step": 60, "steps": STEPS, "tasks": 3}),
+        ("environment.json", {"python": "3", "versions": ["jax"]}),
+    ],
+)
+def test_words_about_a_shard_of_other_types_are_damage(path, file, content):
+    (path / file).write_text(json.dumps(content))
+    with pytest.raises(report.DamagedRunError, match=rf"^{re.escape(str(path / file))} has \w+=.*, it was edited; "):
+        load(path)
+    assert resumed(path) == 60
+    assert aside(path) == [file]
+
+
+def test_rows_without_a_step_are_damage(path):
+    metrics_file(path, 40).unlink()
+    write_metrics(path, 40, 60, rows(60).set_column(1, "step", pa.array([None, 60])), CONFIG)
+    with pytest.raises(report.DamagedRunError, match="has rows without a step, it was edited"):
+        load(path)

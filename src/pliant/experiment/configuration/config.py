@@ -182,11 +182,15 @@ class RunConfig:
         return {name: value for name, value in self.to_mapping().items() if name != "seeds"}
 
     @property
+    def digest(self) -> str:
+        """See `digest_of`."""
+        return digest_of(self.to_mapping())
+
+    @property
     def name(self) -> str:
         """`problem-methods-hash`: the same for the same configuration, whatever its seeds."""
-        digest = hashlib.sha256(json.dumps(self._without_seeds(), sort_keys=True).encode()).hexdigest()[:8]
         methods = "+".join(method.name for method in self.methods) or self.agent.name
-        return f"{self.problem.name}-{methods}-{digest}"
+        return f"{self.problem.name}-{methods}-{self.digest[:8]}"
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -202,6 +206,15 @@ def _without_label(name: Any) -> Any:
     if not re.fullmatch(r"\w+", label, re.ASCII):
         raise ConfigError(f"method {name}: a label has only letters, digits and _; write a name such as {source}@first")
     return source
+
+
+def digest_of(configuration: Mapping[str, Any]) -> str:
+    """The SHA-256 of the plain data of a configuration without its seeds, in hexadecimal digits.
+
+    The name of a run, its metrics and its checkpoints have it.
+    """
+    plain = {name: value for name, value in configuration.items() if name != "seeds"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def expand(config: RunConfig, together: Callable[[RunConfig, str], bool]) -> list[RunConfig]:

@@ -1,15 +1,17 @@
 """Reads the agents of a run from its checkpoints."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+import yaml
 
 from pliant.core.base import Array
-from pliant.experiment.configuration.config import RunConfig
+from pliant.experiment.configuration.config import RunConfig, digest_of
 from pliant.experiment.configuration.reading import from_yaml, resolve
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.loops.plan import Plan
@@ -94,32 +96,34 @@ def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collectio
             no best one; if a seed is missing; or if the checkpoints of the shards are at different steps.
         StoreError: if there is no good checkpoint, or another version of the program wrote it.
     """
-    plan = unchecked_plan(_config(path))
+    config, digest = _config(path)
+    plan = unchecked_plan(config)
     if not plan.loop.has_episodes:
         raise ConfigError(
             f"{path} is a run of {plan.config.problem.name}, a stream of examples, without episodes; "
             f"its curves: pliant report {path}"
         )
     shards = _chosen(path, seeds)
-    parts = [_read(plan, shard, step) for shard in shards]
+    read = functools.partial(_read, plan, digest)
+    parts = [read(shard, step) for shard in shards]
     if step is None:  # where a shard is behind, or its newest checkpoint damaged, the others may have its step
         common = min(part.step for part in parts)
         there = [part.step == common or common in checkpoints(shard.path) for shard, part in zip(shards, parts)]
         if all(there):
-            parts = [part if part.step == common else _read(plan, shard, common) for shard, part in zip(shards, parts)]
+            parts = [part if part.step == common else read(shard, common) for shard, part in zip(shards, parts)]
     if len({part.step for part in parts}) > 1:
         steps = ", ".join(f"{shard.text} at step {part.step:,}" for shard, part in zip(shards, parts))
         raise ConfigError(f"{path} has seeds {steps}: agents act together at one step; choose some with --seeds")
     return _joined(parts, set(seeds) if seeds is not None else None)
 
 
-def _read(plan: Plan, shard: Shard, step: int | Literal["best"] | None) -> Trained:
-    """The agents of one shard."""
+def _read(plan: Plan, digest: str, shard: Shard, step: int | Literal["best"] | None) -> Trained:
+    """The agents of one shard; `digest` is that of the configuration."""
     config = dataclasses.replace(plan.config, seeds=shard.text)
     of_shard = dataclasses.replace(plan, config=config, members=population(config))
     step = best_checkpoint(shard.path) if step == "best" else step
     like = agent_shapes(plan.components.agent, len(of_shard.members))
-    step, arrays = read_checkpoint(shard.path, like, step)
+    step, arrays = read_checkpoint(shard.path, like, step, digest)
     agents = agents_in(arrays)
     return Trained(of_shard, step, agents.diverged, agents.states, agents.host)
 
@@ -166,10 +170,12 @@ def _concatenated(parts: Sequence[Trained]) -> Trained:
     )
 
 
-def _config(path: Path) -> RunConfig:
+def _config(path: Path) -> tuple[RunConfig, str]:
+    """The configuration of a run, and the digest of its file."""
     file = path / "config.yaml"
     try:
-        return from_yaml(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        return from_yaml(text), digest_of(yaml.safe_load(text))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{path} is not a run: it has no config.yaml; give the path of a run, such as runs/<name>-<hash>"

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _KEEP = 2  # the newest
 _MANIFEST = "MANIFEST.json"
+_CONFIG = "config.sha256"  # of the configuration
 _UNFINISHED = re.compile(r"\d{12}\.unfinished.*")  # our name, and what orbax adds to it
 
 
@@ -40,13 +41,14 @@ def checkpoints(path: Path) -> list[int]:
     return sorted(int(folder.name) for folder in folders if folder.name.isdigit())
 
 
-def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray]) -> None:
+def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray], config: str = "") -> None:
     """Writes a checkpoint atomically.
 
     Args:
         path: the directory of the shard.
         step: steps before it.
         state: all arrays of the population, by name.
+        config: digest of the configuration to which it belongs.
 
     Raises:
         OSError: if the disk is full or cannot be written; no file stays then.
@@ -57,6 +59,7 @@ def write_checkpoint(path: Path, step: int, state: Mapping[str, np.ndarray]) -> 
     try:
         with _errors_raised_alone(), _writer() as checkpointer:
             checkpointer.save(unfinished.resolve(), arrays, force=True)
+        (unfinished / _CONFIG).write_text(config)
         digests = _digests(unfinished)
         for name in digests:
             sync(unfinished / name)
@@ -82,7 +85,7 @@ def drop_checkpoints(path: Path, kept: Container[int | None]) -> None:
 
 
 def newest_checkpoint(
-    path: Path, like: Mapping[str, jax.ShapeDtypeStruct], until: int
+    path: Path, like: Mapping[str, jax.ShapeDtypeStruct], until: int, config: str = ""
 ) -> tuple[int, dict[str, np.ndarray]] | None:
     """Reads the newest good checkpoint, and sets aside all that come after it; deletes what a kill left unfinished.
 
@@ -90,6 +93,7 @@ def newest_checkpoint(
         path: the directory of the shard, which this process holds.
         like: shapes and types of all arrays.
         until: the step up to which there are metrics.
+        config: digest of the configuration of the run; empty: any.
 
     Returns:
         The steps before it, and the state; `None` if there is none.
@@ -106,9 +110,17 @@ def newest_checkpoint(
             set_aside(folder, path, "lacks metrics before it")
         elif (damage := _damage(folder)) is not None:
             set_aside(folder, path, f"is damaged ({damage})")
+        elif not _belongs(folder, config):
+            set_aside(folder, path, "belongs to another configuration")
         else:
             return int(folder.name), load_checkpoint(folder, like, exactly=True)
     return None
+
+
+def _belongs(checkpoint: Path, config: str) -> bool:
+    """Whether an undamaged checkpoint belongs to a configuration; those of earlier versions do not say it."""
+    file = checkpoint / _CONFIG
+    return not config or not file.exists() or file.read_text(encoding="utf-8") == config
 
 
 def clear_checkpoints(path: Path) -> None:
@@ -134,7 +146,7 @@ def best_checkpoint(path: Path) -> int:
 
 
 def read_checkpoint(
-    path: Path, like: Mapping[str, jax.ShapeDtypeStruct], step: int | None = None
+    path: Path, like: Mapping[str, jax.ShapeDtypeStruct], step: int | None = None, config: str = ""
 ) -> tuple[int, dict[str, np.ndarray]]:
     """Reads a checkpoint and changes nothing; another process may be working on the shard.
 
@@ -142,6 +154,7 @@ def read_checkpoint(
         path: the directory of the shard.
         like: shapes and types of the arrays that must be there; further arrays may be there.
         step: of the checkpoint; `None`: the newest good one.
+        config: digest of the configuration of the run; empty: any.
 
     Returns:
         The steps before it, and the state.
@@ -163,6 +176,11 @@ def read_checkpoint(
         newest, folder = left[-1], _folder(path, left[-1])
         try:
             damage = _damage(folder)
+            if damage is None and not _belongs(folder, config):
+                raise StoreError(
+                    f"checkpoint {folder} belongs to another configuration: {_run(path) / 'config.yaml'} was edited or "
+                    "replaced; undo that"
+                )
             if damage is None:
                 return newest, load_checkpoint(folder, like)
         except (OSError, ValueError) as error:

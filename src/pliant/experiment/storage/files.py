@@ -3,17 +3,26 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; empty if the file is missing or damaged."""
+def read_json(file: Path, types: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The mapping in a JSON file; empty if the file is missing or damaged.
+
+    Args:
+        file: the file.
+        types: of the values, by name, where they are there; a file with others is damaged.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    known = {name: kind for name, kind in (types or {}).items() if name in content}
+    return content if all(isinstance(content[name], kind) for name, kind in known.items()) else {}
 
 
 def sha256(file: Path) -> str:

@@ -133,7 +133,7 @@ def _silent_for(owner: Path, now: float) -> float | None:
 def _runs(pid: Any) -> bool:
     try:
         os.kill(int(pid), 0)
-    except (ProcessLookupError, TypeError, ValueError):
+    except (ProcessLookupError, OverflowError, TypeError, ValueError):
         return False
     except PermissionError:
         return True

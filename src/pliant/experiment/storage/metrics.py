@@ -32,8 +32,16 @@ class MetricsFile(NamedTuple):
         return sha256(self.path)[:16] == self.digest
 
 
-def write_metrics(shard: Path, first: int, last: int, rows: pa.Table) -> None:
-    """Writes the rows of the steps after `first` up to `last`."""
+def write_metrics(shard: Path, first: int, last: int, rows: pa.Table, config: str = "") -> None:
+    """Writes the rows of the steps after `first` up to `last`.
+
+    Args:
+        shard: the directory of the shard.
+        first, last: steps before and after.
+        rows: the metrics.
+        config: digest of the configuration that they belong to; the file has it as metadata.
+    """
+    rows = rows.replace_schema_metadata({"pliant.config": config})
     buffer = pa.BufferOutputStream()
     pq.write_table(rows, buffer, compression="zstd")
     data = buffer.getvalue().to_pybytes()

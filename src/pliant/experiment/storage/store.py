@@ -31,6 +31,9 @@ from .checkpoints import clear_checkpoints, drop_checkpoints, newest_checkpoint,
 from .files import read_json, write_atomically
 from .lock import check_owner
 from .metrics import clear_metrics, complete_until, keep_metrics_until, read_metric, write_metrics
+from .numerics import ENVIRONMENT, amended
+
+_STATUS = {"state": str, "step": int, "steps": int, "seconds": int | float, "tasks": list}
 
 
 class Store:
@@ -40,18 +43,21 @@ class Store:
         path: the directory of the shard.
         steps: of the whole run.
         kept: steps whose checkpoints stay; of the others, the newest two do.
+        config: digest of the configuration, which metrics and checkpoints get.
     """
 
-    def __init__(self, path: Path, steps: int, kept: Iterable[int] = ()):
+    def __init__(self, path: Path, steps: int, kept: Iterable[int] = (), config: str = ""):
         self.path = path
         self.steps = steps
+        self._config = config
         self._kept = frozenset(kept)
 
     def prepare(self, environment: Mapping[str, Any]) -> None:
-        """Makes the folders, sets damaged files aside, and writes `environment.json` if it is missing.
+        """Makes the folders, sets damaged files aside, and writes or amends `environment.json`.
 
         Args:
-            environment: versions, command and machine, which a reader needs to get the same numbers.
+            environment: versions, command and machine, which a reader needs to get the same numbers. Those of a later
+                process are added to the first if packages or platform changed.
 
         Raises:
             StoreError: if the directory cannot be written.
@@ -59,16 +65,16 @@ class Store:
         with writing(self.path):
             for folder in (self.path / "metrics", self.path / "checkpoints"):
                 folder.mkdir(parents=True, exist_ok=True)
-            for file in (self.path / "environment.json", self.path / "status.json"):
-                if file.exists() and not read_json(file):
-                    set_aside(file, self.path, "is damaged")
-            if not (self.path / "environment.json").exists():
-                write_atomically(self.path / "environment.json", json.dumps(environment, indent=2).encode())
+            for name, types in (("environment.json", ENVIRONMENT), ("status.json", _STATUS)):
+                if (self.path / name).exists() and not read_json(self.path / name, types):
+                    set_aside(self.path / name, self.path, "is damaged")
+            now = amended(read_json(self.path / "environment.json"), environment)
+            write_atomically(self.path / "environment.json", json.dumps(now, indent=2).encode())
 
     @property
     def status(self) -> dict[str, Any]:
         """The contents of `status.json`; empty before the first checkpoint, or if the file is damaged."""
-        return read_json(self.path / "status.json")
+        return read_json(self.path / "status.json", _STATUS)
 
     def save(
         self,
@@ -95,8 +101,8 @@ class Store:
         """
         check_owner(self.path)
         with writing(self.path):
-            write_metrics(self.path, first, last, rows)
-            write_checkpoint(self.path, last, state)
+            write_metrics(self.path, first, last, rows, self._config)
+            write_checkpoint(self.path, last, state, self._config)
             self._write_status(last, facts if best is None else {**facts, "best": best})
             drop_checkpoints(self.path, {*self._kept, best})
 
@@ -113,7 +119,7 @@ class Store:
             StoreError: if the checkpoint is good but holds another kind of state.
         """
         with writing(self.path):
-            resumed = newest_checkpoint(self.path, like, complete_until(self.path))
+            resumed = newest_checkpoint(self.path, like, complete_until(self.path), self._config)
             keep_metrics_until(self.path, 0 if resumed is None else resumed[0])
             if resumed is None:
                 (self.path / "status.json").unlink(missing_ok=True)
@@ -133,7 +139,7 @@ class Store:
 
 def is_finished(shard: Path) -> bool:
     """Whether a shard has completed all steps of its run; its files may have been damaged since then."""
-    return read_json(shard / "status.json").get("state") == "finished"
+    return read_json(shard / "status.json", _STATUS).get("state") == "finished"
 
 
 def clear(shard: Path) -> None:

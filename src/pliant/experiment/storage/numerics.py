@@ -1,0 +1,68 @@
+"""What changes the numbers of a run beside its configuration: settings of JAX, packages and the platform.
+
+Settings can be set back: they are refused if they differ within a run. Packages and platforms often cannot, and change
+the last digits only: they are recorded in `environment.json`, and a change in the middle of a shard is logged.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pliant.experiment.errors import StoreError
+
+from .files import read_json
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT = {"versions": dict, "platform": str, "numerics": dict, "resumed": list}  # types in `environment.json`
+_RECORDED = ("versions", "platform")  # keys whose change is logged
+
+
+def check_numerics(shards: Iterable[Path], environment: Mapping[str, Any]) -> None:
+    """Refuses to compute with other settings of JAX than those of a run's shards.
+
+    Args:
+        shards: directories of the shards.
+        environment: of this process; its `numerics` are the settings by name.
+
+    Raises:
+        StoreError: if a setting differs.
+    """
+    now = environment.get("numerics", {})
+    for shard in shards:
+        before = read_json(shard / "environment.json", ENVIRONMENT).get("numerics", {})
+        for name, value in before.items():
+            if name in now and now[name] != value:
+                raise StoreError(
+                    f"{shard} was computed with {name}={value}, and this process has {name}={now[name]}: the numbers "
+                    f"of one run would differ; set {name.upper()}={value}, or write another --out"
+                )
+
+
+def amended(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of `environment.json`: of the first process, with those of later ones under `resumed`.
+
+    Args:
+        before: what is there; empty if there is nothing.
+        now: of this process.
+    """
+    if not before:
+        return dict(now)
+    resumed = [one for one in before.get("resumed", []) if isinstance(one, dict)]
+    latest = resumed[-1] if resumed else before
+    changes = [change for key in _RECORDED for change in _changes(key, latest.get(key), now.get(key))]
+    if not changes:
+        return dict(before)
+    logger.warning("resumed with %s: from here on numbers may differ in their last digits", ", ".join(changes))
+    return {**before, "resumed": [*resumed, dict(now)]}
+
+
+def _changes(key: str, before: Any, now: Any) -> list[str]:
+    """The differences in words: `jax 0.10.1 instead of 0.10.0`. What was not recorded did not change."""
+    if before is None or before == now:
+        return []
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+        return [f"{name} {now[name]} instead of {before[name]}" for name in names]
+    return [f"{key} {now} instead of {before}"]
