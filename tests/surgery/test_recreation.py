@@ -149,6 +149,24 @@ def test_two_groups_that_share_leaves():
     np.testing.assert_array_equal(fresh["out"][:, 0], [False, True, True, False])
 
 
+def test_fresh_units_of_tied_weights_live():
+    # relu(x w) w^T: w feeds the units, 2 inputs each, and reads them. The bound is 1 over the root of 2.
+    tied = Group("w", 3, (Incoming("w", 1),), (), (Outgoing("w", 1, feature="w"), Outgoing("v", 0, feature="w")))
+    new, _, _ = recreate(
+        {"w": np.full((2, 3), 9.0), "v": np.full((3, 1), 9.0)}, Wiring({"w": tied}), {"w": [1]}, initializer="default"
+    )
+    np.testing.assert_allclose(new["w"], [[9, 0.5**0.5, 9]] * 2, rtol=1e-6)
+    np.testing.assert_array_equal(new["v"], [[9], [0], [9]])
+
+
+def test_only_the_tied_entries_of_an_outgoing_weight_are_drawn():
+    # The first two of four entries make the units, and all read them: unit 1 by entries 1 and 3. The bound is 1.
+    entries = np.array([[0, 1], [2, 3]])
+    group = Group("w", 2, (Incoming("w", 1, entries[:1]),), (), (Outgoing("w", 1, entries, 1, 1, feature="w"),))
+    new, _, _ = recreate({"w": np.full((1, 4), 9.0)}, Wiring({"w": group}), {"w": [1]}, initializer="default")
+    np.testing.assert_allclose(new["w"], [[9, 1, 9, 0]])
+
+
 def test_fan_in_may_be_given():
     wiring = Wiring(
         {"g": Group("g", 2, (Incoming("in", 1, fan_in=12, fan_out=7),), (), (Outgoing("out", 0, feature="g"),))}

@@ -80,7 +80,7 @@ class Vector(Slot):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outgoing(Kernel):
-    """A weight that reads the units: a fresh unit has it at zero.
+    """A weight that reads the units: a fresh unit has it at zero, unless the weight makes the units as well (tied).
 
     Args:
         feature: the key, in the features that `Wiring.apply` returns, of the activation that this weight reads.

@@ -79,7 +79,8 @@ def continual_backprop(
     | `random` | none: $\hat u_i$ is uniform in (0, 1), drawn at each step |
 
     At each step, a group with $n$ units older than `maturity` is due $\rho n$ replacements. A fresh unit has incoming
-    weights from the initializer, zero bias and zero outgoing weights, so it does not change the output.
+    weights from the initializer, zero bias and zero outgoing weights, so it does not change the output. A weight that
+    is both (tied weights) comes from the initializer.
 
     Args:
         wiring: the groups whose units are reinitialized.

@@ -31,7 +31,8 @@ def redo(
     $$s_i = \frac{\overline{\lvert h_i \rvert}}{\frac 1 n \sum_k \overline{\lvert h_k \rvert}} \le \tau.$$
 
     Every `period` steps all dormant units get incoming weights from the initializer, zero bias and zero outgoing
-    weights. A unit with several activations is dormant if all of them are.
+    weights. A weight that is both incoming and outgoing (tied weights) comes from the initializer. A unit with several
+    activations is dormant if all of them are.
 
     Args:
         wiring: whose units to reinitialize.

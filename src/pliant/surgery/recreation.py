@@ -1,5 +1,6 @@
 """Reinitializing units: which units of a group, from which random numbers, and how the weights are written."""
 
+import dataclasses
 import math
 from typing import TypeAlias
 
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from pliant.core.base import Activation, Array, Edit, FreshInitializer, Initializer, Key, Params
-from pliant.core.units import Group, Slot, Wiring, fans, find, leaves, mask_leaves, positions, replace_leaves
+from pliant.core.units import Group, Outgoing, Slot, Wiring, fans, find, leaves, mask_leaves, positions, replace_leaves
 
 from .initializers import uniform_bound
 
@@ -104,6 +105,9 @@ def recreate(
     another fresh unit, and the output changes by the contribution of the old units alone. Where few units of a large
     layer can be chosen, only their rows are written: the cost does not grow with the layer.
 
+    A weight that both makes and reads the units is drawn, not zero: with incoming weights of zero the units would be
+    dead. Through such tied weights (`relu(x @ w) @ w.T`, an embedding tied to logits) fresh units change the output.
+
     Args:
         params: the parameters.
         wiring: the groups.
@@ -134,7 +138,8 @@ def recreate(
         for vector in group.vectors:
             write(vector, group, vector.neutral)
         for reader in group.outgoing:
-            write(reader, group, 0.0)
+            if (untied := _untied(reader, group)) is not None:
+                write(untied, group, 0.0)
 
     return Edit(replace_leaves(params, by_path), mask_leaves(params, masks))
 
@@ -172,6 +177,18 @@ def _mask(leaf: Shaped[Array, "..."], slot: Slot, units: int, chosen: Int[Array,
     if slot.indices is not None or units != len(owner):
         mask = mask[owner] & (owner >= 0)
     return jnp.expand_dims(mask, [axis for axis in range(leaf.ndim) if axis != slot.axis])
+
+
+def _untied(reader: Outgoing, group: Group) -> Outgoing | None:
+    """The entries of an outgoing weight that are not incoming weights as well; `None` if there are none."""
+    tied = [slot for slot in group.incoming if (slot.path, slot.axis) == (reader.path, reader.axis)]
+    if not tied:
+        return reader
+    table, made = _table(reader, group.units), np.concatenate([_table(slot, group.units) for slot in tied])
+    kept = [entries for entries in table if not (entries == made).any()]
+    if len(kept) == len(table):
+        return reader
+    return dataclasses.replace(reader, indices=np.stack(kept)) if kept else None
 
 
 def _table(slot: Slot, units: int) -> Int[np.ndarray, "positions {units}"]:
