@@ -3,7 +3,7 @@
 import functools
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 import toys
@@ -99,13 +99,13 @@ def test_two_topologies_in_one_network_have_layers_of_their_own():
 
     agent = toys.components_of(both("policy/*", "value/*")).agent
     state = jax.jit(agent.init)(jax.random.key(0))
-    masks = [topology.mask for topology in state.optimizer.after]
+    masks, params = jax.device_get(([topology.mask for topology in state.optimizer.after], state.params))
     layers = [[f"{network}/Dense_{i}/kernel" for i in range(3)] for network in ("policy", "value")]
     assert [sorted(mask) for mask in masks] == layers
     for mask in masks:  # each has 40 % missing, of 4 * 4 and some more weights, and what is missing is 0
         missing = sum(int((~there).sum()) for there in mask.values()) / sum(there.size for there in mask.values())
         assert missing == pytest.approx(0.4, abs=0.05)
-    by_path = units.leaves(state.params)
+    by_path = units.leaves(params)
     assert all(not by_path[path][~there].any() for mask in masks for path, there in mask.items())
     with pytest.raises(ConfigError) as error:
         toys.components_of(both("*/Dense_0", "value/Dense_1"))
@@ -126,7 +126,10 @@ def test_of_several_networks_a_method_works_on_those_that_are_named():
     assert state.learned.optimizer.actor.after == ()
     (method,) = state.learned.optimizer.critics.after
     assert tuple(optax.tree.get(method, "replaced")) == ("critic_0/Dense_2", "critic_1/Dense_0")
-    features = {name: jnp.ones((2, 4)) for name in ("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_2")}
+    features = {
+        name: jax.device_put(np.ones((2, 4), np.float32))
+        for name in ("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_2")
+    }
     with pytest.raises(ValueError, match=r"features has no 'actor/Dense_1'; it has: actor/Dense_0, critic_0/Dense_0"):
         components.diagnostics["dormant_fraction"](features=features)
     with pytest.raises(

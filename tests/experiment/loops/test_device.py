@@ -27,7 +27,7 @@ def run(components, *stretches):
         lambda member, step, steps: device_loop.advance(components, member, step, steps), static_argnums=2
     )
     for steps in stretches:
-        results.append(advance(member, jnp.int32(step), steps))
+        results.append(advance(member, np.int32(step), steps))
         member, step = results[-1][0], step + steps
     assert advance._cache_size() == len(set(stretches))  # compiled once for each length
     return results

@@ -3,7 +3,6 @@ import functools
 import hypothesis
 import hypothesis.strategies as st
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,7 +13,7 @@ from pliant.experiment.loops.population import Layout, MemberMap, layout
 from pliant.methods import continual_backprop
 from pliant.problems import slowly_changing_regression
 
-STRETCH, STRETCHES = 150, 2
+CHUNK, CHUNKS = 150, 2
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,7 @@ def test_all_members_are_mapped_and_copies_dropped(members, devices, seed_axis):
     assert len(placed["a"].sharding.device_set) == spread.layout.devices == min(devices, members)
 
     g = spread.jit(lambda member, shared: {"c": member["a"] * shared["factor"] + member["b"].sum()})
-    result = spread.gather(g(placed, {"factor": jnp.float32(3)}))
+    result = spread.gather(g(placed, {"factor": np.float32(3)}))
     assert isinstance(result["c"], np.ndarray)
     np.testing.assert_array_equal(result["c"], 3 * np.arange(members) + 2)
 
@@ -73,7 +72,7 @@ def test_all_members_are_mapped_and_copies_dropped(members, devices, seed_axis):
 def test_donated_members_are_gone_and_shared_things_stay(donate):
     spread = MemberMap(layout(4, "vmap", 2))
     f = spread.jit(lambda member, shared: member + shared, donate=donate)
-    members, shared = spread.place(jnp.arange(4.0)), jnp.float32(1)
+    members, shared = spread.place(np.arange(4, dtype=np.float32)), jax.device_put(np.float32(1))
     np.testing.assert_array_equal(spread.gather(f(members, shared)), [1, 2, 3, 4])
     assert members.is_deleted() == donate and not shared.is_deleted()
 
@@ -81,15 +80,15 @@ def test_donated_members_are_gone_and_shared_things_stay(donate):
 def test_compiles_once():
     spread = MemberMap(layout(5, "vmap", 2))
     f = spread.jit(lambda member, shared: member * shared)
-    members = spread.place(jnp.arange(5.0))
+    members = spread.place(np.arange(5, dtype=np.float32))
     for step in range(3):
-        members = f(members, jnp.int32(step))
+        members = f(members, np.int32(step))
     assert f._cache_size() == 1
 
 
 @functools.cache
 def trained(seeds, seed_axis, devices):
-    """Losses `(members, stretches)`, final states and divergence of learners with continual backpropagation."""
+    """Losses `(members, chunks)`, final states and divergence of learners with continual backpropagation."""
     spread = MemberMap(layout(len(seeds), seed_axis, devices))
     config = slowly_changing_regression.Config(flip_every=100, activation="tanh")
     stream = slowly_changing_regression.make(config)
@@ -100,10 +99,10 @@ def trained(seeds, seed_axis, devices):
 
     components = Components(stream, sgd.make(sgd.Config(), stream, methods_for), {})
     begin = spread.jit(lambda seed, _: stream_loop.begin(components, seed))
-    advance = spread.jit(lambda member, step: stream_loop.advance(components, member, step, STRETCH), donate=True)
-    members, losses = begin(spread.place(np.array(seeds)), jnp.int32(0)), []
-    for stretch in range(STRETCHES):
-        members, metrics, _ = advance(members, jnp.int32(stretch * STRETCH))
+    advance = spread.jit(lambda member, step: stream_loop.advance(components, member, step, CHUNK), donate=True)
+    members, losses = begin(spread.place(np.array(seeds)), np.int32(0)), []
+    for chunk in range(CHUNKS):
+        members, metrics, _ = advance(members, np.int32(chunk * CHUNK))
         losses.append(spread.gather(metrics["loss", ""]))
     return np.stack(losses, 1), spread.gather(members.agent.params)
 
@@ -119,7 +118,7 @@ def assert_close(a, b):
 def test_vmap_and_map_agree_but_for_rounding():
     seeds = tuple(range(5))
     losses, _ = together = trained(seeds, "vmap", 1)
-    assert losses.shape == (5, STRETCHES) and np.isfinite(losses).all() and len(np.unique(losses)) == losses.size
+    assert losses.shape == (5, CHUNKS) and np.isfinite(losses).all() and len(np.unique(losses)) == losses.size
     assert_close(together, trained(seeds, "map", 1))
 
 

@@ -48,7 +48,7 @@ def run(components, *stretches, seed=0):
         lambda member, step, steps: stream_loop.advance(components, member, step, steps), static_argnums=2
     )
     for steps in stretches:
-        member, metrics, _ = advance(member, jnp.int32(step), steps)
+        member, metrics, _ = advance(member, np.int32(step), steps)
         step += steps
         all_metrics.append(metrics)
     return member, all_metrics
@@ -85,7 +85,7 @@ def test_blocks_fit_into_the_cache(batch, drawn, steps, expected):
 @pytest.mark.parametrize("drawn", [0, 65536 - 8])
 def test_divergence_is_marked_with_its_first_step(bad, expected, stretches, drawn):
     member, metrics = run(counting(drawn=drawn, bad=bad), *stretches)
-    assert member.diverged == expected and member.diverged.dtype == jnp.int32
+    assert member.diverged == expected and member.diverged.dtype == np.int32
     assert np.isnan([m["loss", ""] for m in metrics]).any() == bool(bad)
 
 
@@ -138,9 +138,9 @@ def test_members_of_one_seed_meet_the_same_data_whatever_their_learner():
 def test_what_a_member_does_is_the_learner_fed_by_the_stream():
     components = learners()
     member, [metrics] = run(components, 250, seed=5)
-    start = stream_loop.begin(components, 5)
+    start = jax.jit(lambda seed: stream_loop.begin(components, seed))(5)
     _, batches = jax.jit(components.problem.draw, static_argnums=1)(start.problem, 250)
-    agent, losses = jax.jit(components.agent.learn)(start.agent, batches, jnp.int32(0))
+    agent, losses = jax.jit(components.agent.learn)(start.agent, batches, np.int32(0))
     np.testing.assert_allclose(metrics["loss", ""], np.mean(losses), rtol=1e-5)
     assert_same(member.agent.params, agent.params)
 
@@ -173,17 +173,17 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on():
 
     def one(learning_rate):
         components = learners(dataclasses.replace(base, learning_rate=learning_rate))
-        return stream_loop.advance(components, stream_loop.begin(components, 0), jnp.int32(0), steps)
+        return stream_loop.advance(components, stream_loop.begin(components, 0), np.int32(0), steps)
 
-    members, metrics, _ = jax.jit(jax.vmap(one))(jnp.array(learning_rates))
+    members, metrics, _ = jax.jit(jax.vmap(one))(np.array(learning_rates, np.float32))
     healthy = np.array([True, False, True])
     np.testing.assert_array_equal(members.diverged == -1, healthy)
     np.testing.assert_array_equal(np.isfinite(metrics["loss", ""]), healthy)
     # With the losses at hand: the step of the first that is not finite, counted from 1.
     components = learners(dataclasses.replace(base, learning_rate=1e6))
-    start = stream_loop.begin(components, 0)
+    start = jax.jit(lambda seed: stream_loop.begin(components, seed))(0)
     _, batches = jax.jit(components.problem.draw, static_argnums=1)(start.problem, steps)
-    _, losses = jax.jit(components.agent.learn)(start.agent, batches, jnp.int32(0))
+    _, losses = jax.jit(components.agent.learn)(start.agent, batches, np.int32(0))
     assert 1 < members.diverged[1] == 1 + np.argmin(np.isfinite(losses))
     for k in (0, 2):
         alone, *_ = jax.jit(one)(learning_rates[k])
