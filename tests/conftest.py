@@ -54,7 +54,7 @@ def unchecked() -> Iterator[None]:
 
 @pytest.fixture
 def key() -> jax.Array:
-    """A typed PRNG key; whoever receives it consumes it."""
+    """A typed PRNG key; the test that receives it consumes it."""
     return trees.key(0)
 
 

@@ -49,9 +49,9 @@ def test_curves_and_summary_are_those_of_the_report(run, initial):
 
 
 def test_a_finished_run_is_found_by_its_configuration(run):
-    told = []
-    again = pliant.run(run.config, folder=run.path.parent, on_progress=lambda *progress: told.append(progress))
-    assert (again.path, told) == (run.path, [])
+    reports = []
+    again = pliant.run(run.config, folder=run.path.parent, on_progress=lambda *progress: reports.append(progress))
+    assert (again.path, reports) == (run.path, [])
     assert pliant.load(run.path).config == run.config
 
 

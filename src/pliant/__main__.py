@@ -7,7 +7,7 @@ from pliant.experiment.stopping import exit_at_once, watched
 
 
 def main() -> int:
-    """Runs one command. From the beginning on, while packages are imported, Ctrl-C ends the process with one line."""
+    """Runs one command. Ctrl-C ends the process with one line, also while packages are imported."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, exit_at_once)
     with watched(lambda count: exit_at_once()):

@@ -44,12 +44,12 @@ def run(
         folder: where run directories lie.
         force: compute the seeds again even if there are results.
         on_progress: is called with `(done, total)` after every chunk.
-        fields: fields of a configuration, which win over `config`: `problem`, `agent`, `methods`, `diagnostics`,
-            `seeds`, `sweep`, `record_every`, `seed_axis`, `evaluate_every`, `evaluate_episodes`. A problem or an agent
-            without a `name` changes settings of `config`: `agent={"learning_rate": 1e-3}`.
+        fields: fields that replace those of `config`: `problem`, `agent`, `methods`, `diagnostics`, `seeds`, `sweep`,
+            `record_every`, `seed_axis`, `evaluate_every`, `evaluate_episodes`. A problem or an agent without a `name`
+            changes settings of `config`: `agent={"learning_rate": 1e-3}`.
 
     Returns:
-        The run with all its seeds, which may be more than those that were asked for.
+        The run with all its seeds, also seeds of earlier calls.
 
     Raises:
         ConfigError, UnknownNameError: if the configuration cannot be run, or its sweep needs several runs.
@@ -78,7 +78,7 @@ def run(
 
 
 def load(path: str | os.PathLike[str]) -> "Run":
-    """Reads the directory of a run, finished or not; a process may be at work there.
+    """Reads the directory of a run, finished or not; another process may be working on it.
 
     Args:
         path: the directory, such as `runs/<name>-<hash>`.
@@ -92,11 +92,11 @@ def load(path: str | os.PathLike[str]) -> "Run":
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run and its results, as they were when they were read.
+    """A run and its results at the time of reading.
 
     Args:
         path: the directory.
-        results: what the functions of `pliant.report` take.
+        results: for the functions of `pliant.report`.
     """
 
     path: Path
@@ -139,7 +139,7 @@ class Run:
         Args:
             step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest.
             seed: of the member; `None`: the first of the run.
-            where: of each swept setting the value, `{"learning_rate": 1e-3}`; `None` if nothing was swept.
+            where: the value of each swept setting, `{"learning_rate": 1e-3}`; `None` without swept settings.
 
         Raises:
             ConfigError: if there is no such checkpoint or member, if the member diverged, or if the run is of a stream.

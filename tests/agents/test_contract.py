@@ -1,4 +1,4 @@
-"""What all agents owe, whatever they learn from: whoever joins `pliant.agents` is tested here by that alone.
+"""The contract of agents; a new file in `pliant.agents` is tested here without further code.
 
 An agent learns with one piece of each kind that a method may consist of: a gradient piece, a surgery, and a topology,
 in a tuple. They leave marks in the weights, so that one compiled program shows whether all of them acted.

@@ -36,7 +36,8 @@ def test_when_a_member_learns(settings, num_envs, schedule):
 
 
 def test_updates_begin_after_exploration_and_are_numbered_from_1():
-    # Two updates a call, from the fourth call on. Each adds its number to what was, and its batch is told as a metric.
+    # Two updates a call, from the fourth call on. Each adds its number to the parameters, and records its batch as a
+    # metric.
     schedule = Schedule(horizon=1, steps=1, updates=2, first=3, updates_in_all=20)
 
     def update(state, batch, number):

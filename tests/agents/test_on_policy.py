@@ -149,16 +149,16 @@ def test_methods_are_told_of_each_update_once():
     state, learn = begun(agent), compiled(agent.learn)
     for call in range(2):
         state, _ = learn(state, some_transitions(Discrete(3), call, num_envs=4), np.int32(call))
-        told = np.asarray(state.optimizer.before[0]).tolist()
-        assert told == [[1 + 4 * call + i, 16 * call, size] for i, size in enumerate(sizes)]
+        signals = np.asarray(state.optimizer.before[0]).tolist()
+        assert signals == [[1 + 4 * call + i, 16 * call, size] for i, size in enumerate(sizes)]
 
 
 # Methods, and what is refused
 
 
 def test_methods_find_the_units_that_remember():
-    # Each unit is mature at once, and one goes at each of six updates. A unit that was made anew last has no bias, and
-    # nothing reads it: neither the policy, nor the value, nor what will be remembered.
+    # Each unit is mature at once, and one is reinitialized at each of six updates. The last reinitialized unit has no
+    # bias, and its outgoing weights are zero: to the policy, to the value, and to the carry.
     wirings = []
 
     def renewing(wiring, network, updates):

@@ -1,7 +1,7 @@
 """PPO against updates that the authors' published program left: one batch, four epochs of one step each.
 
 Before each epoch our agent is given the recorded weights; the optimizer's and the method's state is our own all the
-way. Between epochs the recording computed values, returns and advantages anew, as a new call of `learn` does.
+way. Between epochs the recording computed values, returns and advantages again, as a new call of `learn` does.
 """
 
 import ast
@@ -161,9 +161,10 @@ def test_weights_match_the_recorded_ones(file):
 
 
 def test_continual_backpropagation_matches_the_recorded_one():
-    # What is random in either program is the incoming weights of the units made anew at the end of an epoch, and these
-    # alone are left out. They do not spread: the next epoch begins with the recorded ones here as well, so that its
-    # gradients, and with them Adam's moments (kept where units are made anew) and the utilities, are the recorded ones.
+    # What is random in either program is the incoming weights of the units reinitialized at the end of an epoch, and
+    # these alone are left out. They do not spread: the next epoch begins with the recorded ones here as well, so that
+    # its gradients, and with them Adam's moments (kept where units are reinitialized) and the utilities, are the
+    # recorded ones.
     data, settings = load(next(file for file in FILES if file.stem == "ppo_cbp"))
     for k, state in enumerate(updates(data, settings)):
         (method,) = state.optimizer.after
@@ -176,8 +177,8 @@ def test_continual_backpropagation_matches_the_recorded_one():
                 np.testing.assert_array_equal(method.age[f"{network}/Dense_{i}"], age)
                 np.testing.assert_allclose(method.utility[f"{network}/Dense_{i}"], utility, rtol=1e-5, atol=1e-8)
                 gone.append(age == 0)
-                # Older than one step are none at the first, and then all but those made anew at the step before: 16,
-                # 15, 15 units, of which 0.1 is due. One goes, the rest is dropped.
+                # Older than one step are none at the first, and then all but those reinitialized at the step before:
+                # 16, 15, 15 units, of which 0.1 is due. One goes, the rest is dropped.
                 assert gone[i].sum() == (k > 0)
 
             for i in range(len(HIDDEN) + 1):

@@ -99,7 +99,7 @@ def test_sgd_is_backpropagation_written_out():
         ({"learning_rate": 0.003, "momentum": 0.9}, optax.sgd(0.003, momentum=0.9)),
         ({"optimizer": "adam", "learning_rate": 0.003}, optax.adam(0.003)),
         ({"optimizer": "adam", "learning_rate": 0.003, "b1": 0.5, "b2": 0.99}, optax.adam(0.003, 0.5, 0.99)),
-        # As long as no weight is made anew the count of each is that of all.
+        # As long as no weight is reinitialized, all weights have the same count.
         ({"optimizer": "per_weight_adam", "learning_rate": 0.003, "b1": 0.8}, optax.adam(0.003, 0.8)),
     ],
     ids=["sgd", "momentum", "adam", "adam's decays", "per_weight_adam"],
@@ -165,7 +165,7 @@ def renewing(wiring, network, updates):
 @pytest.mark.parametrize("optimizer", ["sgd", "per_weight_adam"])
 def test_methods_on_both_sides_of_the_optimizer(optimizer):
     # Five units of which each is mature from its first step on: 0.02 x 5 units are due each step, so that in 500 steps
-    # 50 are made anew.
+    # 50 are reinitialized.
     config, stream = sgd.Config(optimizer=optimizer, momentum=0.5), regression()
     learner, start, batches = begin(config, stream, renewing)
     state, losses = learn(learner, start, batches)

@@ -82,7 +82,8 @@ def test_two_ratings_of_one_group_are_refused(wiring):
 
 @pytest.mark.parametrize("factory", [unit_age, unit_utility, replacements])
 def test_plain_backpropagation_has_no_rows(factory, wiring):
-    # The optimizer's moments of a parameter called `age` are nobody's age, and a utility of weights is none of units.
+    # The optimizer's moments of a parameter called `age` are not ages of units, and a utility of weights is not a
+    # utility of units.
     assert rows(factory(wiring), optax.adam(1e-3).init({"age": {"conv": np.ones((3, 2))}})) == {}
     per_weight = Rating(utility={"conv": np.ones((3, 2)), "stream": {"kernel": np.ones(2)}})
     assert rows(factory(wiring), state_of(method(per_weight))) == {}

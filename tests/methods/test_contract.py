@@ -1,4 +1,4 @@
-"""What every method owes, whatever it does: whoever joins `pliant.methods` is tested here by that alone.
+"""The contract of methods; a new file in `pliant.methods` is tested here without further code.
 
 A method is compiled three times: with its settings as numbers, with settings and seed as arrays, and for a population
 of both. The tests of numbers compare what these programs gave; all other tests trace, and compile nothing.

@@ -92,13 +92,13 @@ def test_remembers_and_is_told_as_written_out():
     np.testing.assert_allclose(new_c, c, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(new_h, h, rtol=1e-4, atol=1e-5)
 
-    sentence, told = params["mission"]["sentence"], np.zeros(128)
+    sentence, state = params["mission"]["sentence"], np.zeros(128)
     for word in WORDS:
         of_word = gates(sentence, "input", params["mission"]["words"]["embedding"][word])
-        (r, z, n), (r_h, z_h, n_h) = np.split(of_word, 3), np.split(gates(sentence, "recurrent", told), 3)
+        (r, z, n), (r_h, z_h, n_h) = np.split(of_word, 3), np.split(gates(sentence, "recurrent", state), 3)
         r, z = sigmoid(r + r_h), sigmoid(z + z_h)
-        told = (1 - z) * np.tanh(n + r * n_h) + z * told
-    x = np.concatenate([h, np.tile(told, (4, 1))], axis=1)
+        state = (1 - z) * np.tanh(n + r * n_h) + z * state
+    x = np.concatenate([h, np.tile(state, (4, 1))], axis=1)
     np.testing.assert_allclose(logits, head(params["policy"], x), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(V, head(params["value"], x)[:, 0], rtol=1e-4, atol=1e-5)
 

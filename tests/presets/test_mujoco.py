@@ -112,9 +112,11 @@ def test_an_actor_that_stays_and_critics_that_grow():
 
 def test_growth_has_all_updates_of_the_run():
     # 6,000,000 steps less 25,000 of exploration; the actor's, which are half as many, are taken for the same.
-    config, told = from_mapping(registry.presets("mujoco")["td3"]), []
-    td3.make(td3.Config(**config.agent.settings), make_problem(config), lambda *network: told.append(network[-1]) or ())
-    assert told == [5_975_000] * 2
+    config, updates = from_mapping(registry.presets("mujoco")["td3"]), []
+    td3.make(
+        td3.Config(**config.agent.settings), make_problem(config), lambda *network: updates.append(network[-1]) or ()
+    )
+    assert updates == [5_975_000] * 2
 
 
 def test_td3_has_no_method():

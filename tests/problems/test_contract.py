@@ -1,4 +1,4 @@
-"""What every problem owes, whatever it is: whoever joins `pliant.problems` is tested here by that alone.
+"""The contract of problems; a new file in `pliant.problems` is tested here without further code.
 
 A problem is made with few environments, with what its module says in `SMALL`, and once with each of its backends.
 """
@@ -101,7 +101,7 @@ def play(env: Any, actions: np.ndarray) -> Played:
     return Played(first, jax.tree.map(lambda *x: np.stack(x), *answers))
 
 
-def entropy(*members: int) -> np.ndarray:
+def seeds_of(*members: int) -> np.ndarray:
     """What the randomness of these members comes from, `(members, 2)` uint32."""
     return np.array([[7, SEEDS[member]] for member in members], np.uint32)
 
@@ -109,7 +109,7 @@ def entropy(*members: int) -> np.ndarray:
 @functools.cache
 def played_on_host(case: Case) -> Played:
     problem = made(case)
-    env = problem.open(entropy(*range(MEMBERS)))
+    env = problem.open(seeds_of(*range(MEMBERS)))
     found = play(env, random_actions(problem))
     env.close()
     return found
@@ -256,7 +256,7 @@ def test_what_is_seen_of_an_environment_is_a_picture_and_a_text(case):
 @on_host
 def test_a_member_does_not_depend_on_the_others(case):
     problem, together = made(case), of_members(played(case), slice(1, 2))
-    env = problem.open(entropy(1))
+    env = problem.open(seeds_of(1))
     alone = play(env, random_actions(problem)[:LEAST, 1:2])
     env.close()
     trees.assert_equal(alone, together._replace(answers=jax.tree.map(lambda x: x[:LEAST], together.answers)))
@@ -264,7 +264,7 @@ def test_a_member_does_not_depend_on_the_others(case):
 
 @on_host
 def test_what_is_saved_goes_on_with_other_episodes(case):
-    problem, members = made(case), entropy(0, 1)
+    problem, members = made(case), seeds_of(0, 1)
     actions = random_actions(problem)[:5, :2]
     env = problem.open(members)
     first = play(env, actions).first
@@ -287,7 +287,7 @@ def test_what_is_saved_goes_on_with_other_episodes(case):
 def test_a_reset_gives_up_what_is_in_flight(case):
     problem = made(case)
     actions = random_actions(problem)[:5, :2]
-    env = problem.open(entropy(0, 1))
+    env = problem.open(seeds_of(0, 1))
     env.reset()
     env.send(actions[0])
     found = play(env, actions)  # begins with a reset

@@ -90,7 +90,7 @@ def test_one_target_unit_by_hand(b, x, y):
 @pytest.mark.parametrize(("b", "matches"), [(1, 14), (-1, 17)])
 def test_how_often_a_unit_fires(b, matches):
     # With 20 random bits it takes at least 14 agreements for b = 1 (more than 14.7 - 1.5), and 17 for b = -1 (more than
-    # 14.7 + 1.5); agreements are binomial, so P = 5.77 % and 0.13 %. One unit, all bits drawn anew for each example.
+    # 14.7 + 1.5); agreements are binomial, so P = 5.77 % and 0.13 %. One unit, all bits drawn for each example.
     probability = sum(math.comb(20, k) for k in range(matches, 21)) / 2**20
     assert round(100 * probability, 2) == {1: 5.77, -1: 0.13}[b]
     config, examples = Config(inputs=20, flipping_bits=20, flip_every=1, target_units=1), 100_000
@@ -113,7 +113,7 @@ def test_signs_are_fair():
 
 @pytest.mark.parametrize("flip", ["resample_all", "one"])
 def test_slow_bits_change_at_each_multiple_of_flip_every_and_only_there(flip):
-    # 15 bits drawn anew are the same as before with probability 2^-15.
+    # 15 bits are drawn as they were with probability 2^-15.
     config = Config(flip_every=40, flip=flip)
     _, x, _ = drawn(config, (40 * 30,))
     slow = slow_bits(config, x)

@@ -113,9 +113,9 @@ def test_the_agents_of_each_line_act_in_each_env(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluations, "load", lambda directory, seeds: Trained(directory, seeds))
     monkeypatch.setattr(evaluations, "transfer", lambda of, env: Trained(of.directory, of.members, env))
     monkeypatch.setattr(evaluations, "evaluate", evaluate)
-    told = []
+    progress = []
     directories = {run_of(line): tmp_path / line.label for line in LINES}
-    episodes = evaluations.episodes_of(evaluation(), directories, lambda done, total: told.append((done, total)))
+    episodes = evaluations.episodes_of(evaluation(), directories, lambda done, total: progress.append((done, total)))
     assert list(episodes.columns) == ["label", "env", "seed", "episode", "return", "directory"]
     # Seeds 0 to 2 of the one line, 3 to 5 of the other, four episodes in either env.
     assert (episodes["label"] == episodes["directory"]).all()
@@ -129,4 +129,4 @@ def test_the_agents_of_each_line_act_in_each_env(tmp_path, monkeypatch):
     assert (counts["count"] == 4).all()
     assert counts["max"].groupby("env").max().to_dict() == {"short": 0.5, "long": 1.0}
     # The number of episodes of all: 2 lines x 2 envs x 3 seeds x 4.
-    assert told == [(12 * k + 4 * i, 48) for k in range(4) for i in range(4)]
+    assert progress == [(12 * k + 4 * i, 48) for k in range(4) for i in range(4)]

@@ -1,4 +1,4 @@
-"""How long the remaining work takes: told after 20 seconds of work, without compilation, and not of short work."""
+"""How long the remaining work takes: shown after 20 seconds of work, without compilation, and not of short work."""
 
 import pytest
 
@@ -26,15 +26,15 @@ def run(clock, on_progress, amount, *seconds, before=0):
 
 
 def test_after_twenty_seconds(clock):
-    extras, told = [], []
+    extras, reports = [], []
     time_left = TimeLeft(Work(100_000_000, "steps"), extras.append)
-    on_progress = time_left.watch(10_000_000, lambda done, total: told.append((done, total)))
+    on_progress = time_left.watch(10_000_000, lambda done, total: reports.append((done, total)))
     # The first chunk compiles, and is not counted; a thousandth of the run takes 20 s, 500 steps/s, from then on.
     run(clock, on_progress, 10_000_000, 90.0, *[20.0] * 999)
     # After 20 and 40 s: it takes more than 20 s. 99,970,000 steps are left: 199,940 s, 55.5 hours.
     assert extras == ["at 500 steps/s, the remaining work takes about 2 days"]
-    assert told[:2] == [(0, 10_000_000), (10_000, 10_000_000)]
-    assert len(told) == 1001
+    assert reports[:2] == [(0, 10_000_000), (10_000, 10_000_000)]
+    assert len(reports) == 1001
 
 
 def test_at_the_end_of_a_short_run_and_of_the_next(clock):

@@ -14,7 +14,7 @@ NUMBER = jax.ShapeDtypeStruct((1,), jnp.float32)  # the observation of all of th
 
 
 class Toy(NamedTuple):
-    """One environment that does not begin anew by itself; all keys are consumed."""
+    """One environment that does not restart by itself; all keys are consumed."""
 
     action: Continuous | Discrete
     reset: Callable[[Any], Any]  # key -> state
@@ -142,14 +142,15 @@ def _programs(environment: Environment) -> tuple[Callable[..., Any], Callable[..
     """What a population's environments do when they are reset for the `n`-th time, and at a step; compiled."""
 
     def init(key, n):
-        # Before the first the keys are those of the arena on the device; a later one must not repeat its episodes.
+        # Before the first the keys are those of the environment on the device; a later one must not repeat its
+        # episodes.
         return environment.init(jax.lax.cond(n > 0, lambda: jax.random.fold_in(key, n), lambda: key))
 
     return jax.jit(jax.vmap(init)), jax.jit(jax.vmap(environment.step))
 
 
 class ArenaHost:
-    """The environments of an arena as a host: the same steps, with their answers as NumPy arrays. It can be drawn."""
+    """An `Environment` as a host: the same steps, with their answers as NumPy arrays. It can be drawn."""
 
     def __init__(self, environment: Environment, seed: np.ndarray, shown: int):
         self._init, self._step = _programs(environment)
@@ -192,7 +193,7 @@ def as_host(environment: Environment, steps: int | None = None) -> HostEnvironme
 
     Args:
         environment: on the device. `seed` is the data of the key that it would get there.
-        steps: how many steps a whole run has; the arena's by default.
+        steps: how many steps a whole run has; the environment's by default.
     """
 
     def open(seed: np.ndarray) -> ArenaHost:

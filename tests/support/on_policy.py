@@ -34,7 +34,7 @@ def no_methods(wiring, network, updates):
 
 
 def arena_of(action, num_envs=E, steps=10_000, inputs=INPUTS, network=None):
-    """What an agent asks of an arena; it is not acted in."""
+    """The parts of an environment that an agent reads; there are no steps in it."""
     spec = Spec(jax.ShapeDtypeStruct((inputs,), jnp.float32), action)
     return Environment(spec, num_envs, steps, None, None, network)
 
@@ -331,7 +331,7 @@ class Reference:
 def orders_of(key, config, horizon=T, num_envs=E):
     """The samples with which the sequences of each minibatch begin, as the agent with this key will take them.
 
-    Which these are is told as torch-ac tells it: there the steps of an environment stand together.
+    They are numbered as in torch-ac, where the steps of an environment are consecutive.
     """
     orders, samples, firsts = [], horizon * num_envs, []
     epochs, minibatches = getattr(config, "epochs", 1), getattr(config, "minibatches", 1)

@@ -78,7 +78,7 @@ def uneventful(seeds: int, times: int, num_envs: int) -> Script:
 
 
 def scripted(script: Script, steps: int) -> Environment:
-    """An arena that follows a script: that of the seed whose key it is begun with. The first observation is 0.
+    """An environment that follows the script of the seed whose key begins it. The first observation is 0.
 
     `info` is the time, from 0, and never differs between environments.
     """

@@ -104,7 +104,7 @@ class Riser:
 
 
 class Mean(NamedTuple):
-    key: Any  # nobody draws from it: it is there to be saved
+    key: Any  # not used: it is there to be saved
     mean: Any
 
 

@@ -1,4 +1,4 @@
-"""What is noted of a program: which axes of which parameters are summed over and made, and where others meet data."""
+"""What is read from a program: which axes of which parameters are summed over and made, and where others meet data."""
 
 import jax
 import jax.numpy as jnp

@@ -73,7 +73,7 @@ class _ToConsole(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
-        with contextlib.suppress(OSError):  # the terminal was closed: the run is to be saved in spite of it
+        with contextlib.suppress(OSError):  # the terminal may be closed; the run is saved anyway
             self._console.print(record.getMessage(), style=style, markup=False)
 
 

@@ -13,7 +13,7 @@ from pliant.experiment.progress import OnProgress
 from pliant.reproduction.time_left import duration, speed
 
 _SECONDS_BETWEEN_LINES = 15.0
-_UNTIL_COMPILED = 2  # calls: the first comes before the first step, the second after the first slice, which compiles
+_UNTIL_COMPILED = 2  # calls: the first is before the first step, the second after the first slice, which compiles
 
 
 class _Speed(ProgressColumn):
@@ -48,17 +48,17 @@ def progress(title: str, unit: str) -> Iterator[OnProgress]:
 
 def _lines(console: Console, title: str, unit: str) -> OnProgress:
     calls: list[tuple[float, int]] = []
-    told = time.monotonic()
+    reported = time.monotonic()
 
     def on_progress(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal reported
         now = time.monotonic()
         if not calls:
             console.print(f"{title}: compiling…", markup=False)
         if len(calls) < _UNTIL_COMPILED:
             calls.append((now, done))
-        if done == total or now - told > _SECONDS_BETWEEN_LINES:
-            told = now
+        if done == total or now - reported > _SECONDS_BETWEEN_LINES:
+            reported = now
             since, before = calls[-1]
             rate = (done - before) / max(now - since, 1e-9)
             words = [f"{done / total:.0%}", *([speed(rate, unit)] if rate else [])]

@@ -80,7 +80,7 @@ def command(arguments: list[str]) -> None:
 
 
 def _time_left(runs: Sequence[Plan]) -> TimeLeft:
-    """Says how long the runs take, as soon as that is known and if it is long."""
+    """Prints the duration of the runs as soon as it is known, if it is long."""
     unit = next((plan.work.unit for plan in runs), "")
     return TimeLeft(Work(sum(plan.work.amount for plan in runs), unit), logger.info)
 

@@ -66,13 +66,13 @@ def command(arguments: list[str]) -> None:
         pause = one.plan.loop.frame_seconds
     console = Console(highlight=False)
     who = ", ".join([*_who(one), mode])
-    told = _telling(frames, console)
+    frames = _reporting(frames, console)
     if file is None:
         console.print(f"{given.run.resolve().name} at step {one.step:,} ({who})", soft_wrap=True, markup=False)
-        _play(told, console, pause)
+        _play(frames, console, pause)
     else:
         write = write_gif if given.gif else write_mp4
-        count = write(file, (frame.shown for frame in told), pause)
+        count = write(file, (frame.shown for frame in frames), pause)
         console.print(f"film: {file} ({who}, {count} frames)", soft_wrap=True, markup=False)
 
 
@@ -101,7 +101,7 @@ def _who(one: Trained) -> Iterator[str]:
         yield f"env {env}"
 
 
-def _telling(frames: Iterable[Frame], console: Console) -> Iterator[Frame]:
+def _reporting(frames: Iterable[Frame], console: Console) -> Iterator[Frame]:
     """The same frames; prints a line with the results of each episode after its last frame."""
     frame = None
     for frame in frames:

@@ -1,4 +1,4 @@
-"""Contracts of what learns: learners from streams, and agents that act in environments."""
+"""Contracts of learners, which learn from streams, and of agents, which act in environments."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -52,7 +52,7 @@ class Learner(NamedTuple):
 
 
 class Transitions(NamedTuple):
-    """What happened between two calls of `learn`; leading axes `(horizon, num_envs)`."""
+    """The steps between two calls of `learn`; leading axes `(horizon, num_envs)`."""
 
     observation: Array  # to which the action was chosen
     action: Array

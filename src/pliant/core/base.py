@@ -36,7 +36,7 @@ _OF_METHODS = ("features", "step", "steps_before")  # the signals of the methods
 
 
 class Edit(NamedTuple):
-    """What a surgery did to the weights."""
+    """The changes of a surgery to the weights."""
 
     params: Params
     fresh: Params | None = None  # like params, bool, each broadcastable to its leaf: True where it is reinitialized
@@ -192,8 +192,8 @@ def plastic(
     after the surgeries. Its network begins masked: write `params = tx.prepare(params)` before
     `state = tx.init(params)`.
 
-    `plastic` is the outermost transformation: what optax does to its updates afterwards would undo a part of each edit.
-    Clipping, weight decay and schedules belong into the optimizer: `plastic(optax.chain(...), ...)`.
+    `plastic` is the outermost transformation: a later change of its updates would undo a part of each edit. Clipping,
+    weight decay and schedules belong into the optimizer: `plastic(optax.chain(...), ...)`.
 
     Args:
         optimizer: any optax optimizer.
@@ -210,8 +210,8 @@ def plastic(
     Raises:
         TypeError: for an argument that is not an optimizer or a method; or, at `update`, if a method's signal is
             missing, or the state is not a state of `init`.
-        ValueError: at `init` and `update`, where a transformation of optax changes the updates afterwards; at `update`,
-            without `params`, or if a method resets counts of steps that the optimizer lacks.
+        ValueError: at `init` and `update`, if a transformation of optax changes the updates afterwards; at `update`,
+            without `params`, or if a method resets step counts that the optimizer does not have.
 
     Example:
         >>> import jax, numpy as np, optax, pliant
@@ -326,7 +326,7 @@ def plastic(
 
 
 def require_signals(method: Callable[..., Any], signals: Mapping[str, Any]) -> None:
-    """Refuses to call a function of a method without a signal that it needs.
+    """Refuses to call a method without a signal that it needs.
 
     Args:
         method: names the signals that it needs after `*`.
@@ -351,7 +351,7 @@ def require_signals(method: Callable[..., Any], signals: Mapping[str, Any]) -> N
 
 
 def _require_optimizer(optimizer: Any) -> None:
-    """Refuses what has no `init` and `update`: a method, an optimizer that was not called."""
+    """Refuses an object without `init` and `update`, such as a method, or a function that makes an optimizer."""
     if hasattr(optimizer, "init") and hasattr(optimizer, "update"):
         return
     if isinstance(optimizer, Surgery | Topology | tuple):

@@ -9,7 +9,7 @@ import jax
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gradients:
-    """Gradients and the features of the forward pass that they come from, for `update` of `plastic`.
+    """Gradients and the features of their forward pass, for `update` of `plastic`.
 
     It is no tree: whoever computes with gradients would compute with features too. Take `tree`, and pass on
     `tx.update(tree, state, params, features=features)`.
@@ -27,7 +27,7 @@ class Gradients:
         return name in self.tree
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Whoever takes it for an array or a tree of arrays asks for what it does not have."""
+        """Raises an error: code that takes the object for an array or a tree reads other attributes."""
         raise AttributeError(
             f"Gradients of pliant.value_and_grad have no {name!r}: only tx.update of plastic takes them, and optax's "
             "other transformations belong inside of plastic; write grads.tree and grads.features elsewhere"

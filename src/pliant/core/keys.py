@@ -1,4 +1,4 @@
-"""Random keys in the state of `plastic`: as plain numbers, since many file formats have no typed keys."""
+"""Random keys in the state of `plastic`, as plain numbers, because many file formats have no typed keys."""
 
 import functools
 from typing import Any
@@ -25,12 +25,12 @@ def initial(key: int | np.integer[Any] | _Array, params: Any) -> _Array:
 
 
 def implementation(key: int | np.integer[Any] | _Array) -> _Implementation:
-    """The generator of a key, which its data alone do not tell."""
+    """The generator of a key; the key's data do not determine it."""
     return jax.random.key_impl(key) if isinstance(key, jax.Array) and _is_typed(key) else None
 
 
 def typed(key: _Array, implementation: _Implementation) -> _Array:
-    """The key of some data; a typed key stays as it is."""
+    """The key with the given data; a typed key is returned unchanged."""
     return key if _is_typed(key) else jax.random.wrap_key_data(key, impl=implementation)
 
 

@@ -1,4 +1,4 @@
-"""What the methods of a training loop keep in the state of its optimizer, looked up by name."""
+"""Looks up the states of methods in the state of a training loop's optimizer."""
 
 import operator
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def state_of(state: Any, method: str, number: int | None = None) -> Any:
         state: the state of `plastic`, or a tree with it, such as the state of `optax.chain`.
         method: the method's name, `continual_backprop`; its state is an object of the class
             `ContinualBackpropState`.
-        number: which of several states of the method, from 0; `None` where there is one.
+        number: index of the state, from 0, if the method has several; `None` if it has one.
 
     Returns:
         The method's state, a named tuple.
@@ -52,7 +52,7 @@ def state_of(state: Any, method: str, number: int | None = None) -> Any:
 
 
 def replacements(state: Any) -> dict[str, Array]:
-    """How many units the methods have reinitialized so far, `{group: ()}`; counts of several methods add up.
+    """The number of units reinitialized so far, `{group: ()}`, summed over the methods.
 
     Args:
         state: the state of `plastic`, or a tree with it.
@@ -73,14 +73,14 @@ def replacements(state: Any) -> dict[str, Array]:
 
 
 def _named(state: Any) -> Iterator[Any]:
-    """The named tuples that methods keep, each before what is in it."""
+    """The named tuples in the states of methods, outer ones first."""
     for plastic in _nodes(state, PlasticState):
         for kept in (*plastic.before, *plastic.after):
             yield from _nodes(kept, tuple)
 
 
 def _nodes(tree: Any, kind: type) -> Iterator[Any]:
-    """The nodes of one kind, and those in them; of tuples only the named."""
+    """The nodes of one kind, outer ones first; of tuples only named tuples."""
 
     def is_found(node: Any) -> bool:
         return isinstance(node, kind) and (kind is not tuple or hasattr(node, "_fields"))

@@ -1,4 +1,4 @@
-"""The optimizer's state of some weights: where it lies in the state of any optax optimizer, and how it is reset.
+"""Finds the state of weights in the state of any optax optimizer, and resets it.
 
 Optimizers keep copies of the parameter tree in their state: moments, step counts, initial weights. Such a copy is
 recognized by its structure. `optax.masked` and `optax.partition` leave `optax.MaskedNode` in place of the parameters
@@ -17,9 +17,9 @@ _Mask = Any  # an array, broadcastable to its leaf
 
 
 def reset(optimizer: optax.GradientTransformation, opt_state: Any, params: _Tree, fresh: _Tree) -> Any:
-    """The optimizer's state with its initial value wherever a weight is fresh.
+    """The optimizer's state with its initial value where a weight is fresh.
 
-    State of another shape than the weights (a factored second moment) is shared between them: it stays.
+    State with another shape than the weights (a factored second moment) is shared between weights, and stays.
 
     Args:
         optimizer: whose state it is.
@@ -64,7 +64,7 @@ def reset_counts(optimizer: optax.GradientTransformation, opt_state: Any, params
 def _map_copies(
     function: Callable[[Any, Any, _Mask], Any], opt_state: Any, initial: Any, params: _Tree, masks: _Tree
 ) -> Any:
-    """The state with `function(leaf, initial leaf, mask)` in place of each leaf that belongs to a weight alone."""
+    """The state with `function(leaf, initial leaf, mask)` in place of each leaf with one entry per weight."""
 
     def of_node(start: Any, node: Any) -> Any:
         if not _is_copy(start, params):
@@ -84,7 +84,7 @@ def _is_of(param: Any, leaf: Any) -> bool:
 
 
 def _is_copy(node: Any, params: _Tree) -> bool:
-    """Whether a node of the state has the structure of the parameters, but for masked ones."""
+    """Whether a node of the state has the structure of the parameters, apart from masked parameters."""
     if jax.tree_util.all_leaves([params]) and jnp.ndim(params) == 0:
         return False  # a single number: its copies and the optimizer's own numbers look the same
     leaves, structure = jax.tree.flatten(node, is_leaf=_is_masked)

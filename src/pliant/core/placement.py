@@ -1,16 +1,16 @@
-"""Where `plastic` stands among the wrappers of optax: whatever changes its updates afterwards would undo its edits."""
+"""Refuses wrappers of optax around `plastic` that change its updates afterwards, which would undo edits."""
 
 import sys
 from types import FrameType
 
-# Of the functions of optax that wrap an optimizer: those that give back other updates than the optimizer's.
+# Functions of optax that wrap an optimizer and return other updates than the optimizer's.
 _CHANGING = ("lookahead", "mechanize", "sam", "schedule_free")
 
 
 def require_last_word() -> None:
-    """Refuses to be called by a transformation of optax that changes the updates of its caller afterwards.
+    """Raises an error if a transformation of optax will change the updates of the caller.
 
-    A transformation does not know what surrounds it: optax's own functions are found on the stack.
+    A transformation has no reference to its wrappers, so optax's functions are looked up on the stack.
 
     Raises:
         ValueError: naming the transformation.
@@ -28,7 +28,7 @@ def require_last_word() -> None:
 
 
 def _is_followed(frame: FrameType) -> bool:
-    """Whether the chain, at work in this frame, has another transformation behind the present one."""
+    """Whether the chain that runs in this frame has another transformation after the current one."""
     here, outside = frame.f_locals, frame.f_back.f_locals if frame.f_back is not None else {}
     if "transforms" in here:  # named_chain
         return "name" in here and here["name"] != here["transforms"][-1][0]

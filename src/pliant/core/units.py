@@ -250,14 +250,14 @@ def require_leaves(wiring: Wiring, params: Params) -> None:
 
 
 def require_units(wiring: object, method: str) -> None:
-    """Refuses what is not a wiring, and a wiring without units, on which a method would do nothing.
+    """Refuses an object that is not a wiring, and a wiring without units, on which a method would have no effect.
 
     Args:
-        wiring: what the method got as its wiring.
+        wiring: the argument of the method.
         method: the method's name.
 
     Raises:
-        TypeError: for anything but a `Wiring`.
+        TypeError: if it is not a `Wiring`.
         ValueError: for a wiring without groups.
     """
     if not isinstance(wiring, Wiring):

@@ -91,8 +91,8 @@ def grid_actor_critic(actions: int, recurrent: bool = False, mission: str | None
             x = carry[0]
         if words is not None:
             # A product with one-hot words, which `trace` follows, and not a lookup.
-            told = gru(params["mission"]["sentence"], words @ params["mission"]["words"]["embedding"])
-            x = jnp.concatenate([x, jnp.broadcast_to(told[None], (len(x), _MISSION))], axis=1)
+            sentence = gru(params["mission"]["sentence"], words @ params["mission"]["words"]["embedding"])
+            x = jnp.concatenate([x, jnp.broadcast_to(sentence[None], (len(x), _MISSION))], axis=1)
         logits: Any = policy.apply({"params": params["policy"]}, x)
         V: Any = value.apply({"params": params["value"]}, x)
         return (logits, V[:, 0]), carry

@@ -12,7 +12,7 @@ _EPSILON = 1e-5  # PyTorch's, of the variance
 
 
 def twin_critics(inputs: int, hidden: tuple[int, ...], layer_norm: bool = True) -> Network:
-    """Two multilayer perceptrons with rectifiers and weights of their own, which map `(batch, inputs)` to `(batch, 2)`.
+    """Two separate multilayer perceptrons with rectifiers, which map `(batch, inputs)` to `(batch, 2)`.
 
     `critic_0` and `critic_1` have layers `Dense_0`, `Dense_1`, ... and `LayerNorm`, initialized as in PyTorch.
 

@@ -160,9 +160,9 @@ def curves_of(
         label: before the settings in the legend. By default empty; without swept settings, the run's name.
         edge: of its block, at which a mean is plotted: `"left"` or `"right"`.
         within: the statistic in each block: its mean or its maximum.
-        episodes: the block of an episode: the one in which it began, or the one in which it ended, as in most papers.
-            Blocks of ends favour short episodes; at the beginning of a run they hold no others. With `"begun"` the last
-            block is the last whose episodes are all over, for each member.
+        episodes: whether an episode counts in the block in which it began, or in the block in which it ended, as in
+            most papers. Blocks of ends favour short episodes, above all at the beginning of a run. With `"begun"` the
+            last block of a member is the last block in which all its episodes have ended.
 
     Returns:
         The curves, ordered by their settings. A member that diverged is left out after its divergence, and counted.
@@ -215,7 +215,7 @@ def _check(choices: Mapping[str, str], bin: int | None, run: Run) -> None:
 def _placed(
     run: Run, metric: str, group: str | Sequence[str], bin: int | None, episodes: Literal["begun", "ended"]
 ) -> tuple[pd.DataFrame, int]:
-    """The rows of a metric, those of episodes where they count, and the last step of which blocks may be made."""
+    """The rows of a metric, with the steps at which episodes count, and the last step for blocks."""
     rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
     if bin is None or episodes == "ended" or metric not in run.of_episodes or run.begun is None:
         return rows, run.last_step

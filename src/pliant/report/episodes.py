@@ -1,7 +1,7 @@
-"""Where episodes began, and until when all of them are over: so that short episodes are not counted first.
+"""Finds the steps at which episodes began, and the step until which all episodes have ended.
 
-Of the episodes that end within a block of steps, too many are short: those that began there and take longer end later.
-At the beginning of a run, or of a task, there are only short ones. Episodes are therefore counted where they began.
+Among the episodes that end in a block of steps, short episodes are too frequent: longer ones end in a later block. At
+the beginning of a run, or of a task, only short episodes have ended. Episodes therefore count where they began.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ class Begun(NamedTuple):
     """The episodes of a run by the steps at which they began.
 
     Args:
-        rows: of the metrics of episodes; `step` is the one at which the episode began.
-        over: all episodes that began at this step or before are over.
+        rows: of the metrics of episodes; `step` is the step at which the episode began.
+        over: all episodes that began up to this step have ended.
     """
 
     rows: pd.DataFrame
@@ -33,8 +33,8 @@ def begun(
 
     Args:
         rows: of a run, as in `Run.metrics`.
-        metrics: which of them are of episodes, `"length"` among them; all have the same episodes in the same order.
-        keys: the columns that tell members apart.
+        metrics: names of the metrics of episodes, with `"length"`; all have the same episodes in the same order.
+        keys: the columns that identify a member.
         num_envs: $N$.
         diverged: the members, by `keys`, and the step at which they `diverged` or NaN. Those that did have no episodes
             from then on: the others decide what is over, if there are any.

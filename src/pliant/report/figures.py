@@ -100,7 +100,7 @@ def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
     for curve in panel.curves:
         seen = np.isfinite(curve.estimate)
         color = colors[curve.label]
-        # A single point has no line and no band; a few points are measurements rather than a course.
+        # A single point has no line and no band; few points are shown as markers.
         marker = "o" if seen.sum() <= _FEW_POINTS else ""
         axis.plot(curve.x[seen], curve.estimate[seen], color=color, linewidth=1.3, marker=marker, markersize=3.5)
         if curve.each is not None and len(curve.each) > 1 and not np.isfinite(curve.low).any():

@@ -102,7 +102,7 @@ class Run:
 
     @property
     def num_envs(self) -> int | None:
-        """The environments of a member, whose steps are counted together; `None` if the run has none."""
+        """The number of environments of a member, whose steps are added up; `None` if the run has none."""
         recorded = self.status.get("num_envs", self.config.get("problem", {}).get("num_envs"))
         return None if recorded is None else int(recorded)
 

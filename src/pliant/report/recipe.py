@@ -36,7 +36,7 @@ class Measure:
         within: the statistic in a bin: mean or maximum.
         factor: multiplies the numbers: 100 for percent.
         decimals: digits after the decimal point, in tables.
-        episodes: the bin of an episode: where it began, or where it ended.
+        episodes: whether an episode counts in the bin in which it began, or in the bin in which it ended.
     """
 
     metric: str

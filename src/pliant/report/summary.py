@@ -75,7 +75,7 @@ def _last(cell: pd.DataFrame) -> pd.Series:
 
 
 def _placed(cell: pd.DataFrame, metric: str, run: Run) -> tuple[pd.DataFrame, int]:
-    """The rows of a cell, those of episodes where they began, and the last step that counts."""
+    """The rows of a cell, with the steps at which episodes began, and the last step that counts."""
     if metric not in run.of_episodes or run.begun is None:
         return cell, run.last_step
     began = run.begun.rows.loc[cell.index]

@@ -28,7 +28,7 @@ class Table:
         title: above it.
         columns: the heads.
         rows: one cell per column: a text, a number, an `Estimate`, or `None` for an empty cell. An estimate is shown as
-            `0.58 [0.55, 0.61]` or, of fewer than five members, as `0.58 (0.5, 0.66)`. A paper's numbers have a separate
+            `0.58 [0.55, 0.61]` or, with fewer than five members, `0.58 (0.5, 0.66)`. A paper's numbers have a separate
             column beside ours.
         notes: lines below it.
 
@@ -145,7 +145,7 @@ def _format_estimate(estimate: Estimate) -> str:
     if half == 0 or not math.isfinite(value):
         return format_cell(value)
     largest = max(abs(x) for x in (value, *shown))
-    # The last digit is the one of which the half-width has at least two units.
+    # The half-width has at least two units of the last digit.
     digits = max(1, math.floor(math.log10(largest)) - math.floor(math.log10(half / 2)) + 1)
     if 1e-4 <= largest < 1e6:
         decimals = max(0, digits - 1 - math.floor(math.log10(largest)))

@@ -159,7 +159,8 @@ AT_THE_DOOR = (1, 1, 0, -1, -1, 2, 1, LOCKED, 1, 0)
         ([TOGGLE, TOGGLE], (1, 1, 0, -1, -1, 2, 1, CLOSED, 1, 2)),
         ([TOGGLE, TOGGLE, FORWARD], (1, 1, 0, -1, -1, 2, 1, CLOSED, 1, 3)),
         ([TOGGLE, TOGGLE, TOGGLE, FORWARD], (2, 1, 0, -1, -1, 2, 1, OPEN, 1, 4)),
-        # the key does not fall onto the door, open or not, nor into a wall, but into an empty cell; nobody enters that
+        # the key does not fall onto the door, open or not, nor into a wall, but into an empty cell; the agent cannot
+        # enter it
         ([DROP], (1, 1, 0, -1, -1, 2, 1, LOCKED, 1, 1)),
         ([TOGGLE, DROP], (1, 1, 0, -1, -1, 2, 1, OPEN, 1, 2)),
         ([LEFT, DROP], (1, 1, 3, -1, -1, 2, 1, LOCKED, 1, 2)),

@@ -18,7 +18,7 @@ STEPS, LEFT = 1000, 0
 
 
 def _play(state, actions):
-    """What happens in the arena of `TASKS`; the states are those before each of the actions `(STEPS, 16)`."""
+    """Plays in an environment of `TASKS`; the states are those before each of the actions `(STEPS, 16)`."""
 
     def one_step(state, action):
         after, answer = make(TASKS).step(state, action)

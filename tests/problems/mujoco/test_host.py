@@ -1,4 +1,4 @@
-"""The host over a simulator that does what it is told: one number is the observation, the action and the reward."""
+"""The host with a scripted simulator: one number is the observation, the action and the reward."""
 
 import numpy as np
 import pytest
@@ -34,8 +34,8 @@ class Told:
         self.at_work = False
         self.counts += 1
         observation = (self.counts * self.tenfold)[:, None]
-        told = {name: values(self) for name, values in self.facts.items()}
-        return observation, self.action.astype(np.float32), self.action > 100, told
+        facts = {name: values(self) for name, values in self.facts.items()}
+        return observation, self.action.astype(np.float32), self.action > 100, facts
 
     def close(self):
         self.closed = True
@@ -158,7 +158,7 @@ def test_restoring_in_place_makes_the_environments_anew():
 def test_facts_are_the_largest_of_the_episode():
     one = host(time_limit=3)
     one.reset()
-    one.simulator.facts["height"] = lambda told: told.action.copy()
+    one.simulator.facts["height"] = lambda simulator: simulator.action.copy()
     # Environment 1 falls at step 2; environment 0 goes on until its time is up, at step 3.
     for action, height in [((-2, 5), (-2, 5)), ((3, 200), (3, 200)), ((1, -7), (3, -7)), ((-9, -8), (-9, -7))]:
         answer = step(one, np.array(action)[:, None])
@@ -182,7 +182,7 @@ def test_friction_changes_at_the_end_of_an_episode_for_each_environment_as_it_be
     first, second, third = values
     one = host(members=1, num_envs=2, friction=FrictionSchedule(seed, 0.02, 2.0, 5))
     one.reset()
-    told = one.simulator
+    simulator = one.simulator
     expected = [  # in force during the step, for both environments
         (first, first),  # 1: environment 0 falls at 2 steps of the member; 2 - 0 is not more than 5
         (first, first),
@@ -196,8 +196,8 @@ def test_friction_changes_at_the_end_of_an_episode_for_each_environment_as_it_be
     for number, friction in enumerate(expected):
         answer = step(one, [[200 if number == 0 else 1, 1]])
         np.testing.assert_array_equal(answer.info["friction"], np.float32([friction]))
-    assert told.begun == [[0, 1], [0], [1], [0], [1], [0]]
-    assert told.friction == [[first, first], [first], [second], [second], [third], [third]]
+    assert simulator.begun == [[0, 1], [0], [1], [0], [1], [0]]
+    assert simulator.friction == [[first, first], [first], [second], [second], [third], [third]]
     after = host(members=1, num_envs=2, friction=FrictionSchedule(seed, 0.02, 2.0, 5))
     after.restore(one.save())
     after.reset()

@@ -170,7 +170,7 @@ def test_friction_is_in_force_again_after_restore(backend):
     resumed.reset()
     resumed.send(np.zeros((3, 2, 8), np.float32))
     now = resumed.receive().info["friction"]
-    # Both environments of a member have the member's value, which is that of whoever began an episode last.
+    # Both environments of a member have the member's value, the value of the environment that began an episode last.
     np.testing.assert_array_equal(now[:, 0], now[:, 1])
     for member in range(3):
         assert now[member, 0] in friction[-1, member] or ended[-1, member].any()

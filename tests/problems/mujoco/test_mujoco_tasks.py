@@ -165,23 +165,23 @@ def test_success_is_told_for_the_rest_of_an_episode():
     corners = [np.array([x, 0.85, z]) for z in (0.1, 0.2, 0.27) for x in (-0.06, 0, 0.06)]
     host = arena_of("MetaWorld/Reach-v3").open(SEED[:1])
     hand = host.reset()[0, 0, :3]
-    receive, momentary, told, cut = host.simulator.receive, [], [], []
+    receive, momentary, recorded, cut = host.simulator.receive, [], [], []
 
-    def noted():
+    def receive_and_record():
         answer = receive()
         momentary.append(float(answer[3]["success"][0]))
         return answer
 
-    host.simulator.receive = noted
+    host.simulator.receive = receive_and_record
     for step in range(501):
         host.send(np.float32([[[*np.clip(10 * (corners[step // 30 % 9] - hand), -1, 1), 0]]]))
         answer = host.receive()
         hand = answer.observation[0, 0, :3]
-        told.append(float(answer.info["success"][0, 0]))
+        recorded.append(float(answer.info["success"][0, 0]))
         cut.append(bool(answer.truncated[0, 0]))
     begun = momentary.index(1.0)
     assert 0.0 in momentary[begun:500]  # the hand is not there any more
-    assert told == [0.0] * begun + [1.0] * (500 - begun) + [0.0]  # the last is of the next episode
+    assert recorded == [0.0] * begun + [1.0] * (500 - begun) + [0.0]  # the last is of the next episode
     assert np.flatnonzero(cut).tolist() == [499] and answer.info["success"].dtype == np.float32
 
 

@@ -42,8 +42,8 @@ def put(one, observation, name, friction=None):
 
 def step(one, action):
     one.send(action)
-    observation, reward, terminated, told = one.receive()
-    assert told == {}
+    observation, reward, terminated, facts = one.receive()
+    assert facts == {}
     return observation[0], reward[0], terminated[0]
 
 

@@ -29,7 +29,7 @@ class Trained(NamedTuple):
     step: int
     diverged: np.ndarray  # (members,) the step at which each member diverged; -1: it did not
     agents: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
-    host: dict[str, np.ndarray]  # what environments outside of the device saved, `(members, ...)` each
+    host: dict[str, np.ndarray]  # the saved state of environments outside of the device, `(members, ...)` each
 
     @property
     def config(self) -> RunConfig:

@@ -67,7 +67,7 @@ class Agents(NamedTuple):
 
     states: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
     diverged: np.ndarray  # (members,) the step at which each member diverged; -1: it did not
-    host: dict[str, np.ndarray]  # what environments outside of the device saved, `(members, ...)` each
+    host: dict[str, np.ndarray]  # the saved state of environments outside of the device, `(members, ...)` each
 
 
 def agent_shapes(agent: Agent, members: int) -> dict[str, jax.ShapeDtypeStruct]:

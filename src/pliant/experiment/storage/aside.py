@@ -1,4 +1,4 @@
-"""What cannot be used any more is set aside, never deleted: `RUN/damaged/<seeds>/`, with its path in the shard."""
+"""Moves unusable files to `RUN/damaged/<seeds>/`, with their path in the shard, instead of deleting them."""
 
 import itertools
 import logging
@@ -8,12 +8,12 @@ logger = logging.getLogger(__name__)
 
 
 def set_aside(path: Path, shard: Path, why: str) -> None:
-    """Moves a file or folder out of a shard, and says so.
+    """Moves a file or folder out of a shard, and logs the move.
 
     Args:
         path: what is moved.
         shard: the directory of the shard.
-        why: what is wrong with it.
+        why: the reason, for the log.
     """
     wanted = shard.parent.parent / "damaged" / shard.name / path.relative_to(shard)
     names = itertools.chain([wanted.name], (f"{wanted.name}.{number}" for number in itertools.count(2)))

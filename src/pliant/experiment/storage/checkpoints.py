@@ -87,7 +87,7 @@ def drop_checkpoints(path: Path, kept: Container[int | None]) -> None:
 def newest_checkpoint(
     path: Path, like: Mapping[str, jax.ShapeDtypeStruct], until: int, config: str = ""
 ) -> tuple[int, dict[str, np.ndarray]] | None:
-    """Reads the newest good checkpoint, and sets aside all that come after it; deletes what a kill left unfinished.
+    """Reads the newest good checkpoint, and sets aside all later ones; deletes unfinished files of a killed process.
 
     Args:
         path: the directory of the shard, which this process holds.
@@ -208,7 +208,7 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _errors_raised_alone() -> Iterator[None]:
-    """Leaves errors of orbax's threads to whoever gets them as exceptions: each thread logs a traceback as well."""
+    """Keeps orbax's threads from logging tracebacks of errors, which they raise as exceptions, too."""
     absl = logging.getLogger("absl")
     level = absl.level
     absl.setLevel(logging.CRITICAL)

@@ -120,7 +120,7 @@ def _check_alone(there: Sequence[Shard], wanted: set[int]) -> None:
 
 
 def _warn(finished: Sequence[Shard], steps: int) -> None:
-    """Names what is damaged in finished shards, which are not computed again without `force`."""
+    """Warns about damaged files in finished shards, which are computed again only with `force`."""
     for shard in finished:
         damage = first_damage(shard.path, steps)
         if damage:

@@ -65,7 +65,7 @@ def complete_until(shard: Path) -> int:
 
 
 def first_damage(shard: Path, step: int) -> str:
-    """What is wrong with the metrics up to `step`; empty if nothing is."""
+    """A line on the damage of the metrics up to `step`; empty if there is none."""
     end = complete_until(shard)
     if end >= step:
         return ""
@@ -74,7 +74,7 @@ def first_damage(shard: Path, step: int) -> str:
 
 
 def keep_metrics_until(shard: Path, step: int) -> None:
-    """Sets aside the rows of later steps and files that are damaged; deletes what a kill left unfinished."""
+    """Sets aside the rows of later steps and damaged files; deletes unfinished files of a killed process."""
     good = {file.path for file in _chain(shard) if file.last <= step}
     for file in _files(shard):
         if file.path not in good:
@@ -90,7 +90,7 @@ def clear_metrics(shard: Path) -> None:
 
 
 def _chain(shard: Path) -> list[MetricsFile]:
-    """The files that follow one another from the first step on, and are as they were written."""
+    """The files that follow one another from the first step on, as far as they are unchanged."""
     chain: list[MetricsFile] = []
     for file in _files(shard):
         if file.first == (chain[-1].last if chain else 0) and file.is_whole():

@@ -138,12 +138,12 @@ class Store:
 
 
 def is_finished(shard: Path) -> bool:
-    """Whether a shard has completed all steps of its run; its files may have been damaged since then."""
+    """Whether a shard has completed all steps of its run; its files may be damaged."""
     return read_json(shard / "status.json", _STATUS).get("state") == "finished"
 
 
 def clear(shard: Path) -> None:
-    """Deletes all results of a shard; what does not belong to a shard stays."""
+    """Deletes all results of a shard; other files stay."""
     (shard / "status.json").unlink(missing_ok=True)
     clear_metrics(shard)
     clear_checkpoints(shard)
