@@ -54,7 +54,7 @@ OPTIMIZERS = {
 NETWORKS = {
     # name: (wiring, params, group, which entries of a leaf belong to the unit of index 1, by path)
     "mlp": (WIRING, PARAMS, "w0", {"w0": np.s_[:, 1], "b0": np.s_[1], "w1": np.s_[1]}),
-    # Without biases, and with a norm between: whoever counts on weight, bias, weight, bias resets the wrong leaves.
+    # Without biases, and with a norm between: code that expects weight, bias, weight, bias resets the wrong leaves.
     "mlp_without_bias": (
         hand_wired.mlp(3, 4, 2, bias=False),
         hand_wired.params(3, 4, 2, bias=False),

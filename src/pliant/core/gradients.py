@@ -11,7 +11,7 @@ import jax
 class Gradients:
     """Gradients and the features of their forward pass, for `update` of `plastic`.
 
-    It is no tree: whoever computes with gradients would compute with features too. Take `tree`, and pass on
+    It is not a tree: code that computes with gradients would also compute with features. Take `tree`, and pass on
     `tx.update(tree, state, params, features=features)`.
 
     Attributes:
@@ -55,8 +55,11 @@ def value_and_grad(loss: Callable[..., Any], has_aux: bool = False) -> Callable[
         >>> params, x, y = {"in": np.ones((3, 4)), "out": np.ones((4, 1))}, np.ones((8, 3)), np.ones((8, 1))
         >>> wiring = pliant.trace(loss, params, x, y)
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.redo(wiring))
-        >>> error, grads = pliant.value_and_grad(wiring.apply)(params, x, y)
-        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> @jax.jit
+        ... def step(params, state):
+        ...     error, grads = pliant.value_and_grad(wiring.apply)(params, x, y)
+        ...     return tx.update(grads, state, params)
+        >>> updates, state = step(params, jax.jit(tx.init)(params))
     """
 
     def split(params: Any, *inputs: Any) -> tuple[Any, tuple[Any, Any]]:
