@@ -80,7 +80,7 @@ def test_the_action_depends_on_what_is_seen():
     [
         ({}, {"steps": 11}, "steps=11 are fewer than the 12 of one round (horizon=4 x num_envs=3)"),
         ({"recurrence": 2}, {}, "recurrence=2: this network is not recurrent; write recurrence=1"),
-        ({}, {"network": on_policy.recalling()}, "hidden_units=3: this problem has a network of its own"),
+        ({}, {"network": on_policy.recalling()}, "hidden_units=3: this problem brings its network"),
     ],
 )
 def test_refuses_in_one_line(settings, environment, message):

@@ -188,7 +188,7 @@ def test_methods_find_the_units_that_remember():
     ("settings", "network", "message"),
     [
         ({}, None, "recurrence=2: this network is not recurrent; write recurrence=1"),
-        ({"recurrence": 1}, RECALLING, "recurrence=1: this network is recurrent and learns along 2 steps"),
+        ({"recurrence": 1}, RECALLING, "recurrence=1: this network is recurrent and learns along at least 2 steps"),
         ({"recurrence": 3}, RECALLING, "recurrence=3 does not divide both horizon=4 and the 4 samples of a minibatch"),
         ({"minibatches": 4}, RECALLING, "recurrence=2 does not divide both horizon=4 and the 3 samples of a minibatch"),
         (
@@ -196,10 +196,10 @@ def test_methods_find_the_units_that_remember():
             RECALLING,
             "alternate=true leaves out a sequence: write a horizon of at",
         ),
-        ({"hidden_units": 64}, RECALLING, "hidden_units=64: this problem has a network of its own; leave hidden_units"),
-        ({"hidden_layers": 1}, RECALLING, "hidden_layers=1: this problem has a network of its own"),
-        ({"activation": "tanh"}, RECALLING, "activation=tanh: this problem has a network of its own"),
-        ({"initializer": "kaiming"}, RECALLING, "initializer=kaiming: this problem has a network of its own"),
+        ({"hidden_units": 64}, RECALLING, "hidden_units=64: this problem brings its network; leave hidden_units"),
+        ({"hidden_layers": 1}, RECALLING, "hidden_layers=1: this problem brings its network"),
+        ({"activation": "tanh"}, RECALLING, "activation=tanh: this problem brings its network"),
+        ({"initializer": "kaiming"}, RECALLING, "initializer=kaiming: this problem brings its network"),
     ],
 )
 def test_refuses_what_does_not_fit_the_network(settings, network, message):

@@ -333,7 +333,7 @@ def test_targets_begin_whole_and_then_have_the_weights_that_the_network_has():
     ("settings", "environment", "message"),
     [
         ({}, arena_of(Discrete(3)), "TD3 needs continuous actions, and this problem has 3 discrete ones"),
-        ({}, ARENA._replace(network=object()), "this problem has a network of its own, and TD3 has others"),
+        ({}, ARENA._replace(network=object()), "TD3 makes its own networks, but this problem brings a network"),
         ({"n_step": 30}, ARENA, "buffer_size=40 is too small for returns of 30 steps"),
     ],
 )
