@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 _SEED = Setting("seed", int, 0, "One seed.", AtLeast(0))
 
+_FOLDER = Path("runs")
+
 _Group = tuple[str, list[Flag]]  # heading, flags
 
 
@@ -62,6 +64,9 @@ def command(arguments: list[str]) -> None:
     config = _with_flags(base, vars(given))
     on_save = report.tensorboard() if given.tensorboard else lambda path: None
 
+    home = None if given.out is not None else _run_directory(named.target, is_file)
+    target = None if home is None else _of_run(home)
+
     runs = plans(config)
     log_once(note for plan in runs for note in plan.notes)
     directories, time_left = [], _time_left(runs)
@@ -70,7 +75,17 @@ def command(arguments: list[str]) -> None:
         title = name if len(runs) == 1 else f"{number}/{len(runs)} {name}{_apart(config, plan.config)}"
         with progress(title, plan.work.unit) as on_progress:
             on_progress = time_left.watch(plan.work.amount, on_progress)
-            directories.append(run(plan, given.out, force=given.force, on_progress=on_progress, on_save=on_save))
+            # A run stays in its directory, however that is called, unless flags made another run of it.
+            directory = home if target is not None and target.digest == plan.config.digest else None
+            path = run(
+                plan,
+                given.out or _FOLDER,
+                directory=directory,
+                force=given.force,
+                on_progress=on_progress,
+                on_save=on_save,
+            )
+            directories.append(path)
     console = Console(highlight=False)
     for one, directory in zip((plan.config for plan in runs), directories):
         report.summary(report.load(directory, one.seed_list)).to_terminal(console)
@@ -161,7 +176,10 @@ def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
         help="values of a setting, which run side by side; may be given several times",
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="folder of all runs [default runs]"
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help=f"folder of all runs [default: that of the run TARGET, else {_FOLDER}]",
     )
     parser.add_argument("--force", action="store_true", help="compute finished runs again")
     parser.add_argument(
@@ -226,14 +244,22 @@ def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
     if is_file or (problem not in registry.names("problems") and looks_like_file):
         if named_preset is not None:
             raise ConfigError(f"--preset {named_preset}: only a problem has presets, and {target} is a file or a run")
-        if path.name == "config.yaml" and (path.parent / "shards").is_dir():
-            path = path.parent
-        return _of_run(path) if path.is_dir() else _from_file(path)
+        directory = _run_directory(target, is_file)
+        return _from_file(path) if directory is None else _of_run(directory)
     registry.check("problem or path", problem, registry.names("problems"))
     if preset and named_preset not in (None, preset):
         raise ConfigError(f"{target} and --preset {named_preset}: write one of the two")
     preset = preset or named_preset
     return from_mapping(named(f"{problem}/{preset}" if preset else problem))
+
+
+def _run_directory(target: str, is_file: bool) -> Path | None:
+    """The directory of the run that the target is; `None` if it is something else."""
+    path = Path(target)
+    if path.name == "config.yaml" and (path.parent / "shards").is_dir():
+        return path.parent
+    is_problem = not is_file and target.partition("/")[0] in registry.names("problems")
+    return path if path.is_dir() and not is_problem else None
 
 
 def _of_run(path: Path) -> RunConfig:

@@ -40,6 +40,7 @@ def run(
     plan: Plan,
     folder: Path,
     *,
+    directory: Path | None = None,
     force: bool = False,
     on_progress: OnProgress = lambda done, total: None,
     on_save: OnSave = lambda path: None,
@@ -51,6 +52,7 @@ def run(
         plan: what to run.
         folder: of all run directories; the name of the run's directory comes from the configuration without seeds.
             Finished seeds are not computed again.
+        directory: of the run, where it has another name, as that of a run that was copied; `None`: as above.
         force: compute these seeds again even if there are results.
         on_progress: is called with the progress: before the first step, after every chunk, and every few seconds in a
             longer chunk. The time until its second call includes compilation.
@@ -68,7 +70,7 @@ def run(
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP, when everything is saved.
     """
     config, steps = plan.config, plan.steps
-    path, kept = folder / config.name, [task.until for task in plan.tasks]
+    path, kept = directory or folder / config.name, [task.until for task in plan.tasks]
     with claimed(path, config.seed_list, config.to_yaml_without_seeds(), steps=steps, force=force) as claim:
         if not claim.to_do:
             logger.info("%s is finished already (run it again with --force)", path)

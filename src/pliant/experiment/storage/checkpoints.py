@@ -117,6 +117,12 @@ def newest_checkpoint(
     return None
 
 
+def config_of(path: Path) -> str:
+    """The digest of the configuration to which the newest checkpoint of a shard belongs; empty if none says it."""
+    said = (_folder(path, step) / _CONFIG for step in reversed(checkpoints(path)))
+    return next((file.read_text(encoding="utf-8") for file in said if file.is_file()), "")
+
+
 def _belongs(checkpoint: Path, config: str) -> bool:
     """Whether an undamaged checkpoint belongs to a configuration; those of earlier versions do not say it."""
     file = checkpoint / _CONFIG

@@ -11,8 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
+from pliant.experiment.configuration.config import digest_of
 from pliant.experiment.errors import ConfigError, StoreError
 
+from .checkpoints import config_of
 from .files import write_atomically
 from .lock import locked
 from .metrics import first_damage
@@ -57,6 +61,8 @@ def claimed(run: Path, seeds: Sequence[int], config: str, *, steps: int, force: 
             with locked(run, wait=_PATIENCE):
                 _describe(run, config)
                 there = [shard for shard in _in_use(run) if not wanted.isdisjoint(shard.seeds)]
+                if not force:
+                    _check_configuration(there, config)
                 if force:
                     _check_alone(there, wanted)
                     for shard in there:
@@ -76,14 +82,33 @@ def claimed(run: Path, seeds: Sequence[int], config: str, *, steps: int, force: 
 
 
 def _describe(run: Path, config: str) -> None:
+    """Writes `config.yaml`, or refuses one that says something else."""
     file = run / "config.yaml"
     if not file.exists():
         write_atomically(file, config.encode())
-    elif file.read_bytes() != config.encode():
+    elif _digest(file.read_bytes()) != _digest(config):
         raise StoreError(
-            f"{file} was edited or cut short: it is not the configuration that its directory is named after; "
-            f"delete {file} to have it written again"
+            f"{file} was edited or cut short: it is not the configuration of this run; move {file} away to have it "
+            "written again"
         )
+
+
+def _digest(text: str | bytes) -> str:
+    """The digest of a configuration file; empty if it is none."""
+    try:
+        return digest_of(yaml.safe_load(text))
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
+        return ""
+
+
+def _check_configuration(shards: Sequence[Shard], config: str) -> None:
+    """Refuses shards of another configuration, as there are in a directory whose `config.yaml` was edited."""
+    for shard in shards:
+        if config_of(shard.path) not in ("", _digest(config)):
+            raise StoreError(
+                f"{shard.path} belongs to another configuration: {shard.path.parent.parent / 'config.yaml'} was edited "
+                "or replaced; undo that, or write --force to compute its seeds again"
+            )
 
 
 def _in_use(run: Path) -> list[Shard]:
