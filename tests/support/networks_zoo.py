@@ -490,6 +490,26 @@ def normalized_weights() -> Network:
 
 
 @member
+def standardized_weights() -> Network:
+    """Weights minus their mean over the inputs: a unit without outgoing weights is read all the same."""
+
+    def apply(params, x):
+        w = params["w1"] - jnp.mean(params["w1"], axis=0, keepdims=True)
+        w = w / jnp.sqrt(jnp.mean(w**2, axis=0, keepdims=True) + 1e-4)
+        return jax.nn.relu(jax.nn.relu(x @ params["w0"]) @ w) @ (params["w2"] / (1 + jnp.sum(params["w2"] ** 2)))
+
+    return Network(
+        apply,
+        drawn(0, w0=(4, 5), w1=(5, 6), w2=(6, 2)),
+        (vectors_of(),),
+        {
+            "w0": Expected(5, [("w0", 1, 4, 5)], [("w1", 0, "w0", None)], {"w0": (BATCH, 5)}, coupled=True),
+            "w1": Expected(6, [("w1", 1, 5, 6)], [("w2", 0, "w1", None)], {"w1": (BATCH, 6)}),
+        },
+    )
+
+
+@member
 def stacked_branches() -> Network:
     """Two layers side by side: the network pairs their units, for one weight reads both along one axis."""
 

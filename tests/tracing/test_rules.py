@@ -106,6 +106,41 @@ def test_units_are_coupled_by_what_runs_over_all_of_them(function, coupled):
 
 
 @pytest.mark.parametrize(
+    ("weight", "coupled"),
+    [
+        (lambda w: w - w.mean(0, keepdims=True), True),
+        (lambda w: w - w.mean(1, keepdims=True), False),  # over the outputs: a row of 0 has the mean 0
+        (lambda w: w / jnp.linalg.norm(w), False),
+        (jnp.exp, True),
+        (lambda w: jax.nn.relu(w) + jnp.tanh(w), False),
+        (lambda w: jnp.where(np.eye(3, 2) > 0, w, 0.0), False),
+        (lambda w: jnp.where(np.eye(3, 2) > 0, w, 0.1), True),
+        (lambda w: w + jax.lax.stop_gradient(jnp.round(w) - w), False),
+        (lambda w: 1.0 / w, True),
+        (lambda w: w**3, False),
+        (lambda w: w + 1e-3, True),
+    ],
+    ids=[
+        "centred",
+        "centred_rows",
+        "normed",
+        "exp",
+        "relu",
+        "masked",
+        "filled",
+        "rounded",
+        "inverse",
+        "cubed",
+        "shifted",
+    ],
+)
+def test_units_are_coupled_by_a_reader_whose_zeros_do_not_stay_zero(weight, coupled):
+    params = {"w": np.ones((4, UNITS), np.float32), "reader": np.ones((UNITS, 2), np.float32)}
+    [group] = trace(lambda p, x: jnp.tanh(x @ p["w"]) @ weight(p["reader"]), params, X).values()
+    assert group.coupled == coupled
+
+
+@pytest.mark.parametrize(
     ("function", "primitive", "why"),
     [
         (lambda h: jnp.cumsum(h, -1), "cumsum", "it mixes units"),

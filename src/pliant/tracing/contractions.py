@@ -142,6 +142,9 @@ def _contract(
     if not kernels:
         raise refuse(name, weight.leaves, "no parameter has both the axes that it sums over and the axes that it makes")
     _meet(notes, equation, weight, kernels)
+    for atom in (atom for path, k in reads - weight.zeros if path in kernels for atom in atoms(notes.leaves[path][k])):
+        # Standardized weights: entries of 0 become others, so a unit without outgoing weights is still read.
+        atom.coupled = True
     notes.contractions.append(Contraction(kernels, reads, makes, data, tuple(axes), weight.picked))
     sums = frozenset({len(notes.contractions) - 1})
     return derive([left, right], (), (), active=True, data=True, leaves={}, sums=sums, taint=None)
@@ -188,7 +191,8 @@ def looked_up(notes: Notes, value: Value) -> Value:
             atom.maker = atom.maker or path
             atom.coupled |= (path, k) in value.mixed
     notes.contractions.append(Contraction(kernels, frozenset(), makes, value, picked=value.picked))
-    data = dataclasses.replace(value, active=True, leaves={}, mixed=frozenset(), picked=frozenset())
+    nothing = frozenset()
+    data = dataclasses.replace(value, active=True, leaves={}, mixed=nothing, zeros=nothing, picked=nothing)
     return reshaped(data, value.axes, ())
 
 

@@ -34,7 +34,8 @@ def read(program: Program, paths: Sequence[str], skip: bool = False) -> Notes:
     for variable, path in zip(arguments, paths):
         axes = values[variable].axes
         origins = tuple(frozenset({(path, axis)}) for axis in range(len(axes)))
-        values[variable] = Value(axes, origins, {path: (0.0, 1.0)}, variable=variable)
+        zeros = frozenset().union(*origins)
+        values[variable] = Value(axes, origins, {path: (0.0, 1.0)}, zeros=zeros, variable=variable)
         notes.leaves[path] = axes
     for variable in arguments[len(paths) :]:
         values[variable] = dataclasses.replace(values[variable], data=True)

@@ -15,7 +15,7 @@ import numpy as np
 from .contractions import conv_general_dilated, dot_general, looked_up
 from .errors import refuse
 from .inlining import subjaxprs
-from .labels import Atom, atoms, concat, cut, product, regroup, size
+from .labels import Atom, Origin, atoms, concat, cut, product, regroup, size
 from .values import ELEMENTWISE, Meeting, Notes, Value, derive, fresh, is_made, join, reshaped, tainted
 
 Rule: TypeAlias = Callable[..., Value | list[Value]]
@@ -44,6 +44,13 @@ _NUMPY: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+# Functions that are 0 where their first operand is.
+_ZERO_AT_ZERO = """
+abs asin asinh atan atanh cbrt ceil convert_element_type copy copy_p div erf expm1 floor imag log1p name neg real
+reduce_precision round sign sin sinh sqrt square stop_gradient tan tanh
+"""
+
+
 @rule(*ELEMENTWISE - {"device_put", "optimization_barrier"})
 def elementwise(notes: Notes, equation: Any, *operands: Value) -> Value:
     """A function of entries in the same place: axes of all operands are equal; what is added may be a bias."""
@@ -61,6 +68,7 @@ def elementwise(notes: Notes, equation: Any, *operands: Value) -> Value:
         axes,
         origins,
         **_scaled(equation, operands),
+        zeros=_kept_zeros(equation, operands),
         constant=operands[0].constant if equation.primitive.name == "convert_element_type" else None,
         sums=_summed(notes, equation, operands),
         variance=_is_variance(notes, equation, operands),
@@ -115,6 +123,27 @@ def _scaled(equation: Any, operands: Sequence[Value]) -> dict[str, Any]:
             return float(function(*(at if operand.leaves else operand.constant for operand in operands)))
 
     return {"leaves": {path: (become(zero), become(one)) for path, (zero, one) in changing[0].leaves.items()}}
+
+
+def _kept_zeros(equation: Any, operands: Sequence[Value]) -> Origin:
+    """The axes of leaves along which entries of 0 stay 0."""
+    name, params = equation.primitive.name, equation.params
+    if any(operand.active for operand in operands):
+        return frozenset()
+    if name in _ZERO_AT_ZERO.split() or (name == "integer_pow" and params["y"] > 0):
+        return operands[0].zeros
+    if name == "mul":
+        return operands[0].zeros | operands[1].zeros
+    if name not in ("add", "add_any", "sub", "max", "min", "select_n"):
+        return frozenset()
+    # All summands or cases have to be 0 at once.
+    operands = [operand for operand in operands[name == "select_n" :] if operand.constant != 0]
+    kept = frozenset()
+    for k, length in enumerate(equation.outvars[0].aval.shape):
+        along = [operand.origins[k] & operand.zeros for operand in operands if operand.shape[k : k + 1] == (length,)]
+        if len(along) == len(operands) and all(along):
+            kept = kept.union(*along)
+    return kept
 
 
 def _summed(notes: Notes, equation: Any, operands: Sequence[Value]) -> frozenset[int]:

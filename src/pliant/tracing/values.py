@@ -56,6 +56,7 @@ class Value:
         leaves: the parameter leaves that the array is computed from, each with the array's value for a leaf of zeros
             and for a leaf of ones; empty for an active array.
         mixed: the axes of leaves that were summed over; empty for an active array.
+        zeros: the axes of leaves along which entries of 0 stay 0; empty for an active array.
         picked: the axes of leaves of which one entry was taken, with its place (`None`: the inputs tell); empty for an
             active array.
         data: whether the array depends on the inputs.
@@ -72,6 +73,7 @@ class Value:
     origins: tuple[Origin, ...]
     leaves: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     mixed: Origin = frozenset()
+    zeros: Origin = frozenset()
     picked: Picked = frozenset()
     data: bool = False
     active: bool = False
@@ -248,6 +250,7 @@ def derive(operands: Sequence[Value], axes: Sequence[Term], origins: Sequence[Or
         origins=(frozenset(),) * len(axes) if active else tuple(origins),
         leaves={} if active else {path: at for operand in operands for path, at in operand.leaves.items()},
         mixed=frozenset() if active else frozenset().union(*(operand.mixed for operand in operands)),
+        zeros=frozenset() if active else frozenset().union(*(operand.zeros for operand in operands)),
         picked=frozenset() if active else frozenset().union(*(operand.picked for operand in operands)),
         data=any(operand.data for operand in operands),
         active=active,
