@@ -322,9 +322,11 @@ def test_report_names_what_is_damaged(pliant, copied, tmp_path):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert f"{file.relative_to(tmp_path)} is damaged" in err
     assert not (tmp_path / path / "report").exists()
-    code, _, err = pliant("run", path)  # as the message says
-    assert code == 0
-    assert f"{file.relative_to(tmp_path)} is damaged: its steps will be run again" in err
+    left = sorted((tmp_path / path).rglob("*"))
+    code, _, err = pliant("run", path)  # a finished run keeps all other files
+    assert code == 2 and "run the same command again, with --force if the run is finished" in err
+    assert sorted((tmp_path / path).rglob("*")) == left
+    assert pliant("run", path, "--force")[0] == 0  # as the message says
     assert len(report.load(path).metrics) > 0
 
 

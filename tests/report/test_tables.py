@@ -88,3 +88,13 @@ def test_terminal_by_default_is_standard_output(capsys):
 def test_a_row_has_a_cell_for_each_column():
     with pytest.raises(ValueError, match="table 't' has 2 columns, but a row of 1 cells"):
         Table("t", ["a", "b"], [[1]])
+
+
+def test_width_and_fewer_columns():
+    # "Slowly ..." is the title; the columns have 8, 17 and 5 characters, and two blanks between.
+    assert TABLE.width == 8 + 2 + 17 + 2 + 5 + 2
+    less = TABLE.without("error")
+    assert (list(less.columns), [list(row) for row in less.rows]) == (
+        ["method", "paper"],
+        [["backprop", 1.3], ["a|b [1]", None]],
+    )

@@ -7,6 +7,7 @@ from rich.console import Console
 from pliant import report
 
 from ._arguments import Parser
+from ._summary import add_all, print_summary
 
 _DESCRIPTION = """\
 Draws the curves of every metric of a run (PNG and PDF) and writes its table
@@ -21,11 +22,12 @@ def command(arguments: list[str]) -> None:
     parser.add_argument(
         "--tensorboard", action="store_true", help="write TensorBoard's event files, too, to RUN/tensorboard"
     )
+    add_all(parser)
     given = parser.parse_args(arguments)
     update = report.tensorboard() if given.tensorboard else lambda path: None
     run = report.load(given.run)
     written = report.write(run, given.out or given.run / "report")
     update(given.run)
     console = Console()
-    report.summary(run).to_terminal(console)
+    print_summary(run, console, given.all)
     console.print(written, soft_wrap=True, markup=False, highlight=False)

@@ -28,6 +28,7 @@ from pliant.reproduction.time_left import TimeLeft
 
 from ._arguments import Flag, Parser
 from ._progress import progress
+from ._summary import add_all, print_summary
 
 _DESCRIPTION = """\
 Runs a problem with all seeds and swept values at once; a stopped run resumes.
@@ -88,7 +89,7 @@ def command(arguments: list[str]) -> None:
             directories.append(path)
     console = Console(highlight=False)
     for one, directory in zip((plan.config for plan in runs), directories):
-        report.summary(report.load(directory, one.seed_list)).to_terminal(console)
+        print_summary(report.load(directory, one.seed_list), console, given.all)
         console.print(
             f"{directory}{_apart(config, one)}; curves: pliant report {directory}\n", soft_wrap=True, markup=False
         )
@@ -187,6 +188,7 @@ def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
         action="store_true",
         help="write TensorBoard's event files, too, to RUN/tensorboard; for a finished run all at once",
     )
+    add_all(parser)
     parser.add_argument("-s", "--seed", metavar="N", help="one seed, the same as --seeds N-N; -s for short")
     now = {
         name: dataclasses.replace(setting, default=of_run.get(name, setting.default))

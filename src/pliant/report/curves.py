@@ -157,7 +157,7 @@ def curves_of(
         statistic: over members: `"mean"`, or `"iqm"`, the interquartile mean.
         band: the 95 % bootstrap interval, or one standard error of the mean to either side.
         group: group of units of the metric; `""`: the whole network. For several groups, their mean at each step.
-        label: before the settings in the legend. By default empty; without swept settings, the run's name.
+        label: before the settings in the legend. By default empty; without swept settings, the run's methods.
         edge: of its block, at which a mean is plotted: `"left"` or `"right"`.
         within: the statistic in each block: its mean or its maximum.
         episodes: whether an episode counts in the block in which it began, or in the block in which it ended, as in
@@ -187,10 +187,10 @@ def curves_of(
             estimate = bootstrap_interval(values, _STATISTICS[statistic])
         else:
             estimate = standard_error_interval(values)
-        text = " ".join([label, ", ".join(f"{run.short_names[name]} {value:g}" for name, value in key.items())]).strip()
+        settings = ", ".join(f"{run.short_names[name]} {value:g}" for name, value in key.items())
         curves.append(
             Curve(
-                text or run.name,
+                " ".join(filter(None, [label, settings])) or run.label,
                 x,
                 np.asarray(estimate.value),
                 np.asarray(estimate.low),

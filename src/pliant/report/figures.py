@@ -18,6 +18,23 @@ from .curves import Panel
 
 # Okabe and Ito's colours, which differ for all common kinds of colour vision, without the yellow, too pale on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_BLUE, _VERMILION, _GREEN, _PINK, _ORANGE, _SKY, _BLACK = _COLORS
+# A method has one colour in all figures. The first name within a label decides.
+_COLORS_OF_METHODS = {
+    "continual backprop": _GREEN,
+    "neuroplastic": _VERMILION,
+    "redo": _ORANGE,
+    "shrink": _PINK,
+    "reset": _PINK,
+    "l2": _BLUE,
+    "static": _SKY,
+    "backprop": _BLACK,
+    "adam": _BLACK,
+    "sgd": _BLACK,
+    "ppo": _BLACK,
+    "a2c": _BLACK,
+    "td3": _BLACK,
+}
 _FEW_POINTS = 12
 _TICKS = [1, 2, 2.5, 5, 10]
 _COLUMN = 3.4  # inches, the width of a column of a paper with two
@@ -91,9 +108,21 @@ def plot(
 def _colors_of(panels: Sequence[Panel]) -> dict[str, Any]:
     labels = list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
     if len(labels) <= len(_COLORS):
-        return dict(zip(labels, _COLORS, strict=False))
+        return _colors_of_methods(labels)
     # More labels than the palette has are most often the values of one setting: a scale shows their order.
     return dict(zip(labels, mpl.colormaps["viridis"](np.linspace(0.0, 0.9, len(labels))), strict=True))
+
+
+def _colors_of_methods(labels: Sequence[str]) -> dict[str, str]:
+    """The colours of the methods; other labels, and a second label of a method, get colours that are left."""
+    colors: dict[str, str] = {}
+    for label in labels:
+        words = label.lower().replace("_", " ")
+        color = next((color for name, color in _COLORS_OF_METHODS.items() if name in words), None)
+        if color is not None and color not in colors.values():
+            colors[label] = color
+    left = iter(color for color in _COLORS if color not in colors.values())
+    return {label: colors.get(label) or next(left) for label in labels}
 
 
 def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:

@@ -80,6 +80,13 @@ class Run:
             for setting, end in zip(self.settings, ends, strict=True)
         }
 
+    @property
+    def label(self) -> str:
+        """The name in legends: of the methods, or of the agent if there is no method."""
+        methods = [method["name"] for method in self.config.get("methods", [])]
+        agent = self.config.get("agent", {}).get("name", self.name)
+        return " + ".join(methods or [agent]).replace("_", " ")
+
     @functools.cached_property
     def members(self) -> pd.DataFrame:
         """The members: `seed`, a column for each swept setting, and `diverged`, the step of divergence or NaN."""

@@ -1,16 +1,21 @@
 """The results of a run as one table."""
 
+from typing import Any, NamedTuple, TypeAlias
+
 import numpy as np
 import pandas as pd
 
 from .load import Run
-from .statistics import HOW_INTERVALS, bootstrap_interval, interquartile_mean
+from .statistics import HOW_INTERVALS, Estimate, bootstrap_interval, interquartile_mean
 from .tables import Cell, Table
 
 _TENTH = 0.1  # of a run with episodes, at its beginning and at its end
+_TELLING = ("evaluation_return", "evaluation", "loss", "accuracy", "dormant", "rank", "replacements", "weight")
+
+_Cell: TypeAlias = tuple[tuple[Any, ...], pd.DataFrame]  # metric, group and settings; the rows
 
 
-def summary(run: Run) -> Table:
+def summary(run: Run, most: int | None = None) -> Table:
     """The last value of each metric: interquartile mean over seeds and its interval.
 
     A run with episodes has two values instead, the means over the first and over the last tenth of the run, because a
@@ -19,47 +24,92 @@ def summary(run: Run) -> Table:
 
     Args:
         run: the run, finished or not.
+        most: rows of the whole network to show, the most telling metrics first, but each swept value of the first;
+            `None`: all rows, also of groups of units.
 
     Returns:
         A table with one row for each metric, group of units (empty: the whole network) and value of the swept
         settings; metrics of episodes come first. `seeds` is the number of seeds in the last column; diverged seeds are
-        `left out`.
+        `left out`. Step and seeds stand in the title where all rows have the same.
 
     Raises:
-        ValueError: if the run has not recorded a metric yet.
+        ValueError: if the run has not recorded a metric yet, or `most` is below 1.
     """
+    if most is not None and most < 1:
+        raise ValueError(f"most={most}: write a number of rows, at least 1, or None for all")
     metrics = run.metrics.loc[run.metrics["metric"] != "diverged"]
     if metrics.empty:
         raise ValueError(f"run {run.name} has not recorded any metric yet; wait for its first rows")
-    of_episodes = run.of_episodes
-    with_groups = bool((metrics["group"] != "").any())
     grouped = metrics.groupby(["metric", "group", *run.settings], observed=True)
-    cells = [(tuple(key), cell) for key, cell in grouped]
-    place = {metric: index for index, metric in enumerate(of_episodes)}
-    cells.sort(key=lambda item: place.get(item[0][0], len(place)))
-    rows: list[list[Cell]] = []
-    for (metric, group, *settings), cell in cells:
-        names = [metric, *([group] if with_groups else []), *settings]
-        diverged = _seeds(run, settings)
-        values = _first_and_last(*_placed(cell, metric, run)) if of_episodes else [_last(cell)]
-        values = [value.reindex(diverged.index) for value in values]
-        if metric in of_episodes:  # after its divergence a seed has no rows of episodes
-            values[-1] = values[-1].where(diverged.isna())
-        estimates = [bootstrap_interval(value, interquartile_mean) for value in values]
-        seeds = int(estimates[-1].members)
-        rows.append([*names, int(cell["step"].max()), *estimates, seeds, len(diverged) - seeds])
-    columns = [
-        "metric",
-        *(["group"] if with_groups else []),
-        *run.short_names.values(),
-        "step",
-        *(["first tenth", "last tenth"] if of_episodes else ["last value"]),
-        "seeds",
-        "left out",
-    ]
-    if not any(row[-1] for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return Table(run.name, columns, rows, _notes(run, bool(of_episodes)))
+    cells = sorted(((tuple(key), cell) for key, cell in grouped), key=lambda item: _place(item[0][0], run))
+    chosen = cells if most is None else _most_telling(cells, most)
+    return _table(run, [_row(*item, run) for item in chosen], len(cells) - len(chosen))
+
+
+class _Row(NamedTuple):
+    metric: str
+    group: str
+    settings: tuple[float, ...]
+    step: int
+    estimates: list[Estimate]
+    left_out: int  # seeds that diverged
+
+
+def _place(metric: str, run: Run) -> int:
+    """Where a metric stands: returns and other facts of episodes, evaluations, losses, all others."""
+    if metric in run.of_episodes:
+        return run.of_episodes.index(metric)
+    beginnings = [metric.startswith(beginning) for beginning in _TELLING]
+    return len(run.of_episodes) + (beginnings.index(True) if any(beginnings) else len(_TELLING))
+
+
+def _most_telling(cells: list[_Cell], most: int) -> list[_Cell]:
+    """The first metrics of the whole network, each with all swept values."""
+    whole = [item for item in cells if item[0][1] == ""] or cells
+    named = list(dict.fromkeys(key[0] for key, _ in whole))
+    each = len(whole) // len(named)
+    kept = named[: max(1, most // each)]
+    return [item for item in whole if item[0][0] in kept]
+
+
+def _row(key: tuple[Any, ...], cell: pd.DataFrame, run: Run) -> _Row:
+    metric, group, *settings = key
+    diverged = _seeds(run, settings)
+    values = _first_and_last(*_placed(cell, metric, run)) if run.of_episodes else [_last(cell)]
+    values = [value.reindex(diverged.index) for value in values]
+    if metric in run.of_episodes:  # after its divergence a seed has no rows of episodes
+        values[-1] = values[-1].where(diverged.isna())
+    estimates = [bootstrap_interval(value, interquartile_mean) for value in values]
+    left_out = len(diverged) - int(estimates[-1].members)
+    return _Row(metric, group, tuple(settings), int(cell["step"].max()), estimates, left_out)
+
+
+def _table(run: Run, rows: list[_Row], hidden: int) -> Table:
+    """The rows with only those columns in which they differ."""
+    seeds = [int(row.estimates[-1].members) for row in rows]
+    steps = {row.step for row in rows if row.metric not in run.of_episodes} or {run.last_step}
+    columns: dict[str, list[Cell]] = {"metric": [row.metric for row in rows]}
+    if any(row.group for row in rows):
+        columns["group"] = [row.group for row in rows]
+    for index, name in enumerate(run.short_names.values()):
+        columns[name] = [row.settings[index] for row in rows]
+    title = run.name
+    if len(steps) == 1:
+        title += f" at step {min(steps):,}"
+    else:
+        columns["step"] = [row.step for row in rows]
+    for index, head in enumerate(["first tenth", "last tenth"] if run.of_episodes else ["last value"]):
+        columns[head] = [row.estimates[index] for row in rows]
+    if len(set(seeds)) == 1 and not any(row.left_out for row in rows):
+        title += f", {seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
+    else:
+        columns["seeds"] = [*seeds]
+    if any(row.left_out for row in rows):
+        columns["left out"] = [row.left_out for row in rows]
+    notes = _notes(run, bool(run.of_episodes))
+    if hidden:
+        notes.append(f"{hidden} more rows: --all.")
+    return Table(title, list(columns), list(zip(*columns.values())), notes)
 
 
 def _seeds(run: Run, settings: list[float]) -> pd.Series:

@@ -49,6 +49,19 @@ class Table:
                     f"table {self.title!r} has {len(self.columns)} columns, but a row of {len(row)} cells: {tuple(row)}"
                 )
 
+    @property
+    def width(self) -> int:
+        """Characters of the widest line in a terminal that is wide enough for all columns."""
+        columns = zip(self.columns, zip(*self.rows) if self.rows else [()] * len(self.columns), strict=True)
+        widest = (max(len(format_cell(cell)) for cell in (head, *cells)) for head, cells in columns)
+        return sum(width + 2 for width in widest)
+
+    def without(self, column: str) -> "Table":
+        """The table without a column."""
+        at = list(self.columns).index(column)
+        kept = [[*row[:at], *row[at + 1 :]] for row in (self.columns, *self.rows)]
+        return dataclasses.replace(self, columns=kept[0], rows=kept[1:])
+
     def to_terminal(self, console: Console | None = None) -> None:
         """Prints the table, fitted to the width of the terminal without breaking numbers and words."""
         console = console or Console()

@@ -1,5 +1,6 @@
 """The default report of a run: figures, tables and their numbers."""
 
+import dataclasses
 import math
 import os
 import re
@@ -73,16 +74,25 @@ def _bin(run: Run, metric: str) -> int | None:
 def _panels(run: Run, metric: str, bin: int | None) -> tuple[list[str], list[Panel]]:
     """The groups of units of a metric, and a panel for each."""
     groups = list(dict.fromkeys(run.metrics.loc[run.metrics["metric"] == metric, "group"]))
+    words = metric.replace("_", " ")
     panels = [
         Panel(
             curves_of(run, metric, bin=bin, statistic="iqm", group=group),
-            y_label=metric.replace("_", " "),
-            title=group or ("whole network" if len(groups) > 1 else ""),
+            y_label=words,
+            title=f"{words}, {group or 'whole network'}" if len(groups) > 1 else words,
             marks=run.tasks,
         )
         for group in groups
     ]
+    if _is_fraction(metric):
+        largest = max(float(np.nanmax([curve.high, curve.estimate], initial=0)) for p in panels for curve in p.curves)
+        panels = [dataclasses.replace(panel, y_limits=(0, 1.05 * largest or 1)) for panel in panels]
     return groups, panels
+
+
+def _is_fraction(metric: str) -> bool:
+    """Whether the panels of a metric share an axis from 0."""
+    return metric.endswith("fraction") or metric in ("accuracy", "success", "sparsity", "mask_overlap")
 
 
 def _nice(width: float) -> int:

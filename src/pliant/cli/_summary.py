@@ -1,0 +1,25 @@
+"""The table at the end of a run and of a report, fitted to the terminal."""
+
+from rich.console import Console
+
+from pliant import report
+from pliant.report import Run
+
+from ._arguments import Parser
+
+_ROWS = 6  # without --all: the return, or the loss, and five more
+
+
+def add_all(parser: Parser) -> None:
+    """Adds `--all`."""
+    parser.add_argument(
+        "--all", action="store_true", help=f"print the table of all metrics and groups, not its first {_ROWS} rows"
+    )
+
+
+def print_summary(run: Run, console: Console, all_rows: bool) -> None:
+    """Prints the table of a run; where it is wider than the terminal, without the first tenth of the run."""
+    table = report.summary(run, None if all_rows else _ROWS)
+    if table.width > console.width and "first tenth" in table.columns:
+        table = table.without("first tenth")
+    table.to_terminal(console)
