@@ -154,7 +154,7 @@ def test_run_and_run_again(pliant, tmp_path):
     # A configuration file, or a run, is a target; what is the same is not run again, wherever it was read.
     for target in (path, f"{path}/config.yaml", tmp_path / path):
         code, again, _ = pliant("run", target)
-        assert (code, again) == (0, out)
+        assert (code, again.replace(f"{tmp_path}/", "")) == (0, out)
     assert {file: file.stat().st_mtime_ns for file in written} == written
 
     code, again, _ = pliant("run", path, "--force")
