@@ -125,7 +125,7 @@ def _digest(config: Mapping[str, Any]) -> str:
 
 
 def _read_typed(file: Path, types: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON file with a mapping whose values have these types, where they are there."""
+    """Reads a JSON file with a mapping, and checks the types of its values."""
     content = read_mapping(file, json.loads)
     for name, kind in types.items():
         value = content.get(name)

@@ -105,8 +105,9 @@ def recreate(
     another fresh unit, and the output changes by the contribution of the old units alone. Where few units of a large
     layer can be chosen, only their rows are written: the cost does not grow with the layer.
 
-    A weight that both makes and reads the units is drawn, not zero: with incoming weights of zero the units would be
-    dead. Through such tied weights (`relu(x @ w) @ w.T`, an embedding tied to logits) fresh units change the output.
+    A weight that both makes and reads the units is drawn and not set to zero: with incoming weights of zero the units
+    would be dead. Through such tied weights (`relu(x @ w) @ w.T`, an embedding tied to logits) fresh units change the
+    output.
 
     Args:
         params: the parameters.

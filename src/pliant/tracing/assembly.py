@@ -37,7 +37,7 @@ from .values import Contraction, Notes
 
 @dataclasses.dataclass(frozen=True)
 class Tap:
-    """Where a feature is found.
+    """The place of a feature.
 
     Args:
         variable: of the program.
@@ -62,7 +62,7 @@ class Assembly:
     """Puts groups together from the notes of a network.
 
     Attributes:
-        taps: where each feature is found; complete after `groups`.
+        taps: the place of each feature; complete after `groups`.
     """
 
     def __init__(self, notes: Notes):
@@ -78,7 +78,7 @@ class Assembly:
         """The groups in the order in which data meets them.
 
         Raises:
-            TracingError: if a group cannot be described, and is not to be left out.
+            TracingError: if a group cannot be described, and may not be left out.
         """
         while True:
             groups: dict[str, Group] = {}
@@ -292,7 +292,7 @@ def _kernel_axes(contraction: Contraction, axes: Iterable[tuple[str, int]]) -> l
 
 
 def _or_none(entries: Positions, term: Term) -> Positions | None:
-    """`None` where the units are the whole axis: unit `i` owns entry `i`."""
+    """`None` if the units are the whole axis: unit `i` owns entry `i`."""
     return None if np.array_equal(entries, np.arange(size(term))[None]) else entries
 
 

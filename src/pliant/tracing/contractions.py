@@ -151,7 +151,7 @@ def _contract(
 
 
 def _meet(notes: Notes, equation: Any, weight: Value, kernels: Sequence[str]) -> None:
-    """Notes the leaves in a weight that are no kernels: factors of its entries, as in weight normalization."""
+    """Records the leaves in a weight that are not kernels: factors of its entries, as in weight normalization."""
     for path in (path for path in weight.leaves if path not in kernels):
         zero, one = weight.leaves[path]
         notes.meetings[path].append(Meeting(float(not abs(zero - 1) < abs(one - 1)), False, equation.outvars[0]))

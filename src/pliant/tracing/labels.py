@@ -7,7 +7,7 @@ run over the same units. It binds atoms to terms, so that `resolve` of either gi
     unify(Atom(512), Product((Atom(4), Atom(4), Atom(32))))    # a dense layer reads a flattened image
     unify(Atom(7), Concat((Atom(5), Atom(2))))                 # a dense layer reads two branches
 
-Labels know nothing of jaxprs and weights. An atom carries six marks through all bindings.
+Labels depend neither on jaxprs nor on weights. An atom carries six marks through all bindings.
 """
 
 import dataclasses

@@ -81,7 +81,7 @@ def _apply(notes: Notes, equation: Any, operands: list[Value], same: dict[Any, A
 
 
 def _unread(notes: Notes, equation: Any, operands: Sequence[Value], error: TracingError) -> list[Value]:
-    """The results of an equation that no rule follows: all units and parameters in it are left out.
+    """The results of an equation without a rule: all units and parameters in it are left out.
 
     Raises:
         TracingError: the error, if nothing is to be left out.

@@ -204,7 +204,7 @@ def each_for_itself(notes: Notes, equation: Any, *operands: Value) -> list[Value
 
 @rule("pvary", "pcast", "psum", "psum_invariant", "pmax", "pmin")
 def across_devices(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
-    """Sums over the devices of a mesh, or says that an array differs between them: units stay in their places."""
+    """Sums over the devices of a mesh, or marks an array that differs between them; units stay in their places."""
     if any(isinstance(axis, int) for axis in equation.params["axes"]):
         return unknown(notes, equation, *operands)
     if equation.primitive.name in ("pvary", "pcast"):
@@ -377,7 +377,7 @@ def pad(notes: Notes, equation: Any, operand: Value, *others: Value) -> Value:
 
 
 def _beside(notes: Notes, equation: Any, operands: Sequence[Value]) -> list[Value]:
-    """Arrays that are put side by side: a parameter beside activations meets them (a class token)."""
+    """Concatenates arrays; a parameter beside activations, such as a class token, meets their units."""
     if any(operand.active for operand in operands):
         operands = [looked_up(notes, operand) for operand in operands]
         for path in (path for operand in operands if operand.weight for path in operand.leaves):
@@ -442,7 +442,7 @@ def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
     """Reads windows at given indices: whole axes stay; units that are picked by index are tainted.
 
     Rows of a parameter stay a weight (a head per task) until they are used as data (an embedding, see `looked_up`). The
-    rows themselves are no units, since their places in the parameter matter.
+    rows themselves are not units, because their places in the parameter matter.
     """
     target, lengths = fresh(equation.outvars[0]), equation.params["slice_sizes"]
     numbers = equation.params.get("dimension_numbers")

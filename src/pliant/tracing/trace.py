@@ -53,8 +53,8 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any, skip: bool = 
         *inputs: pytrees of arrays or of `jax.ShapeDtypeStruct`: examples of shape and type. `wiring.apply` takes other
             batch sizes too.
         skip: whether to leave out the units that cannot be followed, instead of an error. The wiring has the other
-            groups, and `wiring.skipped` says what was left out and why. A group is left out as a whole if one user of
-            its units cannot be followed, so no group lacks a weight.
+            groups, and `wiring.skipped` the omitted weights with the reasons. If one user of a group's units cannot be
+            followed, the whole group is left out, so no group lacks a weight.
 
     Returns:
         The wiring; its `function` is set. It can be copied, and pickled where `apply` can.

@@ -124,7 +124,7 @@ def config_of(path: Path) -> str:
 
 
 def _belongs(checkpoint: Path, config: str) -> bool:
-    """Whether an undamaged checkpoint belongs to a configuration; those of earlier versions do not say it."""
+    """Whether a good checkpoint belongs to a configuration; true for one without a digest (earlier versions)."""
     file = checkpoint / _CONFIG
     return not config or not file.exists() or file.read_text(encoding="utf-8") == config
 

@@ -13,7 +13,7 @@ def read_json(file: Path, types: Mapping[str, Any] | None = None) -> dict[str, A
 
     Args:
         file: the file.
-        types: of the values, by name, where they are there; a file with others is damaged.
+        types: of values, by name; a file with a value of another type is damaged.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -1,7 +1,8 @@
-"""What changes the numbers of a run beside its configuration: settings of JAX, packages and the platform.
+"""Checks what the numbers of a run depend on beside its configuration: settings of JAX, packages and the platform.
 
-Settings can be set back: they are refused if they differ within a run. Packages and platforms often cannot, and change
-the last digits only: they are recorded in `environment.json`, and a change in the middle of a shard is logged.
+A run refuses settings of JAX that differ from its earlier ones, because a user can set them back. Packages and
+platforms often cannot be set back, and change the last digits only: they are recorded in `environment.json`, and a
+change in the middle of a shard is logged.
 """
 
 import logging
@@ -44,7 +45,7 @@ def amended(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
     """The contents of `environment.json`: of the first process, with those of later ones under `resumed`.
 
     Args:
-        before: what is there; empty if there is nothing.
+        before: the old contents; empty if there are none.
         now: of this process.
     """
     if not before:
@@ -59,7 +60,7 @@ def amended(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _changes(key: str, before: Any, now: Any) -> list[str]:
-    """The differences in words: `jax 0.10.1 instead of 0.10.0`. What was not recorded did not change."""
+    """The differences in words: `jax 0.10.1 instead of 0.10.0`. Versions that were not recorded are left out."""
     if before is None or before == now:
         return []
     if isinstance(before, dict) and isinstance(now, dict):
