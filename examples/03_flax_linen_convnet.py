@@ -24,21 +24,20 @@ class ConvNet(nn.Module):
 
 
 def main(tasks: int = 5, steps: int = 100):
-    model = ConvNet()
-    params = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    model, x, y = ConvNet(), jnp.ones((1, 8, 8, 3)), jnp.zeros(1, int)
+    params = model.init(jax.random.key(0), x)
 
-    wiring = pliant.trace(model.apply, params, jnp.ones((1, 8, 8, 3)))  # line 1: find the channels and units
+    def loss(params, x, y):
+        return optax.losses.softmax_cross_entropy_with_integer_labels(model.apply(params, x), y).mean()
+
+    wiring = pliant.trace(loss, params, x, y)  # line 1: find the channels and units
     tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-3))  # line 2
     print(wiring.describe())
 
     @jax.jit
     def step(params, state, x, y):
-        def loss(params):
-            logits, features = wiring.apply(params, x)  # in place of model.apply(params, x)
-            return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean(), features
-
-        (error, features), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, state = tx.update(grads, state, params, features=features)
+        error, grads = pliant.value_and_grad(wiring.apply)(params, x, y)  # line 3: not jax.value_and_grad(loss)
+        updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state, error
 
     state, rng = tx.init(params), np.random.default_rng(0)
@@ -47,7 +46,7 @@ def main(tasks: int = 5, steps: int = 100):
         for y in rng.integers(10, size=(steps, 32)):
             params, state, error = step(params, state, classes[y] + rng.normal(size=(32, 8, 8, 3)), y)
             errors.append(error)
-        replaced = sum(optax.tree.get(state, "replaced").values())
+        replaced = sum(pliant.replacements(state).values())
         print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units reinitialized)")
 
 

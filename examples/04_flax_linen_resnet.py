@@ -28,22 +28,22 @@ class ResNet(nn.Module):
 
 
 def main(tasks: int = 5, steps: int = 100):
-    model, example = ResNet(), np.ones((1, 8, 8, 3), np.float32)
-    variables = model.init(jax.random.key(0), example, False)  # {"params": ..., "batch_stats": ...}
-    wiring = pliant.trace(lambda v, x: model.apply(v, x, True, mutable=["batch_stats"]), variables, example)  # line 1
+    model, x, y = ResNet(), np.ones((1, 8, 8, 3), np.float32), np.zeros(1, int)
+    variables = model.init(jax.random.key(0), x, False)  # {"params": ..., "batch_stats": ...}
+
+    def loss(variables, x, y):
+        logits, moved = model.apply(variables, x, True, mutable=["batch_stats"])
+        return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean(), moved
+
+    wiring = pliant.trace(loss, variables, x, y)  # line 1: find the hidden channels
     tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-3))  # line 2
     print(wiring.describe())
 
     @jax.jit
     def step(variables, state, x, y):
-        def loss(variables):
-            (logits, moved), features = wiring.apply(variables, x)  # in place of model.apply(...)
-            return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean(), (moved, features)
-
-        # Running statistics have no gradient in training, so Adam does not change them (weight decay would: mask it).
-        (error, (moved, features)), grads = jax.value_and_grad(loss, has_aux=True)(variables)
+        (error, moved), grads = pliant.value_and_grad(wiring.apply, has_aux=True)(variables, x, y)  # line 3
         variables = variables | moved  # before the update, which sets a reinitialized channel's to mean 0, variance 1
-        updates, state = tx.update(grads, state, variables, features=features)
+        updates, state = tx.update(grads, state, variables)
         return optax.apply_updates(variables, updates), state, error
 
     state, rng = tx.init(variables), np.random.default_rng(0)
@@ -52,7 +52,7 @@ def main(tasks: int = 5, steps: int = 100):
         for y in rng.integers(10, size=(steps, 32)):
             variables, state, error = step(variables, state, classes[y] + rng.normal(size=(32, 8, 8, 3)), y)
             errors.append(error)
-        replaced = sum(optax.tree.get(state, "replaced").values())
+        replaced = sum(pliant.replacements(state).values())
         print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units reinitialized)")
 
 

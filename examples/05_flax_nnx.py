@@ -1,10 +1,9 @@
-"""A flax nnx module, split into its structure and its weights, kept plastic while its classes change.
+"""A flax nnx module in an `nnx.Optimizer`, kept plastic while its classes change.
 
 Usage:
     python examples/05_flax_nnx.py [--tasks 5] [--steps 200]
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -24,33 +23,33 @@ class MLP(nnx.Module):
         return self.head(nnx.relu(self.second(nnx.relu(self.first(x)))))
 
 
+def loss(model, x, y):
+    return optax.losses.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
+
+
 def main(tasks: int = 5, steps: int = 200):
-    structure, params = nnx.split(MLP(nnx.Rngs(0)))
+    model, x, y = MLP(nnx.Rngs(0)), jnp.ones((1, 16)), jnp.zeros(1, int)
 
-    def apply(params, x):
-        return nnx.merge(structure, params)(x)
+    def of_state(state, x, y):
+        return loss(nnx.merge(nnx.graphdef(model), state), x, y)
 
-    wiring = pliant.trace(apply, params, jnp.ones((1, 16)))  # line 1: find the hidden units
+    wiring = pliant.trace(of_state, nnx.state(model), x, y)  # line 1: find the hidden units
     tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-3))  # line 2
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     print(wiring.describe())
 
-    @jax.jit
-    def step(params, state, x, y):
-        def loss(params):
-            logits, features = wiring.apply(params, x)  # in place of apply(params, x)
-            return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean(), features
+    @nnx.jit
+    def step(model, optimizer, x, y):
+        error, grads = pliant.value_and_grad(wiring.apply)(nnx.state(model), x, y)  # line 3: not nnx.value_and_grad
+        optimizer.update(model, grads.tree, features=grads.features)  # line 4
+        return error
 
-        (error, features), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, state = tx.update(grads, state, params, features=features)
-        return optax.apply_updates(params, updates), state, error
-
-    state, rng = tx.init(params), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for task in range(1, tasks + 1):
         classes, errors = rng.normal(size=(10, 16)), []
         for y in rng.integers(10, size=(steps, 32)):
-            params, state, error = step(params, state, classes[y] + 0.5 * rng.normal(size=(32, 16)), y)
-            errors.append(error)
-        replaced = sum(optax.tree.get(state, "replaced").values())
+            errors.append(step(model, optimizer, classes[y] + 0.5 * rng.normal(size=(32, 16)), y))
+        replaced = sum(pliant.replacements(nnx.as_pure(optimizer.opt_state)).values())
         print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units reinitialized)")
 
 

@@ -1,4 +1,4 @@
-"""An equinox module, partitioned into its arrays and the rest, kept plastic while its classes change.
+"""An equinox module, filtered for its arrays, kept plastic while its classes change.
 
 Usage:
     python examples/06_equinox.py [--tasks 5] [--steps 200]
@@ -14,34 +14,33 @@ import tyro
 import pliant
 
 
+def loss(model, x, y):
+    return optax.losses.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(x), y).mean()
+
+
 def main(tasks: int = 5, steps: int = 200):
     model = eqx.nn.MLP(in_size=16, out_size=10, width_size=64, depth=2, key=jax.random.key(0))
-    params, static = eqx.partition(model, eqx.is_inexact_array)
+    x, y = jnp.ones((1, 16)), jnp.zeros(1, int)
 
-    def apply(params, x):
-        return jax.vmap(eqx.combine(params, static))(x)
-
-    wiring = pliant.trace(apply, params, jnp.ones((1, 16)))  # line 1: find the hidden units
-    tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-3))  # line 2
+    params, rest = eqx.partition(model, eqx.is_inexact_array)  # line 1
+    wiring = pliant.trace(lambda w, x, y: loss(eqx.combine(w, rest), x, y), params, x, y)  # line 2
+    tx = pliant.plastic(optax.adam(1e-3), pliant.continual_backprop(wiring, replacement_rate=1e-3))  # line 3
     print(wiring.describe())
 
-    @jax.jit
-    def step(params, state, x, y):
-        def loss(params):
-            logits, features = wiring.apply(params, x)  # in place of apply(params, x)
-            return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean(), features
-
-        (error, features), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, state = tx.update(grads, state, params, features=features)
-        return eqx.apply_updates(params, updates), state, error
+    @eqx.filter_jit
+    def step(model, state, x, y):
+        params = eqx.filter(model, eqx.is_inexact_array)
+        error, grads = pliant.value_and_grad(wiring.apply)(params, x, y)  # line 4: not eqx.filter_value_and_grad(loss)
+        updates, state = tx.update(grads, state, params)
+        return eqx.apply_updates(model, updates), state, error
 
     state, rng = tx.init(params), np.random.default_rng(0)
     for task in range(1, tasks + 1):
         classes, errors = rng.normal(size=(10, 16)), []
         for y in rng.integers(10, size=(steps, 32)):
-            params, state, error = step(params, state, classes[y] + 0.5 * rng.normal(size=(32, 16)), y)
+            model, state, error = step(model, state, classes[y] + 0.5 * rng.normal(size=(32, 16)), y)
             errors.append(error)
-        replaced = sum(optax.tree.get(state, "replaced").values())
+        replaced = sum(pliant.replacements(state).values())
         print(f"task {task}: loss {errors[0]:.3f} -> {np.mean(errors[-20:]):.3f} ({replaced} units reinitialized)")
 
 

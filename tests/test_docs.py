@@ -1,5 +1,6 @@
 """The documentation: its code runs, its flags exist, and the README stays one page."""
 
+import functools
 import itertools
 import pathlib
 import re
@@ -7,11 +8,14 @@ import sys
 import tomllib
 import types
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
 
 import pliant
 from pliant.core import registry
@@ -20,7 +24,9 @@ from pliant.experiment.configuration.settings import settings_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"
+NETWORK = ROOT / "docs" / "get_started" / "your_network.md"
 PAGES = [README, *sorted(page for page in (ROOT / "docs").glob("**/*.md") if page.parent.name[0] != "_")]
+DIFF = re.compile(r"^```diff\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FLAG = re.compile(r"(?<![\w-])--([a-z][\w.@-]*)")
@@ -80,6 +86,51 @@ def test_code_on_a_page_runs(page):
     # Pages are written as users write: a bias is added to a batch as it is. Traced and not compiled.
     with jax.numpy_rank_promotion("allow"):
         jax.eval_shape(program)
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden, self.head = nnx.Linear(16, 8, rngs=rngs), nnx.Linear(8, 2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.head(nnx.relu(self.hidden(x)))
+
+
+# (page, number of the diff on it, changed lines that it may have, the names that it uses without making them)
+DIFFS = [
+    (README, 0, 3, {}),
+    (NETWORK, 0, 3, {}),
+    (NETWORK, 1, 3, {"TrainState": TrainState, "loss": "plain"}),
+    (NETWORK, 2, 4, {"nnx": nnx, "MLP": Nnx, "loss": "module"}),
+    (NETWORK, 3, 4, {"eqx": eqx, "loss": "mapped"}),
+]
+
+
+@pytest.mark.parametrize("page, number, allowed, names", DIFFS)
+def test_a_diff_on_a_page_is_as_short_as_it_says_and_both_sides_run(page, number, allowed, names):
+    lines = DIFF.findall(page.read_text())[number].splitlines()
+    assert sum(line[:1] == "+" for line in lines) <= allowed
+    before, after = ("\n".join(line[1:] for line in lines if line[:1] != left) for left in "+-")
+
+    def run(code, key):
+        known = network()
+        losses = {
+            "plain": lambda w, x, y: jnp.mean((known["apply"](w, x) - y) ** 2),
+            "module": lambda model, x, y: jnp.mean((model(x) - y) ** 2),
+            "mapped": lambda model, x, y: jnp.mean((jax.vmap(model)(x) - y) ** 2),
+        }
+        known |= {"jax": jax, "jnp": jnp, "optax": optax, "pliant": pliant, "key": key, **names}
+        known["loss"] = losses.get(names.get("loss"))
+        exec(code, known)
+        return known["error"]
+
+    with jax.numpy_rank_promotion("allow"):
+        for code in (before, after):
+            assert jax.eval_shape(functools.partial(run, code), jax.random.key(0)).shape == ()
+
+
+def test_each_diff_is_tested():
+    assert [(page, n) for page in PAGES for n in range(len(DIFF.findall(page.read_text())))] == [d[:2] for d in DIFFS]
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda example: example.stem)

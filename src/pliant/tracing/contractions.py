@@ -23,7 +23,7 @@ def dot_general(notes: Notes, equation: Any, left: Value, right: Value) -> Value
             "dot_general",
             weight.leaves,
             "it has a batch axis, so each entry along it is a separate weight (an ensemble)",
-            "Trace one member, with parameters without that axis, and vmap what uses the wiring.",
+            "Trace one member, without that axis, and map the rest: jax.vmap(tx.init) gives each member its own key.",
         )
     for a, b in zip(left_batch, right_batch, strict=True):
         join(left.axes[a], right.axes[b])
