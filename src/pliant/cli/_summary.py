@@ -18,7 +18,7 @@ def add_all(parser: Parser) -> None:
 
 
 def print_summary(run: Run, console: Console, all_rows: bool) -> None:
-    """Prints the table of a run; where it is wider than the terminal, without the first tenth of the run."""
+    """Prints the table of a run; if it is wider than the terminal, without the column of the first tenth."""
     table = report.summary(run, None if all_rows else _ROWS)
     if table.width > console.width and "first tenth" in table.columns:
         table = table.without("first tenth")

@@ -114,7 +114,7 @@ def _colors_of(panels: Sequence[Panel]) -> dict[str, Any]:
 
 
 def _colors_of_methods(labels: Sequence[str]) -> dict[str, str]:
-    """The colours of the methods; other labels, and a second label of a method, get colours that are left."""
+    """The colours of the methods; other labels, and a second label of a method, get unused colours."""
     colors: dict[str, str] = {}
     for label in labels:
         words = label.lower().replace("_", " ")

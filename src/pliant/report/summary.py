@@ -24,8 +24,8 @@ def summary(run: Run, most: int | None = None) -> Table:
 
     Args:
         run: the run, finished or not.
-        most: rows of the whole network to show, the most telling metrics first, but each swept value of the first;
-            `None`: all rows, also of groups of units.
+        most: number of rows to show at most, only of the whole network: returns, evaluations and losses first, with all
+            swept values of the first metric. `None`: all rows, also of groups of units.
 
     Returns:
         A table with one row for each metric, group of units (empty: the whole network) and value of the swept
@@ -56,7 +56,7 @@ class _Row(NamedTuple):
 
 
 def _place(metric: str, run: Run) -> int:
-    """Where a metric stands: returns and other facts of episodes, evaluations, losses, all others."""
+    """The place of a metric: returns and other facts of episodes, evaluations, losses, all others."""
     if metric in run.of_episodes:
         return run.of_episodes.index(metric)
     beginnings = [metric.startswith(beginning) for beginning in _TELLING]
@@ -85,7 +85,7 @@ def _row(key: tuple[Any, ...], cell: pd.DataFrame, run: Run) -> _Row:
 
 
 def _table(run: Run, rows: list[_Row], hidden: int) -> Table:
-    """The rows with only those columns in which they differ."""
+    """The rows, with only the columns in which rows differ."""
     seeds = [int(row.estimates[-1].members) for row in rows]
     steps = {row.step for row in rows if row.metric not in run.of_episodes} or {run.last_step}
     columns: dict[str, list[Cell]] = {"metric": [row.metric for row in rows]}

@@ -51,7 +51,7 @@ class Table:
 
     @property
     def width(self) -> int:
-        """Characters of the widest line in a terminal that is wide enough for all columns."""
+        """The width in characters without a limit of the terminal."""
         columns = zip(self.columns, zip(*self.rows) if self.rows else [()] * len(self.columns), strict=True)
         widest = (max(len(format_cell(cell)) for cell in (head, *cells)) for head, cells in columns)
         return sum(width + 2 for width in widest)
