@@ -126,6 +126,8 @@ def test_a_method_needs_a_wiring_and_units_in_it():
         ValueError, match=r"^redo: this wiring has no groups of units, so there is nothing to act on; t"
     ):
         units.require_units(Wiring({}), "redo")
+    with pytest.raises(ValueError, match=r"weights that read them: wiring.describe\(\) says why units were left out$"):
+        units.require_units(Wiring({}, skipped={"w0": "it is sorted"}), "redo")
     with pytest.raises(
         TypeError, match=r"^redo got an object of type dict as its wiring; write pliant.redo\(pliant.tr"
     ):

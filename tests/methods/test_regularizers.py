@@ -49,27 +49,30 @@ def test_l2_decoupled_is_adamw_but_for_the_order():
 
 
 def test_l2_init_pulls_to_where_the_weights_began():
-    # From 2, gradient 1: the first step is a plain one, to 1.9. Then 1 + 2 * 0.5 * (1.9 - 2) = 0.9, to 1.81; then
+    # From 2, gradient 1: the first step is a plain one, to 1.9. Then 1 + 1 * (1.9 - 2) = 0.9, to 1.81; then
     # 1 + (1.81 - 2) = 0.81, to 1.729.
-    np.testing.assert_allclose(train(l2_init(0.5), np.full(1, 2.0), np.ones(1), 1), [1.9], rtol=1e-6)
-    np.testing.assert_allclose(train(l2_init(0.5), np.full(1, 2.0), np.ones(1), 3), [1.729], rtol=1e-6)
+    np.testing.assert_allclose(train(l2_init(1.0), np.full(1, 2.0), np.ones(1), 1), [1.9], rtol=1e-6)
+    np.testing.assert_allclose(train(l2_init(1.0), np.full(1, 2.0), np.ones(1), 3), [1.729], rtol=1e-6)
 
 
 def test_l2_init_is_the_gradient_of_its_penalty():
-    def penalty(w, w0):
-        return 0.3 * jnp.sum((w - w0) ** 2)
+    # The authors' program has a factor of one half in its loss, and their equation has none.
+    def penalty(w, w0, factor):
+        return factor * 0.3 * jnp.sum((w - w0) ** 2)
 
     @jax.jit
     def both(start, now):
-        tx = l2_init(0.3)
-        return tx.update(jnp.zeros(2), tx.init(start), now)[0], jax.grad(penalty)(now, start)
+        return [
+            (tx.update(jnp.zeros(2), tx.init(start), now)[0], jax.grad(penalty)(now, start, factor))
+            for tx, factor in ((l2_init(0.3), 0.5), (l2_init(0.3, penalty="equation"), 1.0))
+        ]
 
-    ours, gradient = both(np.array([1.0, -2.0]), np.array([3.0, 5.0]))
-    np.testing.assert_allclose(ours, gradient, rtol=1e-6)
+    for ours, gradient in both(np.array([1.0, -2.0]), np.array([3.0, 5.0])):
+        np.testing.assert_allclose(ours, gradient, rtol=1e-6)
 
 
 def test_l2_init_keeps_a_copy_that_survives_donation():
-    tx = plastic(optax.sgd(0.1), l2_init(0.5))
+    tx = plastic(optax.sgd(0.1), l2_init(1.0))
     params, state = jax.jit(lambda params: (params, tx.init(params)))(np.full(1, 2.0))
     step = jax.jit(lambda params, state: tx.step(jnp.ones(1), state, params), donate_argnums=(0, 1))
     for _ in range(3):
@@ -128,6 +131,7 @@ def test_shrink_and_perturb_leaves_whole_numbers_alone():
         (lambda: l2(-1.0), r"^weight_decay=-1.0: write a number at least 0$"),
         (lambda: l2(1.5, coupled=False), r"^weight_decay=1.5: write a number from 0 to 1$"),
         (lambda: l2_init(-1.0), r"^strength=-1.0: write a number at least 0$"),
+        (lambda: l2_init(penalty="paper"), r"^penalty='paper': write one of 'program', 'equation'$"),
         (lambda: shrink_and_perturb(shrink=1.5), r"^shrink=1.5: write a number from 0 to 1$"),
         (lambda: shrink_and_perturb(perturb_scale=-1.0), r"^perturb_scale=-1.0: write a number at least 0$"),
         (lambda: shrink_and_perturb(weight_decay=-1.0), r"^weight_decay=-1.0: write a number at least 0$"),

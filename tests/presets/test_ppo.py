@@ -10,7 +10,8 @@ from pliant.diagnostics import inactive_fraction
 from pliant.experiment.configuration.reading import from_mapping
 
 STANDARD, PROPER = (0.9, 0.999), (0.99, 0.99)
-WEAK, STRONG = ({"name": "l2", "weight_decay": decay, "coupled": True, "on_new_task": "keep"} for decay in (1e-4, 1e-3))
+L2 = {"name": "l2", "coupled": True, "norms": "keep", "on_new_task": "keep"}
+WEAK, STRONG = ({**L2, "weight_decay": decay} for decay in (1e-4, 1e-3))
 CBP = {
     "name": "continual_backprop",
     "replacement_rate": 1e-4,
@@ -32,6 +33,7 @@ SNP = {
     "perturb_scale": 1e-5,
     "weight_decay": 1e-4,
     "period": 1,
+    "norms": "keep",
     "on_new_task": "keep",
 }
 

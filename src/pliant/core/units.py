@@ -270,6 +270,7 @@ def require_units(wiring: object, method: str) -> None:
         raise ValueError(
             f"{method}: this wiring has no groups of units, so there is nothing to act on; "
             "trace a network with hidden units, with weights that make them and weights that read them"
+            + (": wiring.describe() says why units were left out" if wiring.skipped else "")
         )
 
 

@@ -1,13 +1,14 @@
 """L2 regularization: decay every weight towards zero."""
 
-import jax
 import optax
 
 from pliant.core.base import Edit, Method, Params, stateless_surgery
 from pliant.core.settings import AtLeast, Between, require
+from pliant.core.units import Wiring
+from pliant.surgery.norms import Norms, left_alone, map_except
 
 
-def l2(weight_decay: float = 1e-4, coupled: bool = True) -> Method:
+def l2(weight_decay: float = 1e-4, coupled: bool = True, norms: Norms = "keep", wiring: Wiring | None = None) -> Method:
     r"""L2 regularization, or weight decay: decays every parameter towards zero, biases and norms included.
 
     Coupled, it is the gradient of $\frac \lambda 2 \lVert w \rVert^2$, which passes through the optimizer:
@@ -19,9 +20,12 @@ def l2(weight_decay: float = 1e-4, coupled: bool = True) -> Method:
             most 1, learning rate included: for the weight decay of `optax.adamw` write learning rate × weight decay.
             Published, coupled: 1e-4 (permuted MNIST), 3e-6 (continual ImageNet), 1e-3 (PPO).
         coupled: whether the decay passes through the optimizer, as published.
+        norms: whether the scales, shifts and statistics of norm layers are `keep`, treated as other parameters, or
+            `skip`, left alone.
+        wiring: of the whole network, in which `norms="skip"` finds the norms.
 
     Raises:
-        ValueError: for a value outside its range.
+        ValueError: for a value outside its range; for `norms="skip"` without a wiring.
 
     Differs from the authors' code: nothing. Decoupled, the weights shrink after the step; in AdamW before it.
 
@@ -35,12 +39,14 @@ def l2(weight_decay: float = 1e-4, coupled: bool = True) -> Method:
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.l2(weight_decay=1e-3))
     """
     require("weight_decay", weight_decay, AtLeast(0) if coupled else Between(0, 1))
+    alone = left_alone(norms, wiring, "l2")
     if coupled:
-        return optax.stateless_with_tree_map(lambda g, w: g + (weight_decay * w).astype(g.dtype))
+        return optax.stateless(
+            lambda grads, params: map_except(lambda g, w: g + (weight_decay * w).astype(g.dtype), alone, grads, params)
+        )
 
     def operate(params: Params, **signals) -> Edit:
         del signals
-        new = jax.tree.map(lambda w: (w - weight_decay * w).astype(w.dtype), params)
-        return Edit(new)
+        return Edit(map_except(lambda w: (w - weight_decay * w).astype(w.dtype), alone, params))
 
     return stateless_surgery(operate)

@@ -10,10 +10,17 @@ import optax
 from pliant.core.base import Edit, Key, Method, Params, stateless_surgery
 from pliant.core.settings import AtLeast, Between, require
 from pliant.core.timing import every
+from pliant.core.units import Wiring
+from pliant.surgery.norms import Norms, left_alone, map_except
 
 
 def shrink_and_perturb(
-    shrink: float = 1.0, perturb_scale: float = 1e-5, weight_decay: float = 1e-4, period: int = 1
+    shrink: float = 1.0,
+    perturb_scale: float = 1e-5,
+    weight_decay: float = 1e-4,
+    period: int = 1,
+    norms: Norms = "keep",
+    wiring: Wiring | None = None,
 ) -> Method:
     r"""Shrink and perturb: scales all parameters down and adds noise to them.
 
@@ -32,12 +39,15 @@ def shrink_and_perturb(
         weight_decay: $\lambda_{wd}$, at least 0, as in `l2`. Published: 1e-4 (permuted MNIST), 1e-5 (continual
             ImageNet).
         period: steps from one $w \leftarrow \lambda w + \epsilon$ to the next, at least 1.
+        norms: whether the scales, shifts and statistics of norm layers are `keep`, treated as other parameters, or
+            `skip`, left alone.
+        wiring: of the whole network, in which `norms="skip"` finds the norms.
 
     Signals:
         step: optional; see `every`.
 
     Raises:
-        ValueError: for a value outside its range.
+        ValueError: for a value outside its range; for `norms="skip"` without a wiring.
 
     Differs from the authors' code: nothing.
 
@@ -54,6 +64,7 @@ def shrink_and_perturb(
     require("perturb_scale", perturb_scale, AtLeast(0))
     require("weight_decay", weight_decay, AtLeast(0))
     require("period", period, AtLeast(1))
+    alone = left_alone(norms, wiring, "shrink_and_perturb")
 
     def draw(key: Key, params: Params, steps: int) -> Params:
         """Standard normal numbers like the parameters; `None` where a leaf is not floating-point."""
@@ -69,12 +80,15 @@ def shrink_and_perturb(
 
     def operate(params: Params, *, random: Params, **signals) -> Edit:
         del signals
-        new = jax.tree.map(
-            lambda w, e: w if e is None else (shrink * w + perturb_scale * e).astype(w.dtype), params, random
+        return Edit(
+            map_except(
+                lambda w, e: w if e is None else (shrink * w + perturb_scale * e).astype(w.dtype), alone, params, random
+            )
         )
-        return Edit(new)
 
-    decay = optax.stateless_with_tree_map(lambda g, w: g + (weight_decay * w).astype(g.dtype))
+    decay = optax.stateless(
+        lambda grads, params: map_except(lambda g, w: g + (weight_decay * w).astype(g.dtype), alone, grads, params)
+    )
     surgery = stateless_surgery(operate, draw)
     every_step = not isinstance(period, jax.Array) and period == 1
     return decay, surgery if every_step else every(period, surgery)

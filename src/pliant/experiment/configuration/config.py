@@ -62,7 +62,8 @@ class ComponentSpec:
         schema = settings_of(self.source)
         if self.kind == "methods":
             schema |= OF_ANY_METHOD
-            if "wiring" not in inspect.signature(self.source).parameters:
+            wiring = inspect.signature(self.source).parameters.get("wiring")
+            if wiring is None or wiring.default is not wiring.empty:  # it acts on more than the units of a wiring
                 schema.pop("groups")
         return schema
 
