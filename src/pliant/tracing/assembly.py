@@ -17,7 +17,8 @@ from jaxtyping import Shaped
 from pliant.core.base import Array
 from pliant.core.units import Group, Incoming, Outgoing, Vector
 
-from .errors import TracingError, refuse
+from .carries import Carries
+from .errors import TracingError, refuse, refuse_one_step
 from .labels import (
     Atom,
     Mismatch,
@@ -91,6 +92,25 @@ class Assembly:
                     self._notes.leave_out(error, [unit])
             if not any(unit.refusal for unit in units):
                 return groups
+
+    def leave_out_carries(self, inputs: tuple[Any, ...], output: Any) -> None:
+        """Leaves out the units of a recurrent network whose readers one step does not show.
+
+        Args:
+            inputs: the arguments of the network, trees of `Value`.
+            output: what it returns, a tree of `Value`.
+
+        Raises:
+            TracingError: if there are such units, and they are not to be left out.
+        """
+        units = set(self._units())
+        of_units, of_inputs = (
+            {axis for k in self._contractions if k.operand.active == active for axis in _kernel_axes(k, k.reads)}
+            for active in (True, False)
+        )
+        read = {atom for axis in of_inputs - of_units for atom in atoms(self._terms[axis])}
+        for term in Carries(self._fused, units, read).unread(inputs, output):
+            self._notes.leave_out(refuse_one_step({atom.maker for atom in atoms(term) if atom.maker}), [term])
 
     def _add_group(self, groups: dict[str, Group], unit: Atom) -> None:
         incoming, outgoing = self._incoming(unit), self._outgoing(unit)
@@ -178,12 +198,15 @@ class Assembly:
         return None if entries is None else {"path": path, "axis": k, "indices": _or_none(entries, self._terms[axis])}
 
     def _entries(self, term: Term, unit: Atom, path: str) -> Positions | None:
-        for pair, whole in self._fusions:
-            term = fuse(term, pair, whole)
         try:
-            return positions(term, unit)
+            return positions(self._fused(term), unit)
         except Mismatch as mismatch:
             raise refuse("reshape", [path], str(mismatch)) from mismatch
+
+    def _fused(self, term: Term) -> Term:
+        for pair, whole in self._fusions:
+            term = fuse(term, pair, whole)
+        return resolve(term)
 
     def _incoming(self, unit: Atom) -> tuple[Incoming, ...]:
         slots: dict[tuple[str, int], Incoming] = {}

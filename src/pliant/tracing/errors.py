@@ -7,6 +7,11 @@ BY_HAND = (
     "pliant.Wiring({name: Group(..., incoming=(Incoming(...),), outgoing=(Outgoing(...),))}), "
     "or trace a function without it."
 )
+_TWO_STEPS = (
+    "Trace two steps, as pliant.trace(lambda params, carry, x: apply(params, apply(params, carry, x)[0], x), "
+    "params, carry, x) where `apply` returns the carry first. If it is not a carry, return it with one axis more, "
+    "as hidden[None]."
+)
 
 
 class TracingError(ValueError):
@@ -28,7 +33,20 @@ def refuse(primitive: str, paths: Iterable[str], why: str, instead: str = BY_HAN
         why: what is unknown.
         instead: what the user can write.
     """
-    concerned = ", ".join(map(repr, sorted(set(paths))))
-    error = TracingError(f"cannot trace `{primitive}` with {concerned}: {why}. {instead}")
-    error.reason = f"`{primitive}`: {why}"
+    return _refusal(f"`{primitive}`", paths, why, instead)
+
+
+def refuse_one_step(paths: Iterable[str]) -> TracingError:
+    """The error for a recurrent network that is traced along one step.
+
+    Args:
+        paths: weights that make the carry.
+    """
+    why = "an input comes back made of these units, as the carry of a recurrent network, so what reads it is unseen"
+    return _refusal("one step", paths, why, _TWO_STEPS)
+
+
+def _refusal(what: str, paths: Iterable[str], why: str, instead: str) -> TracingError:
+    error = TracingError(f"cannot trace {what} with {', '.join(map(repr, sorted(set(paths))))}: {why}. {instead}")
+    error.reason = f"{what}: {why}"
     return error

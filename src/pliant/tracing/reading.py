@@ -39,7 +39,9 @@ def read(program: Program, paths: Sequence[str], skip: bool = False) -> Notes:
         notes.leaves[path] = axes
     for variable in arguments[len(paths) :]:
         values[variable] = dataclasses.replace(values[variable], data=True)
+        notes.inputs.append(values[variable])
     _walk(notes, program.equations, values, {})
+    notes.outputs += [_value_of(atom, values) for atom in program.outputs]
     return notes
 
 

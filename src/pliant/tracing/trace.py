@@ -44,7 +44,7 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any, skip: bool = 
     into an image of one channel is not a group.
 
     Trace a recurrent network over two steps that are written out: the carry of the first step is an input of the
-    second. A single step does not show which weights read the carry.
+    second. A single step does not show which weights read the carry, so it is refused.
 
     Args:
         apply: `(params, *inputs) -> output`, any pytree. Close over values that are not arrays. Close over random keys,
@@ -63,7 +63,7 @@ def trace(apply: Callable[..., Any], params: Params, *inputs: Any, skip: bool = 
         TypeError: if the first argument is not a function.
         TracingError: if units pass through a primitive without a rule: `scan` and other loops over parameters,
             grouped convolutions, attention, sorting. The error names primitive and parameters. The outputs of the
-            network may pass through any primitive.
+            network may pass through any primitive. Or if a recurrent network is traced along one step.
 
     Example:
         >>> def apply(params, x):
@@ -140,6 +140,8 @@ class _Network:
         program = inline(closed)
         notes = read(program, paths, self._skip)
         assembly = Assembly(notes)
+        arguments = jax.tree.unflatten(jax.tree.structure(inputs), notes.inputs)
+        assembly.leave_out_carries(arguments, jax.tree.unflatten(jax.tree.structure(shape), notes.outputs))
         groups = assembly.groups()
         variables = [tap.variable for tap in assembly.taps.values()]
         jaxpr = program.with_outputs(variables)

@@ -159,6 +159,7 @@ class Notes:
         meetings: path of each leaf that meets data element by element, and its meetings.
         sums: numbers of contractions whose results are added, as those of a convolution that is written out are.
         skipped: paths of weights whose units are left out, and why.
+        inputs, outputs: the arrays that go in as data, and those that come out.
     """
 
     def __init__(self, program: Program, skip: bool = False):
@@ -168,6 +169,8 @@ class Notes:
         self.meetings: dict[str, list[Meeting]] = defaultdict(list)
         self.sums: list[frozenset[int]] = []
         self.skipped: dict[str, str] = {}
+        self.inputs: list[Value] = []
+        self.outputs: list[Value] = []
         self._skip = skip
         self._uses = _uses(program)
 
