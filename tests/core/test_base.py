@@ -206,32 +206,6 @@ def test_it_is_a_frozen_dataclass_and_optax_takes_it_for_its_own():
         assert replaced.step is train and replaced.prepare is tx.prepare and replaced.init is tx.init
 
 
-def test_signals_come_through_the_wrappers_of_optax():
-    # A step of 0.1 by a gradient of 1, and the surgery adds the signal of 5, whatever wraps the two.
-    def adding_signal(params, *, by, **signals):
-        return Edit(jax.tree.map(lambda w: w + by, params))
-
-    surgery = stateless_surgery(adding_signal)
-    tx = plastic(optax.sgd(0.1), surgery)
-    wrapped = {
-        "chain": optax.chain(optax.clip_by_global_norm(10.0), tx),
-        "named_chain": optax.named_chain(("plastic", tx)),
-        "masked": optax.masked(tx, True),
-        "multi_steps": optax.MultiSteps(tx, every_k_schedule=1),
-        "apply_if_finite": optax.apply_if_finite(tx, 3),
-        "partition": optax.partition({"all": tx}, "all"),
-        "injected": optax.inject_hyperparams(lambda rate: plastic(optax.sgd(rate), surgery))(0.1),
-    }
-
-    def updates(params):
-        return {
-            name: wrapper.update(params, wrapper.init(params), params, by=5.0)[0] for name, wrapper in wrapped.items()
-        }
-
-    for name, update in jax.jit(updates)(ONE).items():
-        np.testing.assert_allclose(update, 4.9, rtol=1e-6, err_msg=name)
-
-
 def test_vmap_equals_a_loop():
     def run(key):
         params_key, method_key = jax.random.split(key)

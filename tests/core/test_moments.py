@@ -135,6 +135,24 @@ def test_several_surgeries_reset_what_any_reinitialized():
     np.testing.assert_allclose(trace["w1"], [[0, 0], [2.71, 2.71], [0, 0], [2.71, 2.71]], rtol=1e-6)
 
 
+def test_copies_of_the_weights_themselves_begin_anew_at_the_fresh_weights():
+    # The iterate of schedule-free descent, and the point from which Mechanic and Prodigy measure their distance.
+    kept = {
+        "z": optax.contrib.schedule_free_sgd(0.01),
+        "x0": optax.contrib.mechanize(optax.sgd(0.01)),
+        "params0": optax.contrib.prodigy(),
+    }
+
+    @jax.jit
+    def run(params):
+        return {name: path_of(plastic(tx, recreating(WIRING, at=2)), params, params, 2) for name, tx in kept.items()}
+
+    for name, (params, states) in trees.numpy(run(PARAMS)).items():
+        copy = optax.tree.get(states.optimizer, name)
+        for path, unit in (("w0", np.s_[-1, :, 1]), ("b0", np.s_[-1, 1]), ("w1", np.s_[-1, 1])):
+            np.testing.assert_array_equal(copy[path][unit], params[path][unit])
+
+
 # Whatever the optimizer
 
 ARGUMENTS = {

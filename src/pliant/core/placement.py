@@ -4,7 +4,7 @@ import sys
 from types import FrameType
 
 # Functions of optax that wrap an optimizer and return other updates than the optimizer's.
-_CHANGING = ("lookahead", "mechanize", "sam", "schedule_free")
+_CHANGING = ("lookahead", "mechanize", "sam", "scale_by_galore", "schedule_free")
 
 
 def require_last_word() -> None:
@@ -21,8 +21,8 @@ def require_last_word() -> None:
             wrapper = frame.f_code.co_qualname.partition(".")[0]
             if wrapper in _CHANGING or (wrapper in ("chain", "named_chain") and _is_followed(frame)):
                 raise ValueError(
-                    f"optax.{wrapper} changes the updates after plastic, and so the units that it reinitialized; "
-                    f"put plastic outside: pliant.plastic(optax.{wrapper}(...), *methods)"
+                    f"{wrapper} of optax changes the updates after plastic, and so the units that it reinitialized; "
+                    f"put plastic outside: pliant.plastic({wrapper}(...), *methods)"
                 )
         frame = frame.f_back
 
