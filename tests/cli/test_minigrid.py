@@ -67,7 +67,7 @@ def test_visualize(pliant, run, tmp_path):
     assert code == 0 and "step 0 of 250, carrying nothing" in out and "success 1" in out
     code, _, _ = pliant("visualize", run, "--env", "16x16", "--gif", tmp_path / "film.gif", "--steps", 5)
     with Image.open(tmp_path / "film.gif") as film:
-        assert (code, film.n_frames, film.size) == (0, 5, (512, 544))
+        assert (code, film.n_frames, film.size) == (0, 5, (512, 544 + 22))
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def test_a_film_of_a_host(visualize, tmp_path):
     assert extras.endswith(", cut short")
     assert film == "film: f.gif (seed 1, agent.learning_rate 0.5, greedy, 5 frames)"
     with Image.open(tmp_path / "f.gif") as film:
-        assert (film.n_frames, film.size, film.info["duration"]) == (5, (16, 16), 40)
+        assert (film.n_frames, film.size, film.info["duration"]) == (5, (48, 48 + 22), 40)  # enlarged, with a caption
     # The episode of 5 steps shows 0, 0.1, ..., 0.4, drawn as 128 + 127 times that.
     np.testing.assert_allclose(levels(tmp_path / "f.gif"), [128, 140.7, 153.4, 166.1, 178.8], atol=1.5)
     assert "sampled, 2 frames" in visualize("host", "--gif", "s.gif", "--steps", 2, "--sample")
@@ -115,17 +115,17 @@ def test_a_film_of_what_is_on_the_device(visualize, tmp_path):
     assert "film: f.GIF (seed 0, env short, sampled, 4 frames)\n" in out
     assert out.count("length 2") == 2
     with Image.open(tmp_path / "f.GIF") as film:
-        assert (film.size, film.info["duration"]) == ((16, 8), 100)
+        assert (film.size, film.info["duration"]) == ((48, 24 + 22), 100)
     assert levels(tmp_path / "f.GIF") == [0, 40, 0, 40]
     visualize("staged", "--gif", "g.gif", "--pause", "0.25", "--backend", "host")
     with Image.open(tmp_path / "g.gif") as film:
-        assert (film.size, film.info["duration"], film.n_frames) == ((16, 16), 250, 4)
+        assert (film.size, film.info["duration"], film.n_frames) == ((48, 48 + 22), 250, 4)
 
 
 def test_a_film_in_mp4(visualize, mp4_written):
     visualize("host", "--mp4", "f.mp4")
     opening, *frames = mp4_written
-    assert opening == ("f.mp4", (16, 16), 25)
+    assert opening == ("f.mp4", (48, 48 + 22), 25)
     assert [frame[0, 0, 0] for frame in frames] == [128, 140, 153, 166, 178]
 
 

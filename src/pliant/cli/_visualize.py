@@ -15,7 +15,7 @@ from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation.render import Frame, render
 from pliant.experiment.evaluation.restore import Trained
 from pliant.experiment.evaluation.transfer import transfer
-from pliant.experiment.evaluation.video import write_gif, write_mp4
+from pliant.experiment.evaluation.video import captioned, write_gif, write_mp4
 from pliant.experiment.loops.device import DeviceLoop
 from pliant.experiment.loops.host.loop import HostLoop
 
@@ -72,7 +72,8 @@ def command(arguments: list[str]) -> None:
         _play(frames, console, pause)
     else:
         write = write_gif if given.gif else write_mp4
-        count = write(file, (frame.shown for frame in frames), pause)
+        seed = int(one.members.seeds[0])
+        count = write(file, (captioned(frame.shown, _caption(frame, seed)) for frame in frames), pause)
         console.print(f"film: {file} ({who}, {count} frames)", soft_wrap=True, markup=False)
 
 
@@ -90,6 +91,10 @@ def _parser() -> Parser:
     )
     parser.add_settings("how much", [Flag((name,), name, setting) for name, setting in _SETTINGS.items()])
     return parser
+
+
+def _caption(frame: Frame, seed: int) -> str:
+    return f"step {frame.step}   return {frame.total:.4g}   seed {seed}"
 
 
 def _who(one: Trained) -> Iterator[str]:

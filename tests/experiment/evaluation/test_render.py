@@ -30,6 +30,10 @@ def test_frames_of_episodes(trained):
     assert [frame.shown for frame in frames] == texts
     assert [frame.episode for frame in frames] == [1] * 4 + [2] * 4
     assert [frame.facts is None for frame in frames] == [True, True, True, False] * 2
+    assert [frame.step for frame in frames] == [0, 1, 2, 3] * 2
+    # Rewards of 1 + mean + 0, 1, 2, ...
+    each = 1 + uneven.initial_mean(0) + 2
+    np.testing.assert_allclose([frame.total for frame in frames], [0, each, 2 * each + 1, 3 * each + 3] * 2, rtol=1e-5)
     # The mean after four rounds, and 1 more in each step: 4 (1 + mean) + 0 + 1 + 2 + 3.
     returns = 10 + 4 * (uneven.initial_mean(0) + 2)
     for frame, success in ((frames[3], 1), (frames[7], 0)):

@@ -16,11 +16,15 @@ class Frame(NamedTuple):
     Attributes:
         shown: a picture `(height, width, 3)` uint8, or a text with rich's markup.
         episode: its number, from 1.
+        step: actions of the episode before this one.
+        total: rewards of the episode before this action.
         facts: of the episode, if the action is its last; else `None`.
     """
 
     shown: Any
     episode: int
+    step: int
+    total: float
     facts: dict[str, float] | None
 
 
@@ -49,12 +53,13 @@ def render(
 
 def _frames(play: Play, acting_params: Any, episodes: int, steps: int) -> Iterator[Frame]:
     """Frames of the first environment, until `episodes` have ended or `steps` were taken."""
-    episode = 1
+    episode, number, total = 1, 0, 0.0
     with closing(play), closing(play(acting_params)) as played:
         for step in itertools.islice(played, steps):
             ended = bool(step.ended[0, 0])
             facts = {name: float(x[0, 0]) for name, x in step.episode.items()} if ended else None
-            yield Frame(step.shown, episode, facts)
+            yield Frame(step.shown, episode, number, total, facts)
+            number, total = (0, 0.0) if ended else (number + 1, float(step.episode["return"][0, 0]))
             episode += ended
             if episode > episodes:
                 return

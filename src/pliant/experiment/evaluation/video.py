@@ -8,11 +8,31 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from pliant.experiment.errors import ConfigError
 
 _WIDEST_GIF = 640  # pixels of the longer side; a GIF of hundreds of larger pictures has tens of megabytes
+_LARGEST_FACTOR = 3  # of small pictures
+_CAPTION = 22  # pixels
+_LAST = 1.5  # seconds for which a GIF stays at its end before it begins again
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture with a line of text below, small ones enlarged.
+
+    Args:
+        picture: `(height, width, 3)` uint8.
+        text: as wide as the picture at most; more is cut off.
+
+    Returns:
+        `(k * height + 22, k * width, 3)` uint8: $k$ is at most 3, and no side becomes longer than 640 pixels by it.
+    """
+    factor = min(_LARGEST_FACTOR, max(1, _WIDEST_GIF // max(picture.shape[:2])))
+    large = picture.repeat(factor, 0).repeat(factor, 1)
+    strip = Image.new("RGB", (large.shape[1], _CAPTION))
+    ImageDraw.Draw(strip).text((5, 3), text, (255, 255, 255), ImageFont.load_default(13))
+    return np.concatenate([large, np.asarray(strip)])
 
 
 def write_gif(file: Path, pictures: Iterator[np.ndarray], pause: float) -> int:
@@ -21,7 +41,7 @@ def write_gif(file: Path, pictures: Iterator[np.ndarray], pause: float) -> int:
     Args:
         file: to write.
         pictures: `(height, width, 3)` uint8 each, at least one.
-        pause: seconds for which a picture is shown, in whole hundredths.
+        pause: seconds for which a picture is shown, in whole hundredths; the last one is shown for 1.5 seconds more.
 
     Returns:
         The number of pictures.
@@ -32,7 +52,8 @@ def write_gif(file: Path, pictures: Iterator[np.ndarray], pause: float) -> int:
         image.thumbnail((_WIDEST_GIF, _WIDEST_GIF))
         images.append(image.quantize())
     first, *rest = images
-    first.save(file, "GIF", save_all=True, append_images=rest, duration=round(1000 * pause), loop=0)
+    durations = [*[round(1000 * pause)] * len(rest), round(1000 * (pause + _LAST))]
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
     return len(images)
 
 
