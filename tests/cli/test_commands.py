@@ -74,6 +74,14 @@ def test_help_of_a_target_shows_its_own_flags(pliant):
     assert "--method.l2.weight-decay DECAY" in out
 
 
+def test_help_of_a_target_is_in_the_order_of_importance(pliant):
+    _, out, _ = pliant("run", P, "--method", "redo", "--help")
+    assert re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE) == [
+        "positional arguments", "options", f"problem {P}", "method redo", "run", "agent sgd",
+        "diagnostic dormant_fraction", "files and output",
+    ]  # fmt: skip
+
+
 def test_help_of_a_target_shows_what_can_be_said_of_its_methods(pliant):
     _, out, _ = pliant("run", P, "--method", "redo", "--method", "l2", "--help")
     assert re.findall(r"--method\.(\w+)\.(groups|on-new-task) ", out) == [

@@ -53,6 +53,7 @@ _SEED = Setting("seed", int, 0, "One seed.", AtLeast(0))
 _FOLDER = Path("runs")
 
 _Group = tuple[str, list[Flag]]  # heading, flags
+_IMPORTANCE = ("problem", "method", "run", "agent", "diagnostic")  # first words of the groups in the help, in order
 
 
 def command(arguments: list[str]) -> None:
@@ -176,27 +177,28 @@ def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
         default=[],
         help="values of a setting, which run side by side; may be given several times",
     )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        help=f"folder of all runs [default: that of the run TARGET, else {_FOLDER}]",
-    )
-    parser.add_argument("--force", action="store_true", help="compute finished runs again")
-    parser.add_argument(
-        "--tensorboard",
-        action="store_true",
-        help="write TensorBoard's event files, too, to RUN/tensorboard; for a finished run all at once",
-    )
-    add_all(parser)
     parser.add_argument("-s", "--seed", metavar="N", help="one seed, the same as --seeds N-N; -s for short")
     now = {
         name: dataclasses.replace(setting, default=of_run.get(name, setting.default))
         for name, setting in RUN_SETTINGS.items()
     }
-    parser.add_settings("run", [Flag((name,), name, setting) for name, setting in now.items()])
-    for heading, flags in groups:
+    of_run_itself = ("run", [Flag((name,), name, setting) for name, setting in now.items()])
+    for heading, flags in sorted([of_run_itself, *groups], key=lambda group: _IMPORTANCE.index(group[0].split()[0])):
         parser.add_settings(heading, flags)
+    output = parser.add_argument_group("files and output")
+    output.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help=f"folder of all runs [default: that of the run TARGET, else {_FOLDER}]",
+    )
+    output.add_argument("--force", action="store_true", help="compute finished runs again")
+    output.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write TensorBoard's event files, too, to RUN/tensorboard; for a finished run all at once",
+    )
+    add_all(output)
     return parser
 
 

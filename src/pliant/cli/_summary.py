@@ -1,18 +1,18 @@
 """The table at the end of a run and of a report, fitted to the terminal."""
 
+from typing import Any
+
 from rich.console import Console
 
 from pliant import report
 from pliant.report import Run
 
-from ._arguments import Parser
-
 _ROWS = 6  # without --all: the return, or the loss, and five more
 
 
-def add_all(parser: Parser) -> None:
-    """Adds `--all`."""
-    parser.add_argument(
+def add_all(flags: Any) -> None:
+    """Adds `--all` to a parser, or to a group of its flags."""
+    flags.add_argument(
         "--all", action="store_true", help=f"print the table of all metrics and groups, not its first {_ROWS} rows"
     )
 
