@@ -78,7 +78,7 @@ def test_help_of_a_target_is_in_the_order_of_importance(pliant):
     _, out, _ = pliant("run", P, "--method", "redo", "--help")
     assert re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE) == [
         "positional arguments", "options", f"problem {P}", "method redo", "run", "agent sgd",
-        "diagnostic dormant_fraction", "files and output",
+        "diagnostic dormant_fraction", "diagnostic weight_magnitude", "files and output",
     ]  # fmt: skip
 
 
