@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from . import keys, moments
+from . import keys, moments, replicas
 from .gradients import Gradients
 from .placement import require_last_word
+from .replicas import AxisName
 
 Array: TypeAlias = jax.Array
 Params: TypeAlias = Any  # a pytree of arrays: what flax, equinox, haiku or a plain function keeps its weights in
@@ -177,6 +178,7 @@ def plastic(
     *methods: Method,
     key: int | np.integer[Any] | Key = 0,
     reset_moments: bool = True,
+    axis_name: AxisName | None = None,
 ) -> Plastic:
     """Joins an optimizer and plasticity methods into one optax transformation.
 
@@ -202,6 +204,9 @@ def plastic(
             initial parameters, so that `jax.vmap(tx.init)` gives each member of an ensemble a key of its own. A PRNG
             key is taken as it is: write `jax.vmap(lambda key, params: plastic(..., key=key).init(params))` for members.
         reset_moments: `False` keeps the optimizer's moments of reinitialized weights, as the Nature 2024 PPO runs did.
+        axis_name: of the mapped axis over which the batch is spread, in `jax.shard_map` or `jax.pmap`. Each method then
+            gets the features of all devices, so that the copies of the network stay equal. The gradients have to be
+            averaged before.
 
     Returns:
         A transformation for any optax loop: `tx.update(grads, state, params, features=features)`. Gradients of
@@ -211,7 +216,8 @@ def plastic(
         TypeError: for an argument that is not an optimizer or a method; or, at `update`, if a method's signal is
             missing, or the state is not a state of `init`.
         ValueError: at `init` and `update`, if a transformation of optax changes the updates afterwards; at `update`,
-            without `params`, or if a method resets step counts that the optimizer does not have.
+            without `params`, without `axis_name` where JAX knows that features differ between devices, or if a method
+            resets step counts that the optimizer does not have.
 
     Example:
         >>> import jax, numpy as np, optax, pliant
@@ -262,6 +268,11 @@ def plastic(
     ) -> tuple[Params, PlasticState]:
         if isinstance(grads, Gradients):
             grads, signals = grads.tree, {"features": grads.features, **signals}
+        if editors and "features" in signals:
+            if axis_name is None:
+                replicas.require_axis_name(signals["features"], params)
+            else:
+                signals["features"] = replicas.gather(signals["features"], axis_name)
         key = state.key
         if random is None and editors:
             next_key, step_key = jax.random.split(keys.typed(key, generator))
