@@ -7,6 +7,8 @@ import pytest
 import uneven
 
 import pliant
+from pliant.core import sources
+from pliant.core.problem import Stream
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation import restore
@@ -109,3 +111,46 @@ def test_refuses_in_one_line(run, call, message):
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         call(run)
     assert "\n" not in str(error.value)
+
+
+def my_method(bound: float = 0.5):
+    """A method.
+
+    Args:
+        bound: a number.
+    """
+
+
+def my_stream() -> Stream: ...
+
+
+def configuration(monkeypatch, *args, **fields):
+    """The configuration that `pliant.run` would plan."""
+    asked = []
+    monkeypatch.setattr(pliant.suite, "plans", lambda config: asked.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pliant.run(*args, **fields)
+    return asked[0]
+
+
+def test_functions_and_files_are_components_of_one_name(monkeypatch):
+    one = configuration(monkeypatch, problem=my_stream, method=my_method, seeds=10)
+    assert (one.problem.name, one.agent.name, one.methods[0].settings["bound"]) == ("my_stream", "sgd", 0.5)
+    two = configuration(monkeypatch, problem=f"{__file__}:my_stream", methods=[f"{__file__}:my_method"])
+    assert one.name == two.name
+    changed = configuration(monkeypatch, one, methods=[{"name": my_method, "bound": 0.1}, "l2"])
+    assert [method.settings.get("bound") for method in changed.methods] == [0.1, None]
+
+
+def test_the_users_own_components_are_named_to_load_a_run(run, monkeypatch):
+    monkeypatch.setattr(sources, "_files", {})
+    monkeypatch.setattr(sources, "_objects", {})
+    pliant.load(run.path, own=[__file__, my_method])
+    assert list(sources._files) == [source for source, _ in sources._objects]
+
+
+def test_an_object_without_its_text_and_two_words_for_methods_are_refused():
+    with pytest.raises(ValueError, match=r"^int 5: give the function that makes it"):
+        pliant.run(problem=5)
+    with pytest.raises(ConfigError, match="method and methods: write one of the two"):
+        pliant.run("uneven", method="l2", methods=[])

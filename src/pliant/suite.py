@@ -8,7 +8,7 @@ action = run.agent(step="best").act(observation)
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pliant import report
+from pliant.core import sources
 from pliant.core.notes import log_once
 from pliant.experiment import run as runner
 from pliant.experiment.configuration.config import RunConfig
@@ -44,9 +45,10 @@ def run(
         folder: where run directories lie.
         force: compute the seeds again even if there are results.
         on_progress: is called with `(done, total)` after every chunk.
-        fields: fields that replace those of `config`: `problem`, `agent`, `methods`, `diagnostics`, `seeds`, `sweep`,
-            `record_every`, `seed_axis`, `evaluate_every`, `evaluate_episodes`. A problem or an agent without a `name`
-            changes settings of `config`: `agent={"learning_rate": 1e-3}`.
+        fields: fields that replace those of `config`: `problem`, `network`, `agent`, `methods`, `diagnostics`, `seeds`,
+            `sweep`, `record_every`, `seed_axis`, `evaluate_every`, `evaluate_episodes`. A problem or an agent without a
+            `name` changes settings of `config`: `agent={"learning_rate": 1e-3}`. A function, a module or a file
+            (`"my_methods.py:my_method"`) stands for a component of one's own; `method=x` is `methods=[x]`.
 
     Returns:
         The run with all its seeds, also seeds of earlier calls.
@@ -77,16 +79,23 @@ def run(
     return load(path)
 
 
-def load(path: str | os.PathLike[str]) -> "Run":
+def load(path: str | os.PathLike[str], *, own: Sequence[Any] = ()) -> "Run":
     """Reads the directory of a run, finished or not; another process may be working on it.
 
     Args:
         path: the directory, such as `runs/<name>-<hash>`.
+        own: the user's own components in the run, for its agents: files, which are executed when an agent is made,
+            functions or modules. After `run` in the same process they are known.
 
     Raises:
         ValueError: if the directory is not a run, or has no results yet.
         DamagedRunError: if all its shards are damaged.
     """
+    for component in own:
+        if isinstance(component, str | os.PathLike):
+            sources.add_file(os.fspath(component))
+        else:
+            sources.in_program(component)
     return Run(Path(path), report.load(path))
 
 
@@ -161,6 +170,9 @@ class Run:
         return TrainedAgent(trained.only(np.array([0])))
 
 
+_COMPONENTS = ("problem", "network", "agent", "methods", "diagnostics")
+
+
 def _configuration(config: Any, fields: Mapping[str, Any]) -> RunConfig:
     """The configuration with some fields changed."""
     given = (
@@ -168,9 +180,27 @@ def _configuration(config: Any, fields: Mapping[str, Any]) -> RunConfig:
     )
     if given is not None and not isinstance(given, Mapping):
         raise ConfigError(f"config={config!r}: write a problem, PROBLEM/PRESET, a mapping or a RunConfig")
-    whole = dict(given or {})
+    whole, fields = dict(given or {}), dict(fields)
+    if "method" in fields:
+        if "methods" in fields:
+            raise ConfigError("method and methods: write one of the two")
+        fields["methods"] = [fields.pop("method")]
     for name, value in fields.items():
-        is_change = name in ("problem", "agent") and isinstance(value, Mapping) and "name" not in value
-        before = whole.get(name, {}) if is_change else {}
-        whole[name] = {**({"name": before} if isinstance(before, str) else before), **value} if is_change else value
+        if name in _COMPONENTS:
+            value = list(map(_with_source, value)) if isinstance(value, list | tuple) else _with_source(value)
+        if name in ("problem", "agent") and isinstance(value, Mapping) and "name" not in value:
+            before = whole.get(name, {})
+            value = {**({"name": before} if isinstance(before, str) else before), **value}
+        whole[name] = value
     return from_mapping(whole)
+
+
+def _with_source(component: Any) -> Any:
+    """The plain data of a component, given as in `run`: of the user's own the name and the source."""
+    if isinstance(component, Mapping) and "name" in component:
+        named = _with_source(component["name"])
+        return {**component, **named} if isinstance(named, Mapping) else component
+    if sources.names_file(component):
+        return sources.in_file(component)
+    is_plain = component is None or isinstance(component, str | Mapping)
+    return component if is_plain else sources.in_program(component)

@@ -2,10 +2,12 @@
 
 import pathlib
 import re
+import sys
 import typing
 
 import pytest
 
+import pliant
 import pliant.agents
 from pliant.core import registry
 from pliant.core.registry import UnknownNameError
@@ -75,3 +77,42 @@ def test_presets():
 
 def test_docstrings_in_plain_words():
     assert registry.plain("The  rate $\\rho$\n    of $w^0$.") == "The rate rho of w^0."
+
+
+@pytest.fixture
+def a_package(tmp_path, monkeypatch):
+    """Another package is installed, whose entry points offer methods and a network."""
+    (tmp_path / "others.py").write_text("def half():\n    return 0.5\n\n\ndef l2():\n    return 'not ours'\n")
+    metadata = tmp_path / "others-1.2.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.2\n")
+    (metadata / "entry_points.txt").write_text(
+        "[pliant.methods]\nhalf = others:half\nl2 = others:l2\ngone = others:gone\n"
+        "[pliant.networks]\nwide = others:half\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for cached in (registry._others, registry._summaries):
+        cached.cache_clear()
+    yield
+    sys.modules.pop("others", None)
+    for cached in (registry._others, registry._summaries):
+        cached.cache_clear()
+
+
+def test_components_of_other_packages_are_found_and_listed(a_package):
+    assert registry.summaries("methods")["half"] == "Of the package others 1.2."
+    assert "half" in registry.names("methods") and list(registry.names("networks")) == ["wide"]
+    assert "others" not in sys.modules  # a list imports nothing
+    assert registry.find("methods", "half")() == registry.find("networks", "wide")() == 0.5
+
+
+def test_a_component_of_pliant_wins_over_one_of_the_same_name(a_package):
+    assert registry.find("methods", "l2") is pliant.l2
+    assert registry.summaries("methods")["l2"].startswith("L2 regularization")
+
+
+def test_a_component_that_its_package_lacks_is_named(a_package):
+    with pytest.raises(
+        UnknownNameError, match=r"^method 'gone' of the package others 1\.2: .*has no attribute 'gone'$"
+    ):
+        registry.find("methods", "gone")

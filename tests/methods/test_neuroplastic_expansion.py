@@ -348,6 +348,11 @@ def test_without_an_end_growth_and_churn_are_planned_for_all_updates():
     assert int(fixed) == 7 and swept.tolist() == [7, 7, 8]
 
 
+def test_refuses_a_network_without_units():
+    with pytest.raises(ValueError, match=r"^this wiring has no groups of units"):
+        neuroplastic_expansion(Wiring({}))
+
+
 def test_only_topology_steps_pay_also_when_many_members_share_the_step():
     method = neuroplastic_expansion(WIRING)
 

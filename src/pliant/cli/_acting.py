@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pliant.core import registry
 from pliant.core.settings import AtLeast
 from pliant.experiment.configuration.seeds import read_seeds
 from pliant.experiment.configuration.settings import Setting
@@ -14,6 +13,7 @@ from pliant.experiment.evaluation.restore import Trained, load
 from pliant.experiment.loops.plan import Mode
 
 from ._arguments import Parser
+from ._sources import add_source, add_sources
 
 SEED = Setting("seed", int, 0, "Seed of environments and random actions, beside the members' seeds.", AtLeast(0))
 _STEP = Setting("step", int, 0, "", AtLeast(0))
@@ -27,6 +27,7 @@ def add_arguments(parser: Parser, env: str) -> None:
         env: the value of `--env` in the help.
     """
     parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+    add_source(parser)
     parser.add_argument("--greedy", "--argmax", action="store_true", help="the most probable actions")
     parser.add_argument("--sample", action="store_true", help="random actions, as in training")
     parser.add_argument(
@@ -59,6 +60,7 @@ def check_folder(flag: str, file: Path | None) -> None:
 
 def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
     """The chosen members that can act, and notes about the others."""
+    add_sources(given)
     step = given.step if given.step in (None, "best") else _STEP.read(given.step, "--step")
     seeds = None if given.seeds is None else read_seeds(given.seeds)
     return _without_diverged(_chosen(load(given.run, step, seeds), given))
@@ -67,7 +69,7 @@ def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
 def modes(given: argparse.Namespace, trained: Trained) -> list[Mode]:
     """The modes that the flags name; without flags, those of the problem's `EVALUATE`, or both."""
     asked: list[Mode] = [name for name, flag in (("greedy", given.greedy), ("sampled", given.sample)) if flag]
-    problem = registry.find("problems", trained.config.problem.name)
+    problem = trained.config.problem.found
     return asked or list(getattr(problem, "EVALUATE", ("greedy", "sampled")))
 
 

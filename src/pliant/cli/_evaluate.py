@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from pliant.core import registry
 from pliant.core.settings import AtLeast
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.errors import ConfigError
@@ -67,7 +66,7 @@ def command(arguments: list[str]) -> None:
     for table in _tables(f"{name} at step {trained.step:,}", episodes, left_out):
         table.to_terminal(console)
         console.print()
-    problem = registry.find("problems", trained.config.problem.name)
+    problem = trained.config.problem.found
     for note in getattr(problem, "NOTES_ON_EVALUATION", ()):
         console.print(note, markup=False)
     if given.out is not None:

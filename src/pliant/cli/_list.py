@@ -10,7 +10,8 @@ from pliant.core import registry
 from ._arguments import Parser
 
 _DESCRIPTION = """\
-Lists problems, agents, methods, diagnostics, recipes, presets: one line each."""
+Lists problems, agents, methods, diagnostics, recipes, presets: one line each.
+Components of other packages follow with the package's name."""
 
 _KINDS = (*typing.get_args(registry.Kind), "presets")
 
@@ -31,6 +32,8 @@ def command(arguments: list[str]) -> None:
             lines = {problem: f"{count} presets: see pliant list presets" for problem, count in counts.items()}
         else:
             lines = _presets()
+        if chosen is None and not lines:
+            continue
         console.print(kind, style="bold")
         width = max(map(len, lines), default=0) + 2
         for name, line in lines.items():

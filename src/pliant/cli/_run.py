@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from pliant import report
-from pliant.core import registry
+from pliant.core import registry, sources
 from pliant.core.notes import log_once
 from pliant.core.settings import AtLeast
 from pliant.experiment.configuration import config as configs
@@ -28,22 +28,24 @@ from pliant.reproduction.time_left import TimeLeft
 
 from ._arguments import Flag, Parser
 from ._progress import progress
+from ._sources import add_source, add_sources
 from ._summary import add_all, print_summary
 
 _DESCRIPTION = """\
 Runs a problem with all seeds and swept values at once; a stopped run resumes.
 
 TARGET is a problem (see pliant list problems), PROBLEM/PRESET (see pliant list
-presets), a configuration file, or the directory of a run. Flags replace
-settings of the target; --help after a target and its methods shows only their
-flags. Configuration files of the published program are read, too
-(docs/coming_from/loss_of_plasticity.md).
+presets), a configuration file, the directory of a run, or a problem of your
+own: FILE.py or FILE.py:NAME. Flags replace settings of the target; --help after
+a target and its methods shows only their flags. Configuration files of the
+published program are read, too (docs/coming_from/loss_of_plasticity.md).
 
   pliant run slowly_changing_regression --seeds 100 \\
       --method continual_backprop --sweep learning_rate=0.01,0.003
   pliant run slowly_changing_regression/sgd/bp/relu --seeds 0-9,20
   pliant run ant --preset cbp --seed 0
   pliant run --config cfg/ant/cbp.yml -s 0
+  pliant run my_problem.py --method my_methods.py:my_method --seeds 10
   pliant run runs/slowly_changing_regression-sgd-1a2b3c4d --force"""
 
 logger = logging.getLogger(__name__)
@@ -53,13 +55,21 @@ _SEED = Setting("seed", int, 0, "One seed.", AtLeast(0))
 _FOLDER = Path("runs")
 
 _Group = tuple[str, list[Flag]]  # heading, flags
-_IMPORTANCE = ("problem", "method", "run", "agent", "diagnostic")  # first words of the groups in the help, in order
+_IMPORTANCE = (
+    "problem",
+    "network",
+    "method",
+    "run",
+    "agent",
+    "diagnostic",
+)  # first words of the groups in the help, in order
 
 
 def command(arguments: list[str]) -> None:
     """Parses, runs, and prints a table for each run."""
     arguments, is_file = _target_first(arguments)
     named = _words(Parser("pliant run", add_help=False)).parse_known_args(arguments)[0]
+    add_sources(named)
     base = _base(named, is_file)
     groups = [_group(component, where) for where, component in base.components().items()]
     given = _parser(groups, vars(base)).parse_args(arguments)
@@ -143,8 +153,10 @@ def _without_target(arguments: list[str]) -> NoReturn:
 def _words(parser: Parser) -> Parser:
     """Adds the arguments that decide which other flags there are."""
     agents, methods, diagnostics = (" | ".join(registry.names(kind)) for kind in ("agents", "methods", "diagnostics"))
-    default = ",".join(configs.DEFAULT_DIAGNOSTICS)
-    parser.add_argument("target", metavar="TARGET", help="a problem, PROBLEM/PRESET, a configuration file, or a run")
+    networks, default = registry.names("networks"), ",".join(configs.DEFAULT_DIAGNOSTICS)
+    parser.add_argument(
+        "target", metavar="TARGET", help="a problem, PROBLEM/PRESET, a configuration file, a run, or FILE.py:NAME"
+    )
     parser.add_argument("--preset", metavar="NAME", help="a preset of the problem TARGET")
     parser.add_argument("--agent", metavar="NAME", help=f"the learning agent [{agents}; default: the problem's]")
     parser.add_argument(
@@ -152,11 +164,17 @@ def _words(parser: Parser) -> Parser:
         metavar="NAME",
         action="append",
         help="a plasticity method; may be given several times; one method twice as NAME@LABEL, with the flags "
-        f"--method.NAME@LABEL.SETTING [{methods} | none; default none]",
+        f"--method.NAME@LABEL.SETTING [{methods} | FILE.py:NAME | none; default none]",
+    )
+    parser.add_argument(
+        "--network",
+        metavar="NAME",
+        help=f"a network in place of the problem's [{' | '.join([*networks, 'FILE.py:NAME'])} | none; default none]",
     )
     parser.add_argument(
         "--diagnostics", metavar="NAME,...", help=f"metrics to compute [{diagnostics} | none; default {default}]"
     )
+    add_source(parser)
     return parser
 
 
@@ -222,11 +240,13 @@ def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
     target = _target(named.target, named.preset, is_file)
     base = target.to_mapping()
     if named.agent is not None and named.agent != target.agent.name:
-        base["agent"] = named.agent
+        base["agent"] = _named(named.agent)
+    if named.network is not None:
+        base["network"] = None if named.network == "none" else _named(named.network)
     for kind, names in (("methods", named.method), ("diagnostics", named.diagnostics and named.diagnostics.split(","))):
         if names is not None:
             known = {component["name"]: component for component in base[kind]}
-            base[kind] = [known.get(name, name) for name in names if name != "none"]
+            base[kind] = [known.get(name, _named(name)) for name in names if name != "none"]
     # Sweeps over settings of a component that was replaced are dropped.
     now = {
         (component.kind, component.name): where
@@ -241,13 +261,20 @@ def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
     return from_mapping(base)
 
 
+def _named(name: str) -> str | dict[str, str]:
+    """The name of a component; of one in a file also its source."""
+    return sources.in_file(name) if sources.names_file(name) else name
+
+
 def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
     path = Path(target)
     problem, _, preset = target.partition("/")
-    looks_like_file = path.is_dir() or path.suffix in (".yaml", ".yml")
+    looks_like_file = path.is_dir() or path.suffix in (".yaml", ".yml") or sources.names_file(target)
     if is_file or (problem not in registry.names("problems") and looks_like_file):
         if named_preset is not None:
             raise ConfigError(f"--preset {named_preset}: only a problem has presets, and {target} is a file or a run")
+        if sources.names_file(target):
+            return from_mapping({"problem": sources.in_file(target)})
         directory = _run_directory(target, is_file)
         return _from_file(path) if directory is None else _of_run(directory)
     registry.check("problem or path", problem, registry.names("problems"))

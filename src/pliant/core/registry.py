@@ -1,7 +1,8 @@
 """The file name is the name: finds one component without importing its neighbours.
 
 Problems, agents and recipes are the modules of their packages, methods and diagnostics the public functions of their
-packages.
+packages. Other packages add components by entry points: `pliant.methods`, `pliant.problems` and so on. Names of this
+package come first.
 """
 
 import ast
@@ -11,12 +12,14 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["problems", "agents", "methods", "diagnostics", "recipes"]
+Kind: TypeAlias = Literal["problems", "agents", "methods", "diagnostics", "networks", "recipes"]
 
 _FUNCTIONS = ("methods", "diagnostics")
+_ONLY_OTHERS = ("networks",)  # the package's own networks are parts of its problems and agents
 _LISTED = 20  # names in an error
 
 
@@ -38,9 +41,11 @@ def find(kind: Kind, name: Any) -> Any:
     """The module (problem, agent, recipe) or function (method, diagnostic) of a name.
 
     Raises:
-        UnknownNameError: with the nearest names.
+        UnknownNameError: with the nearest names; or if another package offers the name, and lacks the component.
     """
     check(kind[:-1], name, names(kind))
+    if name not in _files(kind) and name in _others(kind):
+        return _loaded(kind, _others(kind)[name])
     if kind in _FUNCTIONS:
         return getattr(importlib.import_module(f"pliant.{kind}"), name)
     family = _families(kind).get(name)
@@ -60,7 +65,8 @@ def check(what: str, name: Any, allowed: Iterable[str]) -> None:
     if name not in allowed:
         near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.6)
         more = f", ... ({len(allowed)} in all)" if len(allowed) > _LISTED else ""
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(allowed[:_LISTED])}{more}"
+        there_are = f"{', '.join(allowed[:_LISTED]) or 'none'}{more}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {there_are}"
         raise UnknownNameError(f"unknown {what} {name!r}; {hint}")
 
 
@@ -78,6 +84,8 @@ def _families(kind: Kind) -> dict[str, str]:
 @functools.cache
 def _files(kind: Kind) -> dict[str, Path]:
     """The files of one kind by name, in alphabetical order: in its folder, or in a family's folder inside it."""
+    if kind in _ONLY_OTHERS:
+        return {}
     folder = _folder(kind)
     pattern = "_[!_]*.py" if kind in _FUNCTIONS else "[!_]*.py"
     files = [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]
@@ -95,7 +103,27 @@ def _summaries(kind: Kind) -> dict[str, str]:
             nodes = [tree]
         for node in nodes:
             found[name] = plain((ast.get_docstring(node) or "").split("\n")[0])
-    return found
+    others = {name: _package_of(point) for name, point in _others(kind).items()}
+    return dict(sorted((others | found).items()))
+
+
+@functools.cache
+def _others(kind: Kind) -> dict[str, EntryPoint]:
+    """The components of other packages by name."""
+    return {point.name: point for point in entry_points(group=f"pliant.{kind}")}
+
+
+def _loaded(kind: Kind, point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        of_package = _package_of(point).removesuffix(".").replace("Of", "of", 1)
+        raise UnknownNameError(f"{kind[:-1]} {point.name!r} {of_package}: {error}") from error
+
+
+def _package_of(point: EntryPoint) -> str:
+    """The package of an entry point in words."""
+    return f"Of the package {point.dist.name} {point.dist.version}." if point.dist else f"Of the module {point.module}."
 
 
 def _folder(kind: Kind) -> Path:

@@ -309,7 +309,7 @@ def test_a_method_may_be_there_twice_under_a_label():
     config = from_mapping(TWICE)
     assert list(config.components())[2:5] == ["method.redo", "method.redo@last_2", "method.l2"]
     first, second, _ = config.methods
-    assert (first.source, first.schema) == (second.source, second.schema)
+    assert (first.factory, first.schema) == (second.factory, second.schema)
     assert (first.settings["period"], second.settings["period"]) == (first.schema["period"].default, 50)
     assert from_yaml(config.to_yaml()) == config
     assert re.fullmatch(rf"{PROBLEM}-redo\+redo@last_2\+l2-[0-9a-f]{{8}}", config.name)

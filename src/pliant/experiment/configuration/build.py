@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from pliant.core import registry
+import jax
+
 from pliant.core.agent import Context
-from pliant.core.base import Method, Topology
+from pliant.core.base import Array, Key, Method, Topology
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.notes import Note, collected
-from pliant.core.problem import ActorCritic, Network, Problem
+from pliant.core.problem import ActorCritic, Network, Problem, Stream
 from pliant.core.timing import restart
 from pliant.core.units import Group, Wiring
 from pliant.experiment.errors import ConfigError
@@ -26,11 +27,43 @@ def make_problem(config: RunConfig) -> Problem:
     Raises:
         ConfigError: if the problem refuses a setting.
     """
-    problem = registry.find("problems", config.problem.name)
+    module = config.problem.found
     try:
-        return problem.make(problem.Config(**config.problem.settings))
+        problem = module.make(module.Config(**config.problem.settings))
+        return problem if config.network is None else with_network(problem, config.network)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def with_network(problem: Problem, network: ComponentSpec) -> Problem:
+    """The problem with another network.
+
+    The factory of a network receives what its arguments name: for a stream `inputs`, the shape and type of a batch of
+    inputs, and `outputs`, those of the outputs; for environments their `spec`.
+
+    Raises:
+        ConfigError: if the factory returns another kind of network than the problem has.
+    """
+    if isinstance(problem, Stream):
+        kind, known = Network, dict(zip(("inputs", "outputs"), _shapes(problem)))
+    else:
+        kind, known = ActorCritic, {"spec": problem.spec}
+    made = _call(network, known)
+    if not isinstance(made, kind):
+        raise ConfigError(
+            f"network={network.name} returns a {type(made).__name__}: this problem needs a {kind.__name__}"
+        )
+    return problem._replace(network=made)
+
+
+def _shapes(stream: Stream) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """Shape and type of a batch of inputs, and of the outputs of the stream's network for it."""
+
+    def of_a_batch(key: Key) -> tuple[Array, Array]:
+        x = stream.draw(stream.init(key), 1)[1].x[0]
+        return x, stream.network.apply(stream.network.init(key), x)
+
+    return jax.eval_shape(of_a_batch, jax.random.key(0))
 
 
 def build(config: RunConfig, problem: Problem) -> Components:
@@ -55,7 +88,7 @@ def build(config: RunConfig, problem: Problem) -> Components:
         return methods
 
     try:
-        agent = registry.find("agents", config.agent.name)
+        agent = config.agent.found
         made = agent.make(agent.Config(**config.agent.settings), problem, methods_for)
         whole = Wiring(groups)
         for pattern in (pattern for component in config.methods for pattern in _patterns(component)):
@@ -71,14 +104,14 @@ def build(config: RunConfig, problem: Problem) -> Components:
 def build_with(config: RunConfig, values: Mapping[str, Any], problem: Problem) -> Components:
     """The components with some settings replaced, by dotted name; the values may be traced.
 
-    The problem is made again only if one of them is a setting of the problem.
+    The problem is made again only if one of them is a setting of the problem or its network.
 
     Raises:
         ConfigError: if a component refuses its settings.
     """
     config = config.with_values(values)
     with collected() as notes:
-        if any(name.startswith("problem.") for name in values):
+        if any(name.startswith(("problem.", "network.")) for name in values):
             problem = make_problem(config)
     components = build(config, problem)
     return components._replace(notes=(*notes, *components.notes))
@@ -148,6 +181,6 @@ def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
 
 def _call(component: ComponentSpec, known: Mapping[str, Any]) -> Any:
     """Calls a factory with its settings, and with the known values that its arguments name."""
-    parameters = inspect.signature(component.source).parameters
+    parameters = inspect.signature(component.factory).parameters
     asked = {name: value for name, value in known.items() if name in parameters}
-    return component.source(**asked, **component.settings)
+    return component.factory(**asked, **component.settings)

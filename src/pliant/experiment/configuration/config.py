@@ -1,6 +1,7 @@
 """The configuration of a run, from the command line or a YAML file, checked.
 
 problem: {name: slowly_changing_regression, activation: relu}
+network: {name: my_network, source: my_networks.py@<SHA-256>}  # in place of the problem's; most runs have none
 agent: {name: sgd, learning_rate: 0.01}
 methods: [{name: continual_backprop, replacement_rate: 0.0001}]  # a second one: continual_backprop@LABEL
 diagnostics: [{name: dormant_fraction}]
@@ -26,12 +27,16 @@ from typing import Any, Literal
 
 import yaml
 
-from pliant.core import registry
+from pliant.core import registry, sources
 from pliant.core.settings import AtLeast
 from pliant.experiment.errors import ConfigError
 
+from .own import as_problem
 from .seeds import read_seeds
-from .settings import Setting, settings_of
+from .settings import CONTEXT, Setting, settings_of
+
+# Arguments of factories that the run fills in, by kind.
+_FILLED_IN = {"problems": (), "networks": ("inputs", "outputs", "spec")}
 
 DEFAULT_DIAGNOSTICS = ("dormant_fraction", "weight_magnitude", "replacements")
 
@@ -44,28 +49,46 @@ class ComponentSpec:
         kind: the family, such as `"methods"`.
         name: in the family. A method that a run has several times has labels: `NAME@LABEL`.
         settings: by name.
+        source: of a component that is not installed, see `pliant.core.sources`; empty for others.
     """
 
     kind: registry.Kind
     name: str
     settings: Mapping[str, Any]
+    source: str = ""
 
     @property
-    def source(self) -> Any:
-        """The `Config` dataclass or the factory that the settings belong to."""
-        found = registry.find(self.kind, _without_label(self.name) if self.kind == "methods" else self.name)
-        return found.Config if self.kind in ("problems", "agents") else found
+    def found(self) -> Any:
+        """The module of a problem or an agent, or the factory of another component.
+
+        Raises:
+            UnknownNameError: if there is none of this name.
+            SourceError: if its file was not named by the user, or fails.
+        """
+        name = _without_label(self.name) if self.kind == "methods" else self.name
+        found = sources.component(name, self.source) if self.source else registry.find(self.kind, name)
+        return as_problem(found, name) if self.kind == "problems" else found
+
+    @property
+    def factory(self) -> Any:
+        """The `Config` dataclass or the function that the settings belong to."""
+        return self.found.Config if self.kind in ("problems", "agents") else self.found
 
     @property
     def schema(self) -> dict[str, Setting]:
-        """The settings by name: those of the source, and for a method also those that all methods have."""
-        schema = settings_of(self.source)
+        """The settings by name: those of the factory, and for a method also those that all methods have."""
+        schema = settings_of(self.factory, _FILLED_IN.get(self.kind, CONTEXT))
         if self.kind == "methods":
             schema |= OF_ANY_METHOD
-            wiring = inspect.signature(self.source).parameters.get("wiring")
+            wiring = inspect.signature(self.factory).parameters.get("wiring")
             if wiring is None or wiring.default is not wiring.empty:  # it acts on more than the units of a wiring
                 schema.pop("groups")
         return schema
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data, as in the YAML file."""
+        source = {"source": self.source} if self.source else {}
+        return {"name": self.name, **source, **self.settings}
 
 
 OF_ANY_METHOD = {
@@ -124,6 +147,7 @@ class RunConfig:
     seed_axis: Literal["auto", "vmap", "map"]
     evaluate_every: int
     evaluate_episodes: int
+    network: ComponentSpec | None = None  # in place of the problem's
 
     def components(self) -> dict[str, ComponentSpec]:
         """The components by the names that flags, sweeps and columns use.
@@ -133,11 +157,14 @@ class RunConfig:
         """
         return {
             self._place(component): component
-            for component in (self.problem, self.agent, *self.methods, *self.diagnostics)
+            for component in (self.problem, self.network, self.agent, *self.methods, *self.diagnostics)
+            if component is not None
         }
 
     def _place(self, component: ComponentSpec) -> str:
-        if component.kind in ("problems", "agents") or (component.kind == "methods" and len(self.methods) == 1):
+        if component.kind in ("problems", "networks", "agents") or (
+            component.kind == "methods" and len(self.methods) == 1
+        ):
             return component.kind[:-1]
         return f"{component.kind[:-1]}.{component.name}"
 
@@ -150,6 +177,7 @@ class RunConfig:
         return dataclasses.replace(
             self,
             problem=now[self._place(self.problem)],
+            network=None if self.network is None else now[self._place(self.network)],
             agent=now[self._place(self.agent)],
             methods=tuple(now[self._place(method)] for method in self.methods),
             diagnostics=tuple(now[self._place(diagnostic)] for diagnostic in self.diagnostics),
@@ -157,15 +185,12 @@ class RunConfig:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data, as in the YAML file."""
-
-        def plain(component: ComponentSpec) -> dict[str, Any]:
-            return {"name": component.name, **component.settings}
-
         return {
-            "problem": plain(self.problem),
-            "agent": plain(self.agent),
-            "methods": [plain(method) for method in self.methods],
-            "diagnostics": [plain(diagnostic) for diagnostic in self.diagnostics],
+            "problem": self.problem.to_mapping(),
+            **({} if self.network is None else {"network": self.network.to_mapping()}),
+            "agent": self.agent.to_mapping(),
+            "methods": [method.to_mapping() for method in self.methods],
+            "diagnostics": [diagnostic.to_mapping() for diagnostic in self.diagnostics],
             "seeds": self.seeds,
             "sweep": {name: list(values) for name, values in self.sweep.items()},
             **{name: getattr(self, name) for name in RUN_SETTINGS if name != "seeds"},

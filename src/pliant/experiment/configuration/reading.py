@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pliant.core import registry
+from pliant.core import registry, sources
 from pliant.experiment.errors import ConfigError
 
 from .config import DEFAULT_DIAGNOSTICS, RUN_SETTINGS, ComponentSpec, RunConfig
@@ -27,7 +27,7 @@ def from_mapping(given: Any) -> RunConfig:
         raise ConfigError("a configuration needs a problem: write problem: {name: ...}")
 
     problem = _component("problems", given["problem"])
-    module = registry.find("problems", problem.name)
+    module = problem.found
     agents, usual_run = module.AGENTS, getattr(module, "RUN", {})
     usual = next(iter(agents))
     wanted = {"name": usual, **_named("agent", given.get("agent", {}))}
@@ -39,13 +39,14 @@ def from_mapping(given: Any) -> RunConfig:
         methods=_components("methods", given.get("methods", ())),
         diagnostics=_components("diagnostics", given.get("diagnostics", DEFAULT_DIAGNOSTICS)),
         sweep={},
+        network=None if given.get("network") is None else _component("networks", given["network"]),
         **{
             name: setting.read(given.get(name, usual_run.get(name, setting.default)))
             for name, setting in RUN_SETTINGS.items()
         },
     )
     read_seeds(config.seeds)
-    if config.evaluate_every and registry.find("agents", usual).LEARNS_FROM == "stream":
+    if config.evaluate_every and agent.found.LEARNS_FROM == "stream":
         raise ConfigError(
             f"evaluate_every={config.evaluate_every}: {problem.name} is a stream of examples, without episodes; "
             "write 0, or leave it out"
@@ -128,7 +129,12 @@ def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
     settings = _named(kind[:-1], given)
     if "name" not in settings:
         raise ConfigError(f"{kind[:-1]}: write {{name: ...}}; there are: {', '.join(registry.names(kind))}")
-    component = ComponentSpec(kind, settings.pop("name"), {})
+    component = ComponentSpec(kind, settings.pop("name"), {}, settings.pop("source", ""))
+    if not component.source and sources.names_file(component.name):
+        raise ConfigError(
+            f"{kind[:-1]} {component.name}: a file is executed only if you name it on the command line or in a call; "
+            f"write --source {component.name.partition(':')[0]}, and here the name and the source as in config.yaml"
+        )
     schema = component.schema
     for key in settings:
         registry.check(f"setting of {component.name}", key, schema)
@@ -153,7 +159,8 @@ def _components(kind: registry.Kind, given: Any) -> tuple[ComponentSpec, ...]:
 
 def _check_kind(problem: ComponentSpec, usual: str, agent: ComponentSpec) -> None:
     """Refuses an agent for another kind of problem; `usual` is the default agent of the problem."""
-    kinds = {name: registry.find("agents", name).LEARNS_FROM for name in (*registry.names("agents"), usual, agent.name)}
+    kinds = {name: registry.find("agents", name).LEARNS_FROM for name in (*registry.names("agents"), usual)}
+    kinds[agent.name] = agent.found.LEARNS_FROM
     if kinds[agent.name] != kinds[usual]:
         fitting = " or ".join(name for name, kind in kinds.items() if kind == kinds[usual])
         what = {"stream": "a stream", "environment": "an environment"}[kinds[usual]]

@@ -22,7 +22,10 @@ from pliant.core.registry import plain
 from pliant.core.settings import Range
 from pliant.experiment.errors import ConfigError
 
-CONTEXT = Context._fields  # arguments of a factory that the run fills in
+CONTEXT = Context._fields  # arguments of a method's or diagnostic's factory that the run fills in
+
+_TYPES = (int, float, bool, str)
+_NO_DEFAULTS = (inspect.Parameter.empty, dataclasses.MISSING)
 
 _LARGEST = 2**31 - 1  # whole numbers go to the device in 32 bits
 
@@ -87,13 +90,21 @@ class Setting:
         return f"{what}{limits}; default {_word(self.default) or 'none'}"
 
 
-def settings_of(source: Any) -> dict[str, Setting]:
-    """The settings of a `Config` dataclass, or of a method's or diagnostic's factory, by name."""
-    return dict(_settings_of(source))
+def settings_of(source: Any, filled_in: tuple[str, ...] = CONTEXT) -> dict[str, Setting]:
+    """The settings of a component, by name.
+
+    Args:
+        source: a `Config` dataclass, or the factory of a method, a diagnostic or another component.
+        filled_in: arguments of the factory that the run fills in.
+
+    Raises:
+        ConfigError: if a setting has no default, or is no number, text, or choice.
+    """
+    return dict(_settings_of(source, filled_in))
 
 
 @functools.cache  # without it, to read a configuration of ten components takes 15 ms
-def _settings_of(source: Any) -> dict[str, Setting]:
+def _settings_of(source: Any, filled_in: tuple[str, ...]) -> dict[str, Setting]:
     annotations = typing.get_type_hints(source, include_extras=True)
     if dataclasses.is_dataclass(source):
         helps = _field_docstrings(source)
@@ -102,17 +113,22 @@ def _settings_of(source: Any) -> dict[str, Setting]:
         helps = _argument_docstrings(source)
         defaults = {name: parameter.default for name, parameter in inspect.signature(source).parameters.items()}
     return {
-        name: _setting(name, annotations[name], default, plain(helps.get(name, "")))
+        name: _setting(source, name, annotations.get(name), default, plain(helps.get(name, "")))
         for name, default in defaults.items()
-        if name not in CONTEXT or dataclasses.is_dataclass(source)
+        if name not in filled_in or dataclasses.is_dataclass(source)
     }
 
 
-def _setting(name: str, annotation: Any, default: Any, help: str) -> Setting:
+def _setting(source: Any, name: str, annotation: Any, default: Any, help: str) -> Setting:
     range_ = None
     if typing.get_origin(annotation) is Annotated:
         annotation, *extras = typing.get_args(annotation)
         range_ = next((extra for extra in extras if isinstance(extra, Range)), None)
+    if default in _NO_DEFAULTS or (annotation not in _TYPES and typing.get_origin(annotation) is not Literal):
+        raise ConfigError(
+            f"{source.__name__} has the argument {name}, which is not a setting: write a type and a default, as in "
+            f"{name}: float = 0.1, with int, float, bool, str or Literal"
+        )
     return Setting(name, annotation, default, help, range_)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from pliant.core import registry
 from pliant.experiment.loops.plan import Plan, Play
 
 from .rollout import first_episodes
@@ -31,7 +30,7 @@ class Evaluations:
 
     def __init__(self, plan: Plan):
         self._plan = plan
-        module = registry.find("problems", plan.config.problem.name)
+        module = plan.config.problem.found
         self._mode = "greedy" if "greedy" in getattr(module, "EVALUATE", ("greedy",)) else "sampled"
         self._env: str | None = None  # of the environments of `_play`; `None`: as the problem sets it
         self._play: Play | None = None

@@ -31,15 +31,15 @@ class Problems:
     """Makes each problem once, and shares it among runs."""
 
     def __init__(self):
-        self._made: list[tuple[ComponentSpec, Problem]] = []
+        self._made: list[tuple[ComponentSpec, ComponentSpec | None, Problem]] = []
 
     def __call__(self, config: RunConfig) -> Problem:
         """The problem of a configuration."""
-        for spec, problem in self._made:
-            if spec == config.problem:
+        for spec, network, problem in self._made:
+            if (spec, network) == (config.problem, config.network):
                 return problem
-        self._made.append((config.problem, make_problem(config)))
-        return self._made[-1][1]
+        self._made.append((config.problem, config.network, make_problem(config)))
+        return self._made[-1][2]
 
 
 def plans(config: RunConfig, problem_of: Problems | None = None) -> list[Plan]:
@@ -145,7 +145,7 @@ def _can_be_traced(config: RunConfig, dotted: str, problem_of: Problems) -> bool
     first = first_member(config)
     problem = problem_of(first)
     loop = _LOOPS[type(problem)]
-    if not loop.can_sweep(component.kind):
+    if not loop.can_sweep("problems" if component.kind == "networks" else component.kind):
         return False
 
     def in_short(seed: Array, value: Array) -> Any:
