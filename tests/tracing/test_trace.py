@@ -460,6 +460,30 @@ def test_units_that_are_mixed_one_after_another_are_all_left_out():
     assert list(trace(apply, params, X, skip=True)) == ["d"]
 
 
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda rows: rows[..., ::2],
+        lambda rows: rows[..., ::-1],
+        lambda rows: jnp.sort(rows, axis=-1),
+        lambda rows: sum(jnp.unstack(rows, axis=-1))[..., None],
+        lambda rows: jax.lax.reduce_window(rows, 0.0, jax.lax.add, (1, 2), (1, 1), "SAME"),
+        lambda rows: rows[..., np.array([3, 1])],
+    ],
+    ids=["stride", "flip", "sort", "unstack", "pool", "gather"],
+)
+def test_rows_that_are_looked_up_are_units_before_a_weight_reads_them(mix):
+    def apply(params, x):
+        rows = params["table"][x[:, 0].astype(int)]
+        return rows @ params["w1"], mix(rows) @ params["mixed"]
+
+    inputs = jax.eval_shape(mix, jax.ShapeDtypeStruct((2, 6), np.float32)).shape[-1]
+    params = {"table": np.ones((5, 6), np.float32), "w1": WEIGHTS["w1"], "mixed": np.ones((inputs, 3), np.float32)}
+    with pytest.raises(TracingError, match=r"with 'table': .*, and 'mixed' reads the result"):
+        trace(apply, params, X)
+    assert list(trace(apply, params, X, skip=True)) == []
+
+
 def test_refuses_parameters_that_are_no_arrays():
     with pytest.raises(TracingError, match=r"'activation' is a \w+, not an array; .*partition"):
         trace(lambda params, x: x, {"activation": abs}, X)

@@ -186,10 +186,9 @@ def looked_up(notes: Notes, value: Value) -> Value:
         return value
     kernels = tuple(sorted({path for path, _, place in value.picked if place is None}))
     makes = frozenset(axis for origin in value.origins for axis in origin if axis[0] in kernels)
-    for path, k in makes:
+    for path, k in makes & value.mixed:
         for atom in atoms(notes.leaves[path][k]):
-            atom.maker = atom.maker or path
-            atom.coupled |= (path, k) in value.mixed
+            atom.coupled = True
     notes.contractions.append(Contraction(kernels, frozenset(), makes, value, picked=value.picked))
     nothing = frozenset()
     data = dataclasses.replace(value, active=True, leaves={}, mixed=nothing, zeros=nothing, picked=nothing)

@@ -291,7 +291,8 @@ def along_axes(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
         ]
         origins = [frozenset() if k in mixed else origin for k, origin in enumerate(operands[0].origins)]
         # A kernel may well be flipped in space; were it flipped along units, its contraction would refuse.
-        paths = {path for operand in operands for path in operand.leaves if equation.primitive.name != "rev"}
+        weights = [operand for operand in operands if not operand.lookup and equation.primitive.name != "rev"]
+        paths = {path for operand in weights for path in operand.leaves}
         result = derive(operands, axes, origins)
         results.append(tainted(result, equation, [operands[0].axes[k] for k in mixed], "it mixes units", paths))
     return results
@@ -457,8 +458,8 @@ def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
         axes[new], origins[new] = operand.axes[old], operand.origins[old]
     picked = [k for k in range(len(lengths)) if k not in whole]
     result = derive([operand, *indices], axes, origins)
-    if not operand.weight or any(index.leaves for index in indices):
-        paths = operand.leaves if operand.weight else ()
+    if not operand.weight or operand.lookup or any(index.leaves for index in indices):
+        paths = () if operand.active or operand.lookup else operand.leaves
         return tainted(result, equation, [operand.axes[k] for k in picked], "it picks units by index", paths)
     why = "it picks entries by index along the axis of these units"
     refusal = refuse(equation.primitive.name, operand.leaves, why)
@@ -468,6 +469,9 @@ def pick(notes: Notes, equation: Any, operand: Value, *indices: Value) -> Value:
     if any(lengths[k] > 1 for k in picked) or not of_data:
         return result
     taken = {(path, axis, None) for k in picked for path, axis in operand.origins[k]}
+    for k in whole:  # units as soon as the rows are used as data: what mixes them before has to know
+        for atom in (atom for atom in atoms(operand.axes[k]) if operand.origins[k]):
+            atom.maker = atom.maker or next(iter(operand.leaves))
     return dataclasses.replace(result, picked=result.picked | taken)
 
 
