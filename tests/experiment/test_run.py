@@ -371,7 +371,7 @@ def test_a_divergence_is_remembered_over_a_stop(tmp_path):
         ({"maturity": [10, 100]}, 1),
         ({"maturity": [10, 100], "replacement_rate": [0.1, 0.2], "decay_rate": [0.0, 0.9]}, 1),
         ({"activation": ["relu", "tanh", "elu"]}, 3),
-        ({"hidden_units": [0, 5]}, 2),
+        ({"hidden_units": [4, 5]}, 2),
         ({"examples": [1000, 2000]}, 2),
         ({"optimizer": ["sgd", "adam"], "flip": ["one", "resample_all"], "learning_rate": [0.1, 0.2]}, 4),
         ({"compensate": [True, False]}, 2),

@@ -147,7 +147,7 @@ def test_the_paper_prunes_dormant_units_and_grows_to_full_size():
     grads = gradients((3, 3), (2, 0), (1, 4))
     _, state = change(grads, features=FEATURES, preset="paper", final_sparsity=0.6)
     assert rows(state.after[0].mask["w0"]) == ["xx.xx", "x...x", "x....", "...x."]
-    with pytest.raises(TypeError, match="'dormant' is missing 1 required keyword-only argument: 'features'"):
+    with pytest.raises(TypeError, match="'dormant' needs the signal 'features', which update did not"):
         jax.eval_shape(step_of(preset="paper"), WEIGHTS, grads, trees.key(0), None)
 
 

@@ -289,8 +289,8 @@ def _scores(wiring: Wiring, rules: Rules, weights: dict[str, Array], features: F
         return {}
     if features is None:
         raise TypeError(
-            f"prune={rules.prune!r} is missing 1 required keyword-only argument: 'features'; "
-            "take them from wiring.apply"
+            f"prune={rules.prune!r} needs the signal 'features', which update did not get; "
+            "write tx.update(grads, state, params, features=features), with the features of wiring.apply(params, x)"
         )
     return scores(wiring, weights, features)
 
