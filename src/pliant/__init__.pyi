@@ -4,12 +4,12 @@ from ._version import __version__ as __version__
 from .core.base import Edit as Edit
 from .core.base import Surgery as Surgery
 from .core.base import Topology as Topology
-from .core.base import plastic as plastic
 from .core.base import stateless_surgery as stateless_surgery
 from .core.gradients import Gradients as Gradients
 from .core.gradients import value_and_grad as value_and_grad
 from .core.lookup import replacements as replacements
 from .core.lookup import state_of as state_of
+from .core.plastic import plastic as plastic
 from .core.timing import every as every
 from .core.timing import restart as restart
 from .core.timing import until as until

@@ -8,7 +8,7 @@ import pytest
 import trees
 
 from pliant.agents import sgd
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.core.problem import Batch, Network, Stream
 from pliant.core.units import Wiring
 from pliant.methods import continual_backprop, l2_init

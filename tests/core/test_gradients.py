@@ -8,8 +8,9 @@ import pytest
 import trees
 from flax.training.train_state import TrainState
 
-from pliant.core.base import Edit, plastic, stateless_surgery
+from pliant.core.base import Edit, stateless_surgery
 from pliant.core.gradients import value_and_grad
+from pliant.core.plastic import plastic
 
 WIRING, PARAMS, X = hand_wired.mlp(3, 4, 2), hand_wired.params(3, 4, 2), trees.normal(1, 5, 3)
 

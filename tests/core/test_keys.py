@@ -9,7 +9,8 @@ import trees
 from surgeries import path_of, recreating
 
 from pliant.core import keys
-from pliant.core.base import Edit, plastic, stateless_surgery
+from pliant.core.base import Edit, stateless_surgery
+from pliant.core.plastic import plastic
 
 WIRING, PARAMS = hand_wired.mlp(3, 4, 2), hand_wired.params(3, 4, 2)
 

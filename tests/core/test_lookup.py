@@ -9,7 +9,7 @@ import trees
 
 import pliant.methods
 from pliant.core import lookup
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.core.timing import every
 
 WIRING, PARAMS = hand_wired.mlp(3, 4, 5, 2), hand_wired.params(3, 4, 5, 2)

@@ -13,7 +13,7 @@ import trees
 from surgeries import adding, path_of, recreating, train
 
 from pliant.core import units
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.surgery.adam import adam
 
 WIRING, PARAMS = hand_wired.mlp(3, 4, 2), hand_wired.params(3, 4, 2)

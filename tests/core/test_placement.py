@@ -13,7 +13,8 @@ import optax.contrib
 import pytest
 from surgeries import recreating, train
 
-from pliant.core.base import Edit, plastic, stateless_surgery
+from pliant.core.base import Edit, stateless_surgery
+from pliant.core.plastic import plastic
 
 WIRING, PARAMS = hand_wired.mlp(3, 4, 2), hand_wired.params(3, 4, 2)
 ONES = jax.tree.map(np.ones_like, PARAMS)

@@ -7,7 +7,8 @@ import pytest
 import trees
 from surgeries import adding, missing, recreating, trajectory
 
-from pliant.core.base import Edit, Surgery, plastic, stateless_surgery
+from pliant.core.base import Edit, Surgery, stateless_surgery
+from pliant.core.plastic import plastic
 from pliant.core.timing import every, restart, until
 from pliant.surgery.adam import adam
 

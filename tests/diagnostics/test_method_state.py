@@ -5,7 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core.base import Edit, Surgery, plastic
+from pliant.core.base import Edit, Surgery
+from pliant.core.plastic import plastic
 from pliant.core.timing import every
 from pliant.diagnostics import replacements, unit_age, unit_utility
 

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
 from pliant.diagnostics import mask_overlap, sparsity, topology_steps
 

@@ -6,7 +6,7 @@ import optax
 import pytest
 import trees
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.core.timing import restart
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
 from pliant.methods import continual_backprop

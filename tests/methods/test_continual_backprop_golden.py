@@ -15,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.methods import continual_backprop
 from pliant.surgery.adam import adam
 

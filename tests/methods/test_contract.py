@@ -19,7 +19,8 @@ import pytest
 import trees
 
 import pliant.methods
-from pliant.core.base import Surgery, Topology, plastic
+from pliant.core.base import Surgery, Topology
+from pliant.core.plastic import plastic
 
 METHODS = {name: getattr(pliant.methods, name) for name in dir(pliant.methods) if not name.startswith("_")}
 CONTEXT = {"wiring", "initialize", "activation", "updates"}  # what the run fills in; all else are settings

@@ -8,7 +8,7 @@ import optax
 import pytest
 import trees
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
 from pliant.methods import neuroplastic_expansion
 from pliant.surgery.adam import adam

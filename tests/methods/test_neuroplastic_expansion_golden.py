@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.methods import neuroplastic_expansion, static_sparse
 from pliant.surgery.adam import adam
 

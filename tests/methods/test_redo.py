@@ -6,7 +6,7 @@ import pytest
 import trees
 from surgeries import trajectory
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
 from pliant.methods import redo
 

@@ -8,7 +8,7 @@ import pytest
 import surgeries
 import trees
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.methods import l2, l2_init, shrink_and_perturb
 
 

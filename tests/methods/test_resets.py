@@ -8,7 +8,7 @@ import pytest
 import trees
 from surgeries import train, trajectory
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.methods import full_reset, head_reset, layer_reset
 from pliant.surgery.adam import adam
 

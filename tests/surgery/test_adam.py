@@ -5,7 +5,8 @@ import optax
 import pytest
 import trees
 
-from pliant.core.base import Edit, Surgery, plastic
+from pliant.core.base import Edit, Surgery
+from pliant.core.plastic import plastic
 from pliant.surgery.adam import PerWeightAdamState, adam
 
 

@@ -8,7 +8,7 @@ import pytest
 import surgeries
 import trees
 
-from pliant.core.base import plastic
+from pliant.core.plastic import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
 from pliant.methods import l2, l2_init, shrink_and_perturb
 from pliant.surgery.norms import left_alone, map_except, parameters_of_norms

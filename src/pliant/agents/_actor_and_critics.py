@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import MethodsFor
-from pliant.core.base import Key, Plastic, plastic
+from pliant.core.base import Key
+from pliant.core.plastic import Plastic, plastic
 from pliant.core.problem import Network
 from pliant.core.settings import AtLeast, FromUpTo
 from pliant.core.units import Wiring

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import Agent, MethodsFor, Transitions
-from pliant.core.base import Activation, Array, Features, Initializer, Key, Params, plastic, take_keys
+from pliant.core.base import Activation, Array, Features, Initializer, Key, Params
+from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import ActorCritic, Continuous, Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import actor_critic

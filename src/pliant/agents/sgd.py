@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import Learner, MethodsFor
-from pliant.core.base import Array, Key, Params, plastic, take_keys
+from pliant.core.base import Array, Key, Params
+from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast, FromUpTo
 from pliant.surgery.adam import adam

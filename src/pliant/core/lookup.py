@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import optax
 
-from .base import Array, PlasticState
+from .base import Array
+from .plastic import PlasticState
 
 
 def state_of(state: Any, method: str, number: int | None = None) -> Any:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import Learner, MethodsFor
-from pliant.core.base import Array, Key, Params, plastic
+from pliant.core.base import Array, Key, Params
+from pliant.core.plastic import plastic
 from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast
 from pliant.tracing.trace import trace
