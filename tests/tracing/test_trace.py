@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -246,6 +247,38 @@ def test_traces_and_runs_where_data_is_spread_over_devices(check_vma):
             "params/Dense_0/bias": 0, "params/BatchNorm_0/bias": 0, "params/BatchNorm_0/scale": 1,
             "batch_stats/BatchNorm_0/mean": 0, "batch_stats/BatchNorm_0/var": 1,
         }  # fmt: skip
+
+
+class EquinoxNormed(equinox.Module):
+    linear: equinox.nn.Linear
+    norm: equinox.nn.BatchNorm
+    head: equinox.nn.Linear
+
+    def __init__(self, mode: Any):
+        self.linear = equinox.nn.Linear(4, 5, key=jax.random.key(0))
+        self.norm = equinox.nn.BatchNorm(5, "batch", mode=mode)
+        self.head = equinox.nn.Linear(5, 2, key=jax.random.key(0))
+
+    def __call__(self, x: jax.Array, state: equinox.nn.State) -> tuple[jax.Array, equinox.nn.State]:
+        hidden, state = self.norm(self.linear(x), state)
+        return self.head(jax.nn.relu(hidden)), state
+
+
+@pytest.mark.parametrize("mode", ["batch", "ema"])
+def test_finds_batch_statistics_over_an_axis_of_vmap(mode):
+    made = equinox.filter_eval_shape(equinox.nn.make_with_state(EquinoxNormed), mode)
+    params, static = equinox.partition(made, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+
+    def apply(params, x):
+        module, state = equinox.combine(params, static)
+        y, state = jax.vmap(module, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(x, state)
+        return y, equinox.filter(state, equinox.is_array)
+
+    [group] = trace(apply, params, X).values()
+    assert not group.coupled
+    neutral = {vector.path: vector.neutral for vector in group.vectors}
+    # The state holds the means, and then the variances.
+    assert neutral == {"0/linear/bias": 0, "0/norm/weight": 1, "0/norm/bias": 0, "1/1/0": 0, "1/1/1": 1}
 
 
 def test_runs_in_a_scan_and_closes_over_traced_arrays():

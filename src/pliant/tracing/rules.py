@@ -183,7 +183,7 @@ def _is_variance(notes: Notes, equation: Any, operands: Sequence[Value]) -> bool
     squares = (
         name == "square"
         or (name == "integer_pow" and equation.params["y"] == 2)
-        or (name == "mul" and equation.invars[0] is equation.invars[1])
+        or (name == "mul" and operands[0].variable is not None and operands[0].variable is operands[1].variable)
     )
     if squares:
         return notes.only_summed(equation.outvars[0])
@@ -204,12 +204,16 @@ def each_for_itself(notes: Notes, equation: Any, *operands: Value) -> list[Value
 
 @rule("pvary", "pcast", "psum", "psum_invariant", "pmax", "pmin")
 def across_devices(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
-    """Sums over the devices of a mesh, or marks an array that differs between them; units stay in their places."""
-    if any(isinstance(axis, int) for axis in equation.params["axes"]):
-        return unknown(notes, equation, *operands)
-    if equation.primitive.name in ("pvary", "pcast"):
+    """Sums over the devices of a mesh, or says that an array differs between them: units stay in their places.
+
+    Under `vmap` the axis of the members has a place instead of a name, and is summed away.
+    """
+    del notes
+    name, axes = equation.primitive.name, equation.params["axes"]
+    if name in ("pvary", "pcast"):
         return list(operands)
-    return [dataclasses.replace(operand, sums=frozenset(), constant=None) for operand in operands]
+    gone = [axis for axis in axes if isinstance(axis, int)]
+    return [_summed_away(operand, gone, is_sum=name.startswith("psum")) for operand in operands]
 
 
 @rule("transpose")
@@ -253,15 +257,19 @@ def reshape(notes: Notes, equation: Any, operand: Value, *_: Value) -> Value:
 def reduce(notes: Notes, equation: Any, operand: Value) -> Value:
     """Sums axes away, or takes the largest of each: units along these axes are coupled."""
     del notes
-    gone = equation.params["axes"]
+    return _summed_away(operand, equation.params["axes"], is_sum=equation.primitive.name == "reduce_sum")
+
+
+def _summed_away(operand: Value, gone: Sequence[int], is_sum: bool) -> Value:
     if operand.data or operand.active:
         for atom in (atom for k in gone for atom in atoms(operand.axes[k])):
             atom.coupled |= atom.maker is not None and atom.size > 1
     kept = [k for k in range(len(operand.axes)) if k not in gone]
     result = reshaped(operand, [operand.axes[k] for k in kept], [operand.origins[k] for k in kept])
-    variance = operand.variance and equation.primitive.name == "reduce_sum"
     mixed = operand.mixed.union(*(operand.origins[k] for k in gone))
-    return dataclasses.replace(result, mixed=mixed, sums=frozenset(), variance=variance, constant=None)
+    return dataclasses.replace(
+        result, mixed=mixed, sums=frozenset(), variance=operand.variance and is_sum, constant=None
+    )
 
 
 @rule("argmax", "argmin")

@@ -196,14 +196,13 @@ class Notes:
     def neutral(self, path: str) -> float:
         """The value of a leaf that leaves data as it is.
 
-        In training mode, running statistics meet data only in the moving average that is returned. There the variance
-        (neutral: 1) differs from the mean (neutral: 0) by its squares.
+        A running variance (neutral: 1) differs from a running mean (neutral: 0) by the squares in its moving average.
+        In training mode, the statistics may meet data only there, and the average is only returned.
         """
         meetings = self.meetings[path]
-        for meeting in meetings:
-            if not self.only_reaches_outputs(meeting.variable):
-                return meeting.neutral
-        return float(meetings[0].variance or meetings[0].neutral)
+        used = (meeting for meeting in meetings if not self.only_reaches_outputs(meeting.variable))
+        meeting = next(used, meetings[0])
+        return float(meeting.variance or meeting.neutral)
 
     def only_reaches_outputs(self, variable: Any) -> bool:
         """Whether there are only element-wise functions between a variable and the outputs."""
@@ -215,7 +214,7 @@ class Notes:
     def only_summed(self, variable: Any) -> bool:
         """Whether all uses of a variable are sums."""
         uses = self._uses.get(variable, ())
-        return bool(uses) and all(name == "reduce_sum" for name, _ in uses)
+        return bool(uses) and all(name in ("reduce_sum", "psum", "psum_invariant") for name, _ in uses)
 
 
 def _uses(program: Program) -> dict[Any, list[tuple[str, Sequence[Any]]]]:
