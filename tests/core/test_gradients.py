@@ -80,6 +80,18 @@ def test_the_train_state_of_flax_without_them_is_told_what_to_write():
         jax.eval_shape(step, PARAMS)
 
 
+def test_an_error_of_jax_shows_what_to_write():
+    steps = optax.MultiSteps(TX, every_k_schedule=2)
+
+    def step(params, x):
+        return steps.update(value_and_grad(loss)(params, x)[1], steps.init(params), params)
+
+    with pytest.raises(
+        TypeError, match=r"<Gradients for tx.update of plastic; elsewhere write grads.tree and grads.feat"
+    ):
+        jax.eval_shape(step, PARAMS, X)
+
+
 CLIPPED = optax.chain(optax.clip_by_global_norm(1.0), TX)
 
 

@@ -117,7 +117,8 @@ def test_the_second_argument_of_update_is_the_state():
 @pytest.mark.usefixtures("unchecked")
 def test_refuses_what_is_no_method(method):
     with pytest.raises(
-        TypeError, match=r"which is not a plasticity method; write an optax.GradientTransformation, a plia"
+        TypeError,
+        match=r"which is not a plasticity method; (call it first, or )?write an optax.GradientTransformation, a plia",
     ):
         plastic(optax.sgd(0.1), (adding(1.0), method))
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import jax
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Gradients:
     """Gradients and the features of their forward pass, for `update` of `plastic`.
 
@@ -25,6 +25,10 @@ class Gradients:
     def __contains__(self, name: object) -> bool:
         """Whether the tree has a branch of this name, as flax's `TrainState` asks."""
         return name in self.tree
+
+    def __repr__(self) -> str:
+        """For errors of JAX: what to write in place of them."""
+        return "<Gradients for tx.update of plastic; elsewhere write grads.tree and grads.features>"
 
     def __getattr__(self, name: str) -> NoReturn:
         """Raises an error: code that takes the object for an array or a tree reads other attributes."""

@@ -266,7 +266,8 @@ def _flatten(methods: Iterable[Any]) -> list[optax.GradientTransformation | Surg
         else:
             raise TypeError(
                 f"plastic got {str(method)[:60]}, which is not a plasticity method; "
-                "write an optax.GradientTransformation, a pliant.Surgery, a pliant.Topology, or a tuple of them"
+                f"{'call it first, or ' if callable(method) else ''}write an optax.GradientTransformation, "
+                "a pliant.Surgery, a pliant.Topology, or a tuple of them"
             )
     return pieces
 
