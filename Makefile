@@ -4,12 +4,13 @@
 BIN := .venv/bin
 PYTHON ?=
 WORKERS ?= 2
+EXAMPLES ?= 2000
 # A file's tests share programs: they stay together.
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile
 BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs envs test test-all bench pins clean
+.PHONY: help demo docs envs test test-all fuzz bench pins clean
 .PRECIOUS: %/.made %/.run %/.envs %/.dev
 
 help: ## show this
@@ -42,6 +43,9 @@ test-all: ## the fast tests on each Python found, of 3.11, 3.12 and 3.13
 	done; \
 	echo "== passed on Python:$${tested:- none found}; not found:$${missing:- none}"; \
 	test -n "$$tested"
+
+fuzz: .venv/.dev ## try random words and files on the command line; EXAMPLES=20000 tries more
+	PLIANT_FUZZ=$(EXAMPLES) $(BIN)/python $(PYTEST) tests/cli/test_fuzz.py
 
 bench: .venv/.envs ## measure the numbers of docs/performance.md
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file; done

@@ -1,8 +1,15 @@
 """Whatever is typed wrongly: exit code 2, one line that helps, nothing written."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from pliant.cli import _main
+from pliant.cli._acting import check_file
 from pliant.core import registry
+from pliant.experiment.errors import ConfigError
 
 P = "slowly_changing_regression"
 RUN = f"run {P} "
@@ -16,6 +23,13 @@ FILES = {
     "value.yaml": f"problem: {{name: {P}, inputs: 0}}\n",
     "null.yaml": f"problem: {P}\nmethods:\n",
     "bytes.yaml": b"\xff\xfe\x00",
+    "large.yaml": "#" * 1_000_001,
+    "nested.yaml": "[" * 20_000,
+    "aliases.yaml": "".join(f"{i}: &a{i} [{','.join([f'*a{i - 1}' if i else 'x'] * 10)}]\n" for i in range(9)),
+    "twice.yaml": f"problem: {P}\nproblem: hopper\n",
+    "names.yaml": f"problem: {P}\nagent: {{name: [ppo]}}\n",
+    "date.yaml": "problem: 2020-50-50\n",
+    "digits.yaml": f"problem: {{name: {P}, examples: {'9' * 400}}}\n",
     "folder/notes.txt": "",
 }
 
@@ -58,7 +72,7 @@ FILES = {
         (f"{RUN}--learning_rate nan", "--learning_rate=nan: write a number, at least 0"),
         (f"{RUN}--inputs 0", "--inputs=0: write a whole number, at least 1"),
         (f"{RUN}--inputs 2.5", "--inputs=2.5: write a whole number, at least 1"),
-        (f"{RUN}--hidden-units -1", "--hidden-units=-1: write a whole number, at least 0"),
+        (f"{RUN}--hidden-units -1", "--hidden-units=-1: write a whole number, from 0 to 65536"),
         (f"{RUN}--examples 0", "--examples=0: write a whole number, at least 1"),
         (f"{RUN}--examples 1e12", "--examples=1e12: write a whole number, at most 2147483647"),
         (f"{RUN}--activation rely", "--activation=rely: write relu or leaky_relu or"),
@@ -68,6 +82,24 @@ FILES = {
         (f"{RUN}--seeds 9-3", "seeds=9-3: write a number of seeds (100), or ranges from low to high (0-9,20)"),
         (f"{RUN}--seeds 0", "seeds=0: write a number of seeds"),
         (f"{RUN}--seeds 10000000000", "seeds=10000000000: at most 1,000,000 seeds"),
+        (f"{RUN}--seeds 0-2000000000,2000000000-0", "seeds=0-2000000000,2000000000-0: write a number of seeds"),
+        (f"{RUN}--hidden-units 2147483647", "--hidden-units=2147483647: write a whole number, from 0 to 65536"),
+        ("run hopper --hidden-layers 2147483647", "--hidden-layers=2147483647: write a whole number, from 0 to 100"),
+        ("run hopper --epochs 2147483647", "--epochs=2147483647: write a whole number, from 1 to 1000"),
+        (f"{GROWING}--batch-size 2147483647", "--batch-size=2147483647: write a whole number, from 1 to 1000000"),
+        (f"{RUN}--activation {'x' * 5000}", f"--activation={'x' * 60}…: write relu or"),
+        (f"{RUN}--{'x' * 5000} 3", f"unknown argument --{'x' * 58}… (see pliant run --help)"),
+        (f"run {P}/{'x' * 5000}", f"unknown preset of {P} '{'x' * 60}…'"),
+        (f"{RUN}--sweep learning_rate={'9' * 500}", f"sweep agent.learning_rate={'9' * 60}…: write a number"),
+        ("run --config /dev/zero", "/dev/zero: not a file; write the path of a configuration file"),
+        ("run --config pipe", "pipe: not a file; write the path of a configuration file"),
+        ("run large.yaml", "large.yaml: more than 1,000,000 bytes: this is no configuration file"),
+        ("run nested.yaml", "nested.yaml: this is nested too deeply for a configuration"),
+        ("run aliases.yaml", "aliases.yaml: this has more than 100,000 values: it is no configuration"),
+        ("run twice.yaml", "twice.yaml: problem stands there twice; write it once"),
+        ("run names.yaml", "names.yaml: unknown agent ['ppo']; did you mean ppo?"),
+        ("run date.yaml", "date.yaml: this is not YAML: month must be in 1..12"),
+        ("run digits.yaml", f"digits.yaml: {P}.examples={'9' * 60}…: write a whole number, at least 1"),
         (f"{CBP}--method.replacement-rate 1.5", "replacement_rate=1.5"),
         (f"{CBP}--method.maturity -1", "maturity=-1"),
         (f"{CBP}--method.utility best", "--method.utility=best: write"),
@@ -155,6 +187,7 @@ def test_one_line(refuses, tmp_path, words, message):
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    os.mkfifo(tmp_path / "pipe")
     refuses(message, *words.split())
 
 
@@ -162,3 +195,43 @@ def test_a_traceback_for_those_who_ask(pliant, monkeypatch):
     monkeypatch.setenv("PLIANT_TRACEBACK", "1")
     with pytest.raises(ValueError, match="unknown method"):
         pliant("run", P, "--method", "redu")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 16.0 GiB"), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")]
+)
+def test_too_little_memory_is_one_line(pliant, monkeypatch, error):
+    def exhaust(arguments):
+        raise error
+
+    monkeypatch.setattr(_main, "_command", lambda name: exhaust)
+    code, _, err = pliant("run", P)
+    assert (code, err) == (2, f"pliant: out of memory ({error}); write fewer seeds or smaller sizes\n")
+
+
+def test_other_failures_of_the_program_keep_their_traceback(pliant, monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(_main, "_command", lambda name: fail)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        pliant("run", P)
+
+
+def test_a_platform_that_jax_does_not_have_is_one_line():
+    environment = {**os.environ, "JAX_PLATFORMS": "nonsense"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pliant", "run", P], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("pliant: JAX_PLATFORMS=nonsense: Unable to initialize backend 'nonsense'")
+
+
+def test_a_file_is_tried_before_the_work_for_it(tmp_path):
+    check_file("--out", tmp_path / "new.csv")
+    assert not (tmp_path / "new.csv").exists()
+    (tmp_path / "old.csv").write_text("old")
+    check_file("--out", tmp_path / "old.csv")
+    assert (tmp_path / "old.csv").read_text() == "old"
+    with pytest.raises(ConfigError, match=f"^--out {tmp_path}: cannot be written: Is a directory$"):
+        check_file("--out", tmp_path)

@@ -12,7 +12,7 @@ from pliant.core.agent import MethodsFor
 from pliant.core.base import Key
 from pliant.core.plastic import Plastic, plastic
 from pliant.core.problem import Network
-from pliant.core.settings import AtLeast, FromUpTo
+from pliant.core.settings import AtLeast, Between, FromUpTo
 from pliant.core.units import Wiring
 from pliant.surgery.adam import adam
 from pliant.tracing.trace import trace
@@ -36,11 +36,11 @@ class Config(_off_policy.Config):
     """Added to the denominator for numerical stability."""
     reset_moments: bool = True
     """Whether Adam's moments of weights that a method reinitialized restart at zero."""
-    hidden_units: Annotated[int, AtLeast(1)] = 256
+    hidden_units: Annotated[int, Between(1, 65_536)] = 256
     """Units of each hidden layer, of actor and critics."""
-    actor_layers: Annotated[int, AtLeast(1)] = 2
+    actor_layers: Annotated[int, Between(1, 100)] = 2
     """Hidden layers of the actor."""
-    critic_layers: Annotated[int, AtLeast(1)] = 3
+    critic_layers: Annotated[int, Between(1, 100)] = 3
     """Hidden layers of each critic; 2 in the original TD3."""
     layer_norm: bool = True
     """Whether the last hidden layer of the critics is normalized before its rectifier; false in the original TD3."""

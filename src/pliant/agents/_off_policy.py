@@ -35,7 +35,7 @@ class Config:
     """Steps of a member with random actions before the first update."""
     buffer_size: Annotated[int, AtLeast(1)] = 1_000_000
     """Size of the replay (steps of all environments of a member together)."""
-    batch_size: Annotated[int, AtLeast(1)] = 256
+    batch_size: Annotated[int, Between(1, 1_000_000)] = 256
     """Batch size of an update."""
     update_to_data: Annotated[float, AtLeast(0.001)] = 1.0
     """Updates per step of an environment; 0.25: one every fourth step."""

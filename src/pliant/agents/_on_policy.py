@@ -70,9 +70,9 @@ class Config:
     """Over which samples advantages are shifted and scaled to mean 0 and (unbiased) standard deviation 1."""
     truncation: Literal["terminal", "bootstrap"] = "terminal"
     """What follows a time limit: no future, as published, or the value of the last observation."""
-    hidden_units: Annotated[int, AtLeast(1)] = 64
+    hidden_units: Annotated[int, Between(1, 65_536)] = 64
     """Units of each hidden layer, of policy and value network; for problems without a network."""
-    hidden_layers: Annotated[int, AtLeast(0)] = 2
+    hidden_layers: Annotated[int, Between(0, 100)] = 2
     """Hidden layers of each network."""
     activation: Activation = "tanh"
     """Nonlinearity."""

@@ -17,7 +17,7 @@ import optax
 from pliant.core.agent import Agent, MethodsFor
 from pliant.core.base import Activation, Array
 from pliant.core.problem import Environment, HostEnvironment
-from pliant.core.settings import AtLeast, FromUpTo
+from pliant.core.settings import AtLeast, Between, FromUpTo
 
 from . import _on_policy
 from ._shapes import require_rank
@@ -30,7 +30,7 @@ class Config(_on_policy.Config):
     """Settings of PPO; the defaults are those of the Nature experiments with plain Adam."""
 
     horizon: Annotated[int, AtLeast(1)] = 2048
-    epochs: Annotated[int, AtLeast(1)] = 10
+    epochs: Annotated[int, Between(1, 1000)] = 10
     """Passes over the samples of a round."""
     minibatches: Annotated[int, AtLeast(1)] = 16
     """Minibatches of an epoch, one update each; must divide horizon × num_envs."""
@@ -51,7 +51,7 @@ class Config(_on_policy.Config):
     entropy_coefficient: Annotated[float, AtLeast(0)] = 0.0
     max_gradient_norm: Annotated[float, AtLeast(0)] = 0.0
     normalize_advantages: Literal["round", "minibatch", "none"] = "round"
-    hidden_units: Annotated[int, AtLeast(1)] = 256
+    hidden_units: Annotated[int, Between(1, 65_536)] = 256
     activation: Activation = "relu"
 
 

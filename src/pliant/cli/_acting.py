@@ -52,10 +52,20 @@ def add_arguments(parser: Parser, env: str) -> None:
     )
 
 
-def check_folder(flag: str, file: Path | None) -> None:
-    """Refuses a file in a missing folder."""
-    if file is not None and not file.parent.is_dir():
+def check_file(flag: str, file: Path | None) -> None:
+    """Refuses a file that cannot be written, before the work for it is done."""
+    if file is None:
+        return
+    if not file.parent.is_dir():
         raise ConfigError(f"{flag} {file}: there is no folder {file.parent}; make it first")
+    is_new = not file.exists()
+    try:
+        with open(file, "ab"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{flag} {file}: cannot be written: {error.strerror}") from None
+    if is_new:
+        file.unlink()
 
 
 def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:

@@ -17,7 +17,7 @@ from pliant.experiment.progress import OnProgress
 from pliant.report import Cell, Table, bootstrap_interval, interquartile_mean
 from pliant.report.statistics import HOW_INTERVALS
 
-from ._acting import SEED, add_arguments, check_folder, members, modes
+from ._acting import SEED, add_arguments, check_file, members, modes
 from ._arguments import Flag, Parser
 from ._progress import progress
 
@@ -52,7 +52,7 @@ def command(arguments: list[str]) -> None:
     """Plays the episodes and prints their tables; with `--out`, writes the single episodes."""
     given = _parser().parse_args(arguments)
     values = {name: getattr(given, name, setting.default) for name, setting in _SETTINGS.items()}
-    check_folder("--out", given.out)
+    check_file("--out", given.out)
     envs = [None] if given.env is None else list(dict.fromkeys(map(str.strip, given.env.split(","))))
     if "" in envs:
         raise ConfigError(f"--env={given.env}: write one name or several, such as --env A,B")

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from pliant.core import registry
-from pliant.experiment.errors import Interrupted, StoreError
+from pliant.experiment.errors import Interrupted, StoreError, echo
 
 _COMMANDS = ("list", "run", "reproduce", "report", "evaluate", "visualize")
 _TRAINING = ("run", "reproduce")
+_LONGEST_WORD = 200  # characters; longer ones are no paths but input
 
 _USAGE = """\
 usage: pliant COMMAND ...
@@ -45,12 +46,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = "; the same command goes on from the last checkpoint" if arguments[0] in _TRAINING else ""
         print(f"pliant: stopped{again}", file=sys.stderr)
         return 130
-    except (ValueError, OSError, StoreError) as error:
-        if os.environ.get("PLIANT_TRACEBACK"):
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        message = _in_one_line(error)
+        if message is None or os.environ.get("PLIANT_TRACEBACK"):
             raise
-        print(f"pliant: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"pliant: {message}", file=sys.stderr)
         return 2
     return 0
+
+
+def _in_one_line(error: Exception) -> str | None:
+    """What went wrong; `None` if it is not the user's affair."""
+    words = " ".join(word if len(word) <= _LONGEST_WORD else echo(word) for word in str(error).split())
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in words:
+        return f"out of memory ({words[:_LONGEST_WORD]}); write fewer seeds or smaller sizes"
+    return words if isinstance(error, ValueError | OSError | StoreError) else None
 
 
 def _command(name: str) -> Callable[[list[str]], None]:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +19,8 @@ from pliant.experiment.configuration import published
 from pliant.experiment.configuration.config import RUN_SETTINGS, ComponentSpec, RunConfig
 from pliant.experiment.configuration.reading import from_mapping, named, resolve
 from pliant.experiment.configuration.settings import Setting
-from pliant.experiment.errors import ConfigError
+from pliant.experiment.configuration.yaml_file import read_text
+from pliant.experiment.errors import ConfigError, echo
 from pliant.experiment.loops.plan import Plan
 from pliant.experiment.loops.planning import plans
 from pliant.experiment.progress import Work
@@ -269,7 +271,7 @@ def _named(name: str) -> str | dict[str, str]:
 def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
     path = Path(target)
     problem, _, preset = target.partition("/")
-    looks_like_file = path.is_dir() or path.suffix in (".yaml", ".yml") or sources.names_file(target)
+    looks_like_file = os.path.isdir(path) or path.suffix in (".yaml", ".yml") or sources.names_file(target)
     if is_file or (problem not in registry.names("problems") and looks_like_file):
         if named_preset is not None:
             raise ConfigError(f"--preset {named_preset}: only a problem has presets, and {target} is a file or a run")
@@ -290,7 +292,7 @@ def _run_directory(target: str, is_file: bool) -> Path | None:
     if path.name == "config.yaml" and (path.parent / "shards").is_dir():
         return path.parent
     is_problem = not is_file and target.partition("/")[0] in registry.names("problems")
-    return path if path.is_dir() and not is_problem else None
+    return path if os.path.isdir(path) and not is_problem else None
 
 
 def _of_run(path: Path) -> RunConfig:
@@ -302,7 +304,7 @@ def _of_run(path: Path) -> RunConfig:
 
 def _from_file(file: Path) -> RunConfig:
     try:
-        return published.read(file.read_text(encoding="utf-8"))
+        return published.read(read_text(file))
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except ValueError as error:
@@ -317,9 +319,9 @@ def _with_flags(base: RunConfig, given: dict[str, Any]) -> RunConfig:
         name, _, listed = text.partition("=")
         dotted, _ = resolve(base, name)
         if not listed or dotted in swept:
-            raise ConfigError(f"--sweep {text}: write --sweep NAME=V1,V2,..., once for a setting")
+            raise ConfigError(f"--sweep {echo(text)}: write --sweep NAME=V1,V2,..., once for a setting")
         if dotted in values:
-            raise ConfigError(f"--sweep {text}: {dotted} is set by a flag, too; write one of the two")
+            raise ConfigError(f"--sweep {echo(text)}: {dotted} is set by a flag, too; write one of the two")
         swept[dotted] = [value.strip() for value in listed.split(",")]
     kept = {name: listed for name, listed in base.sweep.items() if name not in values}
     run_settings = {name: given[name] for name in RUN_SETTINGS if name in given}

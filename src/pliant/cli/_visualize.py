@@ -19,7 +19,7 @@ from pliant.experiment.evaluation.video import captioned, write_gif, write_mp4
 from pliant.experiment.loops.device import DeviceLoop
 from pliant.experiment.loops.host.loop import HostLoop
 
-from ._acting import SEED, add_arguments, check_folder, members, modes
+from ._acting import SEED, add_arguments, check_file, members, modes
 from ._arguments import Flag, Parser
 
 _DESCRIPTION = """\
@@ -52,7 +52,7 @@ def command(arguments: list[str]) -> None:
     for flag, file in (("--gif", given.gif), ("--mp4", given.mp4)):
         if file is not None and file.suffix.lower() != f".{flag[2:]}":
             raise ConfigError(f"{flag} {file}: write a name that ends in .{flag[2:]}")
-        check_folder(flag, file)
+        check_file(flag, file)
     if given.greedy and given.sample:
         raise ConfigError("--greedy and --sample: an agent is shown in one mode; write one of the two")
     pause = None if given.pause is None else _PAUSE.read(given.pause, "--pause")

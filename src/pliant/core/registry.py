@@ -21,6 +21,7 @@ Kind: TypeAlias = Literal["problems", "agents", "methods", "diagnostics", "netwo
 _FUNCTIONS = ("methods", "diagnostics")
 _ONLY_OTHERS = ("networks",)  # the package's own networks are parts of its problems and agents
 _LISTED = 20  # names in an error
+_ECHOED = 60  # characters of a name in an error
 
 
 class UnknownNameError(ValueError):
@@ -63,11 +64,12 @@ def check(what: str, name: Any, allowed: Iterable[str]) -> None:
     """Raises an `UnknownNameError` of one line, with the nearest names, unless the name is allowed."""
     allowed = list(allowed)
     if name not in allowed:
-        near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.6)
+        shown = name if len(str(name)) <= _ECHOED else f"{str(name)[:_ECHOED]}…"
+        near = difflib.get_close_matches(str(shown), allowed, n=3, cutoff=0.6)
         more = f", ... ({len(allowed)} in all)" if len(allowed) > _LISTED else ""
         there_are = f"{', '.join(allowed[:_LISTED]) or 'none'}{more}"
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {there_are}"
-        raise UnknownNameError(f"unknown {what} {name!r}; {hint}")
+        raise UnknownNameError(f"unknown {what} {shown!r}; {hint}")
 
 
 def plain(docstring: str) -> str:

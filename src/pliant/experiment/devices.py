@@ -5,13 +5,19 @@ from pathlib import Path
 
 import jax
 
+from .errors import ConfigError, echo
+
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
 GIB = 2**30
 
 
 def prepare() -> None:
-    """Makes each core a device, and caches compiled programs on disk; the user's settings of JAX come first."""
+    """Makes each core a device, and caches compiled programs on disk; the user's settings of JAX come first.
+
+    Raises:
+        ConfigError: if JAX has none of the platforms that the user set.
+    """
     flags = os.environ.get("XLA_FLAGS", "")
     if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in flags:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -22,6 +28,12 @@ def prepare() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pliant" / "jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if jax.config.jax_platforms:
+        try:
+            jax.devices()
+        except RuntimeError as error:
+            reason = str(error).partition("(")[0].strip()
+            raise ConfigError(f"JAX_PLATFORMS={echo(jax.config.jax_platforms)}: {reason}") from None
 
 
 def available_memory() -> int | None:

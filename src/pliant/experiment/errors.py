@@ -1,5 +1,13 @@
 """Errors of a run, one line for the user each; imports nothing, so that every command can catch them."""
 
+_ECHOED = 60  # characters
+
+
+def echo(value: object) -> str:
+    """A value in an error: what somebody wrote, but no more than 60 characters of it."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= _ECHOED else f"{text[:_ECHOED]}…"
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the value and what is allowed."""

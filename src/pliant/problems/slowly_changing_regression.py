@@ -34,11 +34,11 @@ class Config:
     """Examples between two changes of the slow bits."""
     flip: Literal["resample_all", "one"] = "resample_all"
     """At a change, draw all slow bits (as in the published figure), or flip one of them (as in the paper's text)."""
-    target_units: Annotated[int, AtLeast(1)] = 100
+    target_units: Annotated[int, Between(1, 1_000_000)] = 100
     """Linear threshold units of the target."""
     beta: Annotated[float, Between(0, 1)] = 0.7
     """Fraction of a target unit's inputs that agree with its weights at its threshold."""
-    hidden_units: Annotated[int, AtLeast(0)] = 5
+    hidden_units: Annotated[int, Between(0, 65_536)] = 5
     """Hidden units of the learner; 0 stands for a linear learner, the baseline."""
     activation: Activation = "relu"
     """Nonlinearity of the learner."""

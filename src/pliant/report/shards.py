@@ -24,12 +24,13 @@ import yaml
 COLUMNS = {"seed": pa.int32(), "step": pa.int64(), "metric": pa.string(), "group": pa.string(), "value": pa.float64()}
 
 _FILE = re.compile(r"(\d{12})-(\d{12})-([0-9a-f]{16})\.parquet")
-_SHARD = re.compile(r"\d+-\d+(,\d+-\d+)*")
+_SHARD = re.compile(r"\d{1,10}-\d{1,10}(,\d{1,10}-\d{1,10})*")
 _STATUS = {
     "state": str, "step": int, "steps": int, "members": int, "seconds": int | float, "tasks": list, "best": int,
     "num_envs": int,
 }  # fmt: skip
 _ENVIRONMENT = {"command": list | str, "versions": dict, "python": str}
+_MOST_SEEDS = 1_000_000
 _REPAIR = "run the same command again, with --force if the run is finished"
 
 
@@ -60,7 +61,9 @@ def shards_of(run_dir: Path) -> list[Path]:
     Raises:
         ValueError: if two shards hold the same seed.
     """
-    named = (folder for folder in (run_dir / "shards").glob("*/") if _SHARD.fullmatch(folder.name))
+    named = (
+        folder for folder in (run_dir / "shards").glob("*/") if _SHARD.fullmatch(folder.name) and _is_small(folder)
+    )
     begun = [f for f in named if (f / "status.json").exists() or any((f / "metrics").glob("*.parquet"))]
     folders = sorted(begun, key=lambda folder: min(seeds_of(folder)))
     holder: dict[int, Path] = {}
@@ -72,6 +75,12 @@ def shards_of(run_dir: Path) -> list[Path]:
                 )
             holder[seed] = folder
     return folders
+
+
+def _is_small(shard: Path) -> bool:
+    """Whether a folder is named after a number of seeds that a run can have."""
+    bounds = [text.split("-") for text in shard.name.split(",")]
+    return all(0 <= int(high) - int(low) < _MOST_SEEDS for low, high in bounds)
 
 
 def seeds_of(shard: Path) -> set[int]:

@@ -145,7 +145,7 @@ def test_refuses_in_one_line(given, message):
         ({"diagnostics": ["rank", "rank"]}, "diagnostics: rank is listed 2 times; write it once"),
         ({"record_every": -1}, "record_every=-1: write a whole number, at least 0"),
         ({"evaluate_every": -1}, "evaluate_every=-1: write a whole number, at least 0"),
-        ({"evaluate_episodes": 0}, "evaluate_episodes=0: write a whole number, at least 1"),
+        ({"evaluate_episodes": 0}, "evaluate_episodes=0: write a whole number, from 1 to 1000000"),
         (
             {"evaluate_every": 50},
             "evaluate_every=50: slowly_changing_regression is a stream of examples, without episodes; "

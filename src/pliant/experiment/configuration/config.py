@@ -28,7 +28,7 @@ from typing import Any, Literal
 import yaml
 
 from pliant.core import registry, sources
-from pliant.core.settings import AtLeast
+from pliant.core.settings import AtLeast, Between
 from pliant.experiment.errors import ConfigError
 
 from .own import as_problem
@@ -128,7 +128,7 @@ RUN_SETTINGS = {
         AtLeast(0),
     ),
     "evaluate_episodes": Setting(
-        "evaluate_episodes", int, 10, "Episodes that each member plays in an evaluation.", AtLeast(1)
+        "evaluate_episodes", int, 10, "Episodes that each member plays in an evaluation.", Between(1, 1_000_000)
     ),
 }
 

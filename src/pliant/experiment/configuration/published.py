@@ -4,22 +4,20 @@ docs/coming_from/loss_of_plasticity.md has the table of keys. Keys that their pr
 line names them. Values without a counterpart here are refused.
 """
 
-import contextlib
 import logging
 import math
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Literal
 
-import yaml
-
 from pliant.core import registry
 from pliant.core.settings import AtLeast, Between, FromUpTo
-from pliant.experiment.errors import ConfigError
+from pliant.experiment.errors import ConfigError, echo
 
 from .config import RunConfig
-from .reading import from_mapping, from_yaml
+from .reading import from_mapping
 from .settings import Setting, settings_of
+from .yaml_file import parse
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +78,10 @@ def read(text: str) -> RunConfig:
     Raises:
         ConfigError, UnknownNameError: one line that names the key and what is allowed.
     """
-    with contextlib.suppress(yaml.YAMLError):  # `from_yaml` reports the error
-        given = yaml.safe_load(text)
-        if isinstance(given, Mapping) and "problem" not in given and any(key in _KEYS for key in given):
-            return from_mapping(from_published(given))
-    return from_yaml(text)
+    given = parse(text)
+    if isinstance(given, Mapping) and "problem" not in given and any(key in _KEYS for key in given):
+        given = from_published(given)
+    return from_mapping(given)
 
 
 def from_published(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +104,7 @@ def from_published(given: Mapping[str, Any]) -> dict[str, Any]:
     registry.check("env_name", environment, _ENVIRONMENTS)
     for key, only in _ONLY.items():
         if left.pop(key, only) != only:
-            raise ConfigError(f"{key}={given[key]}: {only} is the only value here; write it, or leave {key} out")
+            raise ConfigError(f"{key}={echo(given[key])}: {only} is the only value here; write it, or leave {key} out")
 
     problem, version = _ENVIRONMENTS[environment]
     standard = registry.presets(problem)["std"]
@@ -137,10 +134,10 @@ def _frictions(left: dict[str, Any]) -> dict[str, float]:
     """The range of the frictions; their program reads the frictions from a table."""
     table = left.get("frictions_file", "frictions")
     if PurePath(str(table)).name != "frictions":
-        raise ConfigError(f"frictions_file={table}: tables are not read; write friction: [low, high] instead")
+        raise ConfigError(f"frictions_file={echo(table)}: tables are not read; write friction: [low, high] instead")
     given = left.pop("friction", [0.02, 2.0])
     if not isinstance(given, list) or len(given) != 2:
-        raise ConfigError(f"friction={given}: write [low, high]")
+        raise ConfigError(f"friction={echo(given)}: write [low, high]")
     number = Setting("friction", float, None, "", AtLeast(0))
     return dict(zip(("friction_low", "friction_high"), map(number.read, given)))
 
@@ -162,7 +159,7 @@ def _agent(left: dict[str, Any]) -> dict[str, Any]:
 def _hidden(widths: Any) -> dict[str, int]:
     wrong = not isinstance(widths, list) or any(type(width) is not int or width < 1 for width in widths)
     if wrong or len(set(widths)) > 1:
-        raise ConfigError(f"h_dim={widths}: all hidden layers have the same width here; write [256, 256]")
+        raise ConfigError(f"h_dim={echo(widths)}: all hidden layers have the same width here; write [256, 256]")
     return {"hidden_layers": len(widths), **({"hidden_units": widths[0]} if widths else {})}
 
 
@@ -225,6 +222,6 @@ def _typed(left: dict[str, Any], key: str) -> Any:
 
 def _flag(left: dict[str, Any], key: str, default: bool) -> bool:
     value = left.pop(key, default)
-    if value not in (0, 1):
-        raise ConfigError(f"{key}={value}: write true or false")
+    if not isinstance(value, int) or value not in (0, 1):
+        raise ConfigError(f"{key}={echo(value)}: write true or false")
     return bool(value)

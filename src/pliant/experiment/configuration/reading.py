@@ -4,14 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from pliant.core import registry, sources
-from pliant.experiment.errors import ConfigError
+from pliant.experiment.errors import ConfigError, echo
 
 from .config import DEFAULT_DIAGNOSTICS, RUN_SETTINGS, ComponentSpec, RunConfig
 from .seeds import read_seeds
 from .settings import Setting
+from .yaml_file import parse
 
 
 def from_mapping(given: Any) -> RunConfig:
@@ -31,7 +30,7 @@ def from_mapping(given: Any) -> RunConfig:
     agents, usual_run = module.AGENTS, getattr(module, "RUN", {})
     usual = next(iter(agents))
     wanted = {"name": usual, **_named("agent", given.get("agent", {}))}
-    agent = _component("agents", {**agents.get(wanted["name"], {}), **wanted})
+    agent = _component("agents", {**agents.get(_name("agents", wanted["name"]), {}), **wanted})
     _check_kind(problem, usual, agent)
     config = RunConfig(
         problem=problem,
@@ -60,11 +59,7 @@ def from_yaml(text: str) -> RunConfig:
     Raises:
         ConfigError, UnknownNameError: if the text is not YAML, or not a configuration.
     """
-    try:
-        given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"this is not YAML: {' '.join(str(error).split())}") from None
-    return from_mapping(given)
+    return from_mapping(parse(text))
 
 
 def named(name: str) -> dict[str, Any]:
@@ -110,13 +105,13 @@ def resolve(config: RunConfig, name: str) -> tuple[str, Setting]:
 
 def _mapping(what: str, given: Any) -> Mapping[Any, Any]:
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{what} is a mapping of names to values, not {given!r}")
+        raise ConfigError(f"{what} is a mapping of names to values, not {echo(repr(given))}")
     return given
 
 
 def _list(what: str, given: Any) -> list[Any] | tuple[Any, ...]:
     if not isinstance(given, list | tuple):
-        raise ConfigError(f"{what} is a list, not {given!r}")
+        raise ConfigError(f"{what} is a list, not {echo(repr(given))}")
     return given
 
 
@@ -129,7 +124,7 @@ def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
     settings = _named(kind[:-1], given)
     if "name" not in settings:
         raise ConfigError(f"{kind[:-1]}: write {{name: ...}}; there are: {', '.join(registry.names(kind))}")
-    component = ComponentSpec(kind, settings.pop("name"), {}, settings.pop("source", ""))
+    component = ComponentSpec(kind, _name(kind, settings.pop("name")), {}, _source(kind, settings.pop("source", "")))
     if not component.source and sources.names_file(component.name):
         raise ConfigError(
             f"{kind[:-1]} {component.name}: a file is executed only if you name it on the command line or in a call; "
@@ -143,6 +138,18 @@ def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
         for key, setting in schema.items()
     }
     return dataclasses.replace(component, settings=values)
+
+
+def _name(kind: registry.Kind, given: Any) -> str:
+    if not isinstance(given, str):
+        registry.check(kind[:-1], given, registry.names(kind))
+    return given
+
+
+def _source(kind: registry.Kind, given: Any) -> str:
+    if not isinstance(given, str):
+        raise ConfigError(f"{kind[:-1]}: a source is a text, not {echo(given)}; write it as in config.yaml")
+    return given
 
 
 def _components(kind: registry.Kind, given: Any) -> tuple[ComponentSpec, ...]:

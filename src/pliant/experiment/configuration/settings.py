@@ -20,7 +20,7 @@ import docstring_parser
 from pliant.core.agent import Context
 from pliant.core.registry import plain
 from pliant.core.settings import Range
-from pliant.experiment.errors import ConfigError
+from pliant.experiment.errors import ConfigError, echo
 
 CONTEXT = Context._fields  # arguments of a method's or diagnostic's factory that the run fills in
 
@@ -65,7 +65,7 @@ class Setting:
         Raises:
             ConfigError: if the value has another type, or is out of range.
         """
-        problem = f"{where or self.name}={value}: write"
+        problem = f"{where or self.name}={echo(value)}: write"
         if self.choices:
             found = [choice for choice in self.choices if _word(choice).lower() == _word(value).lower()]
             if not found:
@@ -172,5 +172,5 @@ def _number(value: Any) -> float | int | None:
         else:
             number = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
         return number if math.isfinite(number) else None
-    except ValueError:
+    except (ValueError, OverflowError):  # no number, or one of more digits than there can be
         return None

@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-import yaml
 
 from pliant.core.base import Array
 from pliant.experiment.configuration.config import RunConfig, digest_of
-from pliant.experiment.configuration.reading import from_yaml, resolve
+from pliant.experiment.configuration.reading import from_mapping, resolve
+from pliant.experiment.configuration.yaml_file import parse, read_text
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.loops.plan import Plan
 from pliant.experiment.loops.planning import unchecked_plan
@@ -174,8 +174,8 @@ def _config(path: Path) -> tuple[RunConfig, str]:
     """The configuration of a run, and the digest of its file."""
     file = path / "config.yaml"
     try:
-        text = file.read_text(encoding="utf-8")
-        return from_yaml(text), digest_of(yaml.safe_load(text))
+        given = parse(read_text(file))
+        return from_mapping(given), digest_of(given)
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{path} is not a run: it has no config.yaml; give the path of a run, such as runs/<name>-<hash>"

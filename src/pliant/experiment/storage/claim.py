@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from pliant.experiment.configuration.config import digest_of
+from pliant.experiment.configuration.yaml_file import parse, read_text
 from pliant.experiment.errors import ConfigError, StoreError
 
 from .checkpoints import config_of
@@ -86,18 +85,25 @@ def _describe(run: Path, config: str) -> None:
     file = run / "config.yaml"
     if not file.exists():
         write_atomically(file, config.encode())
-    elif _digest(file.read_bytes()) != _digest(config):
+    elif not _is_same(file, config):
         raise StoreError(
             f"{file} was edited or cut short: it is not the configuration of this run; move {file} away to have it "
             "written again"
         )
 
 
-def _digest(text: str | bytes) -> str:
+def _is_same(file: Path, config: str) -> bool:
+    try:
+        return _digest(read_text(file)) == _digest(config)
+    except ValueError:
+        return False
+
+
+def _digest(text: str) -> str:
     """The digest of a configuration file; empty if it is none."""
     try:
-        return digest_of(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):
+        return digest_of(parse(text))
+    except (ValueError, TypeError, AttributeError):
         return ""
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pliant.experiment.errors import StoreError
+from pliant.experiment.configuration.seeds import read_seeds
+from pliant.experiment.errors import ConfigError, StoreError
 
 _NAME = re.compile(r"\d{1,10}-\d{1,10}(,\d{1,10}-\d{1,10})*")
 _MOST_RANGES = 10  # of one shard: the name of a folder has at most 255 bytes
@@ -44,8 +45,16 @@ def shards_of(run: Path) -> list[Shard]:
 
 def named_shards(run: Path) -> list[Shard]:
     """All folders with the name of a shard, sorted by their first seeds."""
-    folders = [folder for folder in (run / "shards").glob("*/") if _NAME.fullmatch(folder.name)]
+    folders = [folder for folder in (run / "shards").glob("*/") if _is_name(folder.name)]
     return sorted((Shard(folder, _seeds(folder.name)) for folder in folders), key=lambda shard: shard.seeds)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a folder is named as shards are: by seeds that `--seeds` takes."""
+    try:
+        return bool(_NAME.fullmatch(name)) and bool(read_seeds(f"{name},"))
+    except ConfigError:
+        return False
 
 
 def has_results(shard: Path) -> bool:
