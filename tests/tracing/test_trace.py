@@ -469,6 +469,22 @@ def test_refuses_what_no_rule_follows(case):
         trace(apply, params, X)
 
 
+def test_gates_that_are_stacked_in_one_parameter_are_one_layer_at_each_step():
+    def apply(params, xs):
+        h = jnp.zeros((2, 6))
+        for x in xs:
+            encoded = jax.nn.relu(x @ params["w0"])
+            gate, new = (encoded @ params["of_x"][k] + h @ params["of_h"][k] for k in range(2))
+            h = jax.nn.sigmoid(gate) * jnp.tanh(new)
+        return h @ params["w1"]
+
+    wiring = trace(apply, WEIGHTS | {"of_x": np.ones((2, 6, 6)), "of_h": np.ones((2, 6, 6))}, (X, X, X))
+    assert {name: [reader.path for reader in group.outgoing] for name, group in wiring.items()} == {
+        "w0": ["of_x"],
+        "of_x": ["of_h", "w1"],
+    }
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused_can_be_left_out(case):
     apply, shapes, _ = REFUSED[case]

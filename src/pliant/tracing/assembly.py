@@ -251,11 +251,14 @@ class Assembly:
         Raises:
             TracingError: for such a leaf.
         """
-        axes = range(len(self._notes.leaves[path]))
-        stacked = any(self._places(path, first, k) != self._places(path, other, k) for k in axes)
-        if stacked and self._data(first) is not self._data(other):
+        if self._entries_for(path, self._data(first)) != self._entries_for(path, self._data(other)):
             why = "its entries along one axis are weights of several layers"
             raise refuse("slice", [path], why, "Give each layer parameters of its own.")
+
+    def _entries_for(self, path: str, data: Any) -> set[frozenset[Any]]:
+        """The entries of a leaf that are weights of the same data."""
+        contractions = (k for number, k in enumerate(self._contractions) if self._data(number) is data)
+        return {frozenset(taken for taken in k.picked if taken[0] == path) for k in contractions if path in k.kernels}
 
     def _vectors(self, unit: Atom) -> tuple[Vector, ...]:
         kernels = {axis for k in self._contractions for axis in _kernel_axes(k, k.reads | k.makes)}
