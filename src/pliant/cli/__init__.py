@@ -1,3 +1,3 @@
-"""The command line: `pliant list | run | reproduce | report | evaluate`."""
+"""The command line: `pliant list | run | runs | reproduce | report | compare | evaluate | visualize`."""
 
 from ._main import main as main

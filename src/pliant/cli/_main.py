@@ -12,7 +12,7 @@ from rich.console import Console
 from pliant.core import registry
 from pliant.experiment.errors import Interrupted, StoreError, echo
 
-_COMMANDS = ("list", "run", "reproduce", "report", "evaluate", "visualize")
+_COMMANDS = ("list", "run", "runs", "reproduce", "report", "compare", "evaluate", "visualize")
 _TRAINING = ("run", "reproduce")
 _LONGEST_WORD = 200  # characters; longer ones are no paths but input
 
@@ -22,7 +22,9 @@ usage: pliant COMMAND ...
   list                names of problems, agents, methods, diagnostics, recipes and presets
   run PROBLEM         run a problem: any method, any seeds, any sweep; or a preset, or a configuration file
   reproduce RECIPE    a published figure: its runs, its table and figure, the paper's numbers beside ours
+  runs                what lies in runs/: settings, seeds, state and last value of each run
   report RUN          curves and a table of a run's directory
+  compare RUN RUN     runs side by side: differences paired by seed, and one figure
   evaluate RUN        episodes of a run's agents, from any checkpoint, without learning: success, returns, lengths
   visualize RUN       episodes of a run's agent to watch: in the terminal, or as a film
 

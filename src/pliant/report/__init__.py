@@ -1,14 +1,19 @@
 """Figures and tables of finished and running experiments; reads run directories and imports no other package."""
 
+from .compare import Comparison as Comparison
+from .compare import compare as compare
 from .curves import Curve as Curve
 from .curves import Panel as Panel
 from .curves import Reference as Reference
 from .curves import Values as Values
 from .curves import curves_of as curves_of
 from .curves import values_of as values_of
+from .differences import difference as difference
+from .differences import probability_of_improvement as probability_of_improvement
 from .figures import plot as plot
 from .load import Run as Run
 from .load import load as load
+from .overview import overview as overview
 from .shards import DamagedRunError as DamagedRunError
 from .shards import Shard as Shard
 from .statistics import Estimate as Estimate

@@ -2,14 +2,13 @@
 
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import pandas as pd
 
+from .ends import values_at_ends
 from .load import Run
 from .statistics import HOW_INTERVALS, Estimate, bootstrap_interval, interquartile_mean
 from .tables import Cell, Table
 
-_TENTH = 0.1  # of a run with episodes, at its beginning and at its end
 _TELLING = ("evaluation_return", "evaluation", "loss", "accuracy", "dormant", "rank", "replacements", "weight")
 
 _Cell: TypeAlias = tuple[tuple[Any, ...], pd.DataFrame]  # metric, group and settings; the rows
@@ -74,13 +73,9 @@ def _most_telling(cells: list[_Cell], most: int) -> list[_Cell]:
 
 def _row(key: tuple[Any, ...], cell: pd.DataFrame, run: Run) -> _Row:
     metric, group, *settings = key
-    diverged = _seeds(run, settings)
-    values = _first_and_last(*_placed(cell, metric, run)) if run.of_episodes else [_last(cell)]
-    values = [value.reindex(diverged.index) for value in values]
-    if metric in run.of_episodes:  # after its divergence a seed has no rows of episodes
-        values[-1] = values[-1].where(diverged.isna())
+    values = values_at_ends(run, metric, settings, cell)
     estimates = [bootstrap_interval(value, interquartile_mean) for value in values]
-    left_out = len(diverged) - int(estimates[-1].members)
+    left_out = len(values[-1]) - int(estimates[-1].members)
     return _Row(metric, group, tuple(settings), int(cell["step"].max()), estimates, left_out)
 
 
@@ -110,35 +105,6 @@ def _table(run: Run, rows: list[_Row], hidden: int) -> Table:
     if hidden:
         notes.append(f"{hidden} more rows: --all.")
     return Table(title, list(columns), list(zip(*columns.values())), notes)
-
-
-def _seeds(run: Run, settings: list[float]) -> pd.Series:
-    """The step of divergence of the members with these settings, by seed; NaN if they did not diverge."""
-    members = run.members
-    for setting, value in zip(run.settings, settings, strict=True):
-        members = members.loc[members[setting] == value]
-    return members.set_index("seed")["diverged"]
-
-
-def _last(cell: pd.DataFrame) -> pd.Series:
-    return cell.sort_values("step").groupby("seed")["value"].last(skipna=False)
-
-
-def _placed(cell: pd.DataFrame, metric: str, run: Run) -> tuple[pd.DataFrame, int]:
-    """The rows of a cell, with the steps at which episodes began, and the last step that counts."""
-    if metric not in run.of_episodes or run.begun is None:
-        return cell, run.last_step
-    began = run.begun.rows.loc[cell.index]
-    over = began.loc[began["step"] <= run.begun.over]
-    return (began, int(began["step"].max())) if over.empty else (over, run.begun.over)
-
-
-def _first_and_last(cell: pd.DataFrame, last_step: int) -> list[pd.Series]:
-    step = cell["step"]
-    by_seed = step.groupby(cell["seed"])
-    first = cell.loc[step <= np.maximum(by_seed.transform("min"), _TENTH * last_step)]
-    last = cell.loc[step > np.minimum(by_seed.transform("max") - 1, (1 - _TENTH) * last_step)]
-    return [tenth.groupby("seed")["value"].agg(lambda values: values.mean(skipna=False)) for tenth in (first, last)]
 
 
 def _notes(run: Run, has_episodes: bool) -> list[str]:

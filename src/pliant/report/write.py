@@ -1,7 +1,6 @@
 """The default report of a run: figures, tables and their numbers."""
 
 import dataclasses
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -9,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .blocks import bin_of, note_of
 from .curves import Curve, Panel, curves_of
 from .figures import plot
 from .load import Run
-from .statistics import FEWEST_FOR_INTERVAL
 from .summary import summary
 from .tables import Table
-
-_POINTS = 100  # of a curve; at most about twice as many, more than a column of a paper can show
-_FEWEST_POINTS = 20  # of a curve of episodes
 
 
 def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
@@ -43,10 +39,10 @@ def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
 
     figures, numbers = [], []
     for metric in dict.fromkeys(row[0] for row in table.rows):
-        bin = _bin(run, str(metric))
+        bin = bin_of(run, str(metric))
         groups, panels = _panels(run, str(metric), bin)
         stem = re.sub(r"[^\w.-]+", "_", str(metric))
-        plot(panels, out / f"{stem}.png", note=_note(run, bin))
+        plot(panels, out / f"{stem}.png", note=note_of("interquartile mean", [run], bin))
         figures.append(f"![{metric}]({stem}.png)")
         numbers += [(metric, g, curve) for g, panel in zip(groups, panels, strict=True) for curve in panel.curves]
 
@@ -55,20 +51,6 @@ def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
     report = out / "report.md"
     report.write_text(_markdown(run, table, figures), encoding="utf-8")
     return report
-
-
-def _bin(run: Run, metric: str) -> int | None:
-    """The width of blocks of steps; `None`: each recorded step is a point, if there are not too many.
-
-    Episodes end at different steps for each seed, so they are always in blocks. A block has at least one episode of
-    each seed, if enough points are left.
-    """
-    rows = run.metrics.loc[run.metrics["metric"] == metric]
-    if metric in run.of_episodes:
-        longest = rows.sort_values("step").groupby(["seed", *run.settings])["step"].diff().max()
-        width = max(run.last_step / _POINTS, min(np.nan_to_num(longest), run.last_step / _FEWEST_POINTS))
-        return min(_nice(width), run.last_step)
-    return _nice(run.last_step / _POINTS) if rows["step"].nunique() > 2 * _POINTS else None
 
 
 def _panels(run: Run, metric: str, bin: int | None) -> tuple[list[str], list[Panel]]:
@@ -93,19 +75,6 @@ def _panels(run: Run, metric: str, bin: int | None) -> tuple[list[str], list[Pan
 def _is_fraction(metric: str) -> bool:
     """Whether the panels of a metric share an axis from 0."""
     return metric.endswith("fraction") or metric in ("accuracy", "success", "sparsity", "mask_overlap")
-
-
-def _nice(width: float) -> int:
-    """The next number of the form 1, 2 or 5 times a power of ten."""
-    power = 10 ** math.floor(math.log10(width))
-    return max(1, round(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= width)))
-
-
-def _note(run: Run, bin: int | None) -> str:
-    seeds = len(set(run.metrics["seed"]))
-    many = "interquartile mean and 95 % interval" if seeds >= FEWEST_FOR_INTERVAL else "mean, and each seed thin"
-    note = f"{many}, {seeds} seeds" if seeds > 1 else "1 seed"
-    return note if bin is None else f"{note}\nof the means of blocks of {bin:,} steps"
 
 
 def _numbers(curves: list[tuple[object, str, Curve]]) -> Table:

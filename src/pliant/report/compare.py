@@ -1,0 +1,165 @@
+"""Runs side by side: their values at the end, the differences to the first, and their curves."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from .blocks import bin_of, note_of
+from .curves import Curve, Panel, curves_of
+from .differences import difference, probability_of_improvement
+from .ends import values_at_ends
+from .figures import plot
+from .labels import labels_of
+from .load import Run
+from .statistics import HOW_INTERVALS, bootstrap_interval
+from .tables import Cell, Table
+
+_LOWER_IS_BETTER = ("loss", "error")
+
+
+class _Line(NamedTuple):
+    label: str
+    values: pd.Series  # at the end, by seed
+
+
+class Comparison(NamedTuple):
+    """A table, and the curves of one metric in one figure."""
+
+    metric: str
+    table: Table
+    panel: Panel
+    note: str
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes the figure `<metric>.png` (and `.pdf`) and the table, `<metric>.md` and `.csv`.
+
+        Returns:
+            The path of the PNG.
+        """
+        out, stem = Path(folder), re.sub(r"[^\w.-]+", "_", self.metric)
+        out.mkdir(parents=True, exist_ok=True)
+        plot([self.panel], out / f"{stem}.png", note=self.note)
+        (out / f"{stem}.md").write_text(self.table.to_markdown(), encoding="utf-8")
+        (out / f"{stem}.csv").write_text(self.table.to_csv(), encoding="utf-8")
+        return out / f"{stem}.png"
+
+
+def compare(runs: Sequence[Run], metric: str | None = None) -> Comparison:
+    """Compares runs at their end; the first run, with its first swept values, is the baseline.
+
+    Runs with the same configuration, as of several machines, count as one run with the seeds of all.
+
+    Args:
+        runs: at least two, or one with swept settings.
+        metric: which metric; `None`: the return, or else the loss.
+
+    Returns:
+        Table and curves. The table has a row for each run and each value of its swept settings: the mean over seeds at
+        the end (with episodes: over the last tenth of the run), the mean difference to the baseline, paired by seed
+        where the two share seeds, and the probability of improvement.
+
+    Raises:
+        ValueError: if a run has no such metric, if there is nothing to compare, or if runs of one configuration share
+            seeds.
+    """
+    together = _joined(runs)
+    metric = metric or _usual_metric(together)
+    names = labels_of(together)
+    lines = [line for run, name in zip(together, names, strict=True) for line in _lines(run, name, metric)]
+    if len(lines) < 2:
+        raise ValueError(f"{together[0].name} alone is nothing to compare; write two runs, or one with swept settings")
+    bins = [bin_of(run, metric) for run in together]
+    bin = None if None in bins else max(filter(None, bins))
+    curves: list[Curve] = []
+    for run, name in zip(together, names, strict=True):
+        label = "" if run.settings and len(together) == 1 else name
+        curves += curves_of(run, metric, bin=bin and min(bin, run.last_step), label=label)
+    words = metric.replace("_", " ")
+    panel = Panel(curves, y_label=words, title=words, marks=together[0].tasks)
+    return Comparison(metric, _table(metric, lines, together), panel, note_of("mean", together, bin))
+
+
+def _joined(runs: Sequence[Run]) -> list[Run]:
+    """The runs, in which those with one configuration are one."""
+    together: list[Run] = []
+    for run in runs:
+        same = next((i for i, other in enumerate(together) if other.config == run.config), None)
+        if same is None:
+            together.append(run)
+            continue
+        first = together[same]
+        twice = set(first.metrics["seed"]) & set(run.metrics["seed"])
+        if twice:
+            raise ValueError(
+                f"{first.name} and {run.name} have the same configuration and both hold seed {min(twice)}; "
+                "leave one out"
+            )
+        together[same] = dataclasses.replace(
+            first,
+            shards=(*first.shards, *run.shards),
+            metrics=pd.concat([first.metrics, run.metrics], ignore_index=True).astype(
+                {"metric": "category", "group": "category"}
+            ),
+            damaged=(*first.damaged, *run.damaged),
+        )
+    return together
+
+
+def _usual_metric(runs: Sequence[Run]) -> str:
+    recorded = [set(run.metrics["metric"].unique()) for run in runs]
+    common = set.intersection(*recorded)
+    for metric in ("return", "loss"):
+        if metric in common:
+            return metric
+    raise ValueError(
+        f"the runs share neither a return nor a loss; write a metric: {', '.join(sorted(common)) or 'none'}"
+    )
+
+
+def _lines(run: Run, name: str, metric: str) -> Iterator[_Line]:
+    """The values of a run at its end, for each value of its swept settings."""
+    rows = run.metrics.loc[(run.metrics["metric"] == metric) & (run.metrics["group"] == "")]
+    if rows.empty:
+        recorded = ", ".join(sorted(run.metrics.loc[run.metrics["group"] == "", "metric"].unique()))
+        raise ValueError(f"{run.name} has no metric {metric!r} of the whole network; it recorded: {recorded}")
+    if not run.settings:
+        yield _Line(name, values_at_ends(run, metric, (), rows)[-1])
+        return
+    for key, cell in rows.groupby(list(run.settings), observed=True):
+        settings = ", ".join(f"{short} {value:g}" for short, value in zip(run.short_names.values(), key, strict=True))
+        yield _Line(f"{name} {settings}", values_at_ends(run, metric, key, cell)[-1])
+
+
+def _table(metric: str, lines: Sequence[_Line], runs: Sequence[Run]) -> Table:
+    baseline, lower = lines[0].values, any(word in metric for word in _LOWER_IS_BETTER)
+    rows: list[list[Cell]] = []
+    for number, (label, values) in enumerate(lines):
+        row: list[Cell] = [label, int(values.notna().sum()), bootstrap_interval(values.to_numpy())]
+        if number == 0:
+            rows.append([*row, None, None, None])
+            continue
+        apart, pairs = difference(values, baseline)
+        better = probability_of_improvement(values.to_numpy(), baseline.to_numpy(), lower)
+        rows.append([*row, apart, pairs, better])
+    at_end = "the mean of the last tenth of the run" if any(run.of_episodes for run in runs) else "the last value"
+    notes = [
+        f"{metric}: {at_end}, mean over seeds {HOW_INTERVALS}.",
+        f"Difference to {lines[0].label}: mean over the pairs, the seeds of both; without pairs, of the two means.",
+        f"P(better): the probability that a seed has a {'smaller' if lower else 'larger'} value than a seed of "
+        f"{lines[0].label}; 0.5 is no difference.",
+    ]
+    for run in runs:
+        if run.status.get("state") != "finished":
+            notes.append(f"Unfinished: {run.name}, step {run.last_step} of {run.status.get('steps', '?')}.")
+        notes += [f"Left out, since it is damaged: {damage}." for damage in run.damaged]
+    left_out = sum(int(line.values.isna().sum()) for line in lines)
+    if left_out:
+        notes.append(f"Left out: {left_out} diverged members.")
+    return Table(
+        f"{metric} of {len(lines)} settings", ["run", "seeds", metric, "difference", "pairs", "P(better)"], rows, notes
+    )
