@@ -186,3 +186,9 @@ def test_without_the_package_there_is_one_line(monkeypatch):
     with pytest.raises(ValueError) as error:
         report.tensorboard()
     assert str(error.value) == "event files need tensorboardX; write pip install 'pliant[tensorboard]'"
+
+
+def test_a_system_without_flock_gets_its_event_files(sweep, monkeypatch):
+    monkeypatch.setattr(sys.modules["pliant.report.tensorboard"], "fcntl", None)
+    report.tensorboard()(sweep)
+    assert_complete(sweep)

@@ -13,7 +13,7 @@ emptied, and new ones take their place.
 """
 
 import contextlib
-import fcntl
+import importlib.util
 import itertools
 import json
 import logging
@@ -30,6 +30,9 @@ from .load import Run
 from .shards import DamagedRunError, MetricsFile, files_of, read_file, shards_of
 
 logger = logging.getLogger(__name__)
+
+# Not there on Windows, where the library and reports work.
+fcntl: Any = importlib.import_module("fcntl") if importlib.util.find_spec("fcntl") else None
 
 Update = Callable[[Path], None]
 
@@ -99,8 +102,9 @@ def tensorboard() -> Update:
         folder = run_dir / "tensorboard"
         folder.mkdir(exist_ok=True)
         with open(folder / "lock", "w") as lock:
-            with contextlib.suppress(OSError):  # a network file system may have no locks
-                fcntl.flock(lock, fcntl.LOCK_EX)  # a run may be at work while a report is written
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # a network file system may have no locks
+                    fcntl.flock(lock, fcntl.LOCK_EX)  # a run may be at work while a report is written
             metrics = {shard.name: _files(shard) for shard in shards_of(run_dir)}
             written = _written(folder, {name: [file.path.name for file in files] for name, files in metrics.items()})
             for shard, files in metrics.items():
@@ -190,4 +194,4 @@ def _continue(file: Path, size: int, data: bytes) -> None:
 def _remember(folder: Path, written: _Written) -> None:
     unfinished = folder / "written.json.unfinished"
     unfinished.write_text(json.dumps(written._asdict()), encoding="utf-8")
-    unfinished.rename(folder / "written.json")
+    unfinished.replace(folder / "written.json")

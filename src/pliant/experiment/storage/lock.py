@@ -11,7 +11,7 @@ machine counts as dead after three minutes without a heartbeat.
 
 import contextlib
 import errno
-import fcntl
+import importlib.util
 import json
 import os
 import socket
@@ -24,6 +24,9 @@ from typing import IO, Any
 from pliant.experiment.errors import StoreError
 
 from .files import read_json
+
+# Not there on Windows, where the library and reports work.
+fcntl: Any = importlib.import_module("fcntl") if importlib.util.find_spec("fcntl") else None
 
 _HEARTBEAT = 15.0  # seconds between two heartbeats
 _SILENT = 180.0  # seconds without a heartbeat after which an owner is dead; clients of NFS see times up to 60 s old
@@ -46,6 +49,8 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
         StoreError: if another process holds the folder.
         OSError: if the folder cannot be written.
     """
+    if fcntl is None:
+        raise StoreError(f"{folder} cannot be locked: runs need Linux, macOS or the Windows Subsystem for Linux")
     owner, deadline = folder / "owner.json", time.monotonic() + wait
     with open(folder / "lock", "a") as lock:
         while True:
