@@ -4,7 +4,6 @@ import ast
 import pathlib
 import re
 
-import compilations
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -89,8 +88,6 @@ def eager(tree: ast.Module):
 @pytest.mark.parametrize("folder", sorted({path.relative_to(TESTS).parts[0] for path in TESTS.glob("**/*.py")}))
 def test_tests_compute_in_numpy(folder):
     # What is computed with `jnp` outside of a compiled function is one program an operation and shape.
-    if folder in compilations.NOT_YET:
-        pytest.skip("not yet")
     paths = [TESTS / folder] if folder.endswith(".py") else sorted((TESTS / folder).glob("**/*.py"))
     for path in paths:
         for call in eager(ast.parse(path.read_text())):

@@ -17,8 +17,6 @@ import pytest
 EVENT = "/jax/core/compile/backend_compile_duration"
 BUDGET = 6
 LISTED = 10
-# Below `tests/`, whose tests are only counted, because they have not been made cheap yet. To become empty.
-NOT_YET = ("experiment",)
 
 Programs: TypeAlias = collections.Counter[str]  # how often a program of each name was compiled
 
@@ -73,8 +71,7 @@ class Compilations:
         item.user_properties.append(("compilations", (item.nodeid, programs.total())))
         marker = item.get_closest_marker("compilations")
         budget = marker.args[0] if marker else BUDGET
-        below = item.path.relative_to(item.config.rootpath / "tests").parts[0]
-        if programs.total() > budget and below not in NOT_YET:
+        if programs.total() > budget:
             most = ", ".join(f"{number} x {name}" for name, number in programs.most_common())
             pytest.fail(f"{programs.total()} programs were compiled, and {budget} are allowed: {most}", pytrace=False)
         return result

@@ -82,9 +82,9 @@ def scripted(script: Script, steps: int) -> Environment:
 
     `info` is the time, from 0, and never differs between environments.
     """
-    keys = jax.vmap(lambda seed: jax.random.key_data(problem_key(seed)))(jnp.arange(len(script.reward)))
+    keys = jax.jit(jax.vmap(lambda seed: jax.random.key_data(problem_key(seed))))(np.arange(len(script.reward)))
     num_envs = script.reward.shape[2]
-    arrays = jax.tree.map(jnp.asarray, script)
+    arrays = jax.device_put(script)
 
     def init(key):
         seed = jnp.argmax((keys == jax.random.key_data(key)[None]).all(1))
@@ -102,11 +102,13 @@ def scripted(script: Script, steps: int) -> Environment:
     return Environment(Spec(environments.NUMBER, Continuous(1)), num_envs, steps, init, step)
 
 
+@jax.jit
 def problem_key(seed: Any) -> jax.Array:
     """The key from which a seed's problem begins."""
     return jax.random.split(jax.random.key(seed))[0]
 
 
+@jax.jit
 def acting_key(seed: Any) -> jax.Array:
     """The key from which come, by the number of the time, those that a seed's agent acts with."""
     return jax.random.split(jax.random.split(jax.random.key(seed))[1])[1]
@@ -168,7 +170,7 @@ def watcher(config: Watcher, environment: Environment | HostEnvironment, methods
     def signals(previous, state, transitions):
         return {"previous": previous, "now": state, "transitions": transitions}
 
-    return Agent(T, init, lambda state: state.rewards, lambda E: jnp.full(E, -5, jnp.int32), act, learn, signals)
+    return Agent(T, init, lambda state: state.rewards, lambda E: np.full(E, -5, np.int32), act, learn, signals)
 
 
 def programs_of(config: RunConfig) -> Programs:

@@ -127,13 +127,17 @@ def riser(config: Riser, environment: Environment | HostEnvironment, methods_for
     def nothing(previous, state, transitions):
         return {}
 
-    return Agent(config.horizon, init, lambda state: state.mean, lambda E: jnp.zeros(E), act, learn, nothing)
+    return Agent(config.horizon, init, lambda state: state.mean, lambda E: np.zeros(E, np.float32), act, learn, nothing)
+
+
+@jax.jit
+def _initial_mean(seed):
+    return jax.random.uniform(jax.random.split(jax.random.split(jax.random.key(seed))[1])[0])
 
 
 def initial_mean(seed: int) -> float:
     """Of a member: its key is split for problem and agent, the agent's for its state and its actions."""
-    agent_key = jax.random.split(jax.random.key(seed))[1]
-    return float(jax.random.uniform(jax.random.split(agent_key)[0]))
+    return float(_initial_mean(seed))
 
 
 def add(patch: pytest.MonkeyPatch) -> None:

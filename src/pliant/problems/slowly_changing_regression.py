@@ -83,7 +83,7 @@ def make(config: Config) -> Stream:
 
     # All values of the fast bits. Between two changes of the slow bits there are no other inputs, so the target is
     # computed once for each input, and looked up for each example.
-    patterns = jnp.asarray(np.arange(2**fast_bits)[:, None] >> np.arange(fast_bits) & 1, jnp.float32)
+    patterns = (np.arange(2**fast_bits)[:, None] >> np.arange(fast_bits) & 1).astype(np.float32)
 
     def init(key: Key) -> State:
         signs_key, slow_key, changes_key, examples_key = jax.random.split(key, 4)

@@ -126,12 +126,9 @@ def test_of_several_networks_a_method_works_on_those_that_are_named():
     assert state.learned.optimizer.actor.after == ()
     (method,) = state.learned.optimizer.critics.after
     assert tuple(optax.tree.get(method, "replaced")) == ("critic_0/Dense_2", "critic_1/Dense_0")
-    features = {
-        name: jax.device_put(np.ones((2, 4), np.float32))
-        for name in ("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_2")
-    }
+    features = dict.fromkeys(("actor/Dense_0", "critic_0/Dense_0", "critic_1/Dense_2"), np.ones((2, 4), np.float32))
     with pytest.raises(ValueError, match=r"features has no 'actor/Dense_1'; it has: actor/Dense_0, critic_0/Dense_0"):
-        components.diagnostics["dormant_fraction"](features=features)
+        jax.jit(components.diagnostics["dormant_fraction"])(features=features)
     with pytest.raises(
         ConfigError, match=r"no group 'value' in this wiring; it has: actor/Dense_0, .*critic_1/Dense_2$"
     ):

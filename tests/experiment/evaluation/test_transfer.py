@@ -65,6 +65,7 @@ def test_the_same_agents_in_either_form(runs, form, env, length):
         np.testing.assert_allclose(mine["return"], length * (1 + mean) + length * (length - 1) / 2, rtol=1e-5)
 
 
+@pytest.mark.compilations(8)  # evaluations in both forms
 def test_from_outside_onto_the_device(runs):
     assert runs["host"].host  # what the run saved is of no use there
     on_device, outside = (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import toys
 
+from pliant.core.problem import Continuous, HostEnvironment, Spec, Timestep
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.host import loop as host_loop
 from pliant.experiment.loops.planning import plan
@@ -21,6 +22,37 @@ pytestmark = pytest.mark.usefixtures("toy_parts", "two_groups")
 def two_groups(monkeypatch):
     """Two members are enough for two groups."""
     monkeypatch.setattr(host_loop, "_TWO_GROUPS_FROM", 2)
+
+
+class ScriptHost:
+    """Environments in NumPy that follow the scripts of some of the members, the last script if there are too few."""
+
+    def __init__(self, script, first, members):
+        self._script = toys.Script(*(array.take(range(first, first + members), 0, mode="clip") for array in script))
+        self._resets = np.zeros(members, np.int32)
+
+    def reset(self):
+        self._resets = self._resets + 1
+        self._time = 0
+        return np.zeros((*self._script.reward[:, 0].shape, 1), np.float32)
+
+    def send(self, action):
+        pass
+
+    def receive(self):
+        now = toys.Script(*(array[:, self._time] for array in self._script))
+        self._time += 1
+        seen = {name: getattr(now, name)[..., None] for name in ("observation", "final_observation")}
+        return Timestep(reward=now.reward, terminated=now.terminated, truncated=now.truncated, info={}, **seen)
+
+    def save(self):
+        return {"resets": self._resets}
+
+    def restore(self, saved):
+        self._resets = np.asarray(saved["resets"])
+
+    def close(self):
+        pass
 
 
 class Noted:
@@ -41,18 +73,18 @@ class Noted:
 def note(monkeypatch):
     """`note(script)` lets the registry find `noted`, a scripted problem; returns the notes."""
 
-    def add(script, host=environments.ArenaHost):
+    def add(script, host=ScriptHost):
         notes = []
 
+        def open(seed):
+            before = called(notes, "open")
+            notes.append((len(before), "open", seed))
+            first = sum(len(seed) for *_, seed in before)
+            return Noted(host(script, first, len(seed)), len(before), notes)
+
         def make(config):
-            environment = toys.scripted(script, config.steps)
-
-            def open(seed):
-                group = len(called(notes, "open"))
-                notes.append((group, "open", seed))
-                return Noted(host(environment, seed, environment.num_envs), group, notes)
-
-            return environments.as_host(environment)._replace(open=open)
+            spec = Spec(environments.NUMBER, Continuous(1))
+            return HostEnvironment(spec, script.reward.shape[2], config.steps, open)
 
         toys.add(monkeypatch, "problems", "noted", AGENTS={"watcher": {}}, Config=toys.Scripted, make=make)
         return notes
@@ -100,6 +132,7 @@ def on_the_device(toy_parts):
     }
 
 
+@pytest.mark.compilations(14)  # two groups of different sizes, each with its programs and its environments
 @pytest.mark.parametrize(("members", "num_envs"), [(1, 1), (2, 3), (3, 1), (3, 3), (5, 1), (5, 3)])
 def test_members_of_any_group_meet_what_they_meet_on_the_device(members, num_envs, on_the_device):
     problem = {"name": "drift_host", "num_envs": num_envs, "time_limit": 4}
@@ -152,26 +185,38 @@ def test_while_environments_of_one_group_work_the_other_acts(note):
     ]  # fmt: skip
 
 
+def test_acting_is_compiled_once_for_all_steps_and_groups(note):
+    # Two groups of one member, whose carry is the initial one, that of a step before, and that of a round before.
+    note(toys.uneventful(2, 6, 1))
+    with begun("noted", "2") as programs:
+        programs.advance(0, 6)
+        first, second = (group._programs.act for group in programs._groups)
+    assert first is second and first._cache_size() == 1
+
+
 def test_actions_that_are_no_numbers_do_not_reach_the_environments(note):
     # Member 1 of four sees no number after time 1, in one of its two environments. Rounds are of 3 times: that it has
     # diverged is known after time 2.
-    def sent(number):
-        script = toys.uneventful(4, 6, 2)
-        script.observation[1, 1, 0] = number
-        notes = note(script)
-        with begun("noted", "4", agent={"name": "watcher", "pull": 1.0}) as programs:
-            assert list(programs.advance(0, 12).diverged) == [-1, 5 if np.isnan(number) else -1, -1, -1]
-        by_group = [[action for name, _, action in called(notes, "send") if name == group] for group in (0, 1)]
-        return np.concatenate([np.stack(actions) for actions in by_group], axis=1)  # (times, members, num_envs, 1)
-
-    actions, healthy = sent(np.nan), sent(2.0)
+    script = toys.uneventful(4, 6, 2)
+    script.observation[1, 1, 0] = np.nan
+    notes = note(script)
+    with begun("noted", "4", agent={"name": "watcher", "pull": 1.0}) as programs:
+        assert list(programs.advance(0, 12).diverged) == [-1, 5, -1, -1]
+    by_group = [[action for name, _, action in called(notes, "send") if name == group] for group in (0, 1)]
+    actions = np.concatenate([np.stack(actions) for actions in by_group], axis=1)
     assert actions.shape == (6, 4, 2, 1) and actions.dtype == np.float32
-    assert actions[2, 1, 0] == 0 and healthy[2, 1, 0] != 0
-    actions[2, 1, 0] = healthy[2, 1, 0]
-    np.testing.assert_array_equal(actions, healthy)
+
+    # An action is the noise of its time, less what is seen: the number of times before it.
+    @jax.jit
+    def noise(seed, time):
+        return jax.random.normal(jax.random.fold_in(toys.acting_key(seed), time), (2, 1))
+
+    expected = np.array([[noise(seed, time) - time for seed in range(4)] for time in range(6)])
+    expected[2, 1, 0] = 0
+    np.testing.assert_allclose(actions, expected, rtol=1e-6)
 
 
-class TwoCounters(environments.ArenaHost):
+class TwoCounters(ScriptHost):
     """A host that keeps two numbers for each member."""
 
     def save(self):
@@ -194,7 +239,7 @@ def test_hosts_get_back_what_they_saved_before_episodes_begin(note):
         np.testing.assert_array_equal(given["resets"], [1, 2, 3, 4, 5][members])
 
 
-class Broken(environments.ArenaHost):
+class Broken(ScriptHost):
     """A host whose physics fails the fifth time."""
 
     times = 0

@@ -45,7 +45,7 @@ def config_of(problem, **fields):
     return from_mapping({"problem": given, "seeds": "2", "diagnostics": [], **agent, **fields})
 
 
-@pytest.mark.compilations(20)  # whole runs, with evaluations
+@pytest.mark.compilations(12)  # whole runs, with evaluations
 @pytest.mark.parametrize(
     ("problem", "fields"),
     [
@@ -70,7 +70,7 @@ def test_a_problem_is_made_once_a_run(problem, fields, makes, tmp_path):
     assert len(made) == 1
 
 
-@pytest.mark.compilations(20)  # a whole run, and evaluations
+@pytest.mark.compilations(14)  # a whole run, and evaluations
 @pytest.mark.parametrize("problem", ["uneven", "uneven_host"])
 def test_a_problem_is_made_once_for_trained_agents(problem, makes, tmp_path):
     path = run(plan(config_of(problem)), tmp_path)
@@ -79,7 +79,7 @@ def test_a_problem_is_made_once_for_trained_agents(problem, makes, tmp_path):
     assert len(made) == 1
 
 
-@pytest.mark.compilations(20)  # a whole run, with evaluations
+@pytest.mark.compilations(10)  # a whole run, with evaluations
 def test_other_environments_are_made_once_for_each_task(makes, tmp_path):
     # Evaluations at the steps 0, 16, 32 are in the first task, those at 48 and 64 in the second.
     made = makes("staged")

@@ -71,7 +71,7 @@ def opened():
 
 
 @FORMS
-@pytest.mark.compilations(14)  # keys of JAX by which a script knows its seeds, too
+@pytest.mark.compilations(10)  # keys of JAX by which a script knows its seeds, too
 def test_episodes_by_hand(form, monkeypatch, opened):
     # A step is counted for each environment, those of a time one after the other: time t of environment e is step
     # 2 t + e + 1. The first environment ends at the steps 3 and 13, the other at 10 and 12.
@@ -106,7 +106,7 @@ def test_episodes_by_hand(form, monkeypatch, opened):
 
 
 @FORMS
-@pytest.mark.compilations(20)  # the noise of the numbers by hand, too
+@pytest.mark.compilations(14)  # the noise of the numbers by hand, too
 def test_what_an_agent_sees_by_hand(form, monkeypatch, opened):
     # Of two members of a seed, the second acts against what it sees with a strength of 5.
     config = scripted(monkeypatch, form, example(), agent="watcher", seeds="1", sweep={"pull": [0.0, 5.0]})
@@ -403,7 +403,7 @@ def whole(tmp_path_factory):
 
 @FORMS
 @pytest.mark.parametrize("often", [True, False])
-@pytest.mark.compilations(10)  # a whole run
+@pytest.mark.compilations(8)  # a whole run, and the environments of a host
 def test_a_task_ends_with_a_row_and_a_checkpoint_that_stays(form, often, whole, tmp_path):
     path = whole[form] if often else run(plan(staged(form)), tmp_path, checkpoint_every=1e9)
     rewards = metrics(path, "rewards")
@@ -419,7 +419,7 @@ def test_a_task_ends_with_a_row_and_a_checkpoint_that_stays(form, often, whole, 
 
 
 @pytest.mark.parametrize(("chunks", "last"), [(3, 36), (4, 45)])
-@pytest.mark.compilations(10)  # two runs
+@pytest.mark.compilations(8)  # two runs
 def test_a_run_is_resumed_to_the_bit(chunks, last, whole, tmp_path, caplog):
     config = staged("device")
     with pytest.raises(Stop):

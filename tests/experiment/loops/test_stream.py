@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import trees
 
 from pliant.agents import sgd
 from pliant.core.agent import Learner
@@ -41,17 +42,28 @@ def counting(batch=1, drawn=0, bad=(), diagnostics=None):
     return Components(stream, learner, diagnostics or {})
 
 
-def run(components, *stretches, seed=0):
-    """The member after some stretches, and the metrics of each."""
-    member, step, all_metrics = jax.jit(lambda s: stream_loop.begin(components, s))(seed), 0, []
+def plain(x):
+    """An array of NumPy, unless it is one of keys."""
+    return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
+
+
+def after_each(components, *stretches, seed=0):
+    """The member and the metrics after each of some stretches."""
+    member, step, found = jax.jit(lambda s: stream_loop.begin(components, s))(seed), 0, []
     advance = jax.jit(
         lambda member, step, steps: stream_loop.advance(components, member, step, steps), static_argnums=2
     )
     for steps in stretches:
         member, metrics, _ = advance(member, np.int32(step), steps)
         step += steps
-        all_metrics.append(metrics)
-    return member, all_metrics
+        found.append(jax.tree.map(plain, (member, metrics)))
+    return found
+
+
+def run(components, *stretches, seed=0):
+    """The member after all stretches, and the metrics of each."""
+    found = after_each(components, *stretches, seed=seed)
+    return found[-1][0], [metrics for _, metrics in found]
 
 
 @pytest.mark.parametrize("drawn", [0, 65536 - 8])
@@ -175,7 +187,7 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on():
         components = learners(dataclasses.replace(base, learning_rate=learning_rate))
         return stream_loop.advance(components, stream_loop.begin(components, 0), np.int32(0), steps)
 
-    members, metrics, _ = jax.jit(jax.vmap(one))(np.array(learning_rates, np.float32))
+    members, metrics, _ = trees.numpy(jax.jit(jax.vmap(one))(np.array(learning_rates, np.float32)))
     healthy = np.array([True, False, True])
     np.testing.assert_array_equal(members.diverged == -1, healthy)
     np.testing.assert_array_equal(np.isfinite(metrics["loss", ""]), healthy)
@@ -198,8 +210,7 @@ def test_diagnostics_are_measured_and_change_nothing():
     diagnostics = (dormant_fraction, weight_magnitude, weight_change)
     components, stretch = learners(rate=0.05, diagnostics=diagnostics), 200
     member, [_, metrics] = run(components, stretch, stretch)
-    plain, _ = run(learners(rate=0.05), stretch, stretch)
-    before, _ = run(learners(rate=0.05), stretch)
+    (before, _), (plain, _) = after_each(learners(rate=0.05), stretch, stretch)
     assert_same(member.agent.params, plain.agent.params)
 
     kernels = {f"params/{name}/kernel": leaves["kernel"] for name, leaves in member.agent.params["params"].items()}

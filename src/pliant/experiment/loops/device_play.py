@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from typing_extensions import override
 
 from pliant.core.base import Array
@@ -37,7 +38,7 @@ class DevicePlay(Play):
         params, seeds, values = self._map.place((acting_params, *self._plan.members))
         state = self._begin(seeds, values, 0)
         for chunk in itertools.count():
-            state, steps = self._advance(state, params, seeds, values, jnp.int32(chunk))
+            state, steps = self._advance(state, params, seeds, values, np.int32(chunk))
             steps = self._map.gather(steps)  # (members, steps, ...) each
             for t in range(_CHUNK):
                 step = jax.tree.map(lambda x, t=t: x[:, t], steps)

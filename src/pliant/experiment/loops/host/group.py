@@ -14,7 +14,6 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.problem import VectorEnv
@@ -56,7 +55,7 @@ class Group:
         self._like_transitions = jax.eval_shape(functools.partial(zero_transitions, components))
         self._metric_names = tuple(jax.eval_shape(functools.partial(nothing_learned, components)))
         self._values = self._map.place(members.swept)
-        self._acting_values = jax.tree.map(jnp.asarray, members.swept)
+        self._acting_values = jax.device_put(members.swept)
         self.rounds_left = 0
 
     @property
@@ -131,9 +130,10 @@ class Group:
     # -- a step
 
     def _act(self) -> None:
-        carry, action, extras = self._map.gather(self._acted) if self._acted is not None else self._act_alone()
+        # The carry is on the host before each call: a carry on the device would be another signature to compile.
+        carry, action, extras = self._map.gather(self._act_alone() if self._acted is None else self._acted)
         self._acted = None
-        action = harmless(np.asarray(action))
+        action = harmless(action)
         self._host.send(action)
         self._round.write_action(self._t, self._now.seen.observation, action, extras)
         self._carry = carry

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from typing_extensions import override
 
@@ -31,13 +30,13 @@ class HostPlay(Play):
         self._make: Any = plan.problem.open if form is None else plan.problem.render
         self._saved = host
         self._host: VectorEnv | Renderer | None = None  # opened at the first step
-        self._seeds, self._values = jax.tree.map(jnp.asarray, tuple(plan.members))
+        self._seeds, self._values = jax.device_put(tuple(plan.members))
         self._act = jax.jit(jax.vmap(self._act_of_member, (0, 0, 0, 0, None)))
 
     def _open(self) -> Any:
         """The environments as the run saved them; they are opened once."""
         if self._host is None:
-            keys = jax.vmap(lambda seed: jax.random.key_data(evaluation_keys(seed, self._seed)[0]))
+            keys = jax.jit(jax.vmap(lambda seed: jax.random.key_data(evaluation_keys(seed, self._seed)[0])))
             seeds = np.asarray(keys(self._plan.members.seeds))
             opened = self._make(seeds if self._form is None else seeds[0])
             if self._saved:
