@@ -281,6 +281,36 @@ def test_finds_batch_statistics_over_an_axis_of_vmap(mode):
     assert neutral == {"0/linear/bias": 0, "0/norm/weight": 1, "0/norm/bias": 0, "1/1/0": 0, "1/1/1": 1}
 
 
+def test_tokens_that_weights_mix_are_no_units():
+    def apply(params, x):  # x: (2 tokens, 4)
+        tokens = x @ params["w0"]
+        tokens = tokens + (jnp.tanh(tokens.T @ params["mix"]) @ params["back"]).T
+        return tokens @ params["w1"]
+
+    params = WEIGHTS | {"mix": np.ones((2, 5), np.float32), "back": np.ones((5, 2), np.float32)}
+    wiring = trace(apply, params, X)
+    # The tokens are made by `back` and read by `mix`, but they are also where the inputs are.
+    assert {name: group.units for name, group in wiring.items()} == {"w0": 6, "mix": 5}
+
+
+@pytest.mark.parametrize(
+    "meet",
+    [
+        lambda rows, params, start: rows + jax.lax.dynamic_slice_in_dim(params["beside"], start, 2, 0),
+        lambda rows, params, start: rows + params["table"][start + np.arange(2)] * params["beside"][:1],
+        lambda rows, params, start: jnp.concatenate([rows, params["beside"]], axis=0),
+    ],
+    ids=["positions", "scale", "more_rows"],
+)
+def test_parameters_that_meet_rows_that_are_looked_up_are_vectors_of_the_units(meet):
+    def apply(params, tokens, start):
+        return meet(params["table"][tokens], params, start) @ params["w1"]
+
+    params = {"table": np.ones((5, 6), np.float32), "beside": np.ones((4, 6), np.float32), "w1": WEIGHTS["w1"]}
+    [group] = trace(apply, params, np.array([1, 2]), np.int32(1)).values()
+    assert [slot_of(slot) for slot in slots(group)] == [("table", 1), ("beside", 1), ("w1", 0)]
+
+
 def test_runs_in_a_scan_and_closes_over_traced_arrays():
     def step(carry, x):
         def apply(params, x):

@@ -131,7 +131,7 @@ class Assembly:
         def units() -> list[Atom]:
             read = found(axis for k in self._contractions if k.operand.active for axis in _kernel_axes(k, k.reads))
             made = found(axis for k in self._contractions if not k.channelwise for axis in _kernel_axes(k, k.makes))
-            return [atom for atom in made if atom in read and not atom.spatial and not atom.window]
+            return [atom for atom in made if atom in read and not _is_place(atom)]
 
         self._spread_refusals()
         while pair := self._inseparable(set(units())):
@@ -184,7 +184,7 @@ class Assembly:
     def _spread_refusals(self) -> None:
         """Refuses the units that are flattened together with refused ones."""
         flat = [axis for term in self._terms.values() for axis in flattened(term)]
-        flat = [[atom for atom in axis if atom.maker and not atom.spatial and not atom.window] for axis in flat]
+        flat = [[atom for atom in axis if atom.maker and not _is_place(atom)] for axis in flat]
         while partly := [axis for axis in flat if len({atom.refusal is None for atom in axis}) == 2]:
             for axis in partly:
                 refusal = next(atom.refusal for atom in axis if atom.refusal)
@@ -311,6 +311,10 @@ class Assembly:
             raise refuse("dot_general", contraction.kernels, "it sums over the same units along two axes")
         [(k, entries)] = found
         return Tap(operand.variable, k, _or_none(entries, operand.axes[k]))
+
+
+def _is_place(atom: Atom) -> bool:
+    return atom.spatial or atom.samples or atom.window
 
 
 def _kernel_axes(contraction: Contraction, axes: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:

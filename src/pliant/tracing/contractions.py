@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .errors import refuse
-from .labels import Atom, atoms, size
+from .labels import Atom, Term, atoms, size
 from .values import Contraction, Meeting, Notes, Value, derive, join, reshaped, tainted
 
 
@@ -34,6 +34,8 @@ def dot_general(notes: Notes, equation: Any, left: Value, right: Value) -> Value
         for k in range(len(operand.axes))
         if k not in gone
     ]
+    if weight is not None:
+        _mark_samples(operand.axes[k] for operand, k in free if operand is not weight and not operand.active)
     places = [*((left, k) for k in left_batch), *free]
     return _output(result, weight, places)
 
@@ -59,6 +61,8 @@ def conv_general_dilated(notes: Notes, equation: Any, image: Value, kernel: Valu
         raise refuse("conv_general_dilated", weight.leaves, why)
     for atom in (atom for k in space for atom in atoms(image.axes[k])):
         atom.spatial = True
+    if weight is not None and not image.active:
+        _mark_samples([image.axes[batch]])
     if depthwise and (weight is not None or not (image.leaves or kernel.leaves)):
         join(image.axes[channel], kernel.axes[out])
         result = _each_channel(notes, equation, image, kernel)
@@ -190,9 +194,16 @@ def looked_up(notes: Notes, value: Value) -> Value:
         for atom in atoms(notes.leaves[path][k]):
             atom.coupled = True
     notes.contractions.append(Contraction(kernels, frozenset(), makes, value, picked=value.picked))
+    _mark_samples(term for term, origin in zip(value.axes, value.origins, strict=True) if not origin)
     nothing = frozenset()
     data = dataclasses.replace(value, active=True, leaves={}, mixed=nothing, zeros=nothing, picked=nothing)
     return reshaped(data, value.axes, ())
+
+
+def _mark_samples(terms: Iterable[Term]) -> None:
+    """Marks the axes of inputs that a weight keeps: whatever mixes them later, they have no units."""
+    for atom in (atom for term in terms for atom in atoms(term)):
+        atom.samples = True
 
 
 def _output(result: Value, weight: Value | None, places: Sequence[tuple[Value, int] | Atom]) -> Value:

@@ -7,7 +7,7 @@ run over the same units. It binds atoms to terms, so that `resolve` of either gi
     unify(Atom(512), Product((Atom(4), Atom(4), Atom(32))))    # a dense layer reads a flattened image
     unify(Atom(7), Concat((Atom(5), Atom(2))))                 # a dense layer reads two branches
 
-Labels depend neither on jaxprs nor on weights. An atom carries six marks through all bindings.
+Labels depend neither on jaxprs nor on weights. An atom carries seven marks through all bindings.
 """
 
 import dataclasses
@@ -34,6 +34,8 @@ class Atom:
         maker: path of the weight that computes the units along this axis; `None` for batch, space and inputs.
         coupled: whether a reduction over this axis mixes the units along it.
         spatial: whether a window slides along this axis, so that it has no units.
+        samples: whether the inputs have samples along this axis (a batch, moments, tokens), so that it has no units,
+            although a weight may mix them.
         window: whether this axis runs over the entries of a window, as in a convolution written as products over
             patches.
         squares: whether the entry along this axis is a mean of squares, in an array stacked from statistics.
@@ -45,6 +47,7 @@ class Atom:
     maker: str | None = None
     coupled: bool = False
     spatial: bool = False
+    samples: bool = False
     window: bool = False
     squares: bool = False
     refusal: TracingError | None = None
@@ -55,13 +58,14 @@ class Atom:
         self.maker = self.maker or other.maker
         self.coupled |= other.coupled
         self.spatial |= other.spatial
+        self.samples |= other.samples
         self.window |= other.window
         self.squares |= other.squares
         self.refusal = self.refusal or other.refusal
 
     def part(self, size: int) -> "Atom":
         """A new atom of another size with the same marks."""
-        return Atom(size, self.maker, self.coupled, self.spatial, self.window, self.squares, self.refusal)
+        return dataclasses.replace(self, size=size, bound=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,7 +100,8 @@ def _meet(notes: Notes, equation: Any, operands: Sequence[Value]) -> None:
     for operand in operands:
         others = [other for other in operands if other is not operand]
         meets = any(
-            other.active or (other.data and not operand.data and max(other.shape, default=1) > 1) for other in others
+            other.active or other.lookup or (other.data and not operand.data and max(other.shape, default=1) > 1)
+            for other in others
         )
         if not operand.weight or not meets:
             continue
@@ -389,6 +390,7 @@ def _beside(notes: Notes, equation: Any, operands: Sequence[Value]) -> list[Valu
     """Concatenates arrays; a parameter beside activations, such as a class token, meets their units."""
     if any(operand.active for operand in operands):
         operands = [looked_up(notes, operand) for operand in operands]
+    if any(operand.active or operand.data for operand in operands):
         for path in (path for operand in operands if operand.weight for path in operand.leaves):
             notes.meetings[path].append(Meeting(0.0, False, equation.outvars[0]))
     return list(operands)
