@@ -71,7 +71,7 @@ clean: ## remove environments and caches; runs/ stays
 	@touch $@
 
 %/.run: pyproject.toml $(wildcard constraints/*.txt) | %/.made
-	$(call install,$*,.)
+	$(call install,$*,.[suite])
 
 %/.envs: pyproject.toml $(wildcard constraints/*.txt) | %/.made
 	$(call install,$*,.[envs])

@@ -37,6 +37,11 @@ jax.config.update("jax_num_cpu_devices", 2)  # so that sharding is tested on any
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# The source distribution has no recorded trajectories.
+if not pathlib.Path(__file__).with_name("golden").is_dir():
+    collect_ignore_glob = ["*/test_*_golden.py", "diagnostics/test_ranks.py"]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(compilations.Compilations(), "compilations")
 

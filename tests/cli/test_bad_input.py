@@ -37,9 +37,8 @@ FILES = {
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("frob", "unknown command 'frob'; there are: list, run, reproduce, report"),
+        ("frob", "unknown command 'frob'; there are: list, run, runs, reproduce, report"),
         ("ruN", "unknown command 'ruN'; did you mean run?"),
-        ("--version", "unknown command '--version'"),
         ("list method", "unknown kind 'method'; did you mean methods?"),
         ("list methods extra", "unknown argument extra (see pliant list --help)"),
         ("run", "write first what to run: pliant run TARGET [flags] (see pliant run --help)"),

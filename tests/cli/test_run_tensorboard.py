@@ -68,7 +68,7 @@ def test_without_the_package_nothing_begins(pliant, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)
     code, out, err = pliant("run", P, *SMALL, "--tensorboard")
     assert (code, out) == (2, "")
-    assert err == "pliant: event files need tensorboardX; write pip install 'pliant[tensorboard]'\n"
+    assert err == "pliant: event files need tensorboardX; write pip install -e '.[tensorboard]'\n"
     assert not list(tmp_path.iterdir())
     assert pliant("run", P, *SMALL)[0] == 0
     (path,) = (tmp_path / "runs").iterdir()

@@ -185,7 +185,7 @@ def test_without_the_package_there_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)
     with pytest.raises(ValueError) as error:
         report.tensorboard()
-    assert str(error.value) == "event files need tensorboardX; write pip install 'pliant[tensorboard]'"
+    assert str(error.value) == "event files need tensorboardX; write pip install -e '.[tensorboard]'"
 
 
 def test_a_system_without_flock_gets_its_event_files(sweep, monkeypatch):

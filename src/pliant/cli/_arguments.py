@@ -40,6 +40,11 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown argument {given}{hint}")
         return parsed
 
+    @property
+    def flags(self) -> list[str]:
+        """All flags, each in the spelling of the help."""
+        return [flag for flag in map(_shown, self._actions) if flag]
+
     def add_settings(self, heading: str, flags: Sequence[Flag]) -> None:
         """Adds flags, each with its type, range, default and help, under a heading of the help."""
         _add(self.add_argument_group(heading), flags)

@@ -1,6 +1,5 @@
 """`pliant list`: all names, each with the first line of its docstring."""
 
-import typing
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +12,7 @@ _DESCRIPTION = """\
 Lists problems, agents, methods, diagnostics, recipes, presets: one line each.
 Components of other packages follow with the package's name."""
 
-_KINDS = (*typing.get_args(registry.Kind), "presets")
+_KINDS = (*registry.KINDS, "presets")
 
 
 def command(arguments: list[str]) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
+from pliant._version import __version__
 from pliant.core import registry
 from pliant.experiment.errors import Interrupted, StoreError, echo
 
-_COMMANDS = ("list", "run", "runs", "reproduce", "report", "compare", "evaluate", "visualize")
+COMMANDS = ("list", "run", "runs", "reproduce", "report", "compare", "evaluate", "visualize", "completion")
 _TRAINING = ("run", "reproduce")
 _LONGEST_WORD = 200  # characters; longer ones are no paths but input
 
@@ -27,8 +28,9 @@ usage: pliant COMMAND ...
   compare RUN RUN     runs side by side: differences paired by seed, and one figure
   evaluate RUN        episodes of a run's agents, from any checkpoint, without learning: success, returns, lengths
   visualize RUN       episodes of a run's agent to watch: in the terminal, or as a film
+  completion SHELL    the script that completes commands, names and flags in bash, zsh or fish
 
-pliant COMMAND --help explains each."""
+pliant COMMAND --help explains each. pliant --version prints the version."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_USAGE)
+        return 0
+    if arguments == ["--version"]:
+        print(f"pliant {__version__}")
         return 0
     try:
         _command(arguments[0])(arguments[1:])
@@ -67,7 +72,7 @@ def _in_one_line(error: Exception) -> str | None:
 
 def _command(name: str) -> Callable[[list[str]], None]:
     """The function of a command. Only this command's imports are loaded: `pliant list` does not wait for orbax."""
-    registry.check("command", name, _COMMANDS)
+    registry.check("command", name, COMMANDS)
     _log_to_console()
     if name in (*_TRAINING, "evaluate", "visualize"):
         from pliant.experiment.devices import prepare  # imports JAX, which `pliant report` does not need

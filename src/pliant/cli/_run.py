@@ -67,14 +67,16 @@ _IMPORTANCE = (
 )  # first words of the groups in the help, in order
 
 
+def flags(arguments: list[str]) -> list[str]:
+    """The flags that may follow the arguments: a target, and flags that name components."""
+    *_, parser = _read_target(arguments)
+    return parser.flags
+
+
 def command(arguments: list[str]) -> None:
     """Parses, runs, and prints a table for each run."""
-    arguments, is_file = _target_first(arguments)
-    named = _words(Parser("pliant run", add_help=False)).parse_known_args(arguments)[0]
-    add_sources(named)
-    base = _base(named, is_file)
-    groups = [_group(component, where) for where, component in base.components().items()]
-    given = _parser(groups, vars(base)).parse_args(arguments)
+    arguments, is_file, named, base, parser = _read_target(arguments)
+    given = parser.parse_args(arguments)
     config = _with_flags(base, vars(given))
     on_save = report.tensorboard() if given.tensorboard else lambda path: None
 
@@ -106,6 +108,16 @@ def command(arguments: list[str]) -> None:
         console.print(
             f"{directory}{_apart(config, one)}; curves: pliant report {directory}\n", soft_wrap=True, markup=False
         )
+
+
+def _read_target(arguments: list[str]) -> tuple[list[str], bool, argparse.Namespace, RunConfig, Parser]:
+    """The arguments with the target first, whether it must be a file, its words, its configuration, and all flags."""
+    arguments, is_file = _target_first(arguments)
+    named = _words(Parser("pliant run", add_help=False)).parse_known_args(arguments)[0]
+    add_sources(named)
+    base = _base(named, is_file)
+    groups = [_group(component, where) for where, component in base.components().items()]
+    return arguments, is_file, named, base, _parser(groups, vars(base))
 
 
 def _time_left(runs: Sequence[Plan]) -> TimeLeft:

@@ -14,9 +14,10 @@ import re
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 Kind: TypeAlias = Literal["problems", "agents", "methods", "diagnostics", "networks", "recipes"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _FUNCTIONS = ("methods", "diagnostics")
 _ONLY_OTHERS = ("networks",)  # the package's own networks are parts of its problems and agents

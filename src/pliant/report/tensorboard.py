@@ -74,7 +74,7 @@ def tensorboard() -> Update:
         from tensorboardX.proto.summary_pb2 import Summary
         from tensorboardX.record_writer import masked_crc32c
     except ImportError:
-        raise ValueError("event files need tensorboardX; write pip install 'pliant[tensorboard]'") from None
+        raise ValueError("event files need tensorboardX; write pip install -e '.[tensorboard]'") from None
 
     def record(event: Any) -> bytes:
         """The bytes of an event in a file: its length and the event, each with a checksum."""

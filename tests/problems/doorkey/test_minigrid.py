@@ -194,7 +194,7 @@ def test_without_the_package(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError) as raised:
         environment()
-    assert str(raised.value) == "backend='minigrid' needs minigrid: pip install 'pliant[envs]'"
+    assert str(raised.value) == "backend='minigrid' needs minigrid: pip install -e '.[envs]'"
 
 
 def test_the_environment_on_the_device_is_the_same():

@@ -207,5 +207,5 @@ def test_nothing_else_is_needed_on_the_device(monkeypatch):
     alone = importlib.import_module("pliant.problems.doorkey.minigrid_doorkey")
     assert alone is not minigrid_doorkey
     assert isinstance(alone.make(alone.Config()), Environment)
-    with pytest.raises(ValueError, match=re.escape("pip install 'pliant[envs]'")):
+    with pytest.raises(ValueError, match=re.escape("pip install -e '.[envs]'")):
         alone.make(alone.Config(backend="minigrid"))

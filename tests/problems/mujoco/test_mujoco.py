@@ -221,13 +221,13 @@ def missing(monkeypatch):
 @pytest.mark.parametrize(
     ("hidden", "backend", "error"),
     [
-        (["envpool"], "envpool", "backend='envpool' needs envpool: pip install 'pliant[envs]'"),
-        (["gymnasium"], "gymnasium", "backend='gymnasium' needs gymnasium and mujoco: pip install 'pliant[envs]'"),
-        (["mujoco"], "gymnasium", "backend='gymnasium' needs gymnasium and mujoco: pip install 'pliant[envs]'"),
+        (["envpool"], "envpool", "backend='envpool' needs envpool: pip install -e '.[envs]'"),
+        (["gymnasium"], "gymnasium", "backend='gymnasium' needs gymnasium and mujoco: pip install -e '.[envs]'"),
+        (["mujoco"], "gymnasium", "backend='gymnasium' needs gymnasium and mujoco: pip install -e '.[envs]'"),
         (
             ["envpool", "mujoco"],
             "auto",
-            "backend='auto' needs envpool, or gymnasium and mujoco: pip install 'pliant[envs]'",
+            "backend='auto' needs envpool, or gymnasium and mujoco: pip install -e '.[envs]'",
         ),
     ],
 )

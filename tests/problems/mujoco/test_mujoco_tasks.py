@@ -228,7 +228,7 @@ def test_without_envpool_the_rest_is_said_to_be_there(monkeypatch):
     assert arena_of("HalfCheetah-v4", num_envs=4).spec.action.size == 6
     with pytest.raises(ValueError) as raised:
         arena_of("DogRun-v1")
-    assert str(raised.value).endswith("such as HalfCheetah-v4; envpool has more: pip install 'pliant[envs]'")
+    assert str(raised.value).endswith("such as HalfCheetah-v4; envpool has more: pip install -e '.[envs]'")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="needs envpool, or gymnasium and mujoco: pip install 'pliant\\[envs\\]'"):
         arena_of("DogRun-v1")

@@ -30,7 +30,7 @@ def environment(tasks: tuple[Task, ...], num_envs: int, spec: Spec, network: Act
         goal-oriented tasks <https://arxiv.org/abs/2306.13831>`_, NeurIPS 2023.
     """
     if not importlib.util.find_spec("minigrid"):  # fails here and not when the run begins
-        raise ValueError("backend='minigrid' needs minigrid: pip install 'pliant[envs]'")
+        raise ValueError("backend='minigrid' needs minigrid: pip install -e '.[envs]'")
 
     def size(steps: int) -> str:
         """The size of an episode that begins after these steps of its member."""

@@ -14,7 +14,7 @@ Backend: TypeAlias = Literal["auto", "envpool", "gymnasium"]
 Package: TypeAlias = Literal["envpool", "gymnasium"]
 
 _NEEDS: dict[Package, tuple[str, ...]] = {"envpool": ("envpool",), "gymnasium": ("gymnasium", "mujoco")}
-_INSTALL = "pip install 'pliant[envs]'"
+_INSTALL = "pip install -e '.[envs]'"
 
 
 def choose(backend: Backend, num_envs: int, task: str | None = None) -> Package:
