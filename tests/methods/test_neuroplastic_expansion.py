@@ -349,7 +349,7 @@ def test_without_an_end_growth_and_churn_are_planned_for_all_updates():
 
 
 def test_refuses_a_network_without_units():
-    with pytest.raises(ValueError, match=r"^this wiring has no groups of units"):
+    with pytest.raises(ValueError, match=r"^neuroplastic_expansion: this wiring has no groups of units"):
         neuroplastic_expansion(Wiring({}))
 
 
