@@ -2,6 +2,8 @@
 
 import re
 
+import jax
+import jax.export
 import numpy as np
 import pytest
 import uneven
@@ -89,3 +91,30 @@ def test_a_batch_of_another_size_is_refused_in_the_middle_of_episodes(agent):
 def test_an_unknown_mode_is_refused(agent):
     with pytest.raises(ValueError, match=r"^mode='random': write 'greedy' or 'sampled'$"):
         agent.act([0.0], mode="random")
+
+
+def read(file):
+    return jax.export.deserialize(file.read_bytes())
+
+
+def test_an_exported_agent_acts_by_its_carry_without_pliant(agent, mean, tmp_path):
+    agent.export(tmp_path / "agent.jax")
+    policy = read(tmp_path / "agent.jax")
+    observation = np.zeros((2, 1), np.float32)
+    carry = [np.full(2, 7, np.float32)]  # where an episode begins, it does not count
+    carry, action = policy.call(carry, observation, np.array([True, False]))
+    np.testing.assert_allclose(action, [[mean], [mean + 8]], rtol=1e-6)
+    _, action = policy.call([carry[0][:1]], observation[:1], np.array([False]))  # another size of the batch
+    np.testing.assert_allclose(action, [[mean + 1]], rtol=1e-6)
+
+
+def test_an_exported_agent_without_a_carry_takes_observations_alone(trained, mean, tmp_path):
+    agent = TrainedAgent(trained)
+
+    def act(params, carry, observation, is_first, key, *, greedy):
+        return (), params + 2 * observation, {}
+
+    agent._agent = agent._agent._replace(initial_carry=lambda E: (), act=act)
+    agent.export(tmp_path / "agent.jax")
+    action = read(tmp_path / "agent.jax").call(np.array([[1], [2], [3]], np.float32))
+    np.testing.assert_allclose(action, [[mean + 2], [mean + 4], [mean + 6]], rtol=1e-6)

@@ -1,14 +1,20 @@
 """A trained agent for other programs: NumPy arrays in, NumPy arrays out."""
 
+import os
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
+import jax.export
+import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.seeding import evaluation_keys
 from pliant.experiment.loops.plan import Mode
 
 from .restore import Trained
+
+_PLATFORMS = ("cpu", "cuda", "tpu")  # of an exported agent
 
 
 class TrainedAgent:
@@ -92,6 +98,42 @@ class TrainedAgent:
             if flags.shape != self._is_first.shape:
                 raise ValueError(f"ended of shape {flags.shape}: the last batch has size {len(self._is_first)}")
             self._is_first = self._is_first | flags
+
+    def export(self, file: str | os.PathLike[str]) -> None:
+        """Writes the agent with its parameters as a file that JAX reads without pliant; actions are the most probable.
+
+            policy = jax.export.deserialize(pathlib.Path("agent.jax").read_bytes())
+            action = policy.call(observations)                            # (batch, *observation) -> (batch, ...)
+            carry, action = policy.call(carry, observations, is_first)    # of a recurrent agent
+
+        The batch may have any size. Observations have the type of the problem's `spec`. The carry of a recurrent agent
+        is a list of arrays, `(batch, ...)` each, whose values do not count where `is_first`, `(batch,)` bool, is true.
+
+        Args:
+            file: to write. It holds a program for CPU, CUDA and TPU, which JAX reads for at least six months after the
+                version that wrote it.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        spec, params = self.problem.spec.observation, jax.tree.map(lambda x: x[0], self._params)
+        (batch,) = jax.export.symbolic_shape("batch")
+        leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: self._agent.initial_carry(1)))
+        carry = [jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+        observation = jax.ShapeDtypeStruct((batch, *spec.shape), spec.dtype)
+        is_first = jax.ShapeDtypeStruct((batch,), bool)
+
+        def act(carry: list[Any], observation: Any, is_first: Any) -> tuple[list[Any], Any]:
+            tree, key = structure.unflatten(carry), jax.random.key(0)  # greedy actions draw nothing
+            after, action, _ = self._agent.act(params, tree, observation, is_first, key, greedy=True)
+            return jax.tree.leaves(after), action
+
+        def act_without_carry(observation: Any) -> Any:
+            return act([], observation, jnp.zeros(observation.shape[0], bool))[1]
+
+        write = jax.export.export(jax.jit(act if carry else act_without_carry), platforms=_PLATFORMS)
+        program = write(carry, observation, is_first) if carry else write(observation)
+        Path(file).write_bytes(program.serialize())
 
     def _expect(self, batch: int) -> None:
         """Starts the episodes of a batch, unless they are in flight."""
