@@ -44,8 +44,8 @@ test-all: ## the fast tests on each Python found, of 3.11, 3.12 and 3.13
 	echo "== passed on Python:$${tested:- none found}; not found:$${missing:- none}"; \
 	test -n "$$tested"
 
-fuzz: .venv/.dev ## try random words and files on the command line; EXAMPLES=20000 tries more
-	PLIANT_FUZZ=$(EXAMPLES) $(BIN)/python $(PYTEST) tests/cli/test_fuzz.py
+fuzz: .venv/.dev ## try random words and files on the command line, and random networks; EXAMPLES=20000 tries more
+	PLIANT_FUZZ=$(EXAMPLES) $(BIN)/python $(PYTEST) tests/cli/test_fuzz.py tests/tracing/test_random_networks.py
 
 bench: .venv/.envs ## measure the numbers of docs/performance.md
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file; done
