@@ -474,3 +474,17 @@ def test_rows_without_a_step_are_damage(path):
     write_metrics(path, 40, 60, rows(60).set_column(1, "step", pa.array([None, 60])), CONFIG)
     with pytest.raises(report.DamagedRunError, match="has rows without a step, it was edited"):
         load(path)
+
+
+def test_what_computes_the_checkpoints_of_a_finished_run_is_force(path):
+    with opened(path) as store:
+        store.save(60, STEPS, rows(STEPS), state(STEPS))
+    for folder in (path / "checkpoints").iterdir():
+        damage(folder / "MANIFEST.json", "deleted")
+    with pytest.raises(
+        StoreError, match=rf"no good checkpoint; compute it again: pliant run {path.parent.parent} --force$"
+    ):
+        read_checkpoint(path, LIKE)
+    shutil.rmtree(path / "checkpoints")
+    with pytest.raises(StoreError, match=rf"no checkpoint yet; .* resume it: pliant run {path.parent.parent} --force$"):
+        read_checkpoint(path, LIKE)

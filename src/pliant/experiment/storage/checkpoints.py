@@ -31,6 +31,12 @@ def _run(path: Path) -> Path:
     return path.parent.parent
 
 
+def _command(path: Path) -> str:
+    """What computes the checkpoints of a shard: a finished run is computed again by force alone."""
+    is_finished = read_json(path / "status.json").get("state") == "finished"
+    return f"pliant run {_run(path)}{' --force' if is_finished else ''}"
+
+
 def _folder(path: Path, step: int) -> Path:
     return path / "checkpoints" / f"{step:012d}"
 
@@ -173,12 +179,12 @@ def read_checkpoint(
     while True:
         there = checkpoints(path)
         if not there:
-            raise StoreError(f"{path} has no checkpoint yet; wait for its first, or resume it: pliant run {_run(path)}")
+            raise StoreError(f"{path} has no checkpoint yet; wait for its first, or resume it: {_command(path)}")
         if step is not None and step not in there:
             raise ConfigError(f"step={step}: {path} has no such checkpoint; there are: {', '.join(map(str, there))}")
         left = [other for other in there if other not in damaged and step in (None, other)]
         if not left:
-            raise StoreError(f"{path} has no good checkpoint; compute it again: pliant run {_run(path)}")
+            raise StoreError(f"{path} has no good checkpoint; compute it again: {_command(path)}")
         newest, folder = left[-1], _folder(path, left[-1])
         try:
             damage = _damage(folder)
