@@ -25,7 +25,7 @@ def things(monkeypatch):
     return file
 
 
-def test_all_that_the_guide_shows_is_one_run(pliant):
+def test_all_that_the_guide_shows_is_one_run(pliant, things):
     words = ("run", "my_things.py:noisy_line", "--method", "my_things.py:weight_clipping", *SMALL)
     code, out, err = pliant(*words, "--network", "my_things.py:wide", "--network.units", 32, "--method.bound", 0.2)
     assert code == 0, err
@@ -34,10 +34,12 @@ def test_all_that_the_guide_shows_is_one_run(pliant):
     assert path.name.startswith("noisy_line-weight_clipping-")
     assert (config["network"]["units"], config["methods"][0]["bound"], config["agent"]["name"]) == (32, 0.2, "sgd")
 
+    [copy] = path.glob("sources/*/my_things.py")
+    assert copy.read_bytes() == things.read_bytes()
     sources._files.clear()  # as in another process
     code, out, err = pliant("run", path)
     assert (code, out) == (2, "") and err.count("\n") == 1 and "--source PATH/my_things.py" in err
-    code, out, err = pliant("run", path, "--seeds", 3, "--source", "my_things.py")
+    code, out, err = pliant("run", path, "--seeds", 3, "--source", copy)
     assert code == 0 and "has seeds 0-1 already; computing seeds 2-2" in err
 
 

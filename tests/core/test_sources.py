@@ -93,11 +93,12 @@ def test_a_file_that_was_edited_is_another_source(file):
     assert not file.with_suffix(".executed").exists()
 
 
-def test_a_file_that_is_edited_between_naming_and_use_is_refused(file):
+def test_a_file_is_executed_as_it_was_when_it_was_named(file):
     named = sources.in_file(f"{file}:half")
     file.write_text("import nothing")
-    with pytest.raises(SourceError, match="was changed a moment ago"):
-        sources.component(**named)
+    assert sources.component(**named)(3.0) == 1.5
+    assert sources.text_of(named["source"]) == FILE.encode()
+    assert sources.text_of("__main__@12") is None
 
 
 @pytest.mark.parametrize(

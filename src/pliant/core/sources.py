@@ -17,7 +17,7 @@ from typing import Any
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[^/\\:]*))?")
 _PROGRAM = "__main__"  # the module of a script, or of a notebook
 
-_files: dict[str, Path] = {}  # source -> file that the user named
+_files: dict[str, tuple[Path, bytes]] = {}  # source -> file that the user named, and its text
 _objects: dict[tuple[str, str], Any] = {}  # (source, name) -> object that the user gave
 
 
@@ -41,11 +41,17 @@ def add_file(file: str | Path) -> str:
     """
     path = Path(file)
     try:
-        source = f"{path.name}@{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        text = path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot read {file}: {error.strerror}") from None
-    _files[source] = path
+    source = f"{path.name}@{hashlib.sha256(text).hexdigest()}"
+    _files[source] = (path, text)
     return source
+
+
+def text_of(source: str) -> bytes | None:
+    """The text of a file that the user named; `None` for a function of a program."""
+    return _files[source][1] if source in _files else None
 
 
 def in_file(text: str) -> dict[str, str]:
@@ -114,7 +120,7 @@ def component(name: str, source: str) -> Any:
         return module
     here = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
     there_are = ", ".join(key for key in here if not key.startswith("_")) or "no functions"
-    raise SourceError(f"{_files[source]} has no {name!r}; there are: {there_are}")
+    raise SourceError(f"{_files[source][0]} has no {name!r}; there are: {there_are}")
 
 
 def _module(source: str) -> types.ModuleType:
@@ -126,11 +132,11 @@ def _module(source: str) -> types.ModuleType:
             f"a component of this run is a function of a program (SHA-256 {digest[:8]}); give it again, unchanged: "
             "pliant.run(...) in that program, or pliant.load(RUN, own=[my_function])"
         )
-    changed = next((path for path in _files.values() if path.name == file), None)
+    changed = next((path for path, _ in _files.values() if path.name == file), None)
     if changed is not None:
         raise SourceError(
-            f"{changed} has changed: the run used it as SHA-256 {digest[:8]}; name the file as it was then, or begin a "
-            f"new run: pliant run ... {changed}"
+            f"{changed} has changed: the run used it as SHA-256 {digest[:8]}; name the file as it was then, of which "
+            f"the run has a copy in RUN/sources/{digest[:8]}/, or begin a new run: pliant run ... {changed}"
         )
     raise SourceError(
         f"a component of this run is in {file} (SHA-256 {digest[:8]}), which is executed only if you name it: write "
@@ -141,10 +147,7 @@ def _module(source: str) -> types.ModuleType:
 @functools.cache
 def _executed(source: str) -> types.ModuleType:
     """The module of a file, executed once."""
-    path = _files[source]
-    text = path.read_bytes()
-    if f"{path.name}@{hashlib.sha256(text).hexdigest()}" != source:
-        raise SourceError(f"{path} was changed a moment ago; write the command again")
+    path, text = _files[source]
     module = types.ModuleType(f"{path.stem}_{source.partition('@')[2][:12]}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses, annotations and `inspect` look there

@@ -18,7 +18,8 @@ from pliant.experiment.storage.claim import claimed
 from pliant.experiment.storage.numerics import check_numerics
 from pliant.experiment.storage.ranking import Ranking
 from pliant.experiment.storage.shards import shards_of
-from pliant.experiment.storage.store import Store
+from pliant.experiment.storage.sources import keep_sources
+from pliant.experiment.storage.store import Store, writing
 
 from .environment import environment
 from .errors import Interrupted
@@ -76,6 +77,8 @@ def run(
             logger.info("%s is finished already (run it again with --force)", path)
             on_save(path)
             return path
+        with writing(path):
+            keep_sources(path, config)
         here = environment()
         check_numerics([shard.path for shard in shards_of(path)], here)
         per_seed = plan.work.amount // len(config.seed_list)

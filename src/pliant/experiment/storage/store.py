@@ -1,6 +1,7 @@
 """Writes the files of a shard, in an order that keeps them valid when the process is killed at any moment.
 
     RUN/config.yaml                              the configuration without seeds; `pliant run` takes the file
+    RUN/sources/<digest>/<file>.py               the files of the user's own components, see `sources`
     RUN/shards/<seeds>/
       environment.json                           versions, git revision, command, machine
       status.json                                the progress of the shard
