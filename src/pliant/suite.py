@@ -46,9 +46,9 @@ def run(
         force: compute the seeds again even if there are results.
         on_progress: is called with `(done, total)` after every chunk.
         fields: fields that replace those of `config`: `problem`, `network`, `agent`, `methods`, `diagnostics`, `seeds`,
-            `sweep`, `record_every`, `seed_axis`, `evaluate_every`, `evaluate_episodes`. A problem or an agent without a
-            `name` changes settings of `config`: `agent={"learning_rate": 1e-3}`. A function, a module or a file
-            (`"my_methods.py:my_method"`) stands for a component of one's own; `method=x` is `methods=[x]`.
+            `sweep`, `record_every`, `seed_axis`, `acting`, `evaluate_every`, `evaluate_episodes`. A problem or an agent
+            without a `name` changes settings of `config`: `agent={"learning_rate": 1e-3}`. A function, a module or a
+            file (`"my_methods.py:my_method"`) stands for a component of one's own; `method=x` is `methods=[x]`.
 
     Returns:
         The run with all its seeds, also seeds of earlier calls.

@@ -119,6 +119,7 @@ def test_means_of_greedy_episodes(evaluated):
     assert not any("terminated" in metric or "truncated" in metric for metric in metrics)
 
 
+@pytest.mark.compilations(8)  # a whole run, and the environments of a host
 def test_the_run_is_the_same_to_the_bit(evaluated, tmp_path):
     without = run(plan(falling(evaluated.form, evaluate_every=0)), tmp_path)
     rows, others = rows_of(evaluated.path), rows_of(without)
@@ -148,7 +149,7 @@ def test_agents_act_again_as_they_did_at_the_best_checkpoint(evaluated):
     jax.tree.map(np.testing.assert_array_equal, best.agents, load(evaluated.path, 32).agents)
 
 
-@pytest.mark.compilations(14)  # a whole run, and programs of evaluations for each task
+@pytest.mark.compilations(16)  # a whole run, and programs of evaluations for each task
 @pytest.mark.parametrize("backend", ["device", "host"])
 def test_in_the_task_in_which_they_learn(backend, tmp_path, monkeypatch):
     # Episodes of 2 steps up to step 32, then of 4; with a mean of m the return of L steps is L (1 + m) + 0 + 1 + ...

@@ -132,7 +132,7 @@ def on_the_device(toy_parts):
     }
 
 
-@pytest.mark.compilations(14)  # two groups of different sizes, each with its programs and its environments
+@pytest.mark.compilations(16)  # two groups of different sizes, each with its programs and its environments
 @pytest.mark.parametrize(("members", "num_envs"), [(1, 1), (2, 3), (3, 1), (3, 3), (5, 1), (5, 3)])
 def test_members_of_any_group_meet_what_they_meet_on_the_device(members, num_envs, on_the_device):
     problem = {"name": "drift_host", "num_envs": num_envs, "time_limit": 4}
@@ -188,12 +188,13 @@ def test_while_environments_of_one_group_work_the_other_acts(note):
 def test_acting_is_compiled_once_for_all_steps_and_groups(note):
     # Two groups of one member, whose carry is the initial one, that of a step before, and that of a round before.
     note(toys.uneventful(2, 6, 1))
-    with begun("noted", "2") as programs:
+    with begun("noted", "2", acting="compiled") as programs:
         programs.advance(0, 6)
         first, second = (group._programs.act for group in programs._groups)
     assert first is second and first._cache_size() == 1
 
 
+@pytest.mark.compilations(8)  # the noise by hand, too
 def test_actions_that_are_no_numbers_do_not_reach_the_environments(note):
     # Member 1 of four sees no number after time 1, in one of its two environments. Rounds are of 3 times: that it has
     # diverged is known after time 2.

@@ -212,7 +212,7 @@ def table(rows):
 
 
 @FORMS
-@pytest.mark.compilations(8)  # a whole run, and the environments of a host
+@pytest.mark.compilations(10)  # a whole run, and the environments of a host
 def test_rows_of_a_run(form, monkeypatch, tmp_path):
     # Rows are written every 10 steps, which are rounded up to two rounds of 6; 20 steps are filled up to 24. Reward and
     # end of environment 0 at time 6 come together for seed 1, as step 13: it is the return that is no number. The other
@@ -262,7 +262,7 @@ def stop_after(chunks):
 
 
 @FORMS
-@pytest.mark.compilations(14)  # two runs, and the environments of a host
+@pytest.mark.compilations(16)  # two runs, and the environments of a host
 def test_no_episode_is_there_twice_after_a_stop(form, monkeypatch, tmp_path, caplog):
     # Rows of 6 steps; those of the third chunk are lost, and computed again. On the device episodes go on where they
     # were. Outside they restart, with time 0 of the script at step 12: what ended there at the steps 3, 10 and 12
@@ -284,7 +284,7 @@ def test_no_episode_is_there_twice_after_a_stop(form, monkeypatch, tmp_path, cap
 
 
 @FORMS
-@pytest.mark.compilations(14)  # two runs, and the environments of a host
+@pytest.mark.compilations(16)  # two runs, and the environments of a host
 def test_a_divergence_is_remembered_over_a_stop(form, monkeypatch, tmp_path):
     script = example()
     script.reward[0, 1, 1] = np.nan
@@ -403,7 +403,7 @@ def whole(tmp_path_factory):
 
 @FORMS
 @pytest.mark.parametrize("often", [True, False])
-@pytest.mark.compilations(8)  # a whole run, and the environments of a host
+@pytest.mark.compilations(10)  # a whole run, and the environments of a host
 def test_a_task_ends_with_a_row_and_a_checkpoint_that_stays(form, often, whole, tmp_path):
     path = whole[form] if often else run(plan(staged(form)), tmp_path, checkpoint_every=1e9)
     rewards = metrics(path, "rewards")

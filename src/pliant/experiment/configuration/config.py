@@ -9,6 +9,7 @@ seeds: 0-99
 sweep: {agent.learning_rate: [0.01, 0.003, 0.001]}
 record_every: 10000
 seed_axis: auto
+acting: auto
 evaluate_every: 0
 evaluate_episodes: 10
 
@@ -119,6 +120,13 @@ RUN_SETTINGS = {
         "How members advance: at once (vmap), or one after another, equal to the bit to a member alone (map); "
         "auto: map for convolutions, vmap for others.",
     ),
+    "acting": Setting(
+        "acting",
+        Literal["auto", "compiled"],
+        "auto",
+        "What chooses actions for environments outside of the device: the compiled program, or, of a small network "
+        "between two updates, the same program in NumPy, equal up to rounding (auto).",
+    ),
     "evaluate_every": Setting(
         "evaluate_every",
         int,
@@ -145,6 +153,7 @@ class RunConfig:
     sweep: Mapping[str, tuple[Any, ...]]
     record_every: int
     seed_axis: Literal["auto", "vmap", "map"]
+    acting: Literal["auto", "compiled"]
     evaluate_every: int
     evaluate_episodes: int
     network: ComponentSpec | None = None  # in place of the problem's

@@ -23,8 +23,9 @@ from pliant.experiment.loops.plan import Chunk, Plan
 from pliant.experiment.loops.population import Population
 from pliant.experiment.loops.saving import host_in, named, named_back, of_host
 
+from .numpy_act import NumPyAct
 from .programs import GroupPrograms, RunningMetrics
-from .round import EndedEpisodes, Round
+from .round import EndedEpisodes, Round, seen_in_round
 
 
 class Group:
@@ -52,7 +53,7 @@ class Group:
         self._on_one_device = self._map.layout.devices == 1 and self._map.layout.padded == len(members)
         carry = components.agent.initial_carry(plan.problem.num_envs)
         self._initial_carry = jax.tree.map(lambda x: np.broadcast_to(x, (len(members), *np.shape(x))), carry)
-        self._like_transitions = jax.eval_shape(functools.partial(zero_transitions, components))
+        self._like_round = jax.eval_shape(lambda: (zero_transitions(components), seen_in_round(components)))
         self._metric_names = tuple(jax.eval_shape(functools.partial(nothing_learned, components)))
         self._values = self._map.place(members.swept)
         self._acting_values = jax.device_put(members.swept)
@@ -95,10 +96,19 @@ class Group:
         self._begin_round()
 
     def _begin_round(self) -> None:
-        self._round = Round(self._like_transitions, self.size)
+        self._round = Round(self._like_round, self.size)
         self._t = 0
         self._learning: Future | None = None
+        if self._programs.numpy_act is not None:
+            self._begin_numpy(self._programs.numpy_act)
         self._act()
+
+    def _begin_numpy(self, program: NumPyAct) -> None:
+        """Takes the parameters of a round, and draws its random numbers."""
+        self._act_in_numpy = program.of_round(self.acting_params(), self._members.swept)
+        first = np.int32(self._number * self._horizon)
+        key = self._for_acting(self._acting_key)
+        self._drawn = [np.asarray(numbers) for numbers in program.draw(key, first, self._horizon)]
 
     def poll(self, wait: bool = False) -> bool:
         """Does the next part of the cycle; returns false if the group is still learning and `wait` is false."""
@@ -130,13 +140,17 @@ class Group:
     # -- a step
 
     def _act(self) -> None:
-        # The carry is on the host before each call: a carry on the device would be another signature to compile.
-        carry, action, extras = self._map.gather(self._act_alone() if self._acted is None else self._acted)
-        self._acted = None
+        if self._programs.numpy_act is not None:
+            extras = None
+            self._carry, action = self._act_in_numpy(self._now.seen, [numbers[self._t] for numbers in self._drawn])
+        else:
+            # The carry is on the host before each call: a carry on the device would be another signature to compile.
+            acted = self._map.gather(self._act_alone() if self._acted is None else self._acted)
+            self._carry, action, extras = acted
+            self._acted = None
         action = harmless(action)
         self._host.send(action)
-        self._round.write_action(self._t, self._now.seen.observation, action, extras)
-        self._carry = carry
+        self._round.write_action(self._t, self._now.seen, action, extras)
 
     def _act_alone(self) -> Any:
         if self._acting_params_here is None:
@@ -157,6 +171,10 @@ class Group:
         measures = self._measures and self._ends and self.rounds_left == 1
         previous = self._acting_params() if measures else None  # learning reuses the memory of the state
         transitions, seen = self._for_learning((self._round.transitions, self._now.seen))
+        if self._programs.numpy_act is not None:
+            given = self._values, self._acting_key, self._for_learning(self._round.seen)
+            first = np.int32(self._number * self._horizon)
+            transitions = transitions._replace(extras=self._programs.extras(self._acting_params(), given, first))
         (self._state, self._running), self._acted = self._programs.learn(
             (self._state, self._running),
             (self._values, transitions, self._acting_key, seen),

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pliant.core.agent import Transitions
 from pliant.core.base import Array
@@ -11,6 +12,9 @@ from pliant.core.seeding import agent_keys
 from pliant.experiment.loops.acting import ActingInput
 from pliant.experiment.loops.learning import average, learn
 from pliant.experiment.loops.plan import Plan
+
+from .numpy_act import NotInNumPyError, NumPyAct
+from .round import seen_in_round
 
 
 class RunningMetrics(NamedTuple):
@@ -32,10 +36,32 @@ class GroupPrograms:
         self._plan = plan
         self.map = plan.member_map(size)
         self.begin = self.map.jit(self._begin)
+        self.numpy_act = self._in_numpy(size)
+        self.extras = self.map.jit(self._extras)
         self.act = jax.jit(jax.vmap(self._act, (0, 0, 0, 0, None)))
         self.acting_params = self.map.jit(self._acting_params)
         self.learn = self.map.jit(self._learn, donate=True)
         self.measure = self.map.jit(self._measure)
+
+    def _in_numpy(self, size: int) -> NumPyAct | None:
+        """The acting program in NumPy; `None` where the compiled one acts."""
+        agent, members = self._plan.components.agent, self._plan.members
+        # Parameters that change at each step stay on the device: learning chooses the next action in the same call.
+        if self._plan.config.acting == "compiled" or agent.horizon == 1:
+            return None
+
+        def arguments(seed: Array) -> Any:
+            state, key, _ = self._begin(seed, {}, 0)
+            seen = jax.tree.map(lambda x: x[0], seen_in_round(self._plan.components))
+            return agent.acting_params(state), key, seen
+
+        of_members = jax.eval_shape(jax.vmap(arguments), jax.ShapeDtypeStruct((size,), members.seeds.dtype))
+        values = {name: jax.ShapeDtypeStruct((size,), jnp.asarray(x).dtype) for name, x in members.swept.items()}
+        like = (*of_members, values, jax.ShapeDtypeStruct((), np.int32))
+        try:
+            return NumPyAct(jax.vmap(self._act, (0, 0, 0, 0, None)), like, size)
+        except NotInNumPyError:
+            return None
 
     def _begin(self, seed: Array, values: Any, _: Any) -> Any:
         """The agent's state, its acting key, and the data of its environments' key."""
@@ -45,6 +71,12 @@ class GroupPrograms:
     def _act(self, params: Any, acting_key: Array, seen: ActingInput, values: Any, t: Any) -> Any:
         """The carry, the action and its extras, after `t` steps of the environments."""
         return self._plan.make(values).agent.act(params, *seen, jax.random.fold_in(acting_key, t))
+
+    def _extras(self, params: Any, given: Any, first: Any) -> Any:
+        """The extras of the actions of a round from time `first` on, `(horizon, num_envs, ...)` each."""
+        values, acting_key, seen = given
+        times = first + jnp.arange(self._plan.components.agent.horizon)
+        return jax.vmap(lambda seen, t: self._act(params, acting_key, seen, values, t)[2])(seen, times)
 
     def _acting_params(self, state: Any, values: Any, _: Any) -> Any:
         return self._plan.make(values).agent.acting_params(state)
@@ -59,8 +91,11 @@ class GroupPrograms:
         state, metrics, diverged = learn(components, state, transitions, number)
         averages = average(running.averages, metrics, rounds)
         diverged = jnp.where(running.diverged >= 0, running.diverged, diverged)
+        kept = state, RunningMetrics(averages, diverged)
+        if self.numpy_act is not None:
+            return kept, None
         acted = self._act(agent.acting_params(state), acting_key, seen, values, (number + 1) * agent.horizon)
-        return (state, RunningMetrics(averages, diverged)), acted
+        return kept, acted
 
     def _measure(self, previous: Any, state: Any, values: Any, transitions: Transitions, _: Any) -> Any:
         """The diagnostics after a round."""

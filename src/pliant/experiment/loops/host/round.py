@@ -4,31 +4,47 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.agent import Transitions
 from pliant.core.problem import Timestep
+from pliant.experiment.configuration.components import Components
+from pliant.experiment.loops.acting import ActingInput
+from pliant.experiment.loops.learning import zero_transitions
 from pliant.experiment.loops.plan import Ended
+
+
+def seen_in_round(components: Components) -> ActingInput:
+    """The inputs of the actions of a round, zeros `(horizon, num_envs, ...)`."""
+    transitions = zero_transitions(components)
+    carry = components.agent.initial_carry(transitions.reward.shape[1])
+    of_all = jax.tree.map(lambda x: jnp.zeros((len(transitions.reward), *x.shape), x.dtype), carry)
+    return ActingInput(of_all, transitions.observation, jnp.zeros_like(transitions.terminated))
 
 
 class Round:
     """The transitions of a round, written step by step into arrays `(members, horizon, num_envs, ...)`.
 
     Args:
-        like: shapes and types for one member.
+        like: shapes and types for one member: the transitions and the inputs of the actions.
         members: of the group.
     """
 
-    def __init__(self, like: Transitions, members: int):
+    def __init__(self, like: tuple[Transitions, ActingInput], members: int):
         # New arrays for each round: the device may still read those of the last round.
-        self.transitions: Any = jax.tree.map(lambda x: np.empty((members, *x.shape), x.dtype), like)
+        self.transitions: Any
+        self.seen: Any
+        self.transitions, self.seen = jax.tree.map(lambda x: np.empty((members, *x.shape), x.dtype), like)
+        self.seen = self.seen._replace(observation=self.transitions.observation)
 
-    def write_action(self, t: int, observation: np.ndarray, action: np.ndarray, extras: Any) -> None:
-        """Writes the actions at a time."""
-        seen = self.transitions
-        seen.observation[:, t] = observation
-        seen.action[:, t] = action
-        jax.tree.map(lambda rows, x: rows.__setitem__((slice(None), t), x), seen.extras, extras)
+    def write_action(self, t: int, seen: ActingInput, action: np.ndarray, extras: Any) -> None:
+        """Writes the actions at a time; `extras`: `None` if they are computed for the whole round."""
+        rows = self.transitions
+        rows.action[:, t] = action
+        jax.tree.map(lambda rows, x: rows.__setitem__((slice(None), t), x), self.seen, seen)
+        if extras is not None:
+            jax.tree.map(lambda rows, x: rows.__setitem__((slice(None), t), x), rows.extras, extras)
 
     def write_answer(self, t: int, answer: Timestep) -> None:
         """Writes the results of the actions."""
