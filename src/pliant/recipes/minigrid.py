@@ -53,7 +53,7 @@ _TRANSFER_NOTES = (
     _METHODS,
 )
 _NOTES = (
-    "Success and return: means over the episodes that ended in a bin. Ages: of the 64 units of each head. These are "
+    "Success and return: means over the episodes that began in a bin. Ages: of the 64 units of each head. These are "
     "tanh units and so never dormant; the channels that feed them can be.",
     _METHODS,
 )
