@@ -1,11 +1,15 @@
 """Chunks are cut into slices by the clock; whatever the clock says, the numbers are the same."""
 
+import contextlib
+import itertools
 import os
 import signal
 
 import counting
+import numpy as np
 import pandas as pd
 import pytest
+import toys
 
 from pliant import report
 from pliant.core.problem import Task
@@ -14,7 +18,6 @@ from pliant.experiment import saver
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import Interrupted
 from pliant.experiment.loops import stream as stream_loop
-from pliant.experiment.loops.planning import plan
 from pliant.experiment.pace import Pace
 from pliant.experiment.run import run
 from pliant.experiment.schedule import Schedule
@@ -144,36 +147,53 @@ def test_a_run_that_outlives_its_terminal_takes_no_notice_of_its_end(tmp_path):
     assert report.load(path).status["state"] == "finished"
 
 
-@pytest.mark.compilations(8)  # three runs, each with its programs
-def test_a_learner_with_a_random_method_learns_the_same_however_its_chunks_are_cut(tmp_path, slow, monkeypatch):
+def assert_same_however_cut(config, *cuts, restored):
+    """Asserts that a chunk of a population comes to the same numbers, cut at any of these steps.
+
+    Args:
+        config: of the population.
+        cuts: the steps at which slices end, the last of them the chunk's.
+        restored: whether the state is saved and restored after each slice.
+    """
+    outcomes = []
+    with contextlib.closing(toys.programs_of(config)) as programs:
+        for ends in cuts:
+            programs.begin()
+            results = []
+            for step, end in itertools.pairwise([0, *ends]):
+                results.append(programs.advance(step, end - step, (0, ends[-1])))
+                if restored:
+                    programs.restore(programs.save(), end)
+            assert all(not part.metrics for part in results[:-1])
+            ended = [(*row, *values) for part in results for *row, values in episodes(part.ended)]
+            outcomes.append((results[-1].metrics, results[-1].diverged, sorted(ended), programs.save()))
+    assert outcomes[0][0]
+    for other in outcomes[1:]:
+        np.testing.assert_equal(other, outcomes[0])
+
+
+def episodes(ended):
+    """`(member, step, values)` of each episode."""
+    values = zip(*(ended.values[name].tolist() for name in sorted(ended.values))) if ended.values else ()
+    return list(zip(ended.member.tolist(), ended.step.tolist(), values))
+
+
+def test_a_learner_with_a_random_method_learns_the_same_however_its_chunks_are_cut(monkeypatch):
     # Blocks of 10 steps: a chunk of 25 has two, and 5 steps more that belong to the second.
     monkeypatch.setattr(stream_loop, "_BLOCK_STEPS", 10)
     method = {"name": "continual_backprop", "replacement_rate": 0.1, "maturity": 5, "budget": "bernoulli"}
-    fields = {"methods": [method], "diagnostics": ["weight_change"], "seeds": "2", "record_every": 25}
-    config = from_mapping({"problem": {"name": P, "examples": 50, "flip_every": 20}, **fields})
-    whole = run(plan(config), tmp_path / "whole")
-    slow()
-    with pytest.raises(Stop):
-        run(plan(config), tmp_path / "cut", on_progress=stop_after(4), checkpoint_every=OFTEN)
-    told = []
-    path = run(plan(config), tmp_path / "cut", on_progress=lambda done, total: told.append(done))
-    assert told == [2 * 35, 2 * 50]
-    same(path, whole)
+    problem = {"name": P, "examples": 25, "flip_every": 20}
+    config = from_mapping({"problem": problem, "methods": [method], "diagnostics": ["weight_change"], "seeds": "2"})
+    assert_same_however_cut(config, [25], [10, 25], restored=True)
 
 
-@pytest.mark.parametrize(("form", "seeds"), [("drift", 2), ("drift_host", 1)])
-@pytest.mark.compilations(12)  # two runs, each with its programs
-def test_an_agent_learns_the_same_however_its_chunks_are_cut(form, seeds, tmp_path, slow, toy_parts):
-    problem = {"name": form, "num_envs": 2, "steps": 36, "time_limit": 5}
-    fields = {"agent": "watcher", "diagnostics": [], "record_every": 18, "seeds": str(seeds)}
-    config = from_mapping({"problem": problem, **fields})
-    whole = run(plan(config), tmp_path / "whole")
-    slow()
-    told = []
-    path = run(plan(config), tmp_path / "cut", on_progress=lambda done, total: told.append(done))
-    assert told == [seeds * done for done in range(0, 37, 6)]  # rounds of 6 steps
-    same(path, whole)
-    assert {"return", "length"} <= set(report.load(path).metrics["metric"])
+@pytest.mark.parametrize(("form", "restored"), [("drift", True), ("drift_host", False)])
+@pytest.mark.compilations(12)  # outside of the device a population has several programs
+def test_an_agent_learns_the_same_however_its_chunks_are_cut(form, restored, toy_parts):
+    # Rounds of 6 steps. Outside of the device episodes restart when they are restored.
+    problem = {"name": form, "num_envs": 2, "steps": 18, "time_limit": 5}
+    config = from_mapping({"problem": problem, "agent": "watcher", "diagnostics": [], "seeds": "1"})
+    assert_same_however_cut(config, [18], [6, 18], [6, 12, 18], restored=restored)
 
 
 def test_ends_of_tasks_and_evaluations_cut_chunks_short():
