@@ -188,7 +188,7 @@ def test_a_learner_with_a_random_method_learns_the_same_however_its_chunks_are_c
 
 
 @pytest.mark.parametrize(("form", "restored"), [("drift", True), ("drift_host", False)])
-@pytest.mark.compilations(12)  # outside of the device a population has several programs
+@pytest.mark.compilations(14)  # outside of the device a population has several programs
 def test_an_agent_learns_the_same_however_its_chunks_are_cut(form, restored, toy_parts):
     # Rounds of 6 steps. Outside of the device episodes restart when they are restored.
     problem = {"name": form, "num_envs": 2, "steps": 18, "time_limit": 5}

@@ -317,4 +317,4 @@ def test_refuses_to_compensate_without_a_bias():
 )
 def test_unknown_choices_are_refused(settings, error):
     with pytest.raises(ValueError, match=error):
-        continual_backprop(Wiring({}), **settings)
+        continual_backprop(hand_wired.mlp(3, 4, 2), **settings)
