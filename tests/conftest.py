@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import os
 import pathlib
+import signal
 import sys
 import types
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ if not pathlib.Path(__file__).with_name("golden").is_dir():
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Tests send these signals; under nohup, or in the background of a shell, they would be ignored, also by children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.pluginmanager.register(compilations.Compilations(), "compilations")
 
 
