@@ -1,6 +1,6 @@
 """Gymnasium's environments: Python programs, stepped one after another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from typing_extensions import override
 
-from pliant.core.problem import Continuous, Discrete, Renderer, Spec, Timestep
-from pliant.problems.mujoco._host import seed_of
+from pliant.core.problem import Continuous, Discrete, Spec
+from pliant.problems._one_by_one import Answer, OneByOne
 
 _OWN = "or write a problem of your own with a network for them: pliant run FILE.py"
 
@@ -90,10 +90,8 @@ def _to_action(space: Any) -> Callable[[np.ndarray], Any]:
     return lambda action: (middle + half * np.clip(action, -1, 1)).astype(space.dtype)
 
 
-class GymnasiumHost(Renderer):
-    """The environments of a population; a single environment can be drawn.
-
-    An environment whose action is NaN has a reward of NaN, and gets an action of zeros.
+class GymnasiumHost(OneByOne):
+    """The environments of a population. An action that is NaN gives a reward of NaN, and becomes an action of zeros.
 
     Args:
         name: in gymnasium.
@@ -104,71 +102,23 @@ class GymnasiumHost(Renderer):
     """
 
     def __init__(self, name: str, seed: np.ndarray, num_envs: int, description: Description, **options: Any):
-        self._name, self._seed, self._num_envs, self._options = name, seed, num_envs, options
-        self._spec, self._to_action, _ = description
-        self._shape = (len(seed), num_envs)
-        self._steps = np.zeros(len(seed), np.int64)  # of each member, over all its environments
-        self._action = np.zeros(self._shape)
-        self.environments: dict[tuple[int, ...], Any] = {}  # by member and index, each made when it is first reset
+        super().__init__(seed, num_envs, description.spec)
+        self._name, self._to_action, self._options = name, description.to_action, options
 
     @override
-    def reset(self) -> np.ndarray:
-        observation = self._empty_observation()
-        for where in np.ndindex(self._shape):
-            observation[where] = self._restart(where)
-        return observation
+    def _made(self, where: tuple[int, ...], steps: int) -> Any | None:
+        return None if where in self.environments else _made(self._name, **self._options)
 
     @override
-    def send(self, action: np.ndarray) -> None:
-        self._action = action
-
-    @override
-    def receive(self) -> Timestep:
-        observation, final_observation = self._empty_observation(), self._empty_observation()
-        reward = np.zeros(self._shape, np.float32)
-        terminated, truncated = np.zeros(self._shape, bool), np.zeros(self._shape, bool)
-        self._steps += self._num_envs
-        for where in np.ndindex(self._shape):
-            action = self._action[where]
-            is_nan = np.isnan(action).any()
-            action = self._to_action(np.zeros_like(action) if is_nan else action)
-            seen, gained, over, cut, _ = self.environments[where].step(action)
-            reward[where] = np.nan if is_nan else gained
-            terminated[where], truncated[where] = over, cut and not over
-            final_observation[where] = seen
-            observation[where] = self._restart(where) if over or cut else seen
-        return Timestep(observation, reward, terminated, truncated, final_observation, {})
-
-    @override
-    def save(self) -> dict[str, np.ndarray]:
-        return {"steps": self._steps.copy()}
-
-    @override
-    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        self.close()
-        self._steps[:] = saved["steps"]
-
-    @override
-    def close(self) -> None:
-        for environment in self.environments.values():
-            environment.close()
-        self.environments.clear()
+    def _answer(self, where: tuple[int, ...], action: np.ndarray) -> Answer:
+        is_nan = np.isnan(action).any()
+        action = self._to_action(np.zeros_like(action) if is_nan else action)
+        answer = Answer(*self.environments[where].step(action)[:4])
+        return answer._replace(reward=float("nan")) if is_nan else answer
 
     @override
     def draw(self) -> np.ndarray:
         try:
-            return self.environments[0, 0].render()
+            return super().draw()
         except gymnasium.error.DependencyNotInstalled as error:
             raise ValueError(f"env={self._name!r} cannot be drawn: {error}") from error
-
-    def _empty_observation(self) -> np.ndarray:
-        return np.zeros((*self._shape, *self._spec.observation.shape), self._spec.observation.dtype)
-
-    def _restart(self, where: tuple[int, ...]) -> np.ndarray:
-        """Begins an episode and returns its observation; only the first episode of an environment has a seed."""
-        seed = None
-        if where not in self.environments:
-            self.environments[where] = _made(self._name, **self._options)
-            member, index = where
-            seed = seed_of(self._seed[member], index, int(self._steps[member]))
-        return self.environments[where].reset(seed=seed)[0]
