@@ -41,9 +41,9 @@ class Marking:
         self.networks[tuple(wiring)] = [path for path, _ in leaves]
         self.announced.add(updates)
 
-        def seen(*, step, steps_before, features, **signals):
+        def seen(*, clock, features, **signals):
             assert set(features) == set(wiring)
-            return {"step": step, "steps_before": steps_before}
+            return {"step": clock.update, "steps_before": clock.step}
 
         def nothing(params):
             return {"step": jnp.int32(0), "steps_before": jnp.int32(0)}

@@ -138,9 +138,9 @@ def test_methods_are_told_of_each_update_once():
     sizes = [8, 8, 8, 4]
 
     def recorder(wiring, network, updates):
-        def update(grads, state, params=None, *, step, steps_before, features, **signals):
+        def update(grads, state, params=None, *, clock, features, **signals):
             samples = len(features["policy/Dense_0"])
-            return grads, jnp.concatenate([state[1:], jnp.array([[step, steps_before, samples]])])
+            return grads, jnp.concatenate([state[1:], jnp.array([[clock.update, clock.step, samples]])])
 
         return (optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((len(sizes), 3), int), update),)
 

@@ -8,6 +8,8 @@ import pytest
 import trees
 
 from pliant.agents import sgd
+from pliant.core.clock import Clock
+from pliant.core.judgement import cross_entropy
 from pliant.core.plastic import plastic
 from pliant.core.problem import Batch, Network, Stream
 from pliant.core.units import Wiring
@@ -41,7 +43,8 @@ def some_batches(seed=0, steps=STEPS, size=1):
 
 
 def learn(learner, state, batches, step=0):
-    return trees.numpy(jax.jit(learner.learn)(state, batches, np.int32(step)))
+    state, judged = trees.numpy(jax.jit(learner.learn)(state, batches, Clock(np.int32(step + 1), np.int32(step))))
+    return state, judged.loss
 
 
 def cut(tree, part):
@@ -124,7 +127,7 @@ def classification():
         return {"w": jax.random.normal(key, (3, 4)), "b": jnp.zeros(4)}
 
     network = Network(init, lambda params, x: x @ params["w"] + params["b"][None])
-    return Stream(lambda key: (), lambda state, steps: (state, batches), network, "cross_entropy", STEPS), batches
+    return Stream(lambda *_: (), lambda data, state, _: (state, batches), cross_entropy, network, STEPS), batches
 
 
 def test_cross_entropy_is_softmax_regression_written_out():
@@ -177,7 +180,7 @@ def test_methods_on_both_sides_of_the_optimizer(optimizer):
     wirings = []
     sgd.make(config, stream, lambda wiring, *_: wirings.append(wiring) or ())
     [wiring, *_] = wirings
-    tx = plastic(sgd._optimizer(config), *renewing(wiring, None, 0))
+    tx = plastic(sgd._optimizer(config, start.params), *renewing(wiring, None, 0))
 
     def step(carry, this):
         (params, opt_state), (batch, random) = carry, this
@@ -255,7 +258,7 @@ def test_settings_can_be_swept_inside_one_program(base, swept):
 
     def run(settings):
         learner = sgd.make(dataclasses.replace(base, **settings), stream, no_methods)
-        return learner.learn(learner.init(jax.random.key(0)), batches, jnp.int32(0))[1]
+        return learner.learn(learner.init(jax.random.key(0)), batches, Clock(1))[1].loss
 
     swept = {name: np.float32(values) for name, values in swept.items()}
     together = np.asarray(jax.jit(jax.vmap(run))(swept))

@@ -282,9 +282,9 @@ def test_actor_and_critics_have_methods_with_clocks_of_their_own():
     def recorder(wiring, network, updates):
         given.append((tuple(wiring), tuple(jax.eval_shape(network.init, trees.key(0)))))
 
-        def update(grads, state, params=None, *, step, steps_before, features, **signals):
+        def update(grads, state, params=None, *, clock, features, **signals):
             assert set(features) == set(wiring)
-            return grads, jnp.concatenate([state[1:], jnp.array([[step, steps_before]])])
+            return grads, jnp.concatenate([state[1:], jnp.array([[clock.update, clock.step]])])
 
         return (optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((3, 2), int), update),)
 

@@ -13,6 +13,7 @@ import trees
 from surgeries import adding, path_of, recreating, train
 
 from pliant.core import units
+from pliant.core.clock import Clock
 from pliant.core.plastic import plastic
 from pliant.surgery.adam import adam
 
@@ -235,7 +236,7 @@ def test_every_optimizer_of_optax_steps_inside(name):
     tx = plastic(made(name), recreating(WIRING, at=1))
 
     def step(params, grads):
-        return tx.step(grads, tx.init(params), params, features={}, step=1, **signals)
+        return tx.step(grads, tx.init(params), params, features={}, clock=Clock(1), **signals)
 
     with jax.numpy_rank_promotion("allow"):
         new, _ = jax.eval_shape(step, PARAMS, grads)

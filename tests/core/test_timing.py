@@ -8,6 +8,7 @@ import trees
 from surgeries import adding, missing, recreating, trajectory
 
 from pliant.core.base import Edit, Surgery, stateless_surgery
+from pliant.core.clock import Clock
 from pliant.core.plastic import plastic
 from pliant.core.timing import every, restart, until
 from pliant.surgery.adam import adam
@@ -35,7 +36,7 @@ def test_until_acts_during_the_first_steps():
 
 def test_the_step_may_come_as_a_signal():
     tx = plastic(optax.sgd(0.0), every(4, adding(1.0)), until(6, adding(10.0)))
-    update = jax.jit(lambda params, step: tx.update(params, tx.init(params), params, step=step)[0])
+    update = jax.jit(lambda params, step: tx.update(params, tx.init(params), params, clock=Clock(step))[0])
     np.testing.assert_allclose([update(ZERO, s) for s in (4, 5, 8)], [11, 10, 1])
 
 
@@ -86,7 +87,7 @@ def test_idle_steps_stay_free_under_vmap_if_the_step_is_not_mapped():
     state = trees.numpy(jax.jit(jax.vmap(surgery.init))(params))
 
     def operate(params, state, key, step):
-        return surgery.operate(params, state, random=key, step=step)
+        return surgery.operate(params, state, random=key, clock=Clock(step))
 
     shared = jax.vmap(operate, (0, 0, 0, None))
     (choice,) = conditionals(jax.make_jaxpr(shared)(params, state, keys, 1).jaxpr)
@@ -113,7 +114,7 @@ def rounds_of(tx, rounds=6, each=4):
 
     def update(carry, number):
         params, state = carry
-        params, state = tx.step(jnp.ones(()), state, params, steps_before=each * number, weather="fine")
+        params, state = tx.step(jnp.ones(()), state, params, clock=Clock(number, each * number), weather="fine")
         return (params, state), (params, state.before, state.after)
 
     params = np.zeros((), np.float32)
@@ -158,8 +159,8 @@ def test_members_restart_at_steps_of_their_own():
 
 @pytest.mark.usefixtures("unchecked")
 def test_restart_passes_draws_and_signals_on():
-    def noise(params, state, *, random, features, steps_before, **signals):
-        return Edit(random + features + steps_before), state
+    def noise(params, state, *, random, features, clock, **signals):
+        return Edit(random + features + clock.step), state
 
     surgery = Surgery(lambda params: (), noise, lambda key, params, steps: jnp.arange(10.0, 10 + steps))
     tx = plastic(optax.sgd(0.0), restart([1], surgery))
@@ -168,12 +169,12 @@ def test_restart_passes_draws_and_signals_on():
     def run(params):
         drawn = tx.draw(jax.random.key(0), params, 3)
         random = jax.tree.map(lambda numbers: numbers[2], drawn)
-        return drawn, tx.step(params, tx.init(params), params, random=random, features=0.5, steps_before=100)
+        return drawn, tx.step(params, tx.init(params), params, random=random, features=0.5, clock=Clock(1, 100))
 
     drawn, (new, state) = run(ZERO)
     np.testing.assert_array_equal(drawn[0], [10, 11, 12])
     assert new == 112.5 and state.after[0].task == 1 and state.after[0].inner == ()
-    with pytest.raises(TypeError, match=r"^a method needs the signal 'steps_before', which update"):
+    with pytest.raises(TypeError, match=r"^a method needs the signal 'clock', which update"):
         jax.eval_shape(lambda params: tx.step(params, tx.init(params), params, features=0.5), ZERO)
 
 
@@ -193,7 +194,7 @@ def test_a_topology_can_restart():
     tx = plastic(optax.sgd(1.0), restart([2], missing(1, skip_at=2)))
 
     def step(carry, before):
-        params, state = tx.step(jnp.ones(3), carry[1], carry[0], steps_before=before)
+        params, state = tx.step(jnp.ones(3), carry[1], carry[0], clock=Clock(1, before))
         return (params, state), (params[0], state.after[0].inner[0])
 
     @jax.jit

@@ -12,7 +12,7 @@ import pytest
 import toys
 
 from pliant import report
-from pliant.core.problem import Task
+from pliant.core.clock import Task
 from pliant.experiment import run as runs
 from pliant.experiment import saver
 from pliant.experiment.configuration.reading import from_mapping

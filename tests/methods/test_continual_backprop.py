@@ -6,6 +6,7 @@ import optax
 import pytest
 import trees
 
+from pliant.core.clock import Clock
 from pliant.core.plastic import plastic
 from pliant.core.timing import restart
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
@@ -203,7 +204,7 @@ def test_ages_and_utilities_restart_with_a_task():
     @jax.jit
     def rounds(params, features):
         def step(state, this):
-            _, state = surgery.operate(params, state, random=this[0], features=features, steps_before=this[1])
+            _, state = surgery.operate(params, state, random=this[0], features=features, clock=Clock(0, this[1]))
             return state, state.inner
 
         draws = surgery.draw(jax.random.key(0), params, 6)

@@ -20,6 +20,7 @@ import trees
 
 import pliant.methods
 from pliant.core.base import Surgery, Topology
+from pliant.core.clock import Clock
 from pliant.core.plastic import plastic
 
 METHODS = {name: getattr(pliant.methods, name) for name in dir(pliant.methods) if not name.startswith("_")}
@@ -68,7 +69,7 @@ def train(method, seed=0, steps=STEPS, dtype=jnp.float32, optimizer=None, **extr
         params, state = carry
         x, number = this
         grads, features = jax.grad(loss, has_aux=True)(params, x)
-        return tx.step(grads, state, params, features=features, step=number, **extra), None
+        return tx.step(grads, state, params, features=features, clock=Clock(number), **extra), None
 
     xs = (jax.random.normal(data_key, (steps, 8, SIZES[0]), dtype), 1 + np.arange(steps, dtype=np.int32))
     params = tx.prepare(params)

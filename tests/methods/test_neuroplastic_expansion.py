@@ -8,6 +8,7 @@ import optax
 import pytest
 import trees
 
+from pliant.core.clock import Clock
 from pliant.core.plastic import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring
 from pliant.methods import neuroplastic_expansion
@@ -42,7 +43,7 @@ def step_of(*, optimizer=None, number=2, clock=1, **settings):
         (topology,) = state.after
         state = state._replace(after=(topology._replace(clock=jnp.int32(clock)),))
         signals = {} if features is None else {"features": {"w0": features}}
-        return tx.step(grads, state, params, step=number, **signals)
+        return tx.step(grads, state, params, clock=Clock(number), **signals)
 
     return step
 
@@ -196,7 +197,7 @@ def test_the_optimizer_state_of_grown_weights_is_kept_or_reset(clear_grown):
         params = tx.prepare(weights)
         state = tx.init(params)
         ones = jax.tree.map(jnp.ones_like, state.optimizer)
-        return tx.step(grads, state._replace(optimizer=ones), params, step=2)[1]
+        return tx.step(grads, state._replace(optimizer=ones), params, clock=Clock(2))[1]
 
     trace = np.asarray(optax.tree.get(jax.jit(run, compiler_options=QUICK)(WEIGHTS).optimizer, "trace")["w0"])
     assert [trace[entry] for entry in ((3, 3), (2, 0), (1, 4))] == [not clear_grown] * 3
@@ -258,7 +259,7 @@ def test_how_the_published_networks_grow(network, topology_steps, active):
         )
 
         def step(carry, number):
-            params, state = tx.step(grads, carry[1], carry[0], step=number)
+            params, state = tx.step(grads, carry[1], carry[0], clock=Clock(number))
             masks = state.after[0].mask
             return (params, state), (state.after[0].ended, {path: masks[path].sum() for path in active})
 
@@ -359,7 +360,7 @@ def test_only_topology_steps_pay_also_when_many_members_share_the_step():
     def before(weights, step):
         state = method.init(WEIGHTS)
         random = jax.tree.map(lambda drawn: drawn[0], method.draw(jax.random.key(0), WEIGHTS, 1))
-        return method.before(weights, weights, state, random=random, step=step)
+        return method.before(weights, weights, state, random=random, clock=Clock(step))
 
     weights = trees.stacked([WEIGHTS, WEIGHTS])
     assert " cond[" in str(jax.make_jaxpr(jax.vmap(before, (0, None)))(weights, 7))

@@ -132,10 +132,11 @@ def drawn(case: Case):
     problem = made(case)
 
     def one(key):
-        state = problem.init(key)
-        whole = problem.draw(state, BATCHES)[1]
-        state, begin = problem.draw(state, CUT)
-        return whole, (begin, problem.draw(state, BATCHES - CUT)[1])
+        data = problem.data
+        state = problem.begin_epoch(data, problem.init(data, key), problem.calendar.clock(0))
+        whole = problem.draw(data, state, BATCHES)[1]
+        state, begin = problem.draw(data, state, CUT)
+        return whole, (begin, problem.draw(data, state, BATCHES - CUT)[1])
 
     return trees.numpy(jax.jit(lambda keys: (jax.vmap(one)(keys), jax.lax.map(one, keys)))(trees.keys(SEEDS)))
 
@@ -158,9 +159,12 @@ def test_a_stream_has_the_data_of_its_seed(case):
 @of(Stream)
 def test_a_stream_goes_on_from_each_state_with_one_program(case):
     problem = made(case)
-    before = jax.eval_shape(problem.init, trees.key(0))
-    after, _ = jax.eval_shape(lambda state: problem.draw(state, BATCHES), before)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+    before = jax.eval_shape(problem.init, problem.data, trees.key(0))
+    clock = problem.calendar.clock(0)
+    begun = jax.eval_shape(problem.begin_epoch, problem.data, before, clock)
+    after, _ = jax.eval_shape(lambda state: problem.draw(problem.data, state, BATCHES), before)
+    for state in (begun, after):
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
 
 
 @of(Stream)
@@ -168,12 +172,17 @@ def test_the_network_of_a_stream_fits_its_batches(case):
     problem, batch = made(case), trees.at(drawn(case)[0][0], (0, 0))
     params = jax.eval_shape(problem.network.init, trees.key(0))
     outputs = jax.eval_shape(problem.network.apply, params, batch.x)
-    assert problem.steps >= 1 and len(batch.x) == len(batch.y)
-    if problem.loss == "mse":
-        assert (outputs.shape, outputs.dtype) == (batch.y.shape, batch.y.dtype)
-    else:
-        assert outputs.shape[:-1] == batch.y.shape and batch.y.dtype.kind == "i"
-        assert (batch.y >= 0).all() and (batch.y < outputs.shape[-1]).all()
+    judgement = jax.eval_shape(problem.judge, outputs, batch.y)
+    assert problem.steps >= 1 and len(batch.x) == len(jax.tree.leaves(batch.y)[0]) == len(outputs)
+    assert all(leaf.shape == () and leaf.dtype == np.float32 for leaf in jax.tree.leaves(judgement))
+
+
+@of(Stream)
+def test_the_tasks_of_a_stream_end_with_the_run(case):
+    tasks, steps, calendar = made(case).tasks, made(case).steps, made(case).calendar
+    if tasks:
+        assert tasks[-1].until == steps and (calendar.ends > calendar.starts).all()
+        assert ((calendar.ends - calendar.starts) % calendar.epochs == 0).all()
 
 
 # --- Environments ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trees
 
+from pliant.core.judgement import squared_error
 from pliant.problems.slowly_changing_regression import Config, State, make
 
 SMALL = Config(inputs=10, flipping_bits=6, flip_every=50, target_units=30)
@@ -15,7 +16,7 @@ SMALL = Config(inputs=10, flipping_bits=6, flip_every=50, target_units=30)
 def programs(config):
     """The stream's `init` and `draw`, compiled."""
     stream = make(config)
-    return jax.jit(stream.init), jax.jit(stream.draw, static_argnums=1)
+    return functools.partial(jax.jit(stream.init), ()), functools.partial(jax.jit(stream.draw, static_argnums=2), ())
 
 
 @functools.cache
@@ -199,8 +200,8 @@ def test_no_hidden_units_make_a_linear_learner():
 
 def test_the_defaults_are_the_papers():
     stream = make(Config())
-    assert stream.steps == 1_000_000 and stream.loss == "mse"
-    state = jax.eval_shape(stream.init, trees.key(0))
+    assert stream.steps == 1_000_000 and stream.judge is squared_error
+    state = jax.eval_shape(stream.init, (), trees.key(0))
     assert isinstance(state, State)
     assert state.weights.shape == (100, 20) and state.slow.shape == (15,)
 

@@ -80,13 +80,13 @@ def on_stream(make: Callable[..., Any], methods_for: Callable[..., tuple]) -> At
 
     def begin(seed):
         data_key, agent_key = jax.random.split(jax.random.key(seed))
-        return Member(learner.init(agent_key), stream.init(data_key), ())
+        return Member(learner.init(agent_key), stream.init((), data_key), ())
 
     def one(member, call):
-        problem, batches = stream.draw(member.problem, OF_STREAM)
-        agent, losses = learner.learn(member.agent, batches, call * OF_STREAM)
+        problem, batches = stream.draw((), member.problem, OF_STREAM)
+        agent, judged = learner.learn(member.agent, batches, stream.calendar.clock(call * OF_STREAM))
         last = jax.tree.map(lambda x: x[-1], batches)
-        return Member(agent, problem, ()), Round({"loss": losses.mean()}, member.agent, last)
+        return Member(agent, problem, ()), Round({"loss": judged.loss.mean()}, member.agent, last)
 
     return AtWork(learner, stream, begin, in_a_row(one))
 

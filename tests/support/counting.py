@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from pliant.core.problem import Environment, Task
+from pliant.core.clock import Task
+from pliant.core.problem import Environment
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.loops.plan import Chunk, Ended, Loop, Plan, Play, Programs, Step
 from pliant.experiment.loops.population import population

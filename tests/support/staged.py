@@ -16,7 +16,8 @@ import pytest
 import toys
 import uneven
 
-from pliant.core.problem import Continuous, Environment, HostEnvironment, Spec, Task, Timestep, Views
+from pliant.core.clock import Task
+from pliant.core.problem import Continuous, Environment, HostEnvironment, Spec, Timestep, Views
 
 LENGTHS = {"short": 2, "long": 4, "wide": 2}
 TASKS = (Task("short", 32), Task("long", 64))

@@ -13,7 +13,8 @@ import pytest
 
 from pliant.core import registry
 from pliant.core.agent import Agent, Transitions
-from pliant.core.problem import Continuous, Discrete, Environment, HostEnvironment, Spec, Task, Timestep
+from pliant.core.clock import Task
+from pliant.core.problem import Continuous, Discrete, Environment, HostEnvironment, Spec, Timestep
 from pliant.core.settings import AtLeast
 from pliant.experiment.configuration.components import Components
 from pliant.experiment.configuration.config import RunConfig

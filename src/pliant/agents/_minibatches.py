@@ -59,6 +59,10 @@ class Schedule:
         """Updates of a round."""
         return sum(self.updates_of(self.cycle[epoch % len(self.cycle)]) for epoch in range(self.epochs))
 
+    def updates_before(self, steps: Any) -> Any:
+        """Updates before the first round that begins after so many steps of a member."""
+        return -(-steps // self.samples) * self.updates
+
     def updates_of(self, shifted: bool) -> int:
         """Updates of one epoch."""
         return -(-self.starts(shifted).size // self.sequences)

@@ -60,6 +60,10 @@ class Schedule(NamedTuple):
         """Which updates the next call makes, `(updates,)`, counted from 1."""
         return (calls - self.first) * self.updates + 1 + jnp.arange(self.updates)
 
+    def updates_before(self, steps: Any) -> Any:
+        """Updates before the first call with data after so many steps of a member."""
+        return jnp.maximum(0, -(-steps // self.steps) - self.first) * self.updates
+
 
 def continuous_actions(environment: Environment | HostEnvironment, agent: str) -> Continuous:
     """The actions of an environment, for an agent that makes its own networks.

@@ -23,6 +23,7 @@ import optax
 
 from pliant.core.agent import Agent, MethodsFor, Transitions
 from pliant.core.base import Activation, Array, Features, Initializer, Key, Params
+from pliant.core.clock import Calendar, Clock
 from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import ActorCritic, Continuous, Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
@@ -198,7 +199,12 @@ def make(
         methods = methods_for(wiring, network, updates)
         return plastic(optimizer(updates), *methods, key=key, reset_moments=config.reset_moments)
 
-    tx = transformation(0)
+    tx, calendar = transformation(0), Calendar(environment.tasks)
+
+    def clock(calls: Array, number: Array) -> Clock:
+        """The clock of update `number` of a round, counted from 1."""
+        before = calls * schedule.samples
+        return calendar.clock(before, calls * schedule.updates + number, schedule.updates_before)
 
     def init(key: Key) -> State:
         params_key, methods_key = jax.random.split(key)
@@ -249,8 +255,7 @@ def make(
                 metrics["gradient_norm"] = norm
             new = tx.step(
                 grads, state.optimizer, state.params,
-                random=random, step=calls * schedule.updates + number, steps_before=calls * schedule.samples,
-                features=features,
+                random=random, clock=clock(calls, number), features=features,
             )  # fmt: skip
             if schedule.recurrence > 1:  # sequences of the next epoch may begin in the middle of these
                 later = restart(later, batch.is_first[1:])

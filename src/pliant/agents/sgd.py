@@ -7,6 +7,7 @@ for each batch (x, y):
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -14,12 +15,16 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import Learner, MethodsFor
-from pliant.core.base import Array, Key, Params
+from pliant.core.base import Array, Features, Key, Params
+from pliant.core.clock import Clock
+from pliant.core.judgement import Judgement
 from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import Batch, Stream
-from pliant.core.settings import AtLeast, FromUpTo
+from pliant.core.settings import AtLeast, Between, FromUpTo
 from pliant.surgery.adam import adam
 from pliant.tracing.trace import trace
+
+from ._step_decay import rate_at, read_epochs, with_rate
 
 LEARNS_FROM = "stream"
 
@@ -38,11 +43,23 @@ class Config:
     """Decay of Adam's first moment."""
     b2: Annotated[float, FromUpTo(0, 1)] = 0.999
     """Decay of Adam's second moment."""
+    decay_epochs: str = ""
+    """Epochs of each task at which the learning rate falls, such as 60,120,160; none: it is constant."""
+    decay_factor: Annotated[float, Between(0, 1)] = 0.2
+    """Factor by which the learning rate falls then; rates are rounded to five decimals."""
+    early_stopping: bool = False
+    """Whether a task ends with the parameters of its epoch of the best validation accuracy."""
+
+
+class Best(NamedTuple):
+    params: Params  # after the best epoch of this task so far, with its running statistics
+    accuracy: Array  # () on the validation split, then; 0 before the first epoch
 
 
 class State(NamedTuple):
     params: Params
     optimizer: Any  # PlasticState: the optimizer's and the methods'
+    best: Best | tuple[()] = ()  # empty without early stopping
 
 
 def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
@@ -50,50 +67,81 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
     Args:
         config: the settings; numbers may be traced.
-        stream: its network and its loss.
+        stream: its network and its judge.
         methods_for: makes the plasticity methods.
+
+    Raises:
+        ValueError: for early stopping on a stream without a validation split, or epochs that cannot be read.
     """
+    if config.early_stopping:
+        _refuse_early_stopping(stream)
+    decay_epochs = read_epochs(config.decay_epochs)
     network = stream.network
     some_key = jax.random.key(0)
     params_shape = jax.eval_shape(network.init, some_key)
-    x = jax.eval_shape(lambda key: stream.draw(stream.init(key), 1)[1].x, some_key)
-    wiring = trace(network.apply, params_shape, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+    x = stream.batches().x
+    wiring = trace(network.train or network.apply, params_shape, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
     def transformation(key: Key):
-        return plastic(_optimizer(config), *methods_for(wiring, network, stream.steps), key=key)
+        return plastic(_optimizer(config, params_shape), *methods_for(wiring, network, stream.steps), key=key)
 
     tx = transformation(some_key)
 
     def init(key: Key) -> State:
         params_key, methods_key = jax.random.split(key)
         params = tx.prepare(network.init(params_key))
-        return State(params, transformation(methods_key).init(params))
+        best = Best(jax.tree.map(jnp.array, params), jnp.zeros(())) if config.early_stopping else ()
+        return State(params, transformation(methods_key).init(params), best)
 
-    def loss(params: Params, batch: Batch) -> tuple[Array, dict[str, Array]]:
-        prediction, features = wiring.apply(params, batch.x)
-        if stream.loss == "mse":
-            return jnp.mean((prediction - batch.y) ** 2), features
-        return optax.losses.softmax_cross_entropy_with_integer_labels(prediction, batch.y).mean(), features
+    def loss(params: Params, batch: Batch) -> tuple[Array, tuple[Judgement, Params, Features]]:
+        """The loss; and the judgement, the parameters with running statistics moved on, and the features."""
+        output, features = wiring.apply(params, batch.x)
+        prediction, moved = output if network.train else (output, params)
+        judgement = stream.judge(prediction, batch.y)
+        return judgement.loss, (judgement, moved, features)
 
-    def learn(state: State, batches: Batch, step: Array) -> tuple[State, Array]:
+    def rate(clock: Clock) -> dict[str, Array]:
+        """The signal of an optimizer whose learning rate falls."""
+        if not decay_epochs:
+            return {}
+        return {"learning_rate": rate_at(clock, config.learning_rate, decay_epochs, config.decay_factor)}
+
+    def learn(state: State, batches: Batch, clock: Clock) -> tuple[State, Judgement]:
         steps = batches.x.shape[0]
         [draw_key], optimizer = take_keys(state.optimizer, 1)
         draws = tx.draw(draw_key, state.params, steps)
 
-        def update(state: State, this: tuple[Batch, Any, Array]) -> tuple[State, Array]:
+        def update(state: State, this: tuple[Batch, Any, Array]) -> tuple[State, Judgement]:
             batch, draw, number = this
-            (error, features), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
-            new = tx.step(
-                grads, state.optimizer, state.params,
-                random=draw, step=number, steps_before=number - 1, features=features,
+            grads, (judgement, moved, features) = jax.grad(loss, has_aux=True)(state.params, batch)
+            params, optimizer = tx.step(
+                grads, state.optimizer, moved,
+                random=draw, clock=clock.later(number), features=features, **rate(clock),
             )  # fmt: skip
-            return State(*new), error
+            return state._replace(params=params, optimizer=optimizer), judgement
 
         state = state._replace(optimizer=optimizer)
-        return jax.lax.scan(update, state, (batches, draws, step + 1 + jnp.arange(steps)))
+        return jax.lax.scan(update, state, (batches, draws, jnp.arange(steps)))
+
+    def predict(state: State, x: Array) -> Array:
+        return network.apply(state.params, x)
+
+    def end_epoch(state: State, judgements: Mapping[str, Judgement], clock: Clock) -> State:
+        del clock
+        accuracy = judgements["validation"].metrics["accuracy"]
+        best, better = state.best, accuracy > state.best.accuracy
+        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), Best(state.params, accuracy), best)
+        return state._replace(best=kept)
+
+    def end_task(state: State, clock: Clock) -> State:
+        """The best parameters of the task; the states of the optimizer and of the methods go on."""
+        del clock
+        found = state.best.accuracy > 0
+        params = jax.tree.map(lambda best, last: jnp.where(found, best, last), state.best.params, state.params)
+        return state._replace(params=params, best=state.best._replace(accuracy=jnp.zeros(())))
 
     def signals(previous: State, state: State, batch: Batch) -> dict[str, Any]:
-        (_, features), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
+        grads, (_, _, features) = jax.grad(loss, has_aux=True)(state.params, batch)
         return {
             "params": state.params,
             "previous_params": previous.params,
@@ -103,10 +151,29 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
         }
 
     drawn = jax.eval_shape(lambda key, params: tx.draw(key, params, 1), some_key, params_shape)
-    return Learner(init, learn, signals, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(drawn)))
+    learner = Learner(init, learn, predict, signals, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(drawn)))
+    if config.early_stopping:
+        learner = learner._replace(end_epoch=end_epoch, end_task=end_task, watched=("validation",))
+    return learner
 
 
-def _optimizer(config: Config) -> optax.GradientTransformation:
+def _refuse_early_stopping(stream: Stream) -> None:
+    if "validation" not in stream.splits:
+        has = f"its splits are: {', '.join(stream.splits)}" if stream.splits else "it has none"
+        raise ValueError(f"early_stopping needs a stream with a split named validation, and {has}; leave it out")
+
+
+def _optimizer(config: Config, params: Params) -> optax.GradientTransformation:
+    """The optimizer of all parameters but the running statistics, which have no gradient."""
+    optimizer = _of_params(config)
+    if config.decay_epochs:
+        optimizer = with_rate(_of_params(dataclasses.replace(config, learning_rate=1.0)))
+    if not (isinstance(params, Mapping) and "statistics" in params):
+        return optimizer
+    return optax.masked(optimizer, {name: name != "statistics" for name in params})
+
+
+def _of_params(config: Config) -> optax.GradientTransformation:
     if config.optimizer == "adam":
         return optax.adam(config.learning_rate, config.b1, config.b2)
     if config.optimizer == "per_weight_adam":

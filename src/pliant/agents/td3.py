@@ -21,6 +21,7 @@ import optax
 
 from pliant.core.agent import Agent, MethodsFor, Transitions
 from pliant.core.base import Array, Features, Key, Params
+from pliant.core.clock import Calendar, Clock
 from pliant.core.problem import Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
 from pliant.diagnostics import active_fraction
@@ -118,6 +119,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
     replay = off_policy.replay_for(config, environment, schedule.horizon, review.kept(config, size))
     actor = deterministic_actor(numbers, size, (config.hidden_units,) * config.actor_layers, bound)
     critics = twin_critics(numbers + size, (config.hidden_units,) * config.critic_layers, config.layer_norm)
+    calendar = Calendar(environment.tasks)
     wiring, tx, begin = actor_and_critics.learners(
         config, Both(actor, critics), Both(numbers, numbers + size), methods_for, schedule.updates_in_all
     )
@@ -174,21 +176,25 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         _, features = wiring.critics.apply(params, joined(sample.observation, sample.action))
         return activity(features=features)[""]
 
-    def update(now: Learned, drawn: review.Drawn, number: Array, steps_before: Array) -> tuple[Learned, Metrics]:
+    def clock(before: Array, number: Array, every: int = 1) -> Clock:
+        """The clock of a network that every so many updates change."""
+        return calendar.clock(before, number // every, lambda steps: schedule.updates_before(steps) // every)
+
+    def update(now: Learned, drawn: review.Drawn, number: Array, before: Array) -> tuple[Learned, Metrics]:
         key, recall_key, noise_key = jax.random.split(now.key, 3)
         sample, metrics = review.choose(config, drawn, functools.partial(active, now.params.critics), recall_key)
         y = targets(now.target, sample, noise_key)
         (loss, (features, value)), grads = jax.value_and_grad(critics_loss, has_aux=True)(now.params.critics, sample, y)
         Q, Q_state = tx.critics.step(
             grads, now.optimizer.critics, now.params.critics,
-            step=number, steps_before=steps_before, features=features,
+            clock=clock(before, number), features=features,
         )  # fmt: skip
 
         def delayed() -> tuple[Params, Any, Both, Params]:
             grads, features = jax.grad(actor_loss, has_aux=True)(now.params.actor, Q, sample)
             mu, mu_state = tx.actor.step(
                 grads, now.optimizer.actor, now.params.actor,
-                step=number // config.policy_delay, steps_before=steps_before, features=features,
+                clock=clock(before, number, config.policy_delay), features=features,
             )  # fmt: skip
             target = optax.incremental_update(Both(mu, Q), now.target, config.tau)
             target = Both(tx.actor.mask(target.actor, mu_state), tx.critics.mask(target.critics, Q_state))
@@ -212,7 +218,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         draw = functools.partial(review.draw, config, replay, stored)
         drawn = jax.vmap(draw)(jnp.stack(keys), schedule.numbers(calls))
         learned, metrics = off_policy.make_updates(
-            schedule, functools.partial(update, steps_before=before), learned._replace(key=key), drawn, calls
+            schedule, functools.partial(update, before=before), learned._replace(key=key), drawn, calls
         )
         metrics |= review.metrics(config, stored, distance, schedule.numbers(calls))
         return State(learned, before + schedule.steps, distance, stored), metrics

@@ -1,10 +1,12 @@
 """Contracts of learners, which learn from streams, and of agents, which act in environments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from .base import Activation, Array, Key, Method, Params
-from .problem import ActorCritic, Batch, Network, Task
+from .clock import Clock, Task
+from .judgement import Judgement
+from .problem import ActorCritic, Batch, Network
 from .units import Wiring
 
 
@@ -37,18 +39,29 @@ class Learner(NamedTuple):
 
     Attributes:
         init: `key -> state`; the key is consumed.
-        learn: `(state, batches, step) -> (state, losses)`: one update a batch. `batches` has a leading axis of steps,
-            `step` `()` is the number of updates before, the same for all members; `losses` `(steps,)` are those before
-            each update.
+        learn: `(state, batches, clock) -> (state, judgements)`: one update a batch. `batches` has a leading axis of
+            steps within one epoch; `clock` is that of the first update, the same for all members; `judgements` are
+            those before each update, with a leading axis of steps.
+        predict: `(state, x) -> prediction` in evaluation mode, `(batch, *input) -> (batch, *output)`.
         signals: `(previous_state, state, batch) -> signals` for the diagnostics: `params` and `previous_params`,
             `features` and `grads` on that batch, and `method_state`.
         drawn_per_step: bytes of random numbers that `learn` draws ahead for each step.
+        begin_task: `(state, clock) -> state`, before the first update of each task; `None`: nothing changes.
+        end_epoch: `(state, judgements, clock) -> state`, after the last update of each epoch, with the judgement of
+            each split in `watched`; `None`: nothing changes.
+        end_task: `(state, clock) -> state`, after the last update of each task; `None`: nothing changes.
+        watched: names of the stream's splits that `end_epoch` needs.
     """
 
     init: Callable[[Key], Any]
-    learn: Callable[[Any, Batch, Array], tuple[Any, Array]]
+    learn: Callable[[Any, Batch, Clock], tuple[Any, Judgement]]
+    predict: Callable[[Any, Array], Array]
     signals: Callable[[Any, Any, Batch], dict[str, Any]]
-    drawn_per_step: int
+    drawn_per_step: int = 0
+    begin_task: Callable[[Any, Clock], Any] | None = None
+    end_epoch: Callable[[Any, Mapping[str, Judgement], Clock], Any] | None = None
+    end_task: Callable[[Any, Clock], Any] | None = None
+    watched: tuple[str, ...] = ()
 
 
 class Transitions(NamedTuple):

@@ -16,7 +16,7 @@ from .gradients import Gradients
 from .placement import require_last_word
 from .replicas import AxisName
 
-_OF_METHODS = ("features", "step", "steps_before")  # the signals of the methods, which no optimizer gets
+_OF_METHODS = ("features", "clock")  # the signals of the methods, which no optimizer gets
 
 
 class PlasticState(NamedTuple):

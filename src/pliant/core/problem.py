@@ -6,33 +6,39 @@ environments of a whole population at once, outside of JAX. Agents see no differ
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
 
 from .base import Activation, Array, Initializer, Key, Params
-
-
-class Task(NamedTuple):
-    """A part of a run in which the data or the environments are of one kind."""
-
-    name: str  # of the kind, also in evaluations
-    until: int  # steps of a member from the beginning of the run to the task's end
+from .clock import Calendar, Clock, Task
+from .judgement import Judgement
 
 
 class Batch(NamedTuple):
     x: Array  # (batch, *input)
-    y: Array  # (batch, *output), or (batch,) int labels under cross-entropy
+    y: Any  # (batch, *output), (batch,) int labels, or another tree that the stream's `judge` understands
 
 
 class Network(NamedTuple):
-    """A network as the agents see it: two pure functions."""
+    """A network as the agents see it: pure functions.
+
+    Attributes:
+        init: `key -> variables`; the key is consumed. Variables are any tree of parameters. A network with running
+            statistics has `{"params": ..., "statistics": ...}`.
+        apply: `(variables, x) -> prediction`, `(batch, *input) -> (batch, *output)`, in evaluation mode.
+        activation: of the hidden units.
+        initializer: of their weights: methods draw fresh weights by both.
+        train: `(variables, x) -> (prediction, variables)`, in training mode, with the running statistics moved on;
+            `None` for a network without such statistics, whose modes are the same.
+    """
 
     init: Callable[[Key], Params]
-    apply: Callable[[Params, Array], Array]  # (params, (batch, *input)) -> (batch, *output)
-    activation: Activation = "relu"  # of the hidden units
-    initializer: Initializer = "kaiming"  # of their weights: methods draw fresh weights by both
+    apply: Callable[[Params, Array], Array]
+    activation: Activation = "relu"
+    initializer: Initializer = "kaiming"
+    train: Callable[[Params, Array], tuple[Array, Params]] | None = None
 
 
 class ActorCritic(NamedTuple):
@@ -56,28 +62,76 @@ class ActorCritic(NamedTuple):
     initializer: Initializer = "kaiming"
 
 
-Loss: TypeAlias = Literal["mse", "cross_entropy"]
+class Split(NamedTuple):
+    """Examples that a network is judged by without learning from them, such as a test set.
+
+    Attributes:
+        batches: `clock -> ()` int, the number of batches at this time; judgements are means over the batches.
+        batch: `(data, state, clock, i) -> Batch`, batch number `i` `()`.
+        tracked: whether a run records the split's judgement in its metrics, as `test_accuracy`; other splits serve the
+            analysis of finished runs.
+    """
+
+    batches: Callable[[Clock], Array | int]
+    batch: Callable[[Any, Any, Clock, Array | int], Batch]
+    tracked: bool = True
+
+
+def _same(data: Any, state: Any, clock: Clock) -> Any:
+    del data, clock
+    return state
 
 
 class Stream(NamedTuple):
-    """A supervised problem without end, for one member of a population.
+    """A supervised problem, for one member of a population. A step of a stream is a batch.
 
     Attributes:
-        init: `key -> state`; the key is consumed.
-        draw: `(state, steps) -> (state, Batch)`: the next `steps` batches at once, on a leading axis. `steps` is known
-            when compiling; how the data are cut into calls does not change the data.
+        init: `(data, key) -> state`; the key is consumed.
+        draw: `(data, state, steps) -> (state, Batch)`: the next `steps` batches at once, on a leading axis. `steps` is
+            known when compiling; how the data are cut into calls does not change the data. A call stays within an
+            epoch, but for measurements, which may look beyond its end.
+        judge: `(prediction, y) -> Judgement`, such as `squared_error` or `cross_entropy`.
         network: the network of the problem's paper.
-        loss: of the predictions.
         steps: of a whole run.
+        data: a tree of arrays that all members share; on the device once. `()` where examples are made.
         tasks: in order; empty if the data are of one kind.
+        epoch_steps: steps of an epoch of each task, of which the task has a whole number; empty: each task is one
+            epoch.
+        begin_epoch: `(data, state, clock) -> state`, before the first draw of each epoch of each task: shuffles
+            examples, changes the task.
+        splits: examples to be judged by after an epoch, by name: `validation`, `test`, ...
+        probe: the number of examples on which diagnostics are measured.
     """
 
-    init: Callable[[Key], Any]
-    draw: Callable[[Any, int], tuple[Any, Batch]]
+    init: Callable[[Any, Key], Any]
+    draw: Callable[[Any, Any, int], tuple[Any, Batch]]
+    judge: Callable[[Array, Any], Judgement]
     network: Network
-    loss: Loss
     steps: int
+    data: Any = ()
     tasks: tuple[Task, ...] = ()
+    epoch_steps: tuple[int, ...] = ()
+    begin_epoch: Callable[[Any, Any, Clock], Any] = _same
+    splits: Mapping[str, Split] = {}
+    probe: int = 1000
+
+    @property
+    def calendar(self) -> Calendar:
+        """The tasks and their epochs."""
+        return Calendar(self.tasks, self.epoch_steps)
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether `begin_epoch` has to be called."""
+        return self.begin_epoch is not _same
+
+    def batches(self, steps: int = 1) -> Batch:
+        """Shapes and types of `steps` batches; nothing is computed."""
+
+        def first(data: Any, key: Key) -> Batch:
+            return self.draw(data, self.init(data, key), steps)[1]
+
+        return jax.eval_shape(first, self.data, jax.random.key(0))
 
 
 class Continuous(NamedTuple):

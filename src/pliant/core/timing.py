@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from .base import Array, Edit, Key, Method, Params, Surgery, Topology, require_signals
+from .clock import Clock
 
 
 class EveryState(NamedTuple):
@@ -28,8 +29,8 @@ def every(n: int | Array, method: Method) -> Method:
         A method of the same kind; its state is an `EveryState`.
 
     Signals:
-        step: `()`, the number of this step, counted from 1. Optional: without it the method counts for itself. Under
-            `vmap` an unmapped `step` keeps the idle steps free: one choice is then made for all members.
+        clock: its `update` is the number of this step. Optional: without it the method counts for itself. Under
+            `vmap` an unmapped clock keeps the idle steps free: one choice is then made for all members.
 
     Raises:
         ValueError: if n is below 1; for a topology.
@@ -54,7 +55,7 @@ def until(n: int | Array, method: Method) -> Method:
         A method of the same kind; its state is an `EveryState`.
 
     Signals:
-        step: as in `every`.
+        clock: as in `every`.
 
     Raises:
         ValueError: if n is negative; for a topology.
@@ -87,14 +88,14 @@ def restart(at: Sequence[int] | Array, method: Method) -> Method:
         A method of the same kind; its state is a `RestartState`.
 
     Signals:
-        steps_before: `()`, steps of the problem before the data of this update. The method restarts at the first
-            update with `steps_before` at or beyond an element of `at`.
+        clock: its `step` is the number of steps of the problem before the data of this update. The method restarts at
+            the first update with `clock.step` at or beyond an element of `at`.
 
     Example:
         >>> import optax, pliant
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.restart([50_000, 100_000], pliant.l2_init(1e-3)))
 
-        The loop then passes `tx.update(grads, state, params, steps_before=...)`.
+        The loop then passes `tx.update(grads, state, params, clock=pliant.Clock(update, step))`.
     """
     steps = jnp.asarray(at, jnp.int32)
 
@@ -110,9 +111,9 @@ def restart(at: Sequence[int] | Array, method: Method) -> Method:
 def _restarted_surgery(steps: Array, surgery: Surgery) -> Surgery:
     init, current = _restarting(steps, surgery.init)
 
-    def operate(params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals: Any):
-        state = current(params, state, steps_before)
-        signals = {**signals, "steps_before": steps_before}
+    def operate(params: Params, state: RestartState, *, random: Any, clock: Clock, **signals: Any):
+        state = current(params, state, clock.step)
+        signals = {**signals, "clock": clock}
         require_signals(surgery.operate, signals)
         edit, inner = surgery.operate(params, state.inner, random=random, **signals)
         return edit, state._replace(inner=inner)
@@ -125,11 +126,9 @@ def _restarted_transformation(
 ) -> optax.GradientTransformationExtraArgs:
     init, current = _restarting(steps, transformation.init)
 
-    def update(
-        updates: Params, state: RestartState, params: Params | None = None, *, steps_before: Array, **signals: Any
-    ):
-        state = current(params, state, steps_before)
-        updates, inner = transformation.update(updates, state.inner, params, steps_before=steps_before, **signals)
+    def update(updates: Params, state: RestartState, params: Params | None = None, *, clock: Clock, **signals: Any):
+        state = current(params, state, clock.step)
+        updates, inner = transformation.update(updates, state.inner, params, clock=clock, **signals)
         return updates, state._replace(inner=inner)
 
     # optax's types know of no signal that must be given.
@@ -142,9 +141,9 @@ def _restarted_topology(steps: Array, topology: Topology) -> Topology:
     def mask(params: Params, state: RestartState) -> Params:
         return topology.mask(params, state.inner)
 
-    def before(grads: Params, params: Params, state: RestartState, *, random: Any, steps_before: Array, **signals: Any):
-        state = current(params, state, steps_before)
-        signals = {**signals, "steps_before": steps_before}
+    def before(grads: Params, params: Params, state: RestartState, *, random: Any, clock: Clock, **signals: Any):
+        state = current(params, state, clock.step)
+        signals = {**signals, "clock": clock}
         require_signals(topology.before, signals)
         grads, skip, inner = topology.before(grads, params, state.inner, random=random, **signals)
         return grads, skip, state._replace(inner=inner)
@@ -159,11 +158,11 @@ def _restarted_topology(steps: Array, topology: Topology) -> Topology:
 
 def _restarting(
     steps: Array, init: Callable[[Params], Any]
-) -> tuple[Callable[[Params], RestartState], Callable[[Params, RestartState, Array], RestartState]]:
-    """`params -> state` at the start of a run, and `(params, state, steps_before) -> state` at an update."""
+) -> tuple[Callable[[Params], RestartState], Callable[[Params, RestartState, Array | int], RestartState]]:
+    """`params -> state` at the start of a run, and `(params, state, step) -> state` at an update."""
 
-    def current(params: Params, state: RestartState, steps_before: Array) -> RestartState:
-        task = (steps_before >= steps).sum(dtype=jnp.int32)
+    def current(params: Params, state: RestartState, step: Array | int) -> RestartState:
+        task = (step >= steps).sum(dtype=jnp.int32)
         # Under `cond`, because a topology ranks all weights when it starts.
         inner = jax.lax.cond(task != state.task, lambda: init(params), lambda: state.inner)
         return RestartState(task, inner)
@@ -189,10 +188,10 @@ def _surgery_when(due: Callable[[Array | int], Array | bool], surgery: Surgery) 
         return EveryState(jnp.zeros((), jnp.int32), surgery.init(params))
 
     def operate(
-        params: Params, state: EveryState, *, random: Key, step: Array | int | None = None, **signals: Any
+        params: Params, state: EveryState, *, random: Key, clock: Clock | None = None, **signals: Any
     ) -> tuple[Edit, EveryState]:
         count = state.count + 1
-        signals["step"] = step
+        signals["clock"] = clock
         require_signals(surgery.operate, signals)
 
         def act():
@@ -204,7 +203,7 @@ def _surgery_when(due: Callable[[Array | int], Array | bool], surgery: Surgery) 
             nowhere = jax.tree.map(lambda mask: jnp.zeros(mask.shape, bool), (edit.fresh, edit.reset_count))
             return Edit(params, *nowhere), state.inner
 
-        edit, inner = jax.lax.cond(due(count if step is None else step), act, wait)
+        edit, inner = jax.lax.cond(due(count if clock is None else clock.update), act, wait)
         return edit, EveryState(count, inner)
 
     return Surgery(init, operate)
@@ -221,13 +220,13 @@ def _transformation_when(
         state: EveryState,
         params: Params | None = None,
         *,
-        step: Array | int | None = None,
+        clock: Clock | None = None,
         **signals: Any,
     ) -> tuple[Params, EveryState]:
         count = state.count + 1
         updates, inner = jax.lax.cond(
-            due(count if step is None else step),
-            lambda: transformation.update(updates, state.inner, params, step=step, **signals),
+            due(count if clock is None else clock.update),
+            lambda: transformation.update(updates, state.inner, params, clock=clock, **signals),
             lambda: (updates, state.inner),
         )
         return updates, EveryState(count, inner)

@@ -100,7 +100,7 @@ def continual_backprop(
 
     Signals:
         features: activations of the forward pass from which the gradients came (`wiring.apply`).
-        step: optional, with a `period`; see `every`.
+        clock: optional, with a `period`; see `every`.
 
     Raises:
         ValueError: for a value outside its range; for `compensate` where a reader has no bias.

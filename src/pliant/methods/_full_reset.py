@@ -17,7 +17,7 @@ def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
         period: steps from one reset to the next, at least 1. Published: 200000 (SAC).
 
     Signals:
-        step: optional; see `every`.
+        clock: optional; see `every`.
 
     Raises:
         ValueError: for a value outside its range; if `initialize` returns the parameters of another network.

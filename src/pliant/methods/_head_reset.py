@@ -23,7 +23,7 @@ def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero:
         zero: whether the layer restarts at zero, as published there, or with weights from the initializer.
 
     Signals:
-        step: optional; see `every`.
+        clock: optional; see `every`.
 
     Raises:
         ValueError: for a value outside its range; if the wiring has no output layer; if `initialize` returns the

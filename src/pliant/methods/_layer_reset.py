@@ -22,7 +22,7 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
             three of seven layers every 200000 (DrQ); see also `full_reset`.
 
     Signals:
-        step: optional; see `every`.
+        clock: optional; see `every`.
 
     Raises:
         ValueError: for a value outside its range; for a layer that is not there; if `initialize` returns the

@@ -91,7 +91,7 @@ def neuroplastic_expansion(
         updates: at least 0, the number of updates of the run; with several networks, of the most updated one.
 
     Signals:
-        step: optional; see `every`.
+        clock: optional; see `every`.
         Pruning by units (`redo`, `dormant`) needs `features` as well: activations of the forward pass from which the
             gradients came (`wiring.apply`).
 

@@ -45,7 +45,7 @@ def redo(
 
     Signals:
         features: activations of the forward pass from which the gradients came (`wiring.apply`).
-        step: optional; see `every`.
+        clock: optional; see `every`.
 
     Raises:
         ValueError: for a value outside its range.

@@ -44,7 +44,7 @@ def shrink_and_perturb(
         wiring: of the whole network, in which `norms="skip"` finds the norms.
 
     Signals:
-        step: optional; see `every`.
+        clock: optional; see `every`.
 
     Raises:
         ValueError: for a value outside its range; for `norms="skip"` without a wiring.

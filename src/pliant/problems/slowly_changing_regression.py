@@ -6,13 +6,14 @@ backpropagation its error grows with the number of changes.
 """
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.base import Activation, Array, Key
+from pliant.core.judgement import squared_error
 from pliant.core.problem import Batch, Network, Stream
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import MLP
@@ -85,7 +86,8 @@ def make(config: Config) -> Stream:
     # computed once for each input, and looked up for each example.
     patterns = (np.arange(2**fast_bits)[:, None] >> np.arange(fast_bits) & 1).astype(np.float32)
 
-    def init(key: Key) -> State:
+    def init(data: Any, key: Key) -> State:
+        del data  # examples are made
         signs_key, slow_key, changes_key, examples_key = jax.random.split(key, 4)
         F = config.target_units
         signs = jax.random.rademacher(signs_key, (F * (m + 2) + 1,), jnp.float32)
@@ -110,7 +112,8 @@ def make(config: Config) -> Stream:
         fires = state.weights @ x + state.biases > tau
         return state.offset + state.readout @ fires.astype(x.dtype)
 
-    def draw(state: State, steps: int) -> tuple[State, Batch]:
+    def draw(data: Any, state: State, steps: int) -> tuple[State, Batch]:
+        del data
         T = config.flip_every
         position = state.count % T + jnp.arange(steps)  # counted from the last change
         changes = state.count // T + 1 + jnp.arange((T - 1 + steps) // T)  # numbers of the next changes
@@ -137,4 +140,4 @@ def make(config: Config) -> Stream:
 
     mlp = MLP((config.hidden_units,) if config.hidden_units else (), 1, config.activation)
     network = Network(lambda key: mlp.init(key, jnp.zeros((1, m))), mlp.apply, config.activation)
-    return Stream(init, draw, network, "mse", config.examples)
+    return Stream(init, draw, squared_error, network, config.examples)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pliant.core import units
 from pliant.core.base import Array, Edit, Features, Key, Params, Topology
+from pliant.core.clock import Clock
 from pliant.core.settings import AtLeast, Between, FromUpTo, is_traced, require, require_one_of
 from pliant.core.units import Wiring
 
@@ -141,14 +142,14 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         state: NeuroplasticExpansionState,
         *,
         random: _Random,
-        step: Array | int | None = None,
+        clock: Clock | None = None,
         features: Features | None = None,
         **signals: Any,
     ) -> tuple[Params, Array, NeuroplasticExpansionState]:
         del signals
         by_path = units.leaves(grads)
         state = state._replace(count=state.count + 1, clock=state.clock + 1)
-        number = state.count if step is None else step
+        number = state.count if clock is None else clock.update
         state = state._replace(dense_gradient=_averaged_gradient(rules, state, by_path, number))
         dense = state.dense_gradient or by_path
         # Only topology steps cost anything.
@@ -165,7 +166,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         state: NeuroplasticExpansionState,
         *,
         random: _Random,
-        step: Array | int | None = None,
+        clock: Clock | None = None,
         **signals: Any,
     ):
         del signals
@@ -174,7 +175,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         grown = {path: state.changed & there & ~state.previous_mask[path] for path, there in state.mask.items()}
         values_key = random.key
         if values_key is not None:
-            number = state.count if step is None else step
+            number = state.count if clock is None else clock.update
             values = jax.lax.cond(
                 number % rules.period == 0,
                 lambda: lecun_normal(values_key, wiring, new),

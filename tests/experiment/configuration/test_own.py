@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pliant.core import sources
-from pliant.core.problem import ActorCritic, Continuous, Environment, HostEnvironment, Network, Spec, Stream
+from pliant.core.problem import ActorCritic, Batch, Continuous, Environment, HostEnvironment, Network, Spec, Stream
 from pliant.experiment.configuration.build import with_network
 from pliant.experiment.configuration.config import ComponentSpec
 from pliant.experiment.configuration.own import as_problem
@@ -95,11 +95,11 @@ def network(factory, **settings):
 
 
 def test_the_network_of_a_stream_is_made_from_the_shapes_of_a_batch():
-    def draw(key, steps):
-        return key, types.SimpleNamespace(x=np.ones((steps, 4, 7), np.float32))
+    def draw(data, key, steps):
+        return key, Batch(np.ones((steps, 4, 7), np.float32), None)
 
     plain = Network(lambda key: np.ones((7, 2), np.float32), lambda params, x: x @ params)
-    made = with_network(Stream(lambda key: key, draw, plain, "mse", 10), network(wide, units=5)).network
+    made = with_network(Stream(lambda data, key: key, draw, None, plain, 10), network(wide, units=5)).network
     assert made.apply == ((4, 7), (4, 2))
     assert made.init(None)["w"].shape == (7, 5)
 

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from pliant.core.agent import Learner, MethodsFor
-from pliant.core.base import Array, Key, Params
+from pliant.core.base import Array, Features, Key, Params
+from pliant.core.clock import Clock
+from pliant.core.judgement import Judgement
 from pliant.core.plastic import plastic
 from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast
@@ -34,7 +36,7 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
     """Makes the learner for one member of a population."""
     network, some_key = stream.network, jax.random.key(0)
     params_shape = jax.eval_shape(network.init, some_key)
-    x = jax.eval_shape(lambda key: stream.draw(stream.init(key), 1)[1].x, some_key)
+    x = stream.batches().x
     wiring = trace(network.apply, params_shape, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
     methods = methods_for(wiring, network, stream.steps)
 
@@ -46,22 +48,27 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
         params = network.init(params_key)
         return State(params, transformation(methods_key).init(params))
 
-    def loss(params: Params, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    def loss(params: Params, batch: Batch) -> tuple[Array, tuple[Judgement, Features]]:
         logits, features = wiring.apply(params, batch.x)
-        return optax.losses.softmax_cross_entropy_with_integer_labels(logits, batch.y).mean(), features
+        judgement = stream.judge(logits, batch.y)
+        return judgement.loss, (judgement, features)
 
-    def learn(state: State, batches: Batch, step: Array) -> tuple[State, Array]:
+    def learn(state: State, batches: Batch, clock: Clock) -> tuple[State, Judgement]:
         tx = transformation(some_key)
 
-        def update(state: State, this: tuple[Batch, Array]) -> tuple[State, Array]:
+        def update(state: State, this: tuple[Batch, Array]) -> tuple[State, Judgement]:
             batch, number = this
-            (error, features), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
-            return State(*tx.step(grads, state.optimizer, state.params, step=number, features=features)), error
+            grads, (judgement, features) = jax.grad(loss, has_aux=True)(state.params, batch)
+            new = tx.step(grads, state.optimizer, state.params, clock=clock.later(number), features=features)
+            return State(*new), judgement
 
-        return jax.lax.scan(update, state, (batches, step + 1 + jnp.arange(len(batches.x))))
+        return jax.lax.scan(update, state, (batches, jnp.arange(len(batches.x))))
+
+    def predict(state: State, x: Array) -> Array:
+        return network.apply(state.params, x)
 
     def signals(previous: State, state: State, batch: Batch) -> dict[str, Any]:
-        (_, features), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch)
+        grads, (_, features) = jax.grad(loss, has_aux=True)(state.params, batch)
         return {
             "params": state.params,
             "previous_params": previous.params,
@@ -70,4 +77,4 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
             "method_state": state.optimizer,
         }
 
-    return Learner(init, learn, signals, 0)
+    return Learner(init, learn, predict, signals)

@@ -1,12 +1,13 @@
 """Random labels: the learner memorizes a label for each of a few inputs, until all labels are drawn again."""
 
 import dataclasses
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key
+from pliant.core.judgement import cross_entropy
 from pliant.core.problem import Batch, Network, Stream
 from pliant.core.settings import AtLeast
 from pliant.networks import MLP
@@ -36,11 +37,13 @@ class State(NamedTuple):
 def make(config: Config) -> Stream:
     """The problem as a stream of whole batches under the cross-entropy."""
 
-    def init(key: Key) -> State:
+    def init(data: Any, key: Key) -> State:
+        del data
         inputs_key, labels_key = jax.random.split(key)
         return State(jax.random.normal(inputs_key, (config.examples, INPUTS)), labels_key, jnp.int32(0))
 
-    def draw(state: State, steps: int) -> tuple[State, Batch]:
+    def draw(data: Any, state: State, steps: int) -> tuple[State, Batch]:
+        del data
         tasks = (state.count + jnp.arange(steps)) // config.change_every
         keys = jax.vmap(jax.random.fold_in, (None, 0))(state.labels_key, tasks)
         y = jax.vmap(lambda key: jax.random.randint(key, (config.examples,), 0, CLASSES))(keys)
@@ -49,4 +52,4 @@ def make(config: Config) -> Stream:
 
     mlp = MLP((16,), CLASSES)
     network = Network(lambda key: mlp.init(key, jnp.zeros((1, INPUTS))), mlp.apply, "relu")
-    return Stream(init, draw, network, "cross_entropy", config.batches)
+    return Stream(init, draw, cross_entropy, network, config.batches)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import trees
 
-from pliant.core.problem import ActorCritic, Discrete, Spec, Task
+from pliant.core.clock import Task
+from pliant.core.problem import ActorCritic, Discrete, Spec
 from pliant.problems.doorkey import _minigrid
 from pliant.problems.doorkey._doorkey import State, observe, step
 

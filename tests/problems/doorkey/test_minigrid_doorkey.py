@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import trees
 
-from pliant.core.problem import Discrete, Environment, HostEnvironment, Task
+from pliant.core.clock import Task
+from pliant.core.problem import Discrete, Environment, HostEnvironment
 from pliant.problems.doorkey import minigrid_doorkey
 from pliant.problems.doorkey._doorkey import ACTIONS, CLOSED, LOCKED, MISSION, OPEN, observe, step
 from pliant.problems.doorkey.minigrid_doorkey import Config, EnvironmentState, make

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pliant.core.problem import Task
+from pliant.core.clock import Task
 from pliant.problems.doorkey._tasks import parse
 
 NAMES = ("5x5", "6x6", "8x8")

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from pliant.core.agent import Context
-from pliant.core.base import Array, Key, Method, Topology
+from pliant.core.base import Method, Topology
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.notes import Note, collected
 from pliant.core.problem import ActorCritic, Network, Problem, Stream
@@ -58,12 +58,10 @@ def with_network(problem: Problem, network: ComponentSpec) -> Problem:
 
 def _shapes(stream: Stream) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
     """Shape and type of a batch of inputs, and of the outputs of the stream's network for it."""
-
-    def of_a_batch(key: Key) -> tuple[Array, Array]:
-        x = stream.draw(stream.init(key), 1)[1].x[0]
-        return x, stream.network.apply(stream.network.init(key), x)
-
-    return jax.eval_shape(of_a_batch, jax.random.key(0))
+    x = stream.batches().x
+    x = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    outputs = jax.eval_shape(lambda key, x: stream.network.apply(stream.network.init(key), x), jax.random.key(0), x)
+    return x, outputs
 
 
 def build(config: RunConfig, problem: Problem) -> Components:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from pliant.core.problem import Spec, Task
+from pliant.core.clock import Task
+from pliant.core.problem import Spec
 from pliant.experiment.configuration.build import first_member, make_problem
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.errors import ConfigError

@@ -39,11 +39,13 @@ class Member(NamedTuple):
     averages: dict[str, Array]  # () each: metrics of learning, averaged over the rounds of the chunk so far
 
 
-def begin(components: Components, seed: Array) -> Member:
-    """The member before the first step."""
+def begin(components: Components, seed: Array, shared: Any = ()) -> Member:
+    """The member before the first step; members share no data."""
+    del shared
     keys = agent_keys(seed)
-    state, observation = components.problem.init(keys.problem)
-    E = components.problem.num_envs
+    environment: Environment = components.problem
+    state, observation = environment.init(keys.problem)
+    E = environment.num_envs
     return Member(
         agent=components.agent.init(keys.agent),
         problem=state,
@@ -55,7 +57,7 @@ def begin(components: Components, seed: Array) -> Member:
 
 
 def advance(
-    components: Components, member: Member, step: Array, steps: int, slice: Slice | None = None
+    components: Components, member: Member, step: Array, steps: int, shared: Any = (), slice: Slice | None = None
 ) -> tuple[Member, Metrics, Episodes]:
     """Advances one member by a chunk, or by a slice of a chunk.
 
@@ -64,14 +66,16 @@ def advance(
         member: its state.
         step: `()`, steps before the slice; the same for all members.
         steps: the chunk's length, known when compiling; whole rounds.
+        shared: nothing.
         slice: rounds of the chunk; `None`: all.
 
     Returns:
         The member after the slice; the metrics of the chunk, valid at its end; and the episodes: first those of the
         slice, then zeros.
     """
+    del shared
     rounds, done = steps // round_steps(components), step // round_steps(components)
-    slice = slice or Slice(0, rounds)
+    slice = slice or Slice(0, rounds, steps)
 
     def watched(params: Any, transitions: Transitions) -> Any:
         """The inputs of the diagnostics of a round."""
@@ -138,7 +142,8 @@ class DeviceLoop(Loop):
     frame_seconds = 0.1
 
     @override
-    def in_short(self, components: Components, seed: Array) -> Member:
+    def in_short(self, components: Components, seed: Array, shared: Any) -> Member:
+        del shared
         return advance(components, begin(components, seed), jnp.int32(0), round_steps(components))[0]
 
     @override

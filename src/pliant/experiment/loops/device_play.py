@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from pliant.core.base import Array
-from pliant.core.problem import Views
+from pliant.core.problem import Environment, Views
 from pliant.core.seeding import evaluation_keys
 from pliant.experiment.errors import ConfigError
 
@@ -50,8 +50,9 @@ class DevicePlay(Play):
 
     def _begin_member(self, seed: Array, values: Any, _: Any) -> tuple[Any, InFlight]:
         components = self._plan.make(values)
-        state, observation = components.problem.init(evaluation_keys(seed, self._seed)[0])
-        E = components.problem.num_envs
+        environment: Environment = components.problem
+        state, observation = environment.init(evaluation_keys(seed, self._seed)[0])
+        E = environment.num_envs
         return state, begin_episodes(components.agent.initial_carry(E), observation, (E,))
 
     def _advance_member(self, now: tuple[Any, InFlight], params: Any, seed: Array, values: Any, chunk: Array) -> Any:

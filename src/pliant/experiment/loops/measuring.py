@@ -21,16 +21,17 @@ def nbytes(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def suits_map(in_short: Callable[[Array], Any]) -> bool:
+def suits_map(in_short: Callable[[Array, Any], Any], shared: Any) -> bool:
     """Whether a CPU computes many members faster one after another than at once.
 
     It does with convolutions, and if the state of a member fills the cache. It does not if the state is far larger,
     because of a replay: to copy it in and out of a loop then takes longer than the computation.
 
     Args:
-        in_short: `seed -> member`, see `Loop.in_short`.
+        in_short: `(seed, shared) -> member`, see `Loop.in_short`.
+        shared: the data that all members share, or its shapes.
     """
-    program, after = jax.make_jaxpr(in_short, return_shape=True)(SEED)
+    program, after = jax.make_jaxpr(in_short, return_shape=True)(SEED, shared)
     return _convolves(program.jaxpr) or _CACHE_BYTES < nbytes(after.agent) < _LARGE_BYTES
 
 

@@ -14,8 +14,9 @@ import jax
 import numpy as np
 
 from pliant.core.base import Array
+from pliant.core.clock import Task
 from pliant.core.notes import Note
-from pliant.core.problem import Problem, Task
+from pliant.core.problem import Problem
 from pliant.experiment.configuration.build import build_with
 from pliant.experiment.configuration.components import Components
 from pliant.experiment.configuration.config import RunConfig
@@ -42,6 +43,7 @@ class Slice(NamedTuple):
 
     before: Any  # () units of the chunk before the slice
     units: Any  # () units of the slice
+    steps: Any  # () steps of the whole chunk
 
 
 class Chunk(NamedTuple):
@@ -143,7 +145,12 @@ class Loop(Protocol):
         del components
         return 1
 
-    def in_short(self, components: Components, seed: Array) -> Any:
+    def shared(self, components: Components) -> Any:
+        """The data that all members share, a tree of arrays; by default none."""
+        del components
+        return ()
+
+    def in_short(self, components: Components, seed: Array, shared: Any) -> Any:
         """The program for one member with as few steps as possible; returns the member, with the field `agent`."""
         ...
 
@@ -229,7 +236,8 @@ class Plan:
         if self.config.seed_axis != "auto":
             return self.config.seed_axis
         in_short = functools.partial(self.loop.in_short, self.components)
-        return "map" if jax.default_backend() == "cpu" and suits_map(in_short) else "vmap"
+        suits = jax.default_backend() == "cpu" and suits_map(in_short, self.loop.shared(self.components))
+        return "map" if suits else "vmap"
 
     def member_map(self, members: int) -> MemberMap:
         """A map of functions of one member over `members` of them, on the devices of this process."""

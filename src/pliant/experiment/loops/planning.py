@@ -148,11 +148,12 @@ def _can_be_traced(config: RunConfig, dotted: str, problem_of: Problems) -> bool
     if not loop.can_sweep("problems" if component.kind == "networks" else component.kind):
         return False
 
-    def in_short(seed: Array, value: Array) -> Any:
-        return loop.in_short(build_with(first, {dotted: value}, problem), seed)
+    def in_short(seed: Array, value: Array, shared: Any) -> Any:
+        return loop.in_short(build_with(first, {dotted: value}, problem), seed, shared)
 
+    value = jax.ShapeDtypeStruct((), jnp.float32 if kind is float else jnp.int32)
     try:
-        jax.eval_shape(in_short, SEED, jax.ShapeDtypeStruct((), jnp.float32 if kind is float else jnp.int32))
+        jax.eval_shape(in_short, SEED, value, loop.shared(build(first, problem)))
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
         return False
     return True

@@ -103,6 +103,10 @@ class MemberMap:
             tree = jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]), tree)
         return jax.device_put(tree, self.sharding)
 
+    def share(self, tree: Any) -> Any:
+        """Puts arrays that all members share onto each device, once."""
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+
     def gather(self, tree: Any) -> Any:
         """Takes arrays of the population to the host, without the padding."""
         return jax.tree.map(lambda x: np.asarray(x)[: self.layout.members], tree)

@@ -24,10 +24,14 @@ class OfMember(NamedTuple):
     A member is a named tuple with the fields `agent` and `diverged`, and further state.
     """
 
-    begin: Callable[[Components, Array], Any]  # (components, seed) -> member
-    # (components, member, step, steps of the chunk, slice) -> (member, metrics, episodes)
-    advance: Callable[[Components, Any, Array, int, Slice], tuple[Any, Metrics, Episodes]]
+    begin: Callable[[Components, Array, Any], Any]  # (components, seed, shared) -> member
+    # (components, member, step, steps of the chunk, shared, slice) -> (member, metrics, episodes)
+    advance: Callable[[Components, Any, Array, int, Any, Slice], tuple[Any, Metrics, Episodes]]
     unit: Callable[[Components, int], int]  # (components, steps of the chunk) -> see `Programs.unit`
+    # (components, steps of the chunk) -> the steps with which `advance` is compiled
+    compiled_for: Callable[[Components, int], int] = lambda components, steps: steps
+    # (components, step, metrics) -> the metrics of a chunk that ends after `step` steps
+    at_the_end: Callable[[Components, int, Metrics], Metrics] = lambda components, step, metrics: metrics
 
 
 class DevicePrograms(Programs):
@@ -45,16 +49,17 @@ class DevicePrograms(Programs):
         self._num_envs = num_envs
         self._map = plan.member_map(len(plan.members))
         self._values = self._map.place(plan.members.swept)
-        self._advance: dict[int, Any] = {}  # by the length of the chunk
+        self._shared = self._map.share(plan.loop.shared(plan.components))
+        self._advance: dict[int, Any] = {}  # by the length of the chunk for which it is compiled
         self._acting_params = self._map.jit(self._acting_params_of)
         self._state: Any = None  # of all members, padded
 
     @override
     def begin(self) -> None:
-        def begin(seed: Array, values: Any, _: Any) -> Any:
-            return self._of_member.begin(self._plan.make(values), seed)
+        def begin(seed: Array, values: Any, shared: Any) -> Any:
+            return self._of_member.begin(self._plan.make(values), seed, shared)
 
-        self._state = self._map.jit(begin)(self._map.place(self._plan.members.seeds), self._values, 0)
+        self._state = self._map.jit(begin)(self._map.place(self._plan.members.seeds), self._values, self._shared)
 
     @override
     def unit(self, length: int) -> int:
@@ -63,19 +68,24 @@ class DevicePrograms(Programs):
     @override
     def advance(self, step: int, length: int, chunk: tuple[int, int] | None = None) -> Chunk:
         first, last = chunk or (step, step + length)
-        steps, unit = last - first, self.unit(last - first)
+        components, steps = self._plan.components, last - first
+        unit, compiled_for = self.unit(steps), self._of_member.compiled_for(components, steps)
 
-        def advance(member: Any, values: Any, shared: tuple[Array, Slice]) -> Any:
-            step, slice = shared
-            member, metrics, episodes = self._of_member.advance(self._plan.make(values), member, step, steps, slice)
+        def advance(member: Any, values: Any, given: tuple[Array, Slice, Any]) -> Any:
+            step, slice, shared = given
+            made = self._plan.make(values)
+            member, metrics, episodes = self._of_member.advance(made, member, step, compiled_for, shared, slice)
             return member, metrics, member.diverged, episodes
 
-        if steps not in self._advance:
-            self._advance[steps] = self._map.jit(advance, donate=True)
-        shared = np.int32(step), Slice(np.int32((step - first) // unit), np.int32(length // unit))
-        self._state, *results = self._advance[steps](self._state, self._values, shared)
+        if compiled_for not in self._advance:
+            self._advance[compiled_for] = self._map.jit(advance, donate=True)
+        slice = Slice(np.int32((step - first) // unit), np.int32(length // unit), np.int32(steps))
+        given = np.int32(step), slice, self._shared
+        self._state, *results = self._advance[compiled_for](self._state, self._values, given)
         metrics, diverged, episodes = self._map.gather(results)
-        return Chunk(metrics if step + length == last else {}, diverged, self._ended(episodes, step))
+        is_over = step + length == last
+        metrics = self._of_member.at_the_end(components, last, metrics) if is_over else {}
+        return Chunk(metrics, diverged, self._ended(episodes, step))
 
     def _ended(self, episodes: Episodes, before: int) -> Ended:
         """The episodes that ended, from `(members, steps, num_envs)` arrays."""

@@ -3,12 +3,16 @@
 for each chunk of a run:
     for each slice of the chunk (one compiled call, all members):
         for each block of the slice:
+            at the start of a task:   the learner begins the task
+            at the start of an epoch: the stream begins the epoch
             batches <- the problem draws the batches of the block at once
             state   <- the agent learns from one batch after another
-    metrics <- mean loss of the chunk; diagnostics on the examples that come next
+            at the end of an epoch:   the splits are judged, and the learner ends the epoch
+            at the end of a task:     the learner ends the task
+    metrics <- means over the chunk; splits; diagnostics on the examples that come next
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from typing_extensions import override
 
+from pliant.core.agent import Learner
 from pliant.core.base import Array
-from pliant.core.problem import Batch, Stream
+from pliant.core.clock import Clock
+from pliant.core.judgement import Judgement
+from pliant.core.problem import Batch, Split, Stream
 from pliant.core.seeding import learner_keys
 from pliant.experiment.configuration.components import Components, Metrics
 from pliant.experiment.errors import ConfigError
@@ -25,7 +32,6 @@ from pliant.experiment.errors import ConfigError
 from .plan import Form, Loop, Mode, Plan, Play, Programs, Slice
 from .programs import DevicePrograms, Episodes, OfMember
 
-_PROBE = 1000  # examples on which diagnostics are measured
 _BLOCK_BYTES = 256 * 1024  # of data and random numbers, drawn ahead for one member
 _BLOCK_STEPS = 1000
 
@@ -34,19 +40,23 @@ class Member(NamedTuple):
     agent: Any  # the learner's state
     problem: Any  # the stream's state
     diverged: Array  # () the step at which the loss was first not finite; -1: never
-    loss: Array  # () sum over the chunk so far
+    judged: Judgement  # sums over the chunk so far
+    splits: dict[str, Judgement]  # the last judgement of each split; zeros before the first
     previous: Any  # the learner's state before the chunk; empty without diagnostics
 
 
-def begin(components: Components, seed: Array) -> Member:
+def begin(components: Components, seed: Array, data: Any) -> Member:
     """The member before the first step."""
+    stream: Stream = components.problem
     problem_key, agent_key = learner_keys(seed)
     agent = components.agent.init(agent_key)
+    nothing = _zeros(jax.eval_shape(lambda batch: _judged(components, agent, batch), _first(stream.batches())))
     return Member(
         agent=agent,
-        problem=components.problem.init(problem_key),
+        problem=stream.init(data, problem_key),
         diverged=jnp.full((), -1, jnp.int32),
-        loss=jnp.zeros(()),
+        judged=nothing,
+        splits=dict.fromkeys(_measured(components), nothing),
         previous=_of_diagnostics(components, agent),
     )
 
@@ -56,8 +66,14 @@ def _of_diagnostics(components: Components, agent: Any) -> Any:
     return agent if components.diagnostics else ()
 
 
+def _measured(components: Components) -> list[str]:
+    """The splits that a run judges: those for its metrics, and those that the learner watches."""
+    stream, watched = components.problem, components.agent.watched
+    return [name for name, split in stream.splits.items() if split.tracked or name in watched]
+
+
 def advance(
-    components: Components, member: Member, step: Array, steps: int, slice: Slice | None = None
+    components: Components, member: Member, step: Array, steps: int, data: Any, slice: Slice | None = None
 ) -> tuple[Member, Metrics, Episodes]:
     """Advances one member by a chunk, or by a slice of a chunk.
 
@@ -65,63 +81,159 @@ def advance(
         components: what to run.
         member: its state.
         step: `()`, steps before the slice; the same for all members.
-        steps: the chunk's length, known when compiling.
+        steps: the chunk's length, known when compiling. A stream with tasks takes any multiple of the block in place
+            of `slice.steps`.
+        data: the stream's, on the device.
         slice: blocks of the chunk; steps after the last whole block belong to that block. `None`: all.
 
     Returns:
         The member after the slice; the metrics of the chunk, valid at its end; and no episodes.
     """
-    stream, learner = components.problem, components.agent
+    stream: Stream = components.problem
+    learner: Learner = components.agent
+    calendar, measured = stream.calendar, _measured(components)
     block = block_steps(components, steps)
-    blocks, rest = divmod(steps, block)
-    slice = slice or Slice(0, blocks)
+    rest = 0 if stream.tasks else steps % block
+    slice = slice or Slice(0, steps // block, steps)
+    length = slice.steps if stream.tasks else steps
+    blocks = length // block
     is_first, is_last = slice.before == 0, slice.before + slice.units == blocks
 
-    def run_block(carry: tuple[Member, Array], length: int) -> tuple[Member, Array]:
-        member, step = carry
-        problem, batches = stream.draw(member.problem, length)
-        agent, losses = learner.learn(member.agent, batches, step)
-        bad = ~jnp.isfinite(losses)
+    def learn(member: Member, step: Array, length: int) -> Member:
+        problem, batches = stream.draw(data, member.problem, length)
+        agent, judgements = learner.learn(member.agent, batches, calendar.clock(step))
+        bad = ~jnp.isfinite(judgements.loss)
         first_bad = jnp.where(bad.any(), step + 1 + jnp.argmax(bad), -1).astype(jnp.int32)
-        diverged = jnp.where(member.diverged >= 0, member.diverged, first_bad)
-        return Member(agent, problem, diverged, member.loss + losses.sum(), member.previous), step + length
+        return member._replace(
+            agent=agent,
+            problem=problem,
+            diverged=jnp.where(member.diverged >= 0, member.diverged, first_bad),
+            judged=jax.tree.map(lambda sum, new: sum + new.sum(), member.judged, judgements),
+        )
+
+    def run_block(i: Array | int, carry: tuple[Member, Array], length: int) -> tuple[Member, Array]:
+        member, step = carry
+        now, after = calendar.clock(step), step + length
+        if (begin_task := learner.begin_task) is not None:
+            agent = _when(calendar.begins_task(step), lambda agent: begin_task(agent, now), member.agent)
+            member = member._replace(agent=agent)
+        if stream.has_epochs:
+            begun = _when(calendar.begins_epoch(step), lambda s: stream.begin_epoch(data, s, now), member.problem)
+            member = member._replace(problem=begun)
+        member = learn(member, step, length)
+        ends, last = calendar.ends_epoch(after), is_last & (i == slice.units - 1)
+        splits = {}
+        for name in measured:
+            due = ends if name in learner.watched else ends & last
+            judge = _judge_of(components, member, data, stream.splits[name], now)
+            splits[name] = _when(due, judge, member.splits[name])
+        member = member._replace(splits=splits)
+        if (end_epoch := learner.end_epoch) is not None:
+            watched = {name: splits[name] for name in learner.watched}
+            agent = _when(ends, lambda agent: end_epoch(agent, watched, now), member.agent)
+            member = member._replace(agent=agent)
+        if (end_task := learner.end_task) is not None:
+            agent = _when(calendar.ends_task(after), lambda agent: end_task(agent, now), member.agent)
+            member = member._replace(agent=agent)
+        return member, after
 
     member = member._replace(
-        loss=jnp.where(is_first, 0, member.loss),
+        judged=jax.tree.map(lambda sum: jnp.where(is_first, 0, sum), member.judged),
         previous=jax.tree.map(
             lambda now, before: jnp.where(is_first, now, before),
             _of_diagnostics(components, member.agent),
             member.previous,
         ),
     )
-    carry = jax.lax.fori_loop(0, slice.units, lambda _, carry: run_block(carry, block), (member, jnp.asarray(step)))
+    carry = (member, jnp.asarray(step))
+    carry = jax.lax.fori_loop(0, slice.units, lambda i, carry: run_block(i, carry, block), carry)
     if rest:
-        carry = jax.lax.fori_loop(0, is_last * 1, lambda _, carry: run_block(carry, rest), carry)
-    member = carry[0]
+        carry = jax.lax.fori_loop(0, is_last * 1, lambda i, carry: run_block(i, carry, rest), carry)
+    member, step = carry
 
-    metrics: Metrics = {("loss", ""): member.loss / steps}
+    metrics = _metrics(jax.tree.map(lambda sum: sum / length, member.judged))
+    for name in measured:
+        metrics |= _metrics(member.splits[name], f"{name}_")
     if components.diagnostics:
-        _, ahead = stream.draw(member.problem, max(1, _PROBE // batch_size(stream)))
+        state = member.problem
+        if stream.has_epochs:  # the examples that come next may be those of another epoch
+            clock = calendar.clock(step)
+            state = _when(calendar.begins_epoch(step), lambda s: stream.begin_epoch(data, s, clock), state)
+        _, ahead = stream.draw(data, state, max(1, stream.probe // batch_size(stream)))
         probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
         signals = learner.signals(member.previous, member.agent, probe)
         metrics |= components.measure(signals)
     return member, metrics, {}
 
 
+def _when(due: Array, change: Callable[[Any], Any], state: Any) -> Any:
+    """The changed state where a change is due; all members have the same clock, so this is one branch for all."""
+    return jax.lax.cond(due, change, lambda state: state, state)
+
+
+def _judged(components: Components, agent: Any, batch: Batch) -> Judgement:
+    return components.problem.judge(components.agent.predict(agent, batch.x), batch.y)
+
+
+def _judge_of(components: Components, member: Member, data: Any, split: Split, clock: Clock) -> Callable[[Any], Any]:
+    """`judgement -> judgement`: the mean over the batches of a split, whatever the judgement before was."""
+
+    def judge(before: Judgement) -> Judgement:
+        count = split.batches(clock)
+
+        def add(i: Array, sums: Judgement) -> Judgement:
+            batch = split.batch(data, member.problem, clock, i)
+            return jax.tree.map(jnp.add, sums, _judged(components, member.agent, batch))
+
+        sums = jax.lax.fori_loop(0, count, add, _zeros(before))
+        return jax.tree.map(lambda sum: sum / count, sums)
+
+    return judge
+
+
+def _metrics(judgement: Judgement, prefix: str = "") -> Metrics:
+    return {(f"{prefix}{name}", ""): value for name, value in {"loss": judgement.loss, **judgement.metrics}.items()}
+
+
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+
+
+def _first(batches: Batch) -> Batch:
+    """The shapes of one batch, from those of several."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batches)
+
+
 def block_steps(components: Components, steps: int) -> int:
-    """The number of steps whose data and random numbers are drawn at once, so that they fit into the cache."""
-    one = _one_step(components.problem)
-    per_step = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one)) + components.agent.drawn_per_step
-    return max(1, min(steps, _BLOCK_STEPS, _BLOCK_BYTES // per_step))
+    """The number of steps whose data and random numbers are drawn at once, so that they fit into the cache.
 
-
-def _one_step(stream: Stream) -> Batch:
-    return jax.eval_shape(lambda key: stream.draw(stream.init(key), 1)[1], jax.random.key(0))
+    In a stream with tasks, all epochs are multiples of it, and it does not depend on the steps of a chunk.
+    """
+    stream, learner = components.problem, components.agent
+    per_step = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(stream.batches())) + learner.drawn_per_step
+    most = max(1, min(_BLOCK_STEPS, _BLOCK_BYTES // per_step))
+    if not stream.tasks:
+        return min(steps, most)
+    unit = stream.calendar.unit
+    return max(steps for steps in range(1, most + 1) if unit % steps == 0)
 
 
 def batch_size(stream: Stream) -> int:
     """Examples in one batch."""
-    return _one_step(stream).x.shape[1]
+    return stream.batches().x.shape[1]
+
+
+def _program(components: Components, steps: int) -> int:
+    """The length of the chunks for which a program is compiled: in streams with tasks one program serves all."""
+    return block_steps(components, steps) if components.problem.tasks else steps
+
+
+def _at_the_end(components: Components, step: int, metrics: Metrics) -> Metrics:
+    """The metrics of a chunk that ends after `step` steps: splits are judged at the ends of epochs."""
+    if not components.problem.splits or components.problem.calendar.is_end_of_epoch(step):
+        return metrics
+    prefixes = tuple(f"{name}_" for name in _measured(components))
+    return {(metric, group): value for (metric, group), value in metrics.items() if not metric.startswith(prefixes)}
 
 
 class StreamLoop(Loop):
@@ -133,19 +245,24 @@ class StreamLoop(Loop):
 
     @override
     def steps_at_once(self, components: Components) -> int:
-        return 1
+        return block_steps(components, 1) if components.problem.tasks else 1
 
     @override
     def units_per_step(self, components: Components) -> int:
         return batch_size(components.problem)
 
     @override
-    def in_short(self, components: Components, seed: Array) -> Member:
-        return advance(components, begin(components, seed), jnp.int32(0), 2)[0]
+    def shared(self, components: Components) -> Any:
+        return components.problem.data
+
+    @override
+    def in_short(self, components: Components, seed: Array, shared: Any) -> Member:
+        steps = 2 * self.steps_at_once(components)
+        return advance(components, begin(components, seed, shared), jnp.int32(0), steps, shared)[0]
 
     @override
     def programs(self, plan: Plan) -> Programs:
-        return DevicePrograms(plan, OfMember(begin, advance, block_steps))
+        return DevicePrograms(plan, OfMember(begin, advance, block_steps, _program, _at_the_end))
 
     @override
     def play(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from pliant.core.problem import ActorCritic, HostEnvironment, Renderer, Spec, Task, VectorEnv
+from pliant.core.clock import Task
+from pliant.core.problem import ActorCritic, HostEnvironment, Renderer, Spec, VectorEnv
 from pliant.problems._one_by_one import Answer, OneByOne
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from pliant.core.problem import Task
+from pliant.core.clock import Task
 from pliant.core.settings import require_one_of
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000}

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.base import Array, Key
+from pliant.core.clock import Task
 from pliant.core.notes import note
-from pliant.core.problem import Discrete, Environment, HostEnvironment, Spec, Task, Timestep, Views
+from pliant.core.problem import Discrete, Environment, HostEnvironment, Spec, Timestep, Views
 from pliant.core.settings import AtLeast, require_one_of
 from pliant.networks import grid_actor_critic
 

@@ -123,7 +123,8 @@ class HostLoop(Loop):
         return kind != "problems"
 
     @override
-    def in_short(self, components: Components, seed: Array) -> _Short:
+    def in_short(self, components: Components, seed: Array, shared: Any) -> _Short:
+        del shared
         state = components.agent.init(agent_keys(seed).agent)
         return _Short(*learn(components, state, zero_transitions(components), jnp.int32(0)))
 
