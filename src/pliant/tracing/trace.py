@@ -8,7 +8,7 @@ Reading a network takes four steps:
 
 1. `inlining` writes the nested calls of the jaxpr out.
 2. `reading` walks over the equations once. Each axis of each array has a label (`labels`). The rule of each primitive
-   (`rules`, `contractions`) makes labels equal, and notes where weights meet data (`values`).
+   (`rules`, `contractions`, `pieces`) makes labels equal, and notes where weights meet data (`values`).
 3. A label that one weight makes and another weight reads runs over a group of hidden units: `assembly` puts the groups
    together from the notes.
 4. The jaxpr gets the groups' activations as further outputs: that is the wiring's function.
