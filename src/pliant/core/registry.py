@@ -66,11 +66,15 @@ def check(what: str, name: Any, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if name not in allowed:
         shown = name if len(str(name)) <= _ECHOED else f"{str(name)[:_ECHOED]}…"
-        near = difflib.get_close_matches(str(shown), allowed, n=3, cutoff=0.6)
         more = f", ... ({len(allowed)} in all)" if len(allowed) > _LISTED else ""
         there_are = f"{', '.join(allowed[:_LISTED]) or 'none'}{more}"
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {there_are}"
-        raise UnknownNameError(f"unknown {what} {shown!r}; {hint}")
+        raise UnknownNameError(f"unknown {what} {shown!r}; {hint(str(shown), allowed, f'there are: {there_are}')}")
+
+
+def hint(name: str, allowed: Iterable[str], otherwise: str) -> str:
+    """The names nearest to one that is unknown, `did you mean A or B?`; without any, other words."""
+    near = difflib.get_close_matches(name, list(allowed), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def plain(docstring: str) -> str:

@@ -157,7 +157,13 @@ def test_other_observations_and_actions_are_refused(echo, action, observation, m
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("CartPol-v1", "env='CartPol-v1': Environment `CartPol` doesn't exist"),
+        ("CartPol-v1", "unknown env 'CartPol-v1'; did you mean CartPole-v1"),
+        ("CartPole-v9", "unknown env 'CartPole-v9'; did you mean CartPole-v1"),
+        ("LunarLandr-v3", "did you mean LunarLander-v3"),
+        ("My.Robot-v0", "such as CartPole-v1; write my_module:My.Robot-v0 for one that my_module registers"),
+        ("two words", "unknown env 'two words'; there are "),
+        ("one:two:Env-v0", "unknown env 'one:two:Env-v0'; "),
+        ("json:CartPol-v1", "unknown env 'json:CartPol-v1'; did you mean CartPole-v1"),
         ("no_such_module:Env-v0", "env='no_such_module:Env-v0': "),
     ],
 )

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from typing_extensions import override
 
 from pliant.core.problem import Continuous, Discrete, Spec
+from pliant.core.registry import hint
 from pliant.problems._one_by_one import Answer, OneByOne
 
 _OWN = "or write a problem of your own with a network for them: pliant run FILE.py"
@@ -41,8 +42,13 @@ def describe(name: str) -> Description:
 def _made(name: str, **options: Any) -> Any:
     try:
         return gymnasium.make(name, disable_env_checker=True, **options)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise ValueError(f"env={name!r}: {' '.join(str(error).split())}") from error
+    except (gymnasium.error.Error, ModuleNotFoundError, ValueError) as error:
+        bare = name.rpartition(":")[2]
+        if isinstance(error, ModuleNotFoundError) or bare in gymnasium.registry:
+            raise ValueError(f"env={name!r}: {' '.join(str(error).split())}") from error
+        near = hint(bare, gymnasium.registry, f"there are {len(gymnasium.registry)}, such as CartPole-v1")
+        own = f"write my_module:{bare or 'MyEnv-v0'} for one that my_module registers"
+        raise ValueError(f"unknown env {name!r}; {near}; {own}") from None
 
 
 def _observation(name: str, space: Any) -> jax.ShapeDtypeStruct:

@@ -1,11 +1,11 @@
 """Chooses the package that simulates a task."""
 
-import difflib
 import functools
 import importlib
 import importlib.util
 from typing import Any, Literal, TypeAlias, get_args
 
+from pliant.core.registry import hint
 from pliant.core.settings import require_one_of
 
 from ._simulator import Description
@@ -72,7 +72,5 @@ def _unknown(task: str, backend: Backend) -> str:
         usual = "one of MuJoCo such as HalfCheetah-v4, DogRun-v1 or MetaWorld/CoffeePull-v3"
         return f"env={task!r} has no continuous actions, or no limits of them, or is not MuJoCo's: write {usual}"
     names = sorted({name for package in having for name in tasks(package)})
-    near = difflib.get_close_matches(task, names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {len(names)}, such as HalfCheetah-v4"
     more = "" if "envpool" in having else f"; envpool has more: {_INSTALL}"
-    return f"unknown env {task!r}; {hint}{more}"
+    return f"unknown env {task!r}; {hint(task, names, f'there are {len(names)}, such as HalfCheetah-v4')}{more}"
