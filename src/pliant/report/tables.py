@@ -18,6 +18,7 @@ from .statistics import Estimate
 Cell: TypeAlias = str | int | float | Estimate | None
 
 _UNKNOWN = "-"
+_READABLE = 16  # characters that a text keeps; the last eight are the digest in the name of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +53,34 @@ class Table:
     @property
     def width(self) -> int:
         """The width in characters without a limit of the terminal."""
-        columns = zip(self.columns, zip(*self.rows) if self.rows else [()] * len(self.columns), strict=True)
-        widest = (max(len(format_cell(cell)) for cell in (head, *cells)) for head, cells in columns)
-        return sum(width + 2 for width in widest)
+        return sum(width + 2 for width in self._widths())
 
     def without(self, column: str) -> "Table":
         """The table without a column."""
         at = list(self.columns).index(column)
         kept = [[*row[:at], *row[at + 1 :]] for row in (self.columns, *self.rows)]
         return dataclasses.replace(self, columns=kept[0], rows=kept[1:])
+
+    def shortened(self, width: int, columns: Sequence[str]) -> "Table":
+        """The table with the longest texts of some columns cut in the middle, until the table has this width.
+
+        Args:
+            width: in characters; a table may stay wider, since a text keeps 16 characters.
+            columns: whose texts may be cut; a table may lack them.
+        """
+        widths = zip(self.columns, self._widths(), strict=True)
+        limits = {column: width for column, width in widths if column in columns and width > _READABLE}
+        for _ in range(self.width - width):
+            longest = max(limits, key=lambda column: limits[column], default=None)
+            if longest is None or limits[longest] == _READABLE:
+                break
+            limits[longest] -= 1
+        cut = [limits.get(column) for column in self.columns]
+        rows = [
+            [cell if limit is None else _cut(str(cell), limit) for cell, limit in zip(row, cut, strict=True)]
+            for row in self.rows
+        ]
+        return dataclasses.replace(self, rows=rows)
 
     def to_terminal(self, console: Console | None = None) -> None:
         """Prints the table, fitted to the width of the terminal without breaking numbers and words."""
@@ -123,6 +143,11 @@ class Table:
             writer.writerow(cell for group in cells for cell in group)
         return text.getvalue()
 
+    def _widths(self) -> list[int]:
+        """The width of the widest cell of each column, its head included."""
+        texts = [[format_cell(cell) for cell in row] for row in (self.columns, *self.rows)]
+        return [max(map(len, column)) for column in zip(*texts, strict=True)]
+
     def _is_numeric(self, index: int) -> bool:
         cells = [row[index] for row in self.rows if row[index] is not None]
         return bool(cells) and not any(isinstance(cell, str) for cell in cells)
@@ -166,6 +191,14 @@ def _format_estimate(estimate: Estimate) -> str:
     else:
         texts = [f"{x:.{digits}g}" for x in (value, *shown)]
     return form.format(texts[0], ", ".join(texts[1:]))
+
+
+def _cut(text: str, width: int) -> str:
+    """A text of at most this width, without characters of its middle."""
+    if len(text) <= width:
+        return text
+    end = width // 2
+    return f"{text[: width - 1 - end]}…{text[-end:]}"
 
 
 def _escape(text: str) -> str:
