@@ -77,6 +77,40 @@ def test_networks_that_differ_between_devices_may_have_features_that_differ():
     jax.eval_shape(jax.shard_map(check, mesh=mesh, in_specs=P("devices"), out_specs=P("devices")), X)
 
 
+def test_networks_of_their_own_on_each_device_learn_as_members_of_a_population():
+    # Each method acts at one of the two steps. Both branches are checked, and one alone depends on the network.
+    methods = (
+        pliant.every(2, pliant.redo(WIRING, 0.5, period=1)),
+        pliant.until(1, pliant.l2_init(0.1)),
+        pliant.neuroplastic_expansion(WIRING, period=2),
+    )
+    tx = pliant.plastic(optax.sgd(0.1), *methods)
+
+    def step(x, params, state):
+        def loss(params):
+            y_hat, features = WIRING.apply(params, x)
+            return jnp.mean(y_hat**2), features
+
+        grads, features = jax.grad(loss, has_aux=True)(params)
+        return tx.step(grads, state, params, features=features)
+
+    def on_device(*parts):
+        return jax.tree.map(lambda leaf: leaf[None], step(*jax.tree.map(lambda leaf: leaf[0], parts)))
+
+    def twice(program):
+        now, program = start, jax.jit(program)
+        for _ in range(2):
+            now = trees.numpy(program(X.reshape(2, 4, 3), *now))
+        return now
+
+    own = jax.tree.map(lambda leaf: np.stack([leaf, -leaf]), hand_wired.params(*SIZES))
+    start = own, trees.numpy(jax.jit(jax.vmap(tx.init))(own))
+    mesh, P = jax.sharding.Mesh(jax.devices(), "devices"), jax.sharding.PartitionSpec
+    params, state = twice(jax.shard_map(on_device, mesh=mesh, in_specs=P("devices"), out_specs=P("devices")))
+    trees.assert_close((params, state), twice(jax.vmap(step)))
+    assert (pliant.replacements(state)["w0"] > 0).all() and state.after[-1].topology_steps.tolist() == [1, 1]
+
+
 def test_copies_of_a_network_stay_equal_where_jax_does_not_check_it():
     spread = jax.pmap(step, axis_name="devices", in_axes=(0, 0, None))
     copies = trees.numpy(spread(X.reshape(2, 4, 3), Y.reshape(2, 4, 2), hand_wired.params(*SIZES)))

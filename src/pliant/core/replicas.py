@@ -1,11 +1,35 @@
-"""Features of a batch that is spread over devices."""
+"""Batches and networks that are spread over devices."""
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 AxisName: TypeAlias = str | tuple[str, ...]  # of a mapped axis: of a mesh in `jax.shard_map`, or of `jax.pmap`
+Result = TypeVar("Result")
+
+
+def cond(condition: Any, accept: Callable[[], Result], decline: Callable[[], Result]) -> Result:
+    """`jax.lax.cond`, where a result may differ between devices in one branch and not in the other.
+
+    JAX refuses such branches inside of `jax.shard_map` with `check_vma=True`. An example is a method that chooses units
+    in its own network on each device, or none at all.
+    """
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return jax.lax.cond(condition, accept, decline)
+    results = [jax.eval_shape(branch) for branch in (accept, decline)]
+
+    def widened(branch: Callable[[], Result]) -> Callable[[], Result]:
+        return lambda: jax.tree.map(differing, branch(), *results)
+
+    return jax.lax.cond(condition, widened(accept), widened(decline))
+
+
+def differing(value: Any, *others: Any) -> Any:
+    """An array, which may now differ along the axes of a mesh along which the others may differ."""
+    axes = tuple(sorted(_varying(others) - _varying(value)))
+    return jax.lax.pcast(value, axes, to="varying") if axes else value
 
 
 def require_axis_name(features: Any, params: Any) -> None:
@@ -26,8 +50,10 @@ def require_axis_name(features: Any, params: Any) -> None:
 
 def _varying(tree: Any) -> set[str]:
     """The axes of a mesh along which an array of the tree may differ."""
-    types = (getattr(jax.typeof(leaf), "manual_axis_type", None) for leaf in jax.tree.leaves(tree))
-    return {axis for each in types for axis in getattr(each, "varying", ())}
+    leaves = jax.tree.leaves(tree)
+    types = (leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf) for leaf in leaves)
+    kinds = (getattr(each, "manual_axis_type", None) for each in types)
+    return {axis for kind in kinds for axis in getattr(kind, "varying", ())}
 
 
 def gather(features: dict[str, jax.Array], axis_name: AxisName) -> dict[str, jax.Array]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from . import replicas
 from .base import Array, Edit, Key, Method, Params, Surgery, Topology, require_signals
 from .clock import Clock
 
@@ -164,7 +165,7 @@ def _restarting(
     def current(params: Params, state: RestartState, step: Array | int) -> RestartState:
         task = (step >= steps).sum(dtype=jnp.int32)
         # Under `cond`, because a topology ranks all weights when it starts.
-        inner = jax.lax.cond(task != state.task, lambda: init(params), lambda: state.inner)
+        inner = replicas.cond(task != state.task, lambda: init(params), lambda: state.inner)
         return RestartState(task, inner)
 
     return lambda params: RestartState(jnp.int32(0), init(params)), current
@@ -203,7 +204,7 @@ def _surgery_when(due: Callable[[Array | int], Array | bool], surgery: Surgery) 
             nowhere = jax.tree.map(lambda mask: jnp.zeros(mask.shape, bool), (edit.fresh, edit.reset_count))
             return Edit(params, *nowhere), state.inner
 
-        edit, inner = jax.lax.cond(due(count if clock is None else clock.update), act, wait)
+        edit, inner = replicas.cond(due(count if clock is None else clock.update), act, wait)
         return edit, EveryState(count, inner)
 
     return Surgery(init, operate)
@@ -224,7 +225,7 @@ def _transformation_when(
         **signals: Any,
     ) -> tuple[Params, EveryState]:
         count = state.count + 1
-        updates, inner = jax.lax.cond(
+        updates, inner = replicas.cond(
             due(count if clock is None else clock.update),
             lambda: transformation.update(updates, state.inner, params, clock=clock, **signals),
             lambda: (updates, state.inner),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pliant.core import units
+from pliant.core import replicas, units
 from pliant.core.base import Array, Edit, Features, Key, Params, Topology
 from pliant.core.clock import Clock
 from pliant.core.settings import AtLeast, Between, FromUpTo, is_traced, require, require_one_of
@@ -153,7 +153,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         state = state._replace(dense_gradient=_averaged_gradient(rules, state, by_path, number))
         dense = state.dense_gradient or by_path
         # Only topology steps cost anything.
-        changed = jax.lax.cond(
+        changed = replicas.cond(
             number % rules.period == 0,
             lambda: _change(wiring, rules, end, state, units.leaves(params), dense, features, random.ties),
             lambda: state._replace(initial_mask={}, dense_gradient={}, changed=jnp.bool_(False)),
@@ -176,7 +176,7 @@ def growing(wiring: Wiring, rules: Rules, updates: int) -> Topology:
         values_key = random.key
         if values_key is not None:
             number = state.count if clock is None else clock.update
-            values = jax.lax.cond(
+            values = replicas.cond(
                 number % rules.period == 0,
                 lambda: lecun_normal(values_key, wiring, new),
                 lambda: jax.tree.map(jnp.zeros_like, new),

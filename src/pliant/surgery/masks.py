@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt32
 
+from pliant.core import replicas
 from pliant.core.base import Array
 
 
@@ -95,7 +96,8 @@ def _split(keys: Array, count: Array, bits: Array | int = 32) -> tuple[Array, Ar
         number = jnp.where((keys >= larger).sum(dtype=jnp.int32) >= count, larger, number)
         return number, keys > number, keys == number
 
-    return jax.lax.fori_loop(0, bits, with_bit, (jnp.uint32(0), keys > 0, keys == 0))[1:]
+    start = jax.tree.map(lambda x: replicas.differing(x, keys, count), (jnp.uint32(0), keys > 0, keys == 0))
+    return jax.lax.fori_loop(0, bits, with_bit, start)[1:]
 
 
 def _shuffled(shape: tuple[int, ...], seed: Array | int) -> Array:
