@@ -5,12 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from .statistics import FEWEST_FOR_INTERVAL, Estimate, Statistic, bootstrap_interval
-
-_RESAMPLES = 2000
-_LARGEST_BATCH = 2**23  # numbers resampled at a time: 64 MB
+from .statistics import FEWEST_FOR_INTERVAL, Estimate, Statistic, bootstrap_interval, resampled
 
 
 def difference(values: pd.Series, baseline: pd.Series) -> tuple[Estimate, int]:
@@ -82,13 +78,5 @@ def _of_two(x: np.ndarray, y: np.ndarray, statistic: Statistic) -> Estimate:
         return Estimate(value, members=fewest)
     if np.ptp(x) == np.ptp(y) == 0:  # resampling changes nothing, and scipy warns about that
         return Estimate(value, value, value, fewest)
-    interval = stats.bootstrap(
-        (x, y),
-        statistic,
-        vectorized=True,
-        n_resamples=_RESAMPLES,
-        batch=max(1, _LARGEST_BATCH // (x.size * y.size)),
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high), fewest)
+    low, high = resampled((x, y), statistic)
+    return Estimate(value, float(low), float(high), fewest)

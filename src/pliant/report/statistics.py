@@ -5,14 +5,14 @@ members is given beside the result, because a method that often diverges looks t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 Statistic: TypeAlias = Callable[..., np.ndarray]  # (values, axis=...) -> values without that axis
+IntervalMethod: TypeAlias = Literal["percentile", "basic", "BCa"]
 
 FEWEST_FOR_INTERVAL = 5  # members: the bootstrap interval of two is their minimum and maximum, whatever its level
 HOW_INTERVALS = (
@@ -138,6 +138,8 @@ def interquartile_mean(values: ArrayLike, axis: int = 0) -> np.ndarray:
         Agarwal et al., `Deep reinforcement learning at the edge of the statistical precipice
         <https://arxiv.org/abs/2108.13264>`_, NeurIPS 2021.
     """
+    from scipy import stats  # here, because scipy adds filters of warnings when it is imported
+
     return stats.trim_mean(values, 0.25, axis=axis)
 
 
@@ -189,7 +191,7 @@ def bootstrap_interval(
     *,
     level: float = 0.95,
     resamples: int = 2000,
-    method: Literal["percentile", "basic", "BCa"] = "percentile",
+    method: IntervalMethod = "percentile",
     seed: int = 0,
 ) -> Estimate:
     """A statistic over members with its bootstrap interval, which estimates its variation over seeds.
@@ -234,16 +236,36 @@ def bootstrap_interval(
         if not varied.size:
             continue
         sample = sample[:, ~alike]
-        interval = stats.bootstrap(
-            (sample,),
-            statistic,
-            axis=0,
-            vectorized=True,
-            confidence_level=level,
-            n_resamples=resamples,
-            batch=max(1, _LARGEST_BATCH // sample.size),
-            method=method,
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        low[varied], high[varied] = interval
+        low[varied], high[varied] = resampled((sample,), statistic, level, resamples, method, seed)
     return Estimate(value.reshape(shape), low.reshape(shape), high.reshape(shape), finite.sum(0).reshape(shape), values)
+
+
+def resampled(
+    samples: Sequence[np.ndarray],
+    statistic: Statistic,
+    level: float = 0.95,
+    resamples: int = 2000,
+    method: IntervalMethod = "percentile",
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The bootstrap interval of a statistic of one or several samples, whose members vary along the first axis.
+
+    Args:
+        samples: of finite numbers, which are not all equal; each is resampled for itself.
+        statistic: of all samples.
+        level, resamples, method, seed: as in `bootstrap_interval`.
+    """
+    from scipy import stats  # as above
+
+    interval = stats.bootstrap(
+        samples,
+        statistic,
+        axis=0,
+        vectorized=True,
+        confidence_level=level,
+        n_resamples=resamples,
+        batch=max(1, _LARGEST_BATCH // math.prod(sample.size for sample in samples)),
+        method=method,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return interval.low, interval.high

@@ -7,13 +7,16 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from rich import box
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table as RichTable
-from rich.text import Text
+from pliant._neighbours import unchanged
 
 from .statistics import Estimate
+
+with unchanged():  # rich draws numbers for its styles
+    from rich import box
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
 Cell: TypeAlias = str | int | float | Estimate | None
 

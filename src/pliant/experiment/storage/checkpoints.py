@@ -11,12 +11,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
+from pliant._neighbours import unchanged
 from pliant.experiment.errors import ConfigError, StoreError
 
 from .aside import set_aside
 from .files import read_json, sha256, sync, write_atomically
+
+with unchanged():  # orbax logs by functions of `logging` that add a handler to the root logger
+    import orbax.checkpoint as ocp
 
 logger = logging.getLogger(__name__)
 
