@@ -24,6 +24,8 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# A few made-up images in the place of downloads, so that the presets of problems with images can be made.
+os.environ["PLIANT_DATA"] = str(pathlib.Path(__file__).with_name("data"))
 
 import compilations
 import jax

@@ -5,6 +5,7 @@ from .core.base import Edit as Edit
 from .core.base import Surgery as Surgery
 from .core.base import Topology as Topology
 from .core.base import stateless_surgery as stateless_surgery
+from .core.clock import Clock as Clock
 from .core.gradients import Gradients as Gradients
 from .core.gradients import value_and_grad as value_and_grad
 from .core.lookup import replacements as replacements

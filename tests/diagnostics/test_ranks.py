@@ -136,3 +136,15 @@ def test_refuses(factory, options, message, wiring):
 def test_refuses_what_is_no_matrix(function):
     with pytest.raises(ValueError, match=r"got shape \(2, 3, 4\); write features.reshape"):
         function(np.ones((2, 3, 4)))
+
+
+@pytest.mark.compilations(2)
+def test_many_members_on_two_devices_decompose_their_features_one_by_one():
+    # LAPACK's batches waited for ever for threads of the pool in which both devices ran.
+    matrices = np.random.default_rng(0).normal(size=(8, 300, 20)).astype(np.float32)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("members",))
+    split = jax.sharding.PartitionSpec("members")
+    ranks = jax.jit(jax.shard_map(jax.vmap(effective_rank_of), mesh=mesh, in_specs=split, out_specs=split))(matrices)
+    sigma = np.linalg.svd(matrices, compute_uv=False)
+    p = sigma / sigma.sum(1, keepdims=True)
+    np.testing.assert_allclose(ranks, np.exp(-(p * np.log(p)).sum(1)), rtol=1e-4)

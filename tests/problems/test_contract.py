@@ -131,14 +131,17 @@ def drawn(case: Case):
     """Batches of all members: at once and cut, all members at once and one after the other: in one program."""
     problem = made(case)
 
-    def one(key):
-        data = problem.data
+    def one(data, key):
         state = problem.begin_epoch(data, problem.init(data, key), problem.calendar.clock(0))
         whole = problem.draw(data, state, BATCHES)[1]
         state, begin = problem.draw(data, state, CUT)
         return whole, (begin, problem.draw(data, state, BATCHES - CUT)[1])
 
-    return trees.numpy(jax.jit(lambda keys: (jax.vmap(one)(keys), jax.lax.map(one, keys)))(trees.keys(SEEDS)))
+    @jax.jit
+    def program(data, keys):
+        return jax.vmap(one, (None, 0))(data, keys), jax.lax.map(lambda key: one(data, key), keys)
+
+    return trees.numpy(program(problem.data, trees.keys(SEEDS)))
 
 
 @of(Stream)
@@ -162,7 +165,7 @@ def test_a_stream_goes_on_from_each_state_with_one_program(case):
     before = jax.eval_shape(problem.init, problem.data, trees.key(0))
     clock = problem.calendar.clock(0)
     begun = jax.eval_shape(problem.begin_epoch, problem.data, before, clock)
-    after, _ = jax.eval_shape(lambda state: problem.draw(problem.data, state, BATCHES), before)
+    after, _ = jax.eval_shape(lambda data, state: problem.draw(data, state, BATCHES), problem.data, before)
     for state in (begun, after):
         assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
 

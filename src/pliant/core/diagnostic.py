@@ -67,7 +67,17 @@ def singular_values(matrix: Float[Array | np.ndarray, "..."]) -> Float[Array, " 
         )
     # Eigenvalues of the Gram matrix would cost less, but lose all singular values below 3e-4 of the largest.
     # Even without the vectors, `full_matrices` would make room for samples x samples numbers.
-    return jnp.linalg.svd(float32_at_least(matrix), full_matrices=False, compute_uv=False)
+    matrix = float32_at_least(matrix)
+    return _one_by_one(matrix) if jax.default_backend() == "cpu" else _singular_values(matrix)
+
+
+def _singular_values(matrix: Array) -> Array:
+    return jnp.linalg.svd(matrix, full_matrices=False, compute_uv=False)
+
+
+# Under `vmap`, LAPACK's decompositions on a CPU wait for threads of the pool in which they run themselves: two devices
+# with several members each would wait for ever.
+_one_by_one = jax.custom_batching.sequential_vmap(_singular_values)
 
 
 def weights(tree: Params, which: Leaves) -> dict[str, Array]:

@@ -1,0 +1,1 @@
+"""Streams of images: data that change from task to task."""
