@@ -19,6 +19,8 @@ from pliant.core.problem import Batch, Network, Stream
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import MLP
 
+from ._epochs import examples_at
+
 AGENTS = {"sgd": {"learning_rate": 0.003}}
 SMALL = {"data": "digits", "tasks": 2, "change_every": 60, "batch_size": 5, "hidden_units": 8}  # for tests
 
@@ -104,10 +106,9 @@ def make(config: Config) -> Stream:
         return compounded(state, moved, jax.random.permutation(examples_key, examples))
 
     def draw(data: Images, state: State, steps: int) -> tuple[State, Batch]:
-        which = state.order[(state.position + jnp.arange(steps * B)) % examples]
-        x = data.x[which][:, state.pixels].astype(jnp.float32) / 255
-        batch = Batch(x.reshape(steps, B, pixels), data.y[which].reshape(steps, B))
-        return state._replace(position=state.position + steps * B), batch
+        which = examples_at(state.order, state.position, steps, B)
+        x = data.x[which][..., state.pixels].astype(jnp.float32) / 255
+        return state._replace(position=state.position + steps * B), Batch(x, data.y[which])
 
     mlp = MLP((config.hidden_units,) * config.hidden_layers, found.classes)
     network = Network(lambda key: mlp.init(key, jnp.zeros((1, pixels))), mlp.apply)
