@@ -77,6 +77,17 @@ def test_a_unit_read_twice_is_dormant_if_it_is_so_in_both():
     np.testing.assert_allclose(saturated_fraction_of(left, right), 1 / 2, rtol=1e-6)
 
 
+def test_each_activation_of_a_unit_may_count_by_itself(wiring):
+    # `conv` is never active. Of the two units of `stream`, both are active on the left and one on the right: of the
+    # 3 + 2 + 2 activations 3 + 0 + 1 are inactive. As units, none of `stream` is inactive: 3 of 5.
+    features = {"conv": np.zeros((2, 4, 3)), "stream@left": np.ones((2, 2)), "stream@right": np.eye(2)[:, :1] * [0, 1]}
+    as_units, each = rows(features, inactive_fraction(wiring), inactive_fraction(wiring, count="activations"))
+    assert as_units == pytest.approx({"conv": 1, "stream": 0, "": 3 / 5})
+    assert each == pytest.approx({"conv": 1, "stream@left": 0, "stream@right": 1 / 2, "": 4 / 7})
+    with pytest.raises(ValueError, match="count='channels': write one of 'units', 'activations'"):
+        inactive_fraction(wiring, count="channels")
+
+
 def test_rows_are_groups_and_the_network(wiring):
     # conv, 2 samples x 4 positions: unit 0 is 1 at two of eight, unit 1 at all, unit 2 nowhere.
     conv = np.zeros((2, 4, 3))

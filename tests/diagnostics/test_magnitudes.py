@@ -45,6 +45,17 @@ def test_weight_change_is_the_sum_of_magnitudes(leaves, wanted):
     assert rows(weight_change(WIRING, leaves=leaves), params=PARAMS, previous_params=previous) == wanted
 
 
+@pytest.mark.parametrize("name", ["statistics", "batch_stats"])
+def test_running_statistics_are_no_weights(name):
+    # The kernel alone: (1 + 3) / 2. With the bias: (1 + 3 + 5) / 3.
+    variables = {
+        "params": {"kernel": np.array([[1.0, -3.0]]), "bias": np.array([5.0])},
+        name: {"mean": np.full((1, 2), 100.0), "var": np.full(2, 100.0)},
+    }
+    assert rows(weight_magnitude(WIRING), params=variables) == {"params/kernel": 2.0, "": 2.0}
+    assert rows(weight_magnitude(WIRING, leaves="all"), params=variables)[""] == 3.0
+
+
 def test_parameters_that_are_one_array_have_one_row():
     assert rows(weight_magnitude(WIRING), params=np.array([[1.0, -2.0]])) == {"": 1.5}
     assert rows(weight_change(WIRING), params=np.ones((2, 2)), previous_params=np.zeros((2, 2))) == {"": 4.0}

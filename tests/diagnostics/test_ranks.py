@@ -104,6 +104,14 @@ def test_rows_are_activations_and_positions_count_as_samples(wiring):
             np.testing.assert_allclose(rows[row], value, rtol=1e-5)
 
 
+def test_the_last_layer_is_what_the_output_layers_read(wiring):
+    # `stream` makes units out of `conv`; `left` and `right` make none.
+    features = {"conv": np.ones((2, 4, 3)), "stream@left": np.eye(2), "stream@right": np.ones((2, 2))}
+    for factory in (rank, effective_rank, approximate_rank, stable_rank):
+        rows = jax.jit(factory(wiring, layers="last"))(features=features)
+        assert {row: round(float(value)) for row, value in rows.items()} == {"stream@left": 2, "stream@right": 1}
+
+
 def test_options_reach_the_numbers():
     wiring = Wiring({"h": Group("h", 4, (), (), (Outgoing("out", 0, feature="h"),))})
     # Frobenius: 30 / 16.
@@ -124,10 +132,11 @@ def test_options_reach_the_numbers():
         (rank, {"tolerance": -1.0}, r"rank\(tolerance=-1.0\): write 0"),
         (approximate_rank, {"proportion": 0.0}, r"approximate_rank\(proportion=0.0\)"),
         (stable_rank, {"proportion": 1.5}, r"stable_rank\(proportion=1.5\)"),
+        (effective_rank, {"layers": "first"}, "layers='first': write one of 'all', 'last'"),
         (stable_rank, {"definition": "nuclear"}, "definition='nuclear': write one of 'cumulative', 'frobenius'"),
     ],
 )
-def test_refuses(factory, options, message, wiring):
+def test_refuses(factory, options, message, wiring, unchecked):
     with pytest.raises(ValueError, match=message):
         factory(wiring, **options)
 

@@ -17,7 +17,7 @@ diagnostic can be jitted and vmapped.
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,16 @@ from jaxtyping import Float, Shaped
 
 from . import units
 from .base import Array, Features, Params
+from .settings import require_one_of
 from .units import Group, Wiring
 
 Diagnostic: TypeAlias = Callable[..., dict[str, Array]]  # (**signals) -> {row: ()}
 Leaves: TypeAlias = Literal["kernels", "all"]
+Layers: TypeAlias = Literal["all", "last"]
 Statistic: TypeAlias = Literal["mean", "median", "min", "max"]
+
+
+_STATISTICS = ("statistics", "batch_stats")  # the part of the variables with running statistics: ours, and flax linen's
 
 
 def float32_at_least(array: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
@@ -52,6 +57,20 @@ def matrices(features: Features, group: Group) -> dict[str, Float[Array, "sample
         reader.feature: float32_at_least(units.activation(features, reader, group)).reshape(-1, group.units)
         for reader in group.outgoing
     }
+
+
+def at_layers(wiring: Wiring, layers: Layers) -> Wiring:
+    """The wiring with the activations to be measured.
+
+    Args:
+        wiring: of the network.
+        layers: `all` of its activations, or those of the `last` hidden layer, which the output layers read.
+
+    Raises:
+        ValueError: for another choice of layers.
+    """
+    require_one_of("layers", layers, get_args(Layers))
+    return wiring.last() if layers == "last" else wiring
 
 
 def singular_values(matrix: Float[Array | np.ndarray, "..."]) -> Float[Array, " values"]:
@@ -81,17 +100,18 @@ _one_by_one = jax.custom_batching.sequential_vmap(_singular_values)
 
 
 def weights(tree: Params, which: Leaves) -> dict[str, Array]:
-    """The floating-point leaves of parameters or gradients by path, in float32 at least.
+    """The floating-point leaves of parameters or gradients by path, in float32 at least, without running statistics.
 
     Args:
         tree: the parameters, or a tree like them.
         which: `kernels`: leaves with at least two axes, so neither biases nor norms; `all`: every leaf.
     """
-    by_path = units.leaves(tree)
     return {
         path: float32_at_least(leaf)
-        for path, leaf in by_path.items()
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and (which == "all" or leaf.ndim > 1)
+        for path, leaf in units.leaves(tree).items()
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+        and (which == "all" or leaf.ndim > 1)
+        and path.partition("/")[0] not in _STATISTICS
     }
 
 

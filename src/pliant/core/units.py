@@ -173,6 +173,15 @@ class Wiring(Mapping[str, Group]):
             raise ValueError(f"no group {unknown[0]!r} in this wiring; it has: {', '.join(self.groups)}")
         return dataclasses.replace(self, groups={name: self.groups[name] for name in names})
 
+    def last(self) -> "Wiring":
+        """The same network with the activations alone that its output layers read: weights that produce no units."""
+        produce = {slot.path for group in self.values() for slot in group.incoming}
+        groups = {
+            name: dataclasses.replace(group, outgoing=tuple(out for out in group.outgoing if out.path not in produce))
+            for name, group in self.items()
+        }
+        return dataclasses.replace(self, groups={name: group for name, group in groups.items() if group.outgoing})
+
     def describe(self) -> str:
         """A table to print: group, units, the weights that feed and read it with the axis of the units, features.
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Features
-from pliant.core.diagnostic import Diagnostic, matrices, singular_values
+from pliant.core.diagnostic import Diagnostic, Layers, at_layers, matrices, singular_values
 from pliant.core.units import Wiring
 
 
@@ -25,7 +25,7 @@ def approximate_rank_of(matrix: Array, proportion: float = 0.99) -> Array:
     return (cumulative < proportion * cumulative[-1]).sum(dtype=jnp.int32) + 1
 
 
-def approximate_rank(wiring: Wiring, *, proportion: float = 0.99) -> Diagnostic:
+def approximate_rank(wiring: Wiring, *, layers: Layers = "all", proportion: float = 0.99) -> Diagnostic:
     r"""Least number of singular values of each group's features with 99 % of the sum of squares.
 
     $$\min \Big\{ k : \sum_{i \le k} \sigma_i^2 \Big/ \sum_i \sigma_i^2 \ge \pi \Big\}$$
@@ -35,13 +35,15 @@ def approximate_rank(wiring: Wiring, *, proportion: float = 0.99) -> Diagnostic:
 
     Args:
         wiring: whose units to measure.
+        layers: `all`, or the `last`: the activation that the output layer reads. The matrix of a convolution's
+            activations has a row for each position of each example, and takes long to decompose.
         proportion: $\pi$, in (0, 1].
 
     Signals:
         features: activations of a forward pass (`wiring.apply`).
 
     Raises:
-        ValueError: if the proportion is outside (0, 1].
+        ValueError: if the proportion is outside (0, 1], or for another choice of layers.
 
     References:
         Yang et al., `Harnessing structures for value-based planning and reinforcement learning
@@ -59,11 +61,13 @@ def approximate_rank(wiring: Wiring, *, proportion: float = 0.99) -> Diagnostic:
     if not 0 < proportion <= 1:
         raise ValueError(f"approximate_rank(proportion={proportion}): write a proportion of the sum, in (0, 1]")
 
+    measured = at_layers(wiring, layers)
+
     def measure(*, features: Features, **signals) -> dict[str, Array]:
         del signals
         return {
             feature: approximate_rank_of(matrix, proportion)
-            for group in wiring.values()
+            for group in measured.values()
             for feature, matrix in matrices(features, group).items()
         }
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
 from pliant.core.base import Array, Features
-from pliant.core.diagnostic import Diagnostic, matrices, singular_values
+from pliant.core.diagnostic import Diagnostic, Layers, at_layers, matrices, singular_values
 from pliant.core.units import Wiring
 
 
@@ -26,7 +26,7 @@ def effective_rank_of(matrix: Array) -> Array:
     return jnp.exp(-xlogy(p, p).sum())
 
 
-def effective_rank(wiring: Wiring) -> Diagnostic:
+def effective_rank(wiring: Wiring, *, layers: Layers = "all") -> Diagnostic:
     r"""Effective rank of each group's features: the exponential of the entropy of their singular values.
 
     $$\exp\Big(-\sum_i p_i \ln p_i\Big), \qquad p_i = \sigma_i \Big/ \sum_k \sigma_k,$$
@@ -36,9 +36,14 @@ def effective_rank(wiring: Wiring) -> Diagnostic:
 
     Args:
         wiring: whose units to measure.
+        layers: `all`, or the `last`: the activation that the output layer reads. The matrix of a convolution's
+            activations has a row for each position of each example, and takes long to decompose.
 
     Signals:
         features: activations of a forward pass (`wiring.apply`).
+
+    Raises:
+        ValueError: for another choice of layers.
 
     References:
         Roy and Vetterli, `The effective rank: a measure of effective dimensionality`, EUSIPCO 2007.
@@ -52,12 +57,13 @@ def effective_rank(wiring: Wiring) -> Diagnostic:
         >>> round(float(rows["h"]), 4)
         2.0
     """
+    measured = at_layers(wiring, layers)
 
     def measure(*, features: Features, **signals) -> dict[str, Array]:
         del signals
         return {
             feature: effective_rank_of(matrix)
-            for group in wiring.values()
+            for group in measured.values()
             for feature, matrix in matrices(features, group).items()
         }
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Features
-from pliant.core.diagnostic import Diagnostic, matrices, singular_values
+from pliant.core.diagnostic import Diagnostic, Layers, at_layers, matrices, singular_values
 from pliant.core.units import Wiring
 
 
@@ -25,7 +25,7 @@ def rank_of(matrix: Array, tolerance: float = 1.0) -> Array:
     return (sigma > tolerance * noise).sum(dtype=jnp.int32)
 
 
-def rank(wiring: Wiring, *, tolerance: float = 1.0) -> Diagnostic:
+def rank(wiring: Wiring, *, layers: Layers = "all", tolerance: float = 1.0) -> Diagnostic:
     r"""Number of singular values of each group's features above the rounding noise.
 
     $$\lvert \{ i : \sigma_i > t \, \max(N, n) \, \epsilon \, \sigma_1 \} \rvert$$
@@ -36,6 +36,8 @@ def rank(wiring: Wiring, *, tolerance: float = 1.0) -> Diagnostic:
 
     Args:
         wiring: whose units to measure.
+        layers: `all`, or the `last`: the activation that the output layer reads. The matrix of a convolution's
+            activations has a row for each position of each example, and takes long to decompose.
         tolerance: $t$, at least 0, in multiples of the rounding noise. 0 counts all singular values that are not
             exactly zero.
 
@@ -43,7 +45,7 @@ def rank(wiring: Wiring, *, tolerance: float = 1.0) -> Diagnostic:
         features: activations of a forward pass (`wiring.apply`).
 
     Raises:
-        ValueError: if the tolerance is negative.
+        ValueError: if the tolerance is negative, or for another choice of layers.
 
     Differs from the authors' code: Dohare et al. count all singular values that are not exactly zero, the rounding
     noise included, as `tolerance=0` does.
@@ -60,11 +62,13 @@ def rank(wiring: Wiring, *, tolerance: float = 1.0) -> Diagnostic:
     if tolerance < 0:
         raise ValueError(f"rank(tolerance={tolerance}): write 0 (exactly non-zero) or more, in multiples of the noise")
 
+    measured = at_layers(wiring, layers)
+
     def measure(*, features: Features, **signals) -> dict[str, Array]:
         del signals
         return {
             feature: rank_of(matrix, tolerance)
-            for group in wiring.values()
+            for group in measured.values()
             for feature, matrix in matrices(features, group).items()
         }
 

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias, get_args
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Features
-from pliant.core.diagnostic import Diagnostic, matrices, singular_values
+from pliant.core.diagnostic import Diagnostic, Layers, at_layers, matrices, singular_values
 from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring
 
@@ -35,7 +35,9 @@ def stable_rank_of(matrix: Array, definition: Definition = "cumulative", proport
     return (cumulative < proportion * cumulative[-1]).sum(dtype=jnp.int32) + 1
 
 
-def stable_rank(wiring: Wiring, *, definition: Definition = "cumulative", proportion: float = 0.99) -> Diagnostic:
+def stable_rank(
+    wiring: Wiring, *, layers: Layers = "all", definition: Definition = "cumulative", proportion: float = 0.99
+) -> Diagnostic:
     r"""Stable rank of each group's features: the least number of singular values with 99 % of their sum.
 
     Two different numbers have this name:
@@ -50,6 +52,8 @@ def stable_rank(wiring: Wiring, *, definition: Definition = "cumulative", propor
 
     Args:
         wiring: whose units to measure.
+        layers: `all`, or the `last`: the activation that the output layer reads. The matrix of a convolution's
+            activations has a row for each position of each example, and takes long to decompose.
         definition: which of the two.
         proportion: $\pi$, in (0, 1]; for `cumulative` only.
 
@@ -57,7 +61,7 @@ def stable_rank(wiring: Wiring, *, definition: Definition = "cumulative", propor
         features: activations of a forward pass (`wiring.apply`).
 
     Raises:
-        ValueError: for an unknown definition, or if the proportion is outside (0, 1].
+        ValueError: for an unknown definition or choice of layers, or if the proportion is outside (0, 1].
 
     References:
         `cumulative`: Kumar et al., `Implicit under-parameterization inhibits data-efficient deep reinforcement learning
@@ -78,11 +82,13 @@ def stable_rank(wiring: Wiring, *, definition: Definition = "cumulative", propor
     if not 0 < proportion <= 1:
         raise ValueError(f"stable_rank(proportion={proportion}): write a proportion of the sum, in (0, 1]")
 
+    measured = at_layers(wiring, layers)
+
     def measure(*, features: Features, **signals) -> dict[str, Array]:
         del signals
         return {
             feature: stable_rank_of(matrix, definition, proportion)
-            for group in wiring.values()
+            for group in measured.values()
             for feature, matrix in matrices(features, group).items()
         }
 

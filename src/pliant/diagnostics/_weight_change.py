@@ -18,7 +18,7 @@ def weight_change(wiring: Wiring, *, leaves: Leaves = "kernels") -> Diagnostic:
 
     Args:
         wiring: unused: the whole tree is measured.
-        leaves: `kernels`: leaves with at least two axes; `all`: biases, norms and running statistics as well.
+        leaves: `kernels`: leaves with at least two axes; `all`: biases and norms as well.
 
     Signals:
         params: the parameters now.
