@@ -30,6 +30,26 @@ def test_gradient_pieces_come_before_and_surgeries_after_each_in_order():
     np.testing.assert_allclose(params, 12.0, rtol=1e-6)
 
 
+def test_a_surgery_before_the_step_comes_first_of_all():
+    # 1 plus 5 is 6; with a weight decay of 0.5 the gradient of 1 is 1 + 0.5 * 6 = 4, and 6 - 0.1 * 4 = 5.6; times 10.
+    decay = optax.stateless(lambda g, w: g + 0.5 * w)
+    scaling = stateless_surgery(lambda params, **signals: Edit(params * 10))
+    tx = plastic(optax.sgd(0.1), scaling, decay, adding(5.0)._replace(before_step=True))
+    params, state = train(tx, ONE, ONE, 1)
+    np.testing.assert_allclose(params, 56.0, rtol=1e-6)
+    assert state.after[1] == 1  # each state is in its place
+
+
+def test_a_weight_that_is_fresh_before_the_step_moves_at_once_without_old_momentum():
+    # Momentum of gradients of 1 with decay 0.9: 1, 1.9 and 2.71, of which the third is 1 where a unit is fresh before
+    # the third step: 0 - 0.1 * 1 in its outgoing weights. With the old momentum it is 0 - 0.1 * 2.71.
+    for reset, moved in ((True, -0.1), (False, -0.271)):
+        surgery = recreating(WIRING, at=3)._replace(before_step=True)
+        params, _ = train(plastic(optax.sgd(0.1, 0.9), surgery, reset_moments=reset), PARAMS, ONES, 3)
+        np.testing.assert_allclose(params["w1"][1], moved, rtol=1e-5)
+        np.testing.assert_allclose(params["w1"][0], PARAMS["w1"][0] - 0.561, rtol=1e-5)
+
+
 def test_without_methods_it_is_the_optimizer():
     params, grads = {"a": np.ones(3), "b": np.zeros((2, 2))}, {"a": np.arange(3.0), "b": np.ones((2, 2))}
     ours, _ = train(plastic(optax.adam(0.1)), params, grads, 5)

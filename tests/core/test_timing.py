@@ -60,6 +60,15 @@ def test_every_passes_signals_on_and_resets_the_optimizer_state_when_it_acts():
     np.testing.assert_allclose(optax.tree.get(state.optimizer, "trace")["b0"][:, 1], [1, 0, 1])
 
 
+@pytest.mark.parametrize("wrap", [lambda surgery: every(1, surgery), lambda surgery: restart([99], surgery)])
+def test_a_surgery_stays_before_the_step(wrap):
+    # 0 plus 1, then the step from there: 1 - 0.5 * 1 * 1 with the decay's gradient of 0.5 * 1.
+    surgery = wrap(adding(1.0)._replace(before_step=True))
+    tx = plastic(optax.sgd(1.0), optax.stateless(lambda g, w: 0.5 * w), surgery)
+    params, _ = trajectory(tx, ZERO, ZERO, 1, clock=Clock(1, 0))
+    np.testing.assert_allclose(params, [0.5])
+
+
 def test_every_passes_resets_of_counts_on():
     # Per-weight counts 1 and 2, of which the surgery resets the second weight's at step 2.
     def resetting(params, **signals):

@@ -76,8 +76,15 @@ def test_a_second_method_adds_its_replacements_and_makes_units_young(wiring):
     assert rows(unit_utility(wiring), state) == {"conv": 0.5, "stream": 1.5}
 
 
+def test_layers_that_write_into_one_stream_are_of_its_group(wiring):
+    layers = Ages(age={"stream": np.array([7, 2]), "stream@b": np.array([3, 4])}, replaced={"stream@b": np.array(5)})
+    state = state_of(method(layers))
+    assert rows(unit_age(wiring), state) == {"stream": 2.5}  # the smaller of (7, 2) and (3, 4)
+    assert rows(replacements(wiring), state) == {"stream": 5, "": 5}
+
+
 def test_two_ratings_of_one_group_are_refused(wiring):
-    with pytest.raises(ValueError, match="2 methods rate the units of group 'conv'"):
+    with pytest.raises(ValueError, match=r"^the units of group 'conv' have 2 utilities, "):
         unit_utility(wiring)(method_state=state_of(method(FIRST), method(FIRST)))
 
 

@@ -3,7 +3,7 @@
 A method is one of three things:
 
 * a gradient piece: an ordinary `optax.GradientTransformation`, which acts on the gradients before the optimizer;
-* a `Surgery`: two pure functions that edit the weights after the optimizer's step;
+* a `Surgery`: two pure functions that edit the weights, in general after the optimizer's step;
 * a `Topology`: both at once with one state, for methods that decide which weights there are.
 
 A method may also be a tuple of these pieces. `plastic` composes any number of them.
@@ -39,7 +39,7 @@ def _keys(key: Key, params: Params, steps: int) -> Key:
 
 
 class Surgery(NamedTuple):
-    """Two pure functions that edit the weights after the optimizer's step, and a third that draws for them.
+    """Two pure functions that edit the weights next to the optimizer's step, and a third that draws for them.
 
     Attributes:
         init: `params -> state`.
@@ -48,11 +48,14 @@ class Surgery(NamedTuple):
         draw: `(key, params, steps) -> random`, the random numbers of many steps, on a leading axis; `operate` gets
             the numbers of one step. Drawing is separate because a thousand steps' numbers cost little more than ten
             steps'. The key is consumed. By default `random` is a key, for a surgery that seldom draws.
+        before_step: whether it edits the weights that the gradients were taken of, before the gradient pieces and the
+            optimizer's step, which then moves fresh weights by the gradient of the old ones; otherwise after the step.
     """
 
     init: Callable[[Params], Any]
     operate: Callable[..., tuple[Edit, Any]]
     draw: Callable[[Key, Params, int], Any] = _keys
+    before_step: bool = False
 
 
 def stateless_surgery(operate: Callable[..., Edit], draw: Callable[[Key, Params, int], Any] = _keys) -> Surgery:

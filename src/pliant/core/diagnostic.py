@@ -171,8 +171,10 @@ def _state(method_state: Any, field: str, shapes: Mapping[str, tuple[int, ...]])
     for _, by_group in optax.tree.get_all_with_path(method_state, field):
         for name, shape in shapes.items():
             # A field of this name may hold something else, such as the utility of each weight: the shapes decide.
-            if isinstance(by_group, dict) and getattr(by_group.get(name), "shape", None) == shape:
-                found.setdefault(name, []).append(by_group[name])
+            for key, value in by_group.items() if isinstance(by_group, dict) else ():
+                # In a list of layers, a kernel of the group has units of its own: GROUP@MODULE.
+                if (key == name or str(key).startswith(f"{name}@")) and getattr(value, "shape", None) == shape:
+                    found.setdefault(name, []).append(value)
     return found
 
 

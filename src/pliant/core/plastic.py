@@ -15,6 +15,7 @@ from .base import Array, Key, Method, Params, Surgery, Topology, require_signals
 from .gradients import Gradients
 from .placement import require_last_word
 from .replicas import AxisName
+from .units import any_of
 
 _OF_METHODS = ("features", "clock")  # the signals of the methods, which no optimizer gets
 
@@ -84,10 +85,10 @@ def plastic(
 ) -> Plastic:
     """Joins an optimizer and plasticity methods into one optax transformation.
 
-    Gradient pieces act before the optimizer and surgeries after it, each in the order given. Where a surgery
-    reinitializes a weight, the weight's optimizer state returns to its initial value. This works for every optax
-    optimizer, also behind `optax.masked` and `optax.partition`. State that several weights share (a factored second
-    moment) stays.
+    Gradient pieces act before the optimizer and surgeries after it, each in the order given; a surgery with
+    `before_step` acts before both. Where a surgery reinitializes a weight, the weight's optimizer state returns to its
+    initial value. This works for every optax optimizer, also behind `optax.masked` and `optax.partition`. State that
+    several weights share (a factored second moment) stays.
 
     Each topology has its own mask. A weight is present where all masks are true. The optimizer skips a step, for the
     whole network, if one topology asks for it. A run refuses two topologies that decide about the same leaf.
@@ -137,6 +138,8 @@ def plastic(
     surgeries = [p for p in pieces if isinstance(p, Surgery)]
     topologies = [p for p in pieces if isinstance(p, Topology)]
     editors = [*surgeries, *topologies]
+    early = [i for i, surgery in enumerate(surgeries) if surgery.before_step]
+    late = [i for i in range(len(editors)) if i not in early]
     optimizer = optax.with_extra_args_support(optimizer)
     generator = keys.implementation(key)
 
@@ -182,6 +185,25 @@ def plastic(
             random = jax.tree.map(lambda drawn: drawn[0], draw(step_key, params, 1))
         random, states = random or (), list(state.after)
 
+        def edited(which: Iterable[int], params: Params, opt_state: Any) -> tuple[Params, Any]:
+            """The weights after the edits of some editors, and the optimizer's state, reset where weights are fresh."""
+            edits = []
+            for i in which:
+                editor = editors[i]
+                edit_weights = editor.after if isinstance(editor, Topology) else editor.operate
+                require_signals(edit_weights, signals)
+                edit, states[i] = edit_weights(params, states[i], random=random[i], **signals)
+                params = edit.params
+                edits.append(edit)
+            fresh = [edit.fresh for edit in edits if edit.fresh is not None]
+            if reset_moments and fresh:
+                opt_state = moments.reset(optimizer, opt_state, params, any_of(fresh))
+            reset_count = [edit.reset_count for edit in edits if edit.reset_count is not None]
+            if reset_count:
+                opt_state = moments.reset_counts(optimizer, opt_state, params, any_of(reset_count))
+            return params, opt_state
+
+        params, opt_state = edited(early, params, state.optimizer)
         before = []
         for piece, piece_state in zip(gradient_pieces, state.before):
             require_signals(piece.update, signals)
@@ -196,28 +218,13 @@ def plastic(
 
         # Optimizers with a line search refuse signals that they do not know.
         others = {name: value for name, value in signals.items() if name not in _OF_METHODS}
-        updates, opt_state = optimizer.update(grads, state.optimizer, params, **others)
+        stayed = params, opt_state
+        updates, opt_state = optimizer.update(grads, opt_state, params, **others)
         stepped = optax.apply_updates(params, updates), opt_state
         if skips:
             skip = functools.reduce(jnp.logical_or, skips)
-            stayed = params, state.optimizer
             stepped = jax.tree.map(lambda new, old: jnp.where(skip, old, new), stepped, stayed)
-        params, opt_state = stepped
-
-        edits = []
-        for i, editor in enumerate(editors):
-            edit_weights = editor.after if isinstance(editor, Topology) else editor.operate
-            require_signals(edit_weights, signals)
-            edit, states[i] = edit_weights(params, states[i], random=random[i], **signals)
-            params = edit.params
-            edits.append(edit)
-
-        fresh = [edit.fresh for edit in edits if edit.fresh is not None]
-        if reset_moments and fresh:
-            opt_state = moments.reset(optimizer, opt_state, params, _any(fresh))
-        reset_count = [edit.reset_count for edit in edits if edit.reset_count is not None]
-        if reset_count:
-            opt_state = moments.reset_counts(optimizer, opt_state, params, _any(reset_count))
+        params, opt_state = edited(late, *stepped)
         return params, PlasticState(key, tuple(before), opt_state, tuple(states))
 
     def update(
@@ -270,8 +277,3 @@ def _flatten(methods: Iterable[Any]) -> list[optax.GradientTransformation | Surg
                 "a pliant.Surgery, a pliant.Topology, or a tuple of them"
             )
     return pieces
-
-
-def _any(masks: Iterable[Params]) -> Params:
-    """True where at least one of the trees is true."""
-    return jax.tree.map(lambda *of_leaf: functools.reduce(jnp.logical_or, of_leaf), *masks)

@@ -119,7 +119,7 @@ def _restarted_surgery(steps: Array, surgery: Surgery) -> Surgery:
         edit, inner = surgery.operate(params, state.inner, random=random, **signals)
         return edit, state._replace(inner=inner)
 
-    return Surgery(init, operate, surgery.draw)
+    return surgery._replace(init=init, operate=operate)
 
 
 def _restarted_transformation(
@@ -207,7 +207,7 @@ def _surgery_when(due: Callable[[Array | int], Array | bool], surgery: Surgery) 
         edit, inner = replicas.cond(due(count if clock is None else clock.update), act, wait)
         return edit, EveryState(count, inner)
 
-    return Surgery(init, operate)
+    return Surgery(init, operate, before_step=surgery.before_step)
 
 
 def _transformation_when(

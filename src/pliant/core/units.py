@@ -18,9 +18,10 @@ Every method and every diagnostic works on the groups alone: none knows what a l
 """
 
 import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -41,11 +42,14 @@ class Slot:
         indices: which entries along `axis` each unit owns, `(positions, units)`; `None` where unit `i` owns just
             entry `i`. A dense layer behind a flattened `(4, 4, 32)` image gives each of the 32 channels 16 rows:
             `indices.shape == (16, 32)`.
+        order: of a kernel: its place among the kernels in the order of the forward pass; of a vector: that of the
+            kernel before it. `pliant.trace` fills it in; `None`: unknown.
     """
 
     path: str
     axis: int
     indices: Int[np.ndarray, "positions units"] | None = None
+    order: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -215,6 +219,12 @@ def path_of(keys: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
+def module_of(path: str) -> str:
+    """The module that a parameter belongs to: its path without the last key; `Dense_0` of `params/Dense_0/kernel`."""
+    *modules, last = path.removeprefix("params/").split("/")
+    return "/".join(modules) or last
+
+
 def leaves(params: Params) -> dict[str, Array]:
     """The leaves of a parameter tree by path: `{"params/Dense_0/kernel": ...}`."""
     with_paths, _ = jax.tree_util.tree_flatten_with_path(params)
@@ -230,6 +240,11 @@ def mask_leaves(params: Params, masks: Mapping[str, Array]) -> Params:
     """A tree of masks like the parameters: those given at their paths, and elsewhere `False`, broadcastable."""
     nowhere = jax.tree.map(lambda leaf: jnp.zeros((1,) * jnp.ndim(leaf), bool), params)
     return replace_leaves(nowhere, masks)
+
+
+def any_of(masks: Sequence[Params]) -> Params:
+    """True where at least one of some trees of masks is true."""
+    return jax.tree.map(lambda *of_leaf: functools.reduce(jnp.logical_or, of_leaf), *masks)
 
 
 def find(by_path: Mapping[str, Array], slot: Slot) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from pliant.core.base import Array
-from pliant.core.units import Group, Incoming, Outgoing, Vector
+from pliant.core.units import Group, Incoming, Outgoing, Vector, module_of
 
 from .carries import Carries
 from .errors import TracingError, refuse, refuse_one_step
@@ -114,7 +114,7 @@ class Assembly:
 
     def _add_group(self, groups: dict[str, Group], unit: Atom) -> None:
         incoming, outgoing = self._incoming(unit), self._outgoing(unit)
-        name = _unique(_module(incoming[0].path), groups)
+        name = _unique(module_of(incoming[0].path), groups)
         readers = self._with_features(name, unit, outgoing)
         groups[name] = Group(name, unit.size, incoming, self._vectors(unit), readers, unit.coupled)
 
@@ -215,7 +215,7 @@ class Assembly:
                 slot = self._slot(axis, unit)
                 if slot is not None and axis not in slots:
                     fan_in, fan_out = self._fans(axis[0], number)
-                    slots[axis] = Incoming(**slot, fan_in=fan_in, fan_out=fan_out)
+                    slots[axis] = Incoming(**slot, order=number, fan_in=fan_in, fan_out=fan_out)
         return tuple(slots.values())
 
     def _fans(self, path: str, number: int) -> tuple[int, int]:
@@ -267,7 +267,9 @@ class Assembly:
             if axis not in kernels and axis[0] in self._notes.meetings:
                 slot = self._slot(axis, unit)
                 if slot is not None:
-                    vectors.append(Vector(**slot, neutral=self._notes.neutral(axis[0])))
+                    path = axis[0]
+                    order = self._notes.meetings[path][0].after
+                    vectors.append(Vector(**slot, order=order, neutral=self._notes.neutral(path)))
         return tuple(vectors)
 
     def _outgoing(self, unit: Atom) -> dict[tuple[str, int], tuple[dict[str, Any], int]]:
@@ -296,10 +298,10 @@ class Assembly:
         names: dict[Any, str] = {}
         for axis, key in keys.items():
             if key not in names:
-                names[key] = name if alone else _unique(f"{name}@{_module(axis[0])}", self.taps)
+                names[key] = name if alone else _unique(f"{name}@{module_of(axis[0])}", self.taps)
                 self.taps[names[key]] = taps[axis]
         return tuple(
-            Outgoing(**slot, feature=names[keys[axis]], bias=self._notes.biases.get(number))
+            Outgoing(**slot, order=number, feature=names[keys[axis]], bias=self._notes.biases.get(number))
             for axis, (slot, number) in readers.items()
         )
 
@@ -324,12 +326,6 @@ def _kernel_axes(contraction: Contraction, axes: Iterable[tuple[str, int]]) -> l
 def _or_none(entries: Positions, term: Term) -> Positions | None:
     """`None` if the units are the whole axis: unit `i` owns entry `i`."""
     return None if np.array_equal(entries, np.arange(size(term))[None]) else entries
-
-
-def _module(path: str) -> str:
-    """The module that a parameter belongs to: its path without the last key."""
-    *modules, last = path.removeprefix("params/").split("/")
-    return "/".join(modules) or last
 
 
 def _unique(name: str, taken: Iterable[str]) -> str:

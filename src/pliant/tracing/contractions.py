@@ -150,15 +150,18 @@ def _contract(
         # Standardized weights: entries of 0 become others, so a unit without outgoing weights is still read.
         atom.coupled = True
     notes.contractions.append(Contraction(kernels, reads, makes, data, tuple(axes), weight.picked))
-    sums = frozenset({len(notes.contractions) - 1})
-    return derive([left, right], (), (), active=True, data=True, leaves={}, sums=sums, taint=None)
+    number = len(notes.contractions) - 1
+    return derive(
+        [left, right], (), (), active=True, data=True, leaves={}, sums=frozenset({number}), after=number, taint=None
+    )
 
 
 def _meet(notes: Notes, equation: Any, weight: Value, kernels: Sequence[str]) -> None:
     """Records the leaves in a weight that are not kernels: factors of its entries, as in weight normalization."""
     for path in (path for path in weight.leaves if path not in kernels):
         zero, one = weight.leaves[path]
-        notes.meetings[path].append(Meeting(float(not abs(zero - 1) < abs(one - 1)), False, equation.outvars[0]))
+        neutral, after = float(not abs(zero - 1) < abs(one - 1)), len(notes.contractions)
+        notes.meetings[path].append(Meeting(neutral, False, after, equation.outvars[0]))
 
 
 def _each_channel(notes: Notes, equation: Any, image: Value, kernel: Value) -> Value:
@@ -178,7 +181,8 @@ def _each_channel(notes: Notes, equation: Any, image: Value, kernel: Value) -> V
         raise refuse("conv_general_dilated", kernel.leaves, "no parameter has the axis of the channels")
     _meet(notes, equation, kernel, kernels)
     notes.contractions.append(Contraction(kernels, frozenset(), makes, image, channelwise=True))
-    return derive([image, kernel], (), (), active=True, data=True, leaves={})
+    after = len(notes.contractions) - 1
+    return derive([image, kernel], (), (), active=True, data=True, leaves={}, after=after)
 
 
 def looked_up(notes: Notes, value: Value) -> Value:
@@ -196,7 +200,8 @@ def looked_up(notes: Notes, value: Value) -> Value:
     notes.contractions.append(Contraction(kernels, frozenset(), makes, value, picked=value.picked))
     _mark_samples(term for term, origin in zip(value.axes, value.origins, strict=True) if not origin)
     nothing = frozenset()
-    data = dataclasses.replace(value, active=True, leaves={}, mixed=nothing, zeros=nothing, picked=nothing)
+    after = len(notes.contractions) - 1
+    data = dataclasses.replace(value, active=True, leaves={}, mixed=nothing, zeros=nothing, picked=nothing, after=after)
     return reshaped(data, value.axes, ())
 
 

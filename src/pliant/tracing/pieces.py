@@ -78,8 +78,9 @@ def _beside(notes: Notes, equation: Any, operands: Sequence[Value]) -> list[Valu
     if any(operand.active for operand in operands):
         operands = [looked_up(notes, operand) for operand in operands]
     if any(operand.active or operand.data for operand in operands):
+        after = max(operand.after for operand in operands)
         for path in (path for operand in operands if operand.weight for path in operand.leaves):
-            notes.meetings[path].append(Meeting(0.0, False, equation.outvars[0]))
+            notes.meetings[path].append(Meeting(0.0, False, after, equation.outvars[0]))
     return list(operands)
 
 

@@ -129,8 +129,8 @@ def _meet(notes: Notes, equation: Any, operands: Sequence[Value]) -> None:
             continue
         for path, (zero, one) in operand.leaves.items():
             neutral = float(multiplies and not abs(zero - 1) < abs(one - 1))
-            variance = any(other.variance for other in others)
-            notes.meetings[path].append(Meeting(neutral, variance, equation.outvars[0]))
+            variance, after = any(other.variance for other in others), max(other.after for other in others)
+            notes.meetings[path].append(Meeting(neutral, variance, after, equation.outvars[0]))
 
 
 def _scaled(equation: Any, operands: Sequence[Value]) -> dict[str, Any]:

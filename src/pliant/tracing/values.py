@@ -62,6 +62,7 @@ class Value:
         data: whether the array depends on the inputs.
         active: whether the array depends on an output of a weight.
         sums: the contractions whose sum this array is, as long as a bias may still be added.
+        after: number of the last contraction that this array is computed from; -1 for none.
         variance: whether the array is a mean of squares, and the squares have no other use.
         constant: the number, for a scalar known beforehand.
         taint: the first step on the way to this array after which its units cannot be told apart.
@@ -78,6 +79,7 @@ class Value:
     data: bool = False
     active: bool = False
     sums: frozenset[int] = frozenset()
+    after: int = -1
     variance: bool = False
     constant: float | None = None
     taint: Taint | None = None
@@ -131,11 +133,13 @@ class Meeting:
     Args:
         neutral: the value of the leaf that leaves the data as it is: 0 or 1.
         variance: whether the data is a mean of squares.
+        after: number of the last contraction that the data is computed from; -1 for none.
         variable: the result.
     """
 
     neutral: float
     variance: bool
+    after: int
     variable: Any
 
 
@@ -256,6 +260,7 @@ def derive(operands: Sequence[Value], axes: Sequence[Term], origins: Sequence[Or
         picked=frozenset() if active else frozenset().union(*(operand.picked for operand in operands)),
         data=any(operand.data for operand in operands),
         active=active,
+        after=max((operand.after for operand in operands), default=-1),
         taint=functools.reduce(_joint, (operand.taint for operand in operands), None),
     )
     return dataclasses.replace(value, **changes)
