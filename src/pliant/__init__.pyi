@@ -11,6 +11,7 @@ from .core.gradients import value_and_grad as value_and_grad
 from .core.lookup import replacements as replacements
 from .core.lookup import state_of as state_of
 from .core.plastic import plastic as plastic
+from .core.timing import each_task as each_task
 from .core.timing import every as every
 from .core.timing import restart as restart
 from .core.timing import until as until

@@ -12,8 +12,9 @@ from pliant.core.clock import Clock
 from pliant.core.judgement import cross_entropy
 from pliant.core.plastic import plastic
 from pliant.core.problem import Batch, Network, Stream
+from pliant.core.timing import each_task
 from pliant.core.units import Wiring
-from pliant.methods import continual_backprop, l2_init
+from pliant.methods import continual_backprop, head_reset, l2_init
 from pliant.problems import slowly_changing_regression
 
 STEPS = 500
@@ -264,3 +265,23 @@ def test_settings_can_be_swept_inside_one_program(base, swept):
     together = np.asarray(jax.jit(jax.vmap(run))(swept))
     assert_close(together[1], jax.jit(run)(cut(swept, 1)))
     assert (together[0] != together[1]).any()
+
+
+@pytest.mark.parametrize("reset_moments", [True, False])
+def test_a_head_is_reset_before_each_task(reset_moments):
+    # Momentum of the old task moves a head of zeros on, unless it is reset with it.
+    config = sgd.Config(momentum=0.9, reset_moments=reset_moments)
+
+    def heads(wiring, network, updates):
+        return (each_task(head_reset(wiring, network.init)),)
+
+    learner, state, batches = begin(config, regression(), heads)
+    state, _ = jax.jit(learner.learn)(state, cut(batches, slice(20)), Clock(np.int32(1)))
+    state = trees.numpy(jax.jit(learner.begin_task)(state, Clock(np.int32(21), task=np.int32(1))))
+    head, momentum = state.params["params"]["Dense_1"], optax.tree.get(state.optimizer.optimizer, "trace")["params"]
+    assert not head["kernel"].any() and not head["bias"].any() and state.params["params"]["Dense_0"]["kernel"].all()
+    assert momentum["Dense_1"]["kernel"].any() != reset_moments and momentum["Dense_0"]["kernel"].any()
+
+
+def test_without_methods_between_tasks_nothing_begins():
+    assert begin(sgd.Config(), regression())[0].begin_task is None

@@ -10,7 +10,8 @@ from surgeries import adding, missing, recreating, trajectory
 from pliant.core.base import Edit, Surgery, stateless_surgery
 from pliant.core.clock import Clock
 from pliant.core.plastic import plastic
-from pliant.core.timing import every, restart, until
+from pliant.core.timing import each_task, every, restart, until
+from pliant.methods import redo
 from pliant.surgery.adam import adam
 
 ZERO, ONE = np.zeros(()), np.ones(())
@@ -215,3 +216,54 @@ def test_a_topology_can_restart():
     (params, counts), copy = run(np.zeros(3))
     assert params.tolist() == [-1, -1, -2, -2, -3] and counts.tolist() == [1, 2, 1, 2, 3]
     assert copy.tolist() == [1, 0, 1]
+
+
+# each_task
+
+
+def begun(tx, params, state, task=1):
+    """Parameters and state after the border before a task."""
+    return jax.jit(tx.begin_task)(params, state, Clock(update=4, task=task, task_update=1))
+
+
+def test_each_task_acts_before_the_first_update_of_a_task_whatever_the_period():
+    tx = plastic(optax.sgd(0.0), each_task(every(3, adding(1.0))), adding(10.0))
+    params, state = trajectory(tx, ZERO, ZERO, 3)
+    np.testing.assert_array_equal(params, [10, 20, 30])
+    params, state = begun(tx, ZERO, jax.tree.map(lambda x: np.asarray(x)[-1], state))
+    assert float(params) == 1 and [float(state.after[0].inner), float(state.after[1])] == [1, 3]
+
+
+@pytest.mark.parametrize(("reset_moments", "left"), [(True, 0), (False, 1)])
+def test_each_task_resets_the_moments_of_fresh_weights(reset_moments, left):
+    tx = plastic(optax.sgd(0.1, 0.9), each_task(recreating(WIRING, at=1)), reset_moments=reset_moments)
+    _, states = trajectory(tx, PARAMS, ONES, 1)
+    params, state = begun(tx, PARAMS, jax.tree.map(lambda x: np.asarray(x)[-1], states))
+    assert optax.tree.get(state.optimizer, "trace")["b0"].tolist() == [1, left, 1, 1]
+    assert not np.asarray(params["w1"])[1].any() and np.asarray(params["w1"])[0].all()
+
+
+def test_each_task_draws_anew_for_every_task():
+    noise = stateless_surgery(lambda params, *, random, **signals: Edit(jax.random.normal(random)))
+    tx = plastic(optax.sgd(0.0), each_task(noise))
+    first, state = begun(tx, ZERO, tx.init(ZERO))
+    assert float(first) != float(begun(tx, ZERO, state)[0])
+
+
+def test_without_each_task_nothing_begins():
+    assert plastic(optax.sgd(0.0), adding(1.0)).begin_task is None
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        (optax.scale(2.0), "^each_task takes a surgery, such as head_reset or shrink_and_perturb$"),
+        (
+            every(2, redo(WIRING)),
+            "^a method that needs the features of a batch acts after updates, not between tasks; ",
+        ),
+    ],
+)
+def test_each_task_refuses(method, error):
+    with pytest.raises(ValueError, match=error):
+        each_task(method)

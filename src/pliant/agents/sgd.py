@@ -47,6 +47,8 @@ class Config:
     """Epochs of each task at which the learning rate falls, such as 60,120,160; none: it is constant."""
     decay_factor: Annotated[float, Between(0, 1)] = 0.2
     """Factor by which the learning rate falls then; rates are rounded to five decimals."""
+    reset_moments: bool = True
+    """Whether the optimizer's state of reinitialized weights restarts; the published programs with momentum keep it."""
     early_stopping: bool = False
     """Whether a task ends with the parameters of its epoch of the best validation accuracy."""
 
@@ -83,7 +85,8 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
     wiring = trace(network.train or network.apply, params_shape, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
     def transformation(key: Key):
-        return plastic(_optimizer(config, params_shape), *methods_for(wiring, network, stream.steps), key=key)
+        methods = methods_for(wiring, network, stream.steps)
+        return plastic(_optimizer(config, params_shape), *methods, key=key, reset_moments=config.reset_moments)
 
     tx = transformation(some_key)
 
@@ -152,6 +155,13 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
     drawn = jax.eval_shape(lambda key, params: tx.draw(key, params, 1), some_key, params_shape)
     learner = Learner(init, learn, predict, signals, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(drawn)))
+    if (begin := tx.begin_task) is not None:
+
+        def begin_task(state: State, clock: Clock) -> State:
+            params, optimizer = begin(state.params, state.optimizer, clock)
+            return state._replace(params=params, optimizer=optimizer)
+
+        learner = learner._replace(begin_task=begin_task)
     if config.early_stopping:
         learner = learner._replace(end_epoch=end_epoch, end_task=end_task, watched=("validation",))
     return learner

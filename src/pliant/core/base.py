@@ -9,6 +9,7 @@ A method is one of three things:
 A method may also be a tuple of these pieces. `plastic` composes any number of them.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -50,12 +51,15 @@ class Surgery(NamedTuple):
             steps'. The key is consumed. By default `random` is a key, for a surgery that seldom draws.
         before_step: whether it edits the weights that the gradients were taken of, before the gradient pieces and the
             optimizer's step, which then moves fresh weights by the gradient of the old ones; otherwise after the step.
+        begin_task: `(params, state, *, random, clock) -> (Edit, state)`, before the first update of each task; `None`:
+            nothing changes. `random` is a key. See `each_task`.
     """
 
     init: Callable[[Params], Any]
     operate: Callable[..., tuple[Edit, Any]]
     draw: Callable[[Key, Params, int], Any] = _keys
     before_step: bool = False
+    begin_task: Callable[..., tuple[Edit, Any]] | None = None
 
 
 def stateless_surgery(operate: Callable[..., Edit], draw: Callable[[Key, Params, int], Any] = _keys) -> Surgery:
@@ -79,8 +83,8 @@ def stateless_surgery(operate: Callable[..., Edit], draw: Callable[[Key, Params,
         del params
         return optax.EmptyState()
 
+    @functools.wraps(operate)  # so that the signals that it needs can be seen
     def operate_with_state(params: Params, state: optax.EmptyState, **signals: Any) -> tuple[Edit, optax.EmptyState]:
-        require_signals(operate, signals)
         return operate(params, **signals), state
 
     return Surgery(init, operate_with_state, draw)

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 
 from . import keys, moments, replicas
-from .base import Array, Key, Method, Params, Surgery, Topology, require_signals
+from .base import Array, Edit, Key, Method, Params, Surgery, Topology, require_signals
+from .clock import Clock
 from .gradients import Gradients
 from .placement import require_last_word
 from .replicas import AxisName
@@ -43,7 +44,7 @@ def take_keys(state: PlasticState, count: int) -> tuple[list[Key], PlasticState]
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Plastic(optax.GradientTransformationExtraArgs):
-    """An optax transformation with four more functions: for topologies, and for fast loops.
+    """An optax transformation with five more functions: for topologies, for tasks, and for fast loops.
 
     It is a dataclass on top of optax's named tuple. A dataclass alone does not suffice: optax's wrappers pass signals
     on only to instances of `GradientTransformationExtraArgs`, and unpack each into `init` and `update`.
@@ -58,6 +59,8 @@ class Plastic(optax.GradientTransformationExtraArgs):
             `optax.apply_updates`, without forming the difference, which would copy weights and round them.
         draw: `(key, params, steps) -> random`, on a leading axis of steps. `step` and `update` take the numbers of one
             step as `random`; otherwise they draw for themselves.
+        begin_task: `(params, state, clock) -> (params, state)`, before the first update of each task; `None` where no
+            method asks for it.
     """
 
     init: dataclasses.InitVar[Callable[[Params], PlasticState]]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -66,6 +69,7 @@ class Plastic(optax.GradientTransformationExtraArgs):
     mask: Callable[[Params, PlasticState], Params]
     step: Callable[..., tuple[Params, PlasticState]]
     draw: Callable[[Key, Params, int], Any]
+    begin_task: Callable[[Params, PlasticState, Clock], tuple[Params, PlasticState]] | None = None
 
     def __new__(cls, init: Any, update: Any, **more: Any) -> "Plastic":
         """The pair that optax knows; the dataclass keeps the rest."""
@@ -168,6 +172,16 @@ def plastic(
         each = jax.random.split(keys.typed(key, generator), max(len(editors), 1))
         return tuple(editor.draw(k, params, steps) for editor, k in zip(editors, each))
 
+    def without_old(opt_state: Any, params: Params, edits: list[Edit]) -> Any:
+        """The optimizer's state, reset where weights are fresh."""
+        fresh = [edit.fresh for edit in edits if edit.fresh is not None]
+        if reset_moments and fresh:
+            opt_state = moments.reset(optimizer, opt_state, params, any_of(fresh))
+        reset_count = [edit.reset_count for edit in edits if edit.reset_count is not None]
+        if reset_count:
+            opt_state = moments.reset_counts(optimizer, opt_state, params, any_of(reset_count))
+        return opt_state
+
     def step(
         grads: Params, state: PlasticState, params: Params, *, random: Any = None, **signals: Any
     ) -> tuple[Params, PlasticState]:
@@ -195,13 +209,7 @@ def plastic(
                 edit, states[i] = edit_weights(params, states[i], random=random[i], **signals)
                 params = edit.params
                 edits.append(edit)
-            fresh = [edit.fresh for edit in edits if edit.fresh is not None]
-            if reset_moments and fresh:
-                opt_state = moments.reset(optimizer, opt_state, params, any_of(fresh))
-            reset_count = [edit.reset_count for edit in edits if edit.reset_count is not None]
-            if reset_count:
-                opt_state = moments.reset_counts(optimizer, opt_state, params, any_of(reset_count))
-            return params, opt_state
+            return params, without_old(opt_state, params, edits)
 
         params, opt_state = edited(early, params, state.optimizer)
         before = []
@@ -227,6 +235,17 @@ def plastic(
         params, opt_state = edited(late, *stepped)
         return params, PlasticState(key, tuple(before), opt_state, tuple(states))
 
+    def begin_task(params: Params, state: PlasticState, clock: Clock) -> tuple[Params, PlasticState]:
+        random, *each = jax.random.split(keys.typed(state.key, generator), 1 + len(surgeries))
+        states, edits = list(state.after), []
+        for i, surgery in enumerate(surgeries):
+            if surgery.begin_task is not None:
+                edit, states[i] = surgery.begin_task(params, states[i], random=each[i], clock=clock)
+                params = edit.params
+                edits.append(edit)
+        opt_state = without_old(state.optimizer, params, edits)
+        return params, state._replace(key=jax.random.key_data(random), optimizer=opt_state, after=tuple(states))
+
     def update(
         grads: Params, state: PlasticState, params: Params | None = None, **signals: Any
     ) -> tuple[Params, PlasticState]:
@@ -242,7 +261,11 @@ def plastic(
         new, state = step(grads, state, params, **signals)
         return jax.tree.map(lambda new, old: new - old, new, params), state
 
-    return Plastic(init=init, update=update, prepare=prepare, mask=mask, step=step, draw=draw)
+    tasks = any(surgery.begin_task is not None for surgery in surgeries)
+    return Plastic(
+        init=init, update=update, prepare=prepare, mask=mask, step=step, draw=draw,
+        begin_task=begin_task if tasks else None,
+    )  # fmt: skip
 
 
 def _require_optimizer(optimizer: Any) -> None:

@@ -1,5 +1,7 @@
-"""When a method acts: every n steps, during the first n steps only, or restarted at given steps."""
+"""When a method acts: every n steps, during the first n steps only, at the start of each task; or restarted."""
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -68,6 +70,49 @@ def until(n: int | Array, method: Method) -> Method:
     if not isinstance(n, jax.Array) and n < 0:
         raise ValueError(f"until(n={n}, ...): n is a number of steps, at least 0")
     return _when(lambda step: step <= n, method)
+
+
+def each_task(method: Method) -> Surgery:
+    """Lets a surgery act before the first update of each task, the first task included, and at no other time.
+
+    It acts whatever its period is: a `head_reset` resets the head once a task.
+
+    Args:
+        method: a surgery that does not need the features of a batch.
+
+    Returns:
+        A surgery with a `begin_task`; its state is that of the given one.
+
+    Raises:
+        ValueError: for a method that is not a surgery, or that needs features.
+
+    Example:
+        >>> import jax, numpy as np, optax, pliant
+        >>> def initialize(key):
+        ...     return {"w": jax.random.normal(key, (3, 1))}
+        >>> tx = pliant.plastic(optax.sgd(0.1), pliant.each_task(pliant.full_reset(initialize)))
+        >>> params = initialize(jax.random.key(0))
+        >>> params, state = tx.begin_task(params, tx.init(params), pliant.Clock(update=1, task_update=1))
+    """
+    if not isinstance(method, Surgery):
+        raise ValueError("each_task takes a surgery, such as head_reset or shrink_and_perturb")
+    surgery = method
+    if "features" in inspect.signature(surgery.operate).parameters:
+        raise ValueError(
+            "a method that needs the features of a batch acts after updates, not between tasks; "
+            "take a surgery such as head_reset or shrink_and_perturb"
+        )
+
+    def operate(params: Params, state: Any, *, random: Any, **signals: Any) -> tuple[Edit, Any]:
+        del random, signals
+        return Edit(params), state
+
+    def begin_task(params: Params, state: Any, *, random: Key, clock: Clock) -> tuple[Edit, Any]:
+        drawn = jax.tree.map(lambda drawn: drawn[0], surgery.draw(random, params, 1))
+        # Update 0 is due for every period.
+        return surgery.operate(params, state, random=drawn, clock=clock._replace(update=0))
+
+    return Surgery(surgery.init, operate, begin_task=begin_task)
 
 
 class RestartState(NamedTuple):
@@ -188,12 +233,12 @@ def _surgery_when(due: Callable[[Array | int], Array | bool], surgery: Surgery) 
     def init(params: Params) -> EveryState:
         return EveryState(jnp.zeros((), jnp.int32), surgery.init(params))
 
+    @functools.wraps(surgery.operate)  # so that the signals that it needs can be seen
     def operate(
         params: Params, state: EveryState, *, random: Key, clock: Clock | None = None, **signals: Any
     ) -> tuple[Edit, EveryState]:
         count = state.count + 1
         signals["clock"] = clock
-        require_signals(surgery.operate, signals)
 
         def act():
             drawn = jax.tree.map(lambda drawn: drawn[0], surgery.draw(random, params, 1))

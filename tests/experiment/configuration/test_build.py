@@ -165,8 +165,21 @@ def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():
             ),
             "redo.on_new_task=reset: slowly_changing_regression has no tasks; leave on_new_task out",
         ),
+        (
+            lambda: from_mapping({"problem": "minigrid_doorkey", "methods": [{"name": "l2", "on_new_task": "act"}]}),
+            "l2.on_new_task=act: minigrid_doorkey has environments, and act is for streams; write keep or reset",
+        ),
+        (
+            lambda: from_mapping(
+                {
+                    "problem": {"name": "permuted_mnist", "data": "digits"},
+                    "methods": [{"name": "redo", "on_new_task": "act"}],
+                }
+            ),
+            "redo.on_new_task=act: a method that needs the features of a batch acts after updates",
+        ),
     ],
-    ids=["unknown group", "no name", "environment", "stream"],
+    ids=["unknown group", "no name", "environment", "stream", "act in environments", "act on features"],
 )
 def test_refuses_in_one_line(config, message):
     with pytest.raises(ConfigError) as error:

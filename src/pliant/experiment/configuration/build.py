@@ -13,7 +13,7 @@ from pliant.core.base import Method, Topology
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.notes import Note, collected
 from pliant.core.problem import ActorCritic, Network, Problem, Stream
-from pliant.core.timing import restart
+from pliant.core.timing import each_task, restart
 from pliant.core.units import Group, Wiring
 from pliant.experiment.errors import ConfigError
 
@@ -81,7 +81,8 @@ def build(config: RunConfig, problem: Problem) -> Components:
         groups.update(wiring)
         wiring = dataclasses.replace(wiring, initializer=network.initializer)
         with collected() as of_methods:  # now, and whenever the agent makes its initial state
-            methods = _methods(config, Context(wiring, network.init, network.activation, updates, problem.tasks))
+            context = Context(wiring, network.init, network.activation, updates, problem.tasks)
+            methods = _methods(config, context, isinstance(problem, Stream))
         notes.extend(of_methods)
         return methods
 
@@ -120,8 +121,8 @@ def first_member(config: RunConfig) -> RunConfig:
     return config.with_values({name: values[0] for name, values in config.sweep.items()})
 
 
-def _methods(config: RunConfig, context: Context) -> tuple[Method, ...]:
-    """The methods of a run for one network."""
+def _methods(config: RunConfig, context: Context, stream: bool) -> tuple[Method, ...]:
+    """The methods of a run for one network, on a stream or in environments."""
     methods, masked = [], {}  # path -> the topology that masks it
     for component in config.methods:
         patterns = _patterns(component)
@@ -129,7 +130,7 @@ def _methods(config: RunConfig, context: Context) -> tuple[Method, ...]:
         if patterns and not names:
             continue  # the method changes another network
         here = context._replace(wiring=context.wiring.only(*names)) if patterns else context
-        method = _method(component, here, config.problem.name)
+        method = _method(component, here, config.problem.name, stream)
         if isinstance(method, Topology):
             _check_masks(component, here.wiring, masked)
         methods.append(method)
@@ -158,13 +159,14 @@ def _check_masks(component: ComponentSpec, wiring: Wiring, masked: dict[str, str
             )
 
 
-def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
+def _method(component: ComponentSpec, context: Context, problem: str, stream: bool) -> Method:
     """Makes a method for one network and applies the settings that all methods have.
 
     Args:
         component: the method.
         context: of the network.
         problem: the name of the problem.
+        stream: whether that is a stream.
     """
     settings = dict(component.settings)
     settings.pop("groups", "")
@@ -172,9 +174,17 @@ def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
     method = _call(dataclasses.replace(component, settings=settings), context._asdict())
     if on_new_task == "keep":
         return method
+    setting = f"{component.name}.on_new_task={on_new_task}"
     if not context.tasks:
-        raise ValueError(f"{component.name}.on_new_task=reset: {problem} has no tasks; leave on_new_task out")
-    return restart([task.until for task in context.tasks[:-1]], method)
+        raise ValueError(f"{setting}: {problem} has no tasks; leave on_new_task out")
+    if on_new_task == "reset":
+        return restart([task.until for task in context.tasks[:-1]], method)
+    if not stream:
+        raise ValueError(f"{setting}: {problem} has environments, and act is for streams; write keep or reset")
+    try:
+        return each_task(method)
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from error
 
 
 def _call(component: ComponentSpec, known: Mapping[str, Any]) -> Any:

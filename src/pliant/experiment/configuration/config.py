@@ -101,9 +101,10 @@ OF_ANY_METHOD = {
     ),
     "on_new_task": Setting(
         "on_new_task",
-        Literal["keep", "reset"],
+        Literal["keep", "reset", "act"],
         "keep",
-        "Whether the method keeps its state, such as the units' ages, when a new task begins, or resets it.",
+        "When a new task begins: keep the method's state, such as the units' ages; reset it; or act then, and at no "
+        "other time.",
     ),
 }
 
