@@ -28,7 +28,7 @@ def assert_equal(found, expected):
 
 
 def test_the_names_are_those_of_the_files():
-    assert datasets.names() == ["digits", "fashion_mnist", "mnist"]
+    assert datasets.names() == ["cifar100", "digits", "fashion_mnist", "imagenet32", "mnist"]
 
 
 @pytest.mark.parametrize("plain", [False, True])
