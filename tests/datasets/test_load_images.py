@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pliant import datasets
-from pliant.datasets import DataError, Images, _idx, _sources, load_images
+from pliant.datasets import DataError, Images, _idx, _sources, emnist, load_images
 
 
 def some_images(train=12, test=4):
@@ -28,7 +28,7 @@ def assert_equal(found, expected):
 
 
 def test_the_names_are_those_of_the_files():
-    assert datasets.names() == ["cifar100", "digits", "fashion_mnist", "imagenet32", "mnist"]
+    assert datasets.names() == ["cifar100", "digits", "emnist", "fashion_mnist", "imagenet32", "mnist"]
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -55,6 +55,20 @@ def test_synthetic_images_are_written_and_read_in_the_format_and_can_be_told_apa
     means = np.stack([found.train_x[found.train_y == k].mean(0) for k in range(10)])
     distances = ((found.test_x[:, None].astype(float) - means[None]) ** 2).sum((2, 3, 4))
     assert (distances.argmin(1) == found.test_y).all()
+
+
+def test_emnist_has_files_and_classes_of_its_own(tmp_path, monkeypatch):
+    found = load_images("emnist", "synthetic")
+    assert found.train_x.shape == (47 * 60, 28, 28, 1) and found.classes == 47
+    (tmp_path / "emnist").mkdir()
+    emnist.write(tmp_path / "emnist", found)
+    monkeypatch.setenv("PLIANT_DATA", str(tmp_path))
+    assert_equal(emnist.load(), found)
+    (path,) = (tmp_path / "emnist").glob("*test-labels*")
+    path.unlink()
+    message = f"{path} is missing; put the four files emnist-balanced-*.gz of https://biometrics.nist.gov/cs_links/"
+    with pytest.raises(DataError, match=f"^{re.escape(message)}"):
+        emnist.load()
 
 
 def test_images_by_class_are_the_first_in_their_order():

@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ._sources import DataError, need
 
 _UINT8 = 0x08
 _MOST = 2**31  # bytes of an array: larger headers are damaged or hostile
-PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
@@ -49,21 +50,26 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(gzip.compress(head + array.tobytes(), mtime=0))
 
 
-def read_folder(folder: Path, classes: int = 10) -> Images:
-    """The data set of the four files of MNIST.
+def read_folder(folder: Path, classes: int = 10, parts: Sequence[str] = MNIST) -> Images:
+    """The data set of four files.
+
+    Args:
+        folder: with the files, compressed or not.
+        classes: number of classes.
+        parts: names of the files without `.gz`: training images, their labels, test images, their labels.
 
     Raises:
         DataError: naming the file that is missing, damaged or does not fit.
     """
     train_x, train_y, test_x, test_y = (
-        read_idx(need(folder, (f"{part}.gz", part)), 3 if "images" in part else 1) for part in PARTS
+        read_idx(need(folder, (f"{part}.gz", part)), 3 if "images" in part else 1) for part in parts
     )
     images = Images(train_x[..., None], train_y.astype(np.int32), test_x[..., None], test_y.astype(np.int32), classes)
     return checked(images, folder)
 
 
-def write_folder(folder: Path, images: Images) -> None:
-    """Writes a data set as the four files of MNIST."""
+def write_folder(folder: Path, images: Images, parts: Sequence[str] = MNIST) -> None:
+    """Writes a data set as four files, those of MNIST by default."""
     arrays = images.train_x[..., 0], images.train_y, images.test_x[..., 0], images.test_y
-    for part, array in zip(PARTS, arrays):
+    for part, array in zip(parts, arrays):
         write_idx(folder / f"{part}.gz", array.astype(np.uint8))

@@ -1,6 +1,7 @@
 """The networks of problems and agents, as flax modules or functions of parameters."""
 
 from ._actor_critic import actor_critic as actor_critic
+from ._dense import dense_network as dense_network
 from ._deterministic_actor import deterministic_actor as deterministic_actor
 from ._grid_actor_critic import grid_actor_critic as grid_actor_critic
 from ._mlp import MLP as MLP

@@ -5,6 +5,7 @@ import itertools
 import jax
 
 from pliant.core.base import Array, Key, Params
+from pliant.core.problem import Network
 from pliant.surgery.initializers import uniform_bound
 
 
@@ -26,3 +27,19 @@ def dense_layers(key: Key, sizes: tuple[int, ...]) -> dict[str, Params]:
         rows = jax.random.uniform(keys[layer], (inputs + 1, units), minval=-bound, maxval=bound)
         params[f"Dense_{layer}"] = {"kernel": rows[:-1], "bias": rows[-1]}
     return params
+
+
+def dense_network(sizes: tuple[int, ...]) -> Network:
+    """Dense layers with a ReLU between them, as PyTorch initializes them.
+
+    Args:
+        sizes: numbers of inputs, of units of each hidden layer, and of outputs.
+    """
+    layers = len(sizes) - 1
+
+    def apply(params: Params, x: Array) -> Array:
+        for layer in range(layers - 1):
+            x = jax.nn.relu(dense(params[f"Dense_{layer}"], x))
+        return dense(params[f"Dense_{layers - 1}"], x)
+
+    return Network(lambda key: dense_layers(key, sizes), apply, "relu", "default")

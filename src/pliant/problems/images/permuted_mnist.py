@@ -20,6 +20,7 @@ from pliant.core.settings import AtLeast, Between
 from pliant.networks import MLP
 
 from ._epochs import examples_at
+from ._permutation import permutation
 
 AGENTS = {"sgd": {"learning_rate": 0.003}}
 SMALL = {"data": "digits", "tasks": 2, "change_every": 60, "batch_size": 5, "hidden_units": 8}  # for tests
@@ -118,13 +119,6 @@ def make(config: Config) -> Stream:
         init, draw, cross_entropy, network, config.tasks * steps,
         data=data, tasks=tasks, begin_epoch=begin_epoch, probe=_PROBE,
     )  # fmt: skip
-
-
-def permutation(key: Key, size: int, moved: int) -> Array:
-    """A permutation `(size,)` that moves a random choice of `moved` elements among each other."""
-    order = jax.random.permutation(key, size)
-    chosen = jnp.sort(order[:moved])
-    return jnp.arange(size).at[chosen].set(order[:moved])
 
 
 def compounded(state: State, pixels: Array, examples: Array) -> State:
