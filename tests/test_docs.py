@@ -18,6 +18,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 
 import pliant
+from pliant import datasets
 from pliant.core import registry
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.configuration.settings import settings_of
@@ -146,6 +147,11 @@ def test_the_readme_is_one_page():
     assert len(text.split()) <= 700
     assert max(map(len, lines)) <= 100
     assert re.search(r"^make demo\b", text, re.MULTILINE) and re.search(r"^make test\b", text, re.MULTILINE)
+
+
+def test_each_data_set_has_a_row_in_the_guide():
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "guides" / "data.md").read_text(), re.MULTILINE)
+    assert set(datasets.names()) <= set(rows)
 
 
 def test_the_floors_of_the_house_are_those_of_the_contract():

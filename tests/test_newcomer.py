@@ -25,8 +25,10 @@ PROGRAM = """
 import json
 from pliant.cli import main
 from pliant.core import registry
+from pliant.datasets import load_images
 
 print(json.dumps({kind: registry.summaries(kind) for kind in %r}))
+print(load_images("stripes", "synthetic").train_by_class().shape)
 raise SystemExit(main(["reproduce", "memorization", "--scale", "0.05"]))
 """
 
@@ -59,6 +61,11 @@ def test_each_is_found_with_the_first_line_of_its_docstring(ran):
     found = json.loads(out.splitlines()[0])
     for kind, name in KINDS.items():
         assert found[kind][name].startswith(name.replace("_", " ").capitalize() + ": ")
+
+
+def test_a_data_set_is_found_by_its_name_and_read_in_its_format(ran):
+    out, _ = ran
+    assert out.splitlines()[1] == "(2, 10, 6, 6, 1)"
 
 
 def test_a_run_of_all_of_them_gives_the_newcomers_figure(ran):
