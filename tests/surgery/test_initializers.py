@@ -7,7 +7,7 @@ import pytest
 import trees
 
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
-from pliant.surgery.initializers import gain, lecun_normal, uniform_bound
+from pliant.surgery.initializers import from_uniform, gain, kernel_init, lecun_normal, normal_deviation, uniform_bound
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,48 @@ def test_unknown_names_are_refused_with_the_known_ones():
         gain("rellu")
     with pytest.raises(ValueError, match=r"^initializer='he': write one of 'kaiming', 'xavier', 'lecun', 'default'$"):
         uniform_bound("he", "relu", 3, 4)
+
+
+@pytest.mark.parametrize(
+    "activation, fan_in, expected",
+    [
+        ("relu", 27, 0.272166),  # sqrt(2 / 27), the first convolution of incremental CIFAR
+        ("linear", 512, 0.044194),  # 1 / sqrt(512), its linear layer
+        ("tanh", 25, 1 / 3),  # 5/3 / 5
+        ("selu", 16, 0.25),  # 1 / sqrt(16): as in `kaiming`, without the gain
+    ],
+)
+def test_normal_deviation(activation, fan_in, expected):
+    assert normal_deviation(activation, fan_in) == pytest.approx(expected, rel=1e-5)
+
+
+def test_fresh_weights_from_uniform_numbers():
+    # A normal number is within one deviation with probability 0.682689, within two with 0.954500: of u uniform in
+    # (-1, 1) these are the quantiles of one and two deviations. With fan-in 8 the deviation is sqrt(2 / 8) = 0.5.
+    u = np.array([0, 0.6826895, -0.9544997], np.float32)
+    normal, uniform = jax.jit(
+        lambda u: [from_uniform(u, name, "relu", 8, 3) for name in ("kaiming_normal", "default")]
+    )(u)
+    np.testing.assert_allclose(normal, [0, 0.5, -1], rtol=1e-5)
+    np.testing.assert_allclose(uniform, u / 8**0.5, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_fresh_weights_of_an_unknown_initializer_are_refused():
+    known = "'kaiming', 'xavier', 'lecun', 'default', 'kaiming_normal'"
+    with pytest.raises(ValueError, match=rf"^initializer='he_normal': write one of {known}$"):
+        from_uniform(np.zeros(3, np.float32), "he_normal", "relu", 3, 4)
+
+
+def test_kernels_of_convolutions_have_fans_of_all_pixels():
+    # 3 x 3 pixels of 8 channels: fan-in 72, and a deviation of sqrt(2 / 72) = 1/6. For 40 channels xavier's bound is
+    # sqrt(2) sqrt(6 / (72 + 360)) = 1/6 as well. 2880 numbers: a standard error of 1/6 / sqrt(2 x 2880) = 0.0022.
+    normal, uniform = jax.jit(
+        lambda key: [kernel_init(name, "relu")(key, (3, 3, 8, 40)) for name in ("kaiming_normal", "xavier")]
+    )(trees.key(0))
+    normal, uniform = np.asarray(normal), np.asarray(uniform)
+    assert normal.std() == pytest.approx(1 / 6, abs=0.009) and abs(normal.mean()) < 0.0125
+    assert np.abs(normal).max() > 0.5 and 0.99 / 6 < np.abs(uniform).max() <= 1 / 6
 
 
 def test_lecun_normal_by_fan_in():

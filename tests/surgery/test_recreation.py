@@ -197,6 +197,14 @@ def test_the_initializer_of_the_network_is_the_wirings():
     np.testing.assert_allclose(new["w0"][:, 0], [np.sqrt(1 / 3)] * 3, rtol=1e-6)
 
 
+def test_fresh_weights_may_be_normal():
+    # Numbers of 0.6826895 are one deviation of a normal distribution: sqrt(2 / 3) for three inputs.
+    rows = {"w0": (np.full((3, 1), 0.6826895, np.float32),)}
+    new, *_ = recreate(numbered(3, 4, 2), hand_wired.mlp(3, 4, 2), {"w0": [1]}, rows, initializer="kaiming_normal")
+    np.testing.assert_allclose(new["w0"][:, 1], [np.sqrt(2 / 3)] * 3, rtol=1e-5)
+    np.testing.assert_array_equal(new["w1"][1], [0, 0])
+
+
 def test_rows_are_uniform():
     wiring, params = hand_wired.mlp(100, 50, 1), hand_wired.params(100, 50, 1)
     (rows,) = trees.numpy(jax.jit(lambda key: draw_rows(key, params, wiring))(trees.key(0))["w0"])

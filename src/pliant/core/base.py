@@ -21,7 +21,7 @@ Array: TypeAlias = jax.Array
 Params: TypeAlias = Any  # a pytree of arrays: what flax, equinox, haiku or a plain function keeps its weights in
 Key: TypeAlias = jax.Array  # a typed PRNG key; the function that receives it consumes it
 Activation: TypeAlias = Literal["relu", "leaky_relu", "elu", "selu", "swish", "gelu", "tanh", "sigmoid", "linear"]
-Initializer: TypeAlias = Literal["kaiming", "xavier", "lecun", "default"]
+Initializer: TypeAlias = Literal["kaiming", "xavier", "lecun", "default", "kaiming_normal"]
 FreshInitializer: TypeAlias = Literal["network", Initializer]  # of fresh weights: the network's own, or another
 Features: TypeAlias = dict[str, Array]  # activation -> (*samples, units)
 

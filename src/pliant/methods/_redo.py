@@ -39,9 +39,8 @@ def redo(
         threshold: $\tau$, at least 0; 0 recycles dead units only. Published: 0.025 in DQN at its default replay ratio
             and 0.1 at higher replay ratios; 0.1 in the PPO of Dohare et al.
         period: steps from one recycling to the next, at least 1. Published: 1000 in DQN; 100 in that PPO.
-        initializer: distribution of fresh incoming weights, uniform with the bound of this initializer; `network`: the
-            network's own.
-        activation: the network's nonlinearity, for the bound.
+        initializer: distribution of fresh incoming weights; `network`: the network's own.
+        activation: the network's nonlinearity, for their scale.
 
     Signals:
         features: activations of the forward pass from which the gradients came (`wiring.apply`).
@@ -51,8 +50,8 @@ def redo(
         ValueError: for a value outside its range.
 
     Differs from the authors' code: in a group that is dead as a whole, where the score is 0 / 0, all units are
-    recycled (in the code of Dohare et al. none, so the group never recovers). Fresh weights are uniform with the bound
-    of the initializer. The scores come from the training batch, not from a batch drawn for them.
+    recycled (in the code of Dohare et al. none, so the group never recovers). Fresh weights are drawn by the
+    initializer. The scores come from the training batch, not from a batch drawn for them.
 
     References:
         Sokar et al., `The dormant neuron phenomenon in deep reinforcement learning

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
-from pliant.core.base import Activation, Array, Initializer, Key
-from pliant.surgery.initializers import uniform_bound
+from pliant.core.base import Activation, Array, Initializer
+from pliant.surgery.initializers import kernel_init
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -25,14 +23,14 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 class MLP(nn.Module):
     """Dense layers with an activation between them.
 
-    Weights are uniform within the bound of the initializer, for the activation in hidden layers and for a linear one in
-    the output layer; biases are zero.
+    Weights are drawn by the initializer, for the activation in hidden layers and for a linear one in the output layer;
+    biases are zero.
 
     Attributes:
         hidden: units of each hidden layer; none makes the network linear.
         outputs: units of the output layer.
         activation: the nonlinearity.
-        initializer: which bound.
+        initializer: the distribution of the weights.
     """
 
     hidden: tuple[int, ...]
@@ -44,15 +42,6 @@ class MLP(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Maps `(batch, inputs)` to `(batch, outputs)`."""
         for units in self.hidden:
-            x = ACTIVATIONS[self.activation](
-                nn.Dense(units, kernel_init=_uniform(self.initializer, self.activation))(x)
-            )
-        return nn.Dense(self.outputs, kernel_init=_uniform(self.initializer, "linear"))(x)
-
-
-def _uniform(initializer: Initializer, activation: Activation) -> Callable[..., Array]:
-    def init(key: Key, shape: tuple[int, int], dtype=jnp.float32) -> Array:
-        bound = uniform_bound(initializer, activation, *shape)
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
+            dense = nn.Dense(units, kernel_init=kernel_init(self.initializer, self.activation))
+            x = ACTIVATIONS[self.activation](dense(x))
+        return nn.Dense(self.outputs, kernel_init=kernel_init(self.initializer, "linear"))(x)

@@ -1,14 +1,18 @@
 """Distributions of fresh weights."""
 
 import math
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias, get_args
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Float
 
 from pliant.core.base import Activation, Array, Initializer, Key
 from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring, fans
+
+Uniform: TypeAlias = Literal["kaiming", "xavier", "lecun", "default"]  # the initializers with a bound
 
 _TRUNCATED = 0.87962566  # standard deviation of a standard normal distribution cut off at -2 and 2
 _GAINS = {
@@ -37,7 +41,7 @@ def gain(activation: Activation) -> float:
     return _GAINS.get(activation, math.sqrt(2))
 
 
-def uniform_bound(initializer: Initializer, activation: Activation, fan_in: int, fan_out: int) -> float:
+def uniform_bound(initializer: Uniform, activation: Activation, fan_in: int, fan_out: int) -> float:
     r"""The bound $b$ of the uniform distribution $U(-b, b)$ of fresh weights.
 
     | initializer | $b$ |
@@ -60,7 +64,7 @@ def uniform_bound(initializer: Initializer, activation: Activation, fan_in: int,
         >>> uniform_bound("default", "relu", fan_in=16, fan_out=5)
         0.25
     """
-    require_one_of("initializer", initializer, get_args(Initializer))
+    require_one_of("initializer", initializer, get_args(Uniform))
     g = gain(activation)
     if initializer == "lecun" or activation == "selu":
         return math.sqrt(3 / fan_in)
@@ -69,6 +73,64 @@ def uniform_bound(initializer: Initializer, activation: Activation, fan_in: int,
     if initializer == "default":
         return 1 / math.sqrt(fan_in)
     return g * math.sqrt(3 / fan_in)
+
+
+def normal_deviation(activation: Activation, fan_in: int) -> float:
+    r"""The standard deviation of the weights of `kaiming_normal`: $g / \sqrt{\text{fan\_in}}$, the one of `kaiming`.
+
+    Args:
+        activation: the nonlinearity behind the weights, with the gain $g$; 1 for selu.
+        fan_in: number of inputs of a unit.
+
+    Example:
+        >>> normal_deviation("linear", fan_in=16)
+        0.25
+    """
+    return uniform_bound("kaiming", activation, fan_in, 1) / math.sqrt(3)
+
+
+def from_uniform(
+    u: Float[Array, "..."], initializer: Initializer, activation: Activation, fan_in: int, fan_out: int
+) -> Float[Array, "..."]:
+    r"""Fresh weights of an initializer, made of numbers $u$ that are uniform in (-1, 1).
+
+    Uniform weights are $b u$, with the bound $b$ of `uniform_bound`. Weights of `kaiming_normal` are
+    $s \sqrt 2 \, \text{erf}^{-1}(u)$, with the deviation $s$ of `normal_deviation`: normal numbers, by the inverse of
+    their distribution function.
+
+    Args:
+        u: numbers in (-1, 1).
+        initializer: one of the five.
+        activation: the nonlinearity behind the weights.
+        fan_in: number of inputs of a unit.
+        fan_out: number of units that an input reaches.
+
+    Raises:
+        ValueError: for an unknown initializer or activation.
+    """
+    require_one_of("initializer", initializer, get_args(Initializer))
+    if initializer == "kaiming_normal":
+        return normal_deviation(activation, fan_in) * math.sqrt(2) * jax.lax.erf_inv(u)
+    return u * uniform_bound(initializer, activation, fan_in, fan_out)
+
+
+def kernel_init(initializer: Initializer, activation: Activation) -> Callable[..., Array]:
+    """The initializer as flax wants it, `(key, shape, dtype) -> kernel`, with the units of a kernel on its last axis.
+
+    Args:
+        initializer: one of the five.
+        activation: the nonlinearity behind the weights.
+    """
+
+    def init(key: Key, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32) -> Array:
+        *space, inputs, units = shape
+        fan_in, fan_out = inputs * math.prod(space), units * math.prod(space)
+        if initializer == "kaiming_normal":
+            return normal_deviation(activation, fan_in) * jax.random.normal(key, shape, dtype)
+        bound = uniform_bound(initializer, activation, fan_in, fan_out)
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
 
 
 def lecun_normal(key: Key, wiring: Wiring, weights: Mapping[str, Array]) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from pliant.core.base import Activation, Array, Edit, FreshInitializer, Initializer, Key, Params
 from pliant.core.units import Group, Outgoing, Slot, Wiring, fans, find, leaves, mask_leaves, positions, replace_leaves
 
-from .initializers import uniform_bound
+from .initializers import from_uniform
 
 _FEW = 4  # up to this many units are written one by one into a large leaf, more by a pass over the leaf
 _SMALL = 4096  # entries: a pass over a smaller leaf fuses with the optimizer's step, which is cheaper still
@@ -114,13 +114,13 @@ def recreate(
         wiring: the groups.
         chosen: for each group to be edited, the units to reinitialize.
         rows: numbers from `draw_rows`, for at least as many units.
-        initializer, activation: the distribution of the fresh incoming weights, see `uniform_bound`; `network` is the
+        initializer, activation: the distribution of the fresh incoming weights, see `from_uniform`; `network` is the
             wiring's initializer.
 
     Returns:
         The edited parameters, and masks of the fresh weights.
     """
-    bounds: Initializer = wiring.initializer if initializer == "network" else initializer
+    drawn_by: Initializer = wiring.initializer if initializer == "network" else initializer
     by_path = leaves(params)
     masks: dict[str, Array] = {}
 
@@ -134,7 +134,7 @@ def recreate(
     for group in groups:
         for slot, row in zip(group.incoming, rows[group.name], strict=True):
             leaf = find(by_path, slot)
-            write(slot, group, row * uniform_bound(bounds, activation, *fans(leaf.shape, slot)))
+            write(slot, group, from_uniform(row, drawn_by, activation, *fans(leaf.shape, slot)))
     for group in groups:
         for vector in group.vectors:
             write(vector, group, vector.neutral)
