@@ -4,6 +4,7 @@ A method is compiled three times: with its settings as numbers, with settings an
 of both. The tests of numbers compare what these programs gave; all other tests trace, and compile nothing.
 """
 
+import dataclasses
 import functools
 import inspect
 import typing
@@ -21,7 +22,9 @@ import trees
 import pliant.methods
 from pliant.core.base import Surgery, Topology
 from pliant.core.clock import Clock
+from pliant.core.lookup import replacements
 from pliant.core.plastic import plastic
+from pliant.core.units import Group, Outgoing, Vector, Wiring
 
 METHODS = {name: getattr(pliant.methods, name) for name in dir(pliant.methods) if not name.startswith("_")}
 CONTEXT = {"wiring", "initialize", "activation", "updates"}  # what the run fills in; all else are settings
@@ -33,11 +36,11 @@ SIGNALS = {"features": {"w0": np.ones((8, 5), np.float32), "w1": np.ones((8, 4),
 STEPS = 6
 
 
-def build(name, dtype=jnp.float32, **settings):
-    """A method with settings with which it acts, for the network of this file."""
+def build(name, dtype=jnp.float32, wiring=WIRING, initialize=None, **settings):
+    """A method with settings with which it acts, for the network of this file, or another."""
     context = {
-        "wiring": WIRING,
-        "initialize": hand_wired.initializer(*SIZES, dtype=dtype),
+        "wiring": wiring,
+        "initialize": initialize or hand_wired.initializer(*SIZES, dtype=dtype),
         "activation": "relu",
         "updates": 1000,
     }
@@ -256,6 +259,75 @@ def test_refuses_parameters_of_which_optax_masks_some(name):
         ValueError, match=r"has a parameter|names a parameter .*put optax.masked and optax.partition ins"
     ):
         jax.eval_shape(update, PARAMS, GRADS, SIGNALS)
+
+
+# Running statistics
+
+
+def inside(slot):
+    """A slot of the parameters where they are one of two collections."""
+    bias = {"bias": f"params/{slot.bias}"} if isinstance(slot, Outgoing) else {}
+    return dataclasses.replace(slot, path=f"params/{slot.path}", **bias)
+
+
+def with_statistics():
+    """The wiring of this file for a network with the running statistics of a norm over the units of `w0`."""
+    groups = {
+        name: Group(name, g.units, *(tuple(map(inside, slots)) for slots in (g.incoming, g.vectors, g.outgoing)))
+        for name, g in WIRING.items()
+    }
+    running = Vector("statistics/mean", 0), Vector("statistics/var", 0, neutral=1.0)
+    groups["w0"] = dataclasses.replace(groups["w0"], vectors=(*groups["w0"].vectors, *running))
+    return Wiring(groups)
+
+
+def freshly_initialized(key):
+    statistics = {"mean": jnp.zeros(5), "var": jnp.ones(5)}
+    return {"params": hand_wired.initializer(*SIZES)(key), "statistics": statistics}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_running_statistics_change_only_with_a_reinitialized_unit(name):
+    statistics = {"mean": 2 + np.arange(5, dtype=np.float32), "var": 7 + np.arange(5, dtype=np.float32)}
+    grads = {"params": GRADS, "statistics": jax.tree.map(np.zeros_like, statistics)}
+    fresh = []  # of each edit: which units of `w0` have only fresh incoming weights
+
+    def watched(piece):
+        if not isinstance(piece, Surgery | Topology):
+            return piece
+        where = "operate" if isinstance(piece, Surgery) else "after"
+
+        def edits(*given, **signals):
+            edit, state = getattr(piece, where)(*given, **signals)
+            if edit.fresh is not None:
+                fresh.append(jnp.broadcast_to(edit.fresh["params"]["w0"], (3, 5)).all(0))
+            return edit, state
+
+        return piece._replace(**{where: edits})
+
+    method = build(name, wiring=with_statistics(), initialize=freshly_initialized)
+    tx = plastic(optax.sgd(0.1), *map(watched, pieces(method)))
+
+    def some_steps(params, features):
+        def step(carry, number):
+            fresh.clear()
+            params, state = carry
+            after = tx.step(grads, state, params, features=features, clock=Clock(number))
+            return after, jnp.stack([*fresh, jnp.zeros(5, bool)]).any(0)
+
+        params = tx.prepare(params)
+        start = tx.init(params | {"statistics": jax.tree.map(lambda x: x + 1, statistics)})  # they have moved since
+        (params, state), ever = jax.lax.scan(step, (params, start), 1 + np.arange(STEPS, dtype=np.int32))
+        return params["statistics"], replacements(state), ever.any(0)
+
+    features = SIGNALS["features"] | {"w0": np.repeat([[0, 1, 1, 1, 1]], 8, 0).astype(np.float32)}  # one is dead
+    run = jax.jit(some_steps)({"params": PARAMS, "statistics": statistics}, features)
+    after, replaced, reinitialized = trees.numpy(run)
+    moved = (after["mean"] != statistics["mean"]) | (after["var"] != statistics["var"])
+    assert not (moved & ~reinitialized).any()
+    assert (after["mean"][moved] == 0).all() and (after["var"][moved] == 1).all()
+    if replaced:  # a method of units
+        assert replaced["w0"] > 0 and (moved == reinitialized).all()
 
 
 # Composition

@@ -67,6 +67,18 @@ def test_set_back_takes_the_chosen_leaves_and_marks_them():
     assert all(np.asarray(leaf).all() for leaf in (*jax.tree.leaves(whole.params), *jax.tree.leaves(whole.fresh)))
 
 
+def test_set_back_leaves_running_statistics():
+    params = {"params": {"scale": np.zeros(2)}, "statistics": {"mean": np.zeros(2)}}
+    both = jax.jit(
+        lambda params, source: [
+            set_back(params, source, paths) for paths in (None, {"statistics/mean", "params/scale"})
+        ]
+    )
+    for new, fresh, _ in both(params, jax.tree.map(np.ones_like, params)):
+        assert np.asarray(new["params"]["scale"]).all() and not np.asarray(new["statistics"]["mean"]).any()
+        assert fresh["params"]["scale"].tolist() == [True] and fresh["statistics"]["mean"].tolist() == [False]
+
+
 @pytest.mark.parametrize("source", [{"a": np.zeros((3, 2))}, {"b": np.zeros((2, 3))}, {}])
 def test_set_back_refuses_another_network(source):
     with pytest.raises(

@@ -71,6 +71,14 @@ def test_layers_are_weights_of_two_axes_that_make_or_read_units_and_scales_those
     assert scale is WEIGHTS["scale"]
 
 
+def test_running_variances_are_no_weights():
+    h = NORMED["h"]
+    variance = Vector("statistics/norm/var", 0, neutral=1.0)
+    wiring = Wiring({"h": Group("h", h.units, h.incoming, (*h.vectors, variance), h.outgoing)})
+    (scale,) = scales(wiring, WEIGHTS | {"statistics/norm/var": np.ones(5)})
+    assert scale is WEIGHTS["scale"]
+
+
 def test_missing_weights_are_rounded_down_and_scales_are_whole():
     # With 5 whole scales, 22 % of 30 missing are 6.6 of the 20. Without: 0.715 of 20 are 14.3, and 0.24 of 5 are 1.2.
     assert allotment(NORMED, WEIGHTS, 0.22) == {"w0": 14, "w1": 5}

@@ -22,6 +22,7 @@ from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast, Between, FromUpTo
 from pliant.surgery.adam import adam
+from pliant.surgery.norms import is_statistic
 from pliant.tracing.trace import trace
 
 from ._step_decay import rate_at, read_epochs, with_rate
@@ -174,13 +175,15 @@ def _refuse_early_stopping(stream: Stream) -> None:
 
 
 def _optimizer(config: Config, params: Params) -> optax.GradientTransformation:
-    """The optimizer of all parameters but the running statistics, which have no gradient."""
+    """The optimizer of all weights; running statistics stay, whatever gradient pieces add to their gradient."""
     optimizer = _of_params(config)
     if config.decay_epochs:
         optimizer = with_rate(_of_params(dataclasses.replace(config, learning_rate=1.0)))
-    if not (isinstance(params, Mapping) and "statistics" in params):
+    if not (isinstance(params, Mapping) and any(map(is_statistic, params))):
         return optimizer
-    return optax.masked(optimizer, {name: name != "statistics" for name in params})
+    still = {name: is_statistic(name) for name in params}
+    weights = {name: not is_still for name, is_still in still.items()}
+    return optax.chain(optax.masked(optimizer, weights), optax.masked(optax.set_to_zero(), still))
 
 
 def _of_params(config: Config) -> optax.GradientTransformation:

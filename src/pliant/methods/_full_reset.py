@@ -9,6 +9,8 @@ from pliant.surgery.resets import Initialize, set_back
 def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
     r"""Full reset: periodically reinitializes all parameters, so the network learns from scratch.
 
+    Running statistics stay, as published; they follow the new network within some steps.
+
     With a replay buffer, a reset cures a network that has overfitted its first experiences. Without one, full reset is
     the baseline that never loses plasticity and remembers nothing.
 

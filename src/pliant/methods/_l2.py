@@ -20,8 +20,8 @@ def l2(weight_decay: float = 1e-4, coupled: bool = True, norms: Norms = "keep", 
             most 1, learning rate included: for the weight decay of `optax.adamw` write learning rate × weight decay.
             Published, coupled: 1e-4 (permuted MNIST), 3e-6 (continual ImageNet), 1e-3 (PPO).
         coupled: whether the decay passes through the optimizer, as published.
-        norms: whether the scales, shifts and statistics of norm layers are `keep`, treated as other parameters, or
-            `skip`, left alone.
+        norms: whether the scales and shifts of norm layers are `keep`, treated as other parameters, or `skip`, left
+            alone. Running statistics are left alone in any case.
         wiring: of the whole network, in which `norms="skip"` finds the norms.
 
     Raises:

@@ -36,8 +36,8 @@ def l2_init(
         strength: $\lambda$, at least 0. With `program` it compares to the weight decay of `l2`. Published, for their
             program: 1e-2 to 1e-5, by problem.
         penalty: whose penalty, see the table.
-        norms: whether the scales, shifts and statistics of norm layers are `keep`, treated as other parameters, or
-            `skip`, left alone.
+        norms: whether the scales and shifts of norm layers are `keep`, treated as other parameters, or `skip`, left
+            alone. Running statistics are left alone in any case.
         wiring: of the whole network, in which `norms="skip"` finds the norms.
 
     Raises:

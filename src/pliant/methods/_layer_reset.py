@@ -10,8 +10,8 @@ from pliant.surgery.resets import Initialize, head, last_layers, layer, set_back
 def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", period: int = 20_000) -> Surgery:
     r"""Layer reset: periodically reinitializes all weights of some layers.
 
-    A hidden layer is the weights that produce a group of units, with the biases and norms of the group. The output
-    layer, `head`, is the weights that read hidden units and feed none, with their biases.
+    A hidden layer is the weights that produce a group of units, with the biases and norms of the group; running
+    statistics stay. The output layer, `head`, is the weights that read hidden units and feed none, with their biases.
 
     Args:
         wiring: of the whole network: with some groups only, the layer behind the last of them counts as output layer.

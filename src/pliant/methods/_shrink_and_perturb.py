@@ -10,8 +10,8 @@ import optax
 from pliant.core.base import Edit, Key, Method, Params, stateless_surgery
 from pliant.core.settings import AtLeast, Between, require
 from pliant.core.timing import every
-from pliant.core.units import Wiring
-from pliant.surgery.norms import Norms, left_alone, map_except
+from pliant.core.units import Wiring, path_of
+from pliant.surgery.norms import Norms, is_statistic, left_alone, map_except
 
 
 def shrink_and_perturb(
@@ -39,8 +39,8 @@ def shrink_and_perturb(
         weight_decay: $\lambda_{wd}$, at least 0, as in `l2`. Published: 1e-4 (permuted MNIST), 1e-5 (continual
             ImageNet).
         period: steps from one $w \leftarrow \lambda w + \epsilon$ to the next, at least 1.
-        norms: whether the scales, shifts and statistics of norm layers are `keep`, treated as other parameters, or
-            `skip`, left alone.
+        norms: whether the scales and shifts of norm layers are `keep`, treated as other parameters, or `skip`, left
+            alone. Running statistics are left alone in any case.
         wiring: of the whole network, in which `norms="skip"` finds the norms.
 
     Signals:
@@ -67,15 +67,17 @@ def shrink_and_perturb(
     alone = left_alone(norms, wiring, "shrink_and_perturb")
 
     def draw(key: Key, params: Params, steps: int) -> Params:
-        """Standard normal numbers like the parameters; `None` where a leaf is not floating-point."""
-        leaves, structure = jax.tree.flatten(params)
-        sizes = [math.prod(w.shape) if jnp.issubdtype(w.dtype, jnp.floating) else 0 for w in leaves]
+        """Standard normal numbers like the parameters; `None` for running statistics, and leaves that are integers."""
+        with_paths, structure = jax.tree_util.tree_flatten_with_path(params)
+        leaves = [w for _, w in with_paths]
+        noisy = [jnp.issubdtype(w.dtype, jnp.floating) and not is_statistic(path_of(keys)) for keys, w in with_paths]
+        sizes = [math.prod(w.shape) if is_noisy else 0 for w, is_noisy in zip(leaves, noisy)]
         # One flat draw: XLA's generator is several times slower on two axes, and for many small draws.
         numbers = jax.random.normal(key, (steps * sum(sizes),)).reshape(steps, sum(sizes))
         ends = np.cumsum(sizes).tolist()
         return structure.unflatten(
-            numbers[:, end - size : end].reshape(steps, *w.shape) if jnp.issubdtype(w.dtype, jnp.floating) else None
-            for w, size, end in zip(leaves, sizes, ends)
+            numbers[:, end - size : end].reshape(steps, *w.shape) if is_noisy else None
+            for w, is_noisy, size, end in zip(leaves, noisy, sizes, ends)
         )
 
     def operate(params: Params, *, random: Params, **signals) -> Edit:

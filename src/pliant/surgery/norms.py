@@ -1,4 +1,4 @@
-"""Norm layers: which parameters are theirs, and methods that leave them alone."""
+"""Norm layers: which parameters and running statistics are theirs, and methods that leave them alone."""
 
 from collections.abc import Callable, Collection
 from typing import Any, Literal, TypeAlias
@@ -10,6 +10,20 @@ from pliant.core.settings import require_one_of
 from pliant.core.units import Wiring, path_of
 
 Norms: TypeAlias = Literal["keep", "skip"]  # whether a method acts on norm layers as on other parameters, or not at all
+
+_STATISTICS = ("statistics", "batch_stats")  # collections of a `Network`, and of flax
+
+
+def is_statistic(path: str) -> bool:
+    """Whether a leaf is a running statistic and no weight: one of a collection `statistics`, or flax's `batch_stats`.
+
+    Statistics follow the data. Neither an optimizer nor a method acts on them, except that a reinitialized unit gets
+    neutral ones.
+
+    Args:
+        path: of the leaf in the variables, such as `statistics/BatchNorm_0/mean`.
+    """
+    return path.partition("/")[0] in _STATISTICS
 
 
 def parameters_of_norms(wiring: Wiring) -> frozenset[str]:
@@ -51,7 +65,7 @@ def left_alone(norms: Norms, wiring: Wiring | None, method: str) -> frozenset[st
 
 
 def map_except(function: Callable[..., Array], alone: Collection[str], tree: Params, *rest: Params) -> Params:
-    """As `jax.tree.map`, but for the leaves at some paths, which stay those of the first tree.
+    """As `jax.tree.map`, but for running statistics and the leaves at some paths, which stay those of the first tree.
 
     Args:
         function: of the leaves at one place.
@@ -60,7 +74,8 @@ def map_except(function: Callable[..., Array], alone: Collection[str], tree: Par
     """
 
     def of_leaf(keys: Any, leaf: Array, *others: Any) -> Array:
-        return leaf if path_of(keys) in alone else function(leaf, *others)
+        path = path_of(keys)
+        return leaf if path in alone or is_statistic(path) else function(leaf, *others)
 
     return jax.tree_util.tree_map_with_path(of_leaf, tree, *rest)
 

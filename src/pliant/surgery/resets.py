@@ -10,6 +10,8 @@ from pliant.core import units
 from pliant.core.base import Edit, Key, Params
 from pliant.core.units import Group, Wiring
 
+from .norms import is_statistic
+
 Initialize: TypeAlias = Callable[[Key], Params]  # the network's initial parameters; the key is consumed
 
 
@@ -52,12 +54,12 @@ def last_layers(wiring: Wiring, count: int) -> set[str]:
 
 
 def set_back(params: Params, source: Params, paths: Collection[str] | None = None) -> Edit:
-    """Replaces leaves by those of another tree, as fresh weights.
+    """Replaces leaves by those of another tree, as fresh weights; running statistics stay.
 
     Args:
         params: the parameters.
         source: a tree like them, such as initial parameters of the network.
-        paths: which leaves, their keys joined by slashes; `None`: all.
+        paths: which leaves, their keys joined by slashes; `None`: all weights.
 
     Returns:
         The edited parameters, and masks of the replaced leaves.
@@ -77,15 +79,16 @@ def set_back(params: Params, source: Params, paths: Collection[str] | None = Non
             f"({_shapes(source)} for {_shapes(params)}); pass the initializer of this network, key -> params"
         )
 
-    def chosen(path: Any) -> bool:
-        return paths is None or units.path_of(path) in paths
+    def chosen(keys: Any) -> bool:
+        path = units.path_of(keys)
+        return (paths is None or path in paths) and not is_statistic(path)
 
-    def pick(path: Any, leaf: Any, new: Any) -> Any:
-        return jnp.asarray(new, leaf.dtype) if chosen(path) else leaf
+    def pick(keys: Any, leaf: Any, new: Any) -> Any:
+        return jnp.asarray(new, leaf.dtype) if chosen(keys) else leaf
 
     return Edit(
         jax.tree_util.tree_map_with_path(pick, params, source),
-        jax.tree_util.tree_map_with_path(lambda path, w: jnp.full((1,) * jnp.ndim(w), chosen(path)), params),
+        jax.tree_util.tree_map_with_path(lambda keys, w: jnp.full((1,) * jnp.ndim(w), chosen(keys)), params),
     )
 
 

@@ -11,6 +11,7 @@ from pliant.core.settings import is_traced
 from pliant.core.units import Wiring, find
 
 from .masks import largest, ordered
+from .norms import is_statistic
 
 
 def erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float | Array, whole: int = 0) -> Array | np.ndarray:
@@ -74,13 +75,14 @@ def layers(wiring: Wiring, weights: Mapping[str, Array]) -> list[str]:
 def scales(wiring: Wiring, weights: Mapping[str, Array]) -> list[Array]:
     """The scales of norms over the units, which count as weights and are never missing.
 
-    Running variances count as scales where the optimizer sees them.
+    Running variances are no weights.
 
     Args:
         wiring: the groups.
         weights: the leaves by path.
     """
-    vectors = [vector for group in wiring.values() for vector in group.vectors if vector.neutral == 1]
+    vectors = [vector for group in wiring.values() for vector in group.vectors]
+    vectors = [vector for vector in vectors if vector.neutral == 1 and not is_statistic(vector.path)]
     return list({vector.path: find(weights, vector) for vector in vectors}.values())
 
 

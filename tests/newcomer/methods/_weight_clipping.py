@@ -1,9 +1,9 @@
 """Weight clipping: no weight grows beyond a bound."""
 
-import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Edit, Params, Surgery, stateless_surgery
+from pliant.surgery.norms import map_except
 
 
 def weight_clipping(bound: float = 0.5) -> Surgery:
@@ -21,6 +21,6 @@ def weight_clipping(bound: float = 0.5) -> Surgery:
 
     def operate(params: Params, **signals) -> Edit:
         del signals
-        return Edit(jax.tree.map(lambda w: jnp.clip(w, -bound, bound), params))
+        return Edit(map_except(lambda w: jnp.clip(w, -bound, bound), (), params))
 
     return stateless_surgery(operate)
