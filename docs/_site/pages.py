@@ -16,7 +16,7 @@ import yaml
 from pliant.core import registry
 from pliant.experiment.configuration.settings import settings_of
 
-_FACES = ("report", "reproduction")  # packages whose names are re-exported by their `__init__.py`
+_FACES = ("networks", "report", "reproduction")  # packages whose names are re-exported by their `__init__.py`
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 
