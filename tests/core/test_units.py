@@ -119,6 +119,11 @@ def test_the_fans_of_an_outgoing_convolution_have_to_be_written():
         units.fans((2, 2, 4, 8), Outgoing("w", 2))
 
 
+def test_running_statistics_are_in_a_collection_of_their_own():
+    assert units.is_statistic("statistics/Block_0/BatchNorm_0/mean") and units.is_statistic("batch_stats/norm/var")
+    assert not units.is_statistic("params/BatchNorm_0/scale") and not units.is_statistic("params/statistics/kernel")
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_a_method_needs_a_wiring_and_units_in_it():
     units.require_units(hand_wired.mlp(2, 3, 1), "redo")

@@ -21,8 +21,8 @@ from pliant.core.judgement import Judgement
 from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast, Between, FromUpTo
+from pliant.core.units import is_statistic
 from pliant.surgery.adam import adam
-from pliant.surgery.norms import is_statistic
 from pliant.tracing.trace import trace
 
 from ._step_decay import rate_at, read_epochs, with_rate

@@ -36,9 +36,6 @@ Layers: TypeAlias = Literal["all", "last"]
 Statistic: TypeAlias = Literal["mean", "median", "min", "max"]
 
 
-_STATISTICS = ("statistics", "batch_stats")  # the part of the variables with running statistics: ours, and flax linen's
-
-
 def float32_at_least(array: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
     """The array in float32, in which sums of bfloat16 numbers stay accurate; float64 stays as it is."""
     array = jnp.asarray(array)
@@ -111,7 +108,7 @@ def weights(tree: Params, which: Leaves) -> dict[str, Array]:
         for path, leaf in units.leaves(tree).items()
         if jnp.issubdtype(leaf.dtype, jnp.floating)
         and (which == "all" or leaf.ndim > 1)
-        and path.partition("/")[0] not in _STATISTICS
+        and not units.is_statistic(path)
     }
 
 

@@ -31,6 +31,8 @@ from jaxtyping import Float, Int
 
 from .base import Array, Features, Initializer, Params
 
+_STATISTICS = ("statistics", "batch_stats")  # collections of a `Network`, and of flax
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Slot:
@@ -223,6 +225,18 @@ def module_of(path: str) -> str:
     """The module that a parameter belongs to: its path without the last key; `Dense_0` of `params/Dense_0/kernel`."""
     *modules, last = path.removeprefix("params/").split("/")
     return "/".join(modules) or last
+
+
+def is_statistic(path: str) -> bool:
+    """Whether a leaf is a running statistic and no weight: one of a collection `statistics`, or flax's `batch_stats`.
+
+    Statistics follow the data. Neither an optimizer nor a method acts on them, except that a reinitialized unit gets
+    neutral ones.
+
+    Args:
+        path: of the leaf in the variables, such as `statistics/BatchNorm_0/mean`.
+    """
+    return path.partition("/")[0] in _STATISTICS
 
 
 def leaves(params: Params) -> dict[str, Array]:

@@ -10,8 +10,8 @@ import optax
 from pliant.core.base import Edit, Key, Method, Params, stateless_surgery
 from pliant.core.settings import AtLeast, Between, require
 from pliant.core.timing import every
-from pliant.core.units import Wiring, path_of
-from pliant.surgery.norms import Norms, is_statistic, left_alone, map_except
+from pliant.core.units import Wiring, is_statistic, path_of
+from pliant.surgery.norms import Norms, left_alone, map_except
 
 
 def shrink_and_perturb(

@@ -7,23 +7,9 @@ import jax
 
 from pliant.core.base import Array, Params
 from pliant.core.settings import require_one_of
-from pliant.core.units import Wiring, path_of
+from pliant.core.units import Wiring, is_statistic, path_of
 
 Norms: TypeAlias = Literal["keep", "skip"]  # whether a method acts on norm layers as on other parameters, or not at all
-
-_STATISTICS = ("statistics", "batch_stats")  # collections of a `Network`, and of flax
-
-
-def is_statistic(path: str) -> bool:
-    """Whether a leaf is a running statistic and no weight: one of a collection `statistics`, or flax's `batch_stats`.
-
-    Statistics follow the data. Neither an optimizer nor a method acts on them, except that a reinitialized unit gets
-    neutral ones.
-
-    Args:
-        path: of the leaf in the variables, such as `statistics/BatchNorm_0/mean`.
-    """
-    return path.partition("/")[0] in _STATISTICS
 
 
 def parameters_of_norms(wiring: Wiring) -> frozenset[str]:

@@ -10,8 +10,6 @@ from pliant.core import units
 from pliant.core.base import Edit, Key, Params
 from pliant.core.units import Group, Wiring
 
-from .norms import is_statistic
-
 Initialize: TypeAlias = Callable[[Key], Params]  # the network's initial parameters; the key is consumed
 
 
@@ -81,7 +79,7 @@ def set_back(params: Params, source: Params, paths: Collection[str] | None = Non
 
     def chosen(keys: Any) -> bool:
         path = units.path_of(keys)
-        return (paths is None or path in paths) and not is_statistic(path)
+        return (paths is None or path in paths) and not units.is_statistic(path)
 
     def pick(keys: Any, leaf: Any, new: Any) -> Any:
         return jnp.asarray(new, leaf.dtype) if chosen(keys) else leaf

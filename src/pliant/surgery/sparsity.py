@@ -8,10 +8,9 @@ import numpy as np
 
 from pliant.core.base import Array
 from pliant.core.settings import is_traced
-from pliant.core.units import Wiring, find
+from pliant.core.units import Wiring, find, is_statistic
 
 from .masks import largest, ordered
-from .norms import is_statistic
 
 
 def erdos_renyi(shapes: Sequence[tuple[int, ...]], sparsity: float | Array, whole: int = 0) -> Array | np.ndarray:
