@@ -8,6 +8,8 @@ import sys
 import jax
 import pytest
 
+import pliant
+
 ALL = sorted((pathlib.Path(__file__).parents[1] / "examples").glob("*.py"))
 EXAMPLES = [path for path in ALL if "pliant.trace(" in path.read_text()]  # in a loop of one's own
 PLASTIC = re.compile(r"task (\d+): loss ([\d.]+) -> ([\d.]+) \((\d+) units reinitialized\)")
@@ -57,10 +59,23 @@ def test_the_plain_network_loses_what_the_plastic_one_keeps(monkeypatch, capsys)
 
 @pytest.mark.compilations(10)  # a run of PPO in MiniGrid, and a loop with one of its agents
 def test_a_run_from_python_has_metrics_and_an_agent(monkeypatch, capsys, tmp_path):
-    [path] = set(ALL) - set(EXAMPLES)
+    path = next(path for path in ALL if path.stem.endswith("run_from_python"))
     monkeypatch.setattr(sys, "argv", [str(path), "--steps", "256", "--seeds", "1", "--folder", str(tmp_path)])
     runpy.run_path(str(path), run_name="__main__")
     output = capsys.readouterr().out
     [run] = tmp_path.iterdir()
     assert output.startswith(f"{run}: ") and "dormant_fraction" in output
     assert re.search(r"^seed 0 after 256 steps: reward \d\.\d\d in 100 steps$", output, re.MULTILINE)
+
+
+@pytest.mark.compilations(10)  # a run of the suite
+def test_your_own_data_is_a_function_of_less_than_ten_lines(tmp_path):
+    path = next(path for path in ALL if path.stem.endswith("your_own_data"))
+    code = [line for line in path.read_text().partition("def ")[2].splitlines() if line.strip()]
+    assert len(code) < 10
+    problem = {"name": f"{path}:digit_pairs", "epochs": 10}
+    agent = {"optimizer": "adam", "learning_rate": 0.003}
+    run = pliant.run(problem=problem, agent=agent, diagnostics=[], seeds=1, folder=tmp_path)
+    assert run.path.name.startswith("digit_pairs-")
+    last = run.metrics[run.metrics["step"] == run.metrics["step"].max()].set_index("metric")["value"]
+    assert last["accuracy"] > 0.8 and last["test_accuracy"] > 0.8

@@ -46,7 +46,7 @@ class Without:
 
 sys.meta_path = [Without(finder) for finder in sys.meta_path]
 import numpy as np, optax, pliant
-for name in set(dir(pliant)) - {{"Run", "TrainedAgent", "load", "run"}}:
+for name in set(dir(pliant)) - {{"Run", "TrainedAgent", "load", "run", "stream_of"}}:
     getattr(pliant, name)
 params = {{"in": np.ones((3, 4)), "out": np.ones((4, 1))}}
 wiring = pliant.trace(lambda w, x: (x @ w["in"]).clip(0) @ w["out"], params, np.ones((8, 3)))

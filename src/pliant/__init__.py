@@ -15,7 +15,7 @@ def __getattr__(name: str) -> Any:
     try:
         return _imported(name)
     except ModuleNotFoundError as error:
-        if name not in ("Run", "TrainedAgent", "load", "run"):
+        if name not in ("Run", "TrainedAgent", "load", "run", "stream_of"):
             raise
         raise ModuleNotFoundError(
             f"pliant.{name} is part of the suite, which needs {error.name}: pip install -e '.[suite]'", name=error.name

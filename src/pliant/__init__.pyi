@@ -11,6 +11,7 @@ from .core.gradients import value_and_grad as value_and_grad
 from .core.lookup import replacements as replacements
 from .core.lookup import state_of as state_of
 from .core.plastic import plastic as plastic
+from .core.problem import Stream as Stream
 from .core.timing import each_task as each_task
 from .core.timing import every as every
 from .core.timing import restart as restart
@@ -30,6 +31,7 @@ from .methods import neuroplastic_expansion as neuroplastic_expansion
 from .methods import redo as redo
 from .methods import shrink_and_perturb as shrink_and_perturb
 from .methods import static_sparse as static_sparse
+from .problems._stream_of import stream_of as stream_of
 from .suite import Run as Run
 from .suite import TrainedAgent as TrainedAgent
 from .suite import load as load
