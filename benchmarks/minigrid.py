@@ -83,8 +83,8 @@ def environment(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], 
 def acting(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]:
     """The forward pass and the choice of an action, for one step after another."""
     environment, agent = parts.problem, parts.agent
-    policy, is_first = agent.policy(agent.init(key)), jnp.zeros(environment.num_envs, bool)
-    first = agent.act(policy, agent.initial_carry(environment.num_envs), environment.init(key)[1], is_first, key)
+    acting_params, is_first = agent.acting_params(agent.init(key)), jnp.zeros(environment.num_envs, bool)
+    first = agent.act(acting_params, agent.initial_carry(environment.num_envs), environment.init(key)[1], is_first, key)
 
     def one_step(carry: Any, key: Key) -> tuple[Any, None]:
         memory, action, _ = carry
@@ -92,7 +92,9 @@ def acting(parts: Components, key: Key) -> tuple[Any, Callable[[Any, Key], Any]]
         observation = jnp.broadcast_to(
             action[:, None, None, None], (environment.num_envs, *environment.spec.observation.shape)
         )
-        return agent.act(policy, memory, observation.astype(environment.spec.observation.dtype), is_first, key), None
+        return agent.act(
+            acting_params, memory, observation.astype(environment.spec.observation.dtype), is_first, key
+        ), None
 
     def one_round(carry: Any, key: Key) -> Any:
         return jax.lax.scan(one_step, carry, jax.random.split(key, agent.horizon))[0]

@@ -1,0 +1,36 @@
+"""The benchmarks: each starts, and what is measured apart from a run is a program that JAX accepts."""
+
+import pathlib
+import runpy
+import sys
+
+import jax
+import pytest
+import trees
+
+from pliant.experiment.loops.planning import plan
+
+ALL = sorted((pathlib.Path(__file__).parents[1] / "benchmarks").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_starts_and_names_what_it_measures(path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code == 0
+    assert "--seconds" in capsys.readouterr().out
+    assert f"python benchmarks/{path.name} " in path.read_text()
+
+
+@pytest.mark.parametrize("piece", ["environment", "acting", "learning"])
+def test_a_round_of_each_piece_of_minigrid_returns_what_the_next_begins_with(piece):
+    benchmark = runpy.run_path(str(next(path for path in ALL if path.stem == "minigrid")))
+    parts = plan(benchmark["config_of"]("ppo", seeds=1, num_envs=2)).components
+
+    def begin_and_one_round(begin_key, key):
+        first, one_round = benchmark[piece](parts, begin_key)
+        return first, one_round(first, key)
+
+    first, after = jax.eval_shape(begin_and_one_round, trees.key(0), trees.key(1))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), first) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
