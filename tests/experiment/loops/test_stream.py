@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 import trees
 
 from pliant.agents import sgd
@@ -13,10 +14,12 @@ from pliant.core.judgement import Judgement, squared_error
 from pliant.core.problem import Batch, Network, Split, Stream
 from pliant.diagnostics import dormant_fraction, weight_change, weight_magnitude
 from pliant.experiment.configuration.components import Components
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops import stream as stream_loop
 from pliant.experiment.loops.plan import Slice
 from pliant.methods import continual_backprop
 from pliant.problems import slowly_changing_regression
+from pliant.problems.images import permuted_mnist
 
 
 def counting(batch=1, drawn=0, bad=(), diagnostics=None):
@@ -354,3 +357,16 @@ def test_diagnostics_see_the_next_task_before_the_learner_begins_it():
     assert (third["it", "first"], third["it", "second"]) == (1, 2)
     assert (fourth["it", "first"], fourth["it", "second"]) == (0, 1)
     assert rows_of(member.agent["log"])[-1] == (END, 3, 0)
+
+
+def test_a_chunk_as_long_as_one_before_traces_nothing(monkeypatch):
+    traced, batches = [], Stream.batches
+    monkeypatch.setattr(Stream, "batches", lambda stream, steps=1: traced.append(steps) or batches(stream, steps))
+    problem = {"name": "permuted_mnist", **permuted_mnist.SMALL}
+    programs = toys.programs_of(from_mapping({"problem": problem, "diagnostics": []}))
+    programs.begin()
+    counts = []
+    for step in (0, 4, 8):
+        programs.advance(step, 4)
+        counts.append(len(traced))
+    assert counts[0] > 0 and counts == counts[:1] * 3

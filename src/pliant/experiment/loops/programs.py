@@ -1,5 +1,6 @@
 """Programs with the problem on the device: a slice of a chunk is one call."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -46,6 +47,9 @@ class DevicePrograms(Programs):
     def __init__(self, plan: Plan, of_member: OfMember, num_envs: int = 1):
         self._plan = plan
         self._of_member = of_member
+        # Asked for at each chunk, and a stream traces the drawing of its batches to answer.
+        self._unit = functools.cache(functools.partial(of_member.unit, plan.components))
+        self._compiled_for = functools.cache(functools.partial(of_member.compiled_for, plan.components))
         self._num_envs = num_envs
         self._map = plan.member_map(len(plan.members))
         self._values = self._map.place(plan.members.swept)
@@ -63,13 +67,13 @@ class DevicePrograms(Programs):
 
     @override
     def unit(self, length: int) -> int:
-        return self._of_member.unit(self._plan.components, length)
+        return self._unit(length)
 
     @override
     def advance(self, step: int, length: int, chunk: tuple[int, int] | None = None) -> Chunk:
         first, last = chunk or (step, step + length)
         components, steps = self._plan.components, last - first
-        unit, compiled_for = self.unit(steps), self._of_member.compiled_for(components, steps)
+        unit, compiled_for = self._unit(steps), self._compiled_for(steps)
 
         def advance(member: Any, values: Any, given: tuple[Array, Slice, Any]) -> Any:
             step, slice, shared = given
