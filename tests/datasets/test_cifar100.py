@@ -78,6 +78,18 @@ def test_the_other_members_of_the_archive_are_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [ARCHIVE]
 
 
+def test_the_archive_in_the_cache_is_read():
+    found = cifar100.load()  # tests/data/cifar100, as many images as the published data set has
+    assert found.train_by_class().shape == (100, 500, 32, 32, 3) and found.test_by_class().shape == (
+        100,
+        100,
+        32,
+        32,
+        3,
+    )
+    assert (found.train_by_class()[:, 0, 0, 0, 0] == 2 * np.arange(100)).all()  # a grey of its own for each class
+
+
 def test_synthetic_images_have_all_classes():
     found = load_images("cifar100", "synthetic")
     assert found.train_by_class().shape == (100, 60, 32, 32, 3) and found.test_by_class().shape == (100, 10, 32, 32, 3)

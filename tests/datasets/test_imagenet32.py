@@ -87,6 +87,11 @@ def test_pixels_divided_by_255_are_multiplied_again(tmp_path):
     np.testing.assert_array_equal(imagenet32.read(tmp_path).train_x, x[:6].transpose(0, 2, 3, 1))
 
 
+def test_the_batches_in_the_cache_are_read():
+    found = imagenet32.load()  # tests/data/imagenet32, ten classes
+    assert found.train_by_class().shape == (10, 600, 32, 32, 3) and found.test_by_class().shape == (10, 100, 32, 32, 3)
+
+
 def test_synthetic_images_are_written_and_read_in_the_official_format():
     found = load_images("imagenet32", "synthetic")
     assert found.train_by_class().shape == (20, 60, 32, 32, 3) and found.test_by_class().shape == (20, 10, 32, 32, 3)
