@@ -99,7 +99,7 @@ def make(config: Config) -> Stream:
     available, pixels = data.x.shape
     if available < N:
         raise ValueError(f"images={N}: the data set {config.data} has {available}; write at most {available}")
-    shuffled_labels = N - round(config.true_labels * N)
+    moved = N - round(config.true_labels * N)
 
     def init(data: Images, key: Key) -> State:
         images_key, labels_key, order_key = jax.random.split(key, 3)
@@ -108,7 +108,7 @@ def make(config: Config) -> Stream:
 
     def begin_epoch(data: Images, state: State, clock: Clock) -> State:
         task_key = jax.random.fold_in(state.labels_key, clock.task)
-        rho = permutation(task_key, N, shuffled_labels)
+        rho = permutation(task_key, N, moved)
         return state._replace(
             labels=data.y[state.chosen][rho], order=shuffled(state.order_key, N, clock), position=jnp.int32(0)
         )
