@@ -31,7 +31,7 @@ class Config:
     """Settings of label-permuted images; the defaults are the paper's, but for the data set."""
 
     data: str = "mnist"
-    """Images: the name of a data set (emnist, mnist, digits, ...), synthetic, or a folder with MNIST's files."""
+    """Images: the name of a data set (emnist, mnist, digits, ...), synthetic, or a folder with EMNIST's files."""
     tasks: Annotated[int, AtLeast(1)] = 400
     """Number of tasks, each with another permutation of the classes."""
     change_every: Annotated[int, AtLeast(1)] = 2500
@@ -82,7 +82,7 @@ def make(config: Config) -> Stream:
         <https://openreview.net/forum?id=sKPzAXoylB>`_, ICLR 2024, label-permuted EMNIST.
     """
     B = config.batch_size
-    found = datasets.load_images("mnist", config.data)
+    found = datasets.load_images("emnist", config.data)
     data = Images(flat(found.train_x), found.train_y, flat(found.test_x), found.test_y)
     examples, pixels = data.x.shape
     epoch = min(config.change_every, examples)
