@@ -127,8 +127,8 @@ def test_in_bfloat16_convolutions_are_rounded_and_nothing_else():
 
 
 def test_learns_in_training_mode_and_predicts_in_evaluation_mode():
-    # Four noisy images to be told apart, by a learner that replaces one channel of each group of four or five. One is due
-    # after 42 or 33 steps from the sixth on, early enough for the running averages to follow.
+    # Four noisy images to be told apart. Each group of four or five channels replaces one, which is due after 42 or 33
+    # steps from the sixth on: the running averages have time to follow.
     random, steps = np.random.default_rng(0), 60
     y = random.integers(4, size=(steps, 16)).astype(np.int32)
     x = (random.normal(size=(4, *IMAGE))[y] + 0.3 * random.normal(size=(steps, 16, *IMAGE))).astype(np.float32)
