@@ -14,7 +14,7 @@ from pliant.core.plastic import plastic
 from pliant.core.problem import Batch, Network, Stream
 from pliant.core.timing import each_task
 from pliant.core.units import Wiring
-from pliant.methods import continual_backprop, head_reset, l2_init
+from pliant.methods import continual_backprop, full_reset, head_reset, l2, l2_init
 from pliant.problems import slowly_changing_regression
 
 STEPS = 500
@@ -145,6 +145,56 @@ def test_cross_entropy_is_softmax_regression_written_out():
     np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(state.params["w"], w, atol=1e-4)
     np.testing.assert_allclose(state.params["b"], b, atol=1e-4)
+
+
+def centred():
+    """A network of three inputs and four units, from which a running mean is subtracted; in training, the batch's."""
+
+    def init(key):
+        params = {"w0": jnp.ones((3, 4)), "w1": jax.random.normal(key, (4, 2))}
+        return {"params": params, "statistics": {"mean": jnp.zeros(4)}}
+
+    def read(variables, h, mean):
+        return jax.nn.relu(h - mean[None]) @ variables["params"]["w1"]
+
+    def train(variables, x):
+        h, m = x @ variables["params"]["w0"], variables["statistics"]["mean"]
+        moved = {"mean": 0.9 * m + 0.1 * h.mean(0)}
+        return read(variables, h, h.mean(0)), {**variables, "statistics": moved}
+
+    def apply(variables, x):
+        return read(variables, x @ variables["params"]["w0"], variables["statistics"]["mean"])
+
+    return Network(init, apply, train=train)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "per_weight_adam"])
+def test_running_statistics_follow_the_data_whatever_optimizer_and_methods_do(optimizer):
+    # With a learning rate of 0 the weights stay. Those of the units are 1: the mean follows that of the inputs' sum.
+    # Decay and noise are added to all gradients, and at the last step all weights are reinitialized.
+    steps = 6
+    x, y = trees.normal(0, steps, 8, 3), np.zeros((steps, 8), np.int32)
+    stream = Stream(lambda *_: (), lambda data, state, _: (state, Batch(x, y)), cross_entropy, centred(), steps)
+    config = sgd.Config(optimizer, learning_rate=0.0, momentum=0.9, decay_epochs="2,4")
+    methods = l2(0.1), optax.add_noise(0.1, 0.5, jax.random.key(1)), full_reset(stream.network.init, period=steps)
+    learner = sgd.make(config, stream, lambda *_: methods)
+
+    @jax.jit
+    def run(key):
+        state, _ = learner.learn(learner.init(key), Batch(x, y), Clock(1))
+        return state, learner.predict(state, x[0])
+
+    state, predicted = trees.numpy(run(trees.key(0)))
+    m = 0.0
+    for batch in x.astype(float).sum(2):
+        m = 0.9 * m + 0.1 * batch.mean()
+    np.testing.assert_allclose(state.params["statistics"]["mean"], np.full(4, m), rtol=1e-5)
+    h = np.maximum(x[0] @ state.params["params"]["w0"] - m, 0)
+    np.testing.assert_allclose(predicted, h @ state.params["params"]["w1"], rtol=1e-5, atol=1e-6)
+    # The moments of the fresh weights begin anew, although those of statistics do not exist.
+    moments = optax.tree.get_all_with_path(state.optimizer, "trace" if optimizer == "sgd" else "nu")
+    assert len(moments) == 1 and not any(leaf.any() for leaf in jax.tree.leaves(moments[0][1]["params"]))
+    assert jax.tree.leaves(moments[0][1]["statistics"]) == []
 
 
 def test_methods_get_the_wiring_and_the_network():
