@@ -88,6 +88,11 @@ def test_batch_norm_in_training_mode_needs_more_than_one_value():
         jax.eval_shape(SMALL.train, shapes, jax.ShapeDtypeStruct((1, *IMAGE), np.float32))  # 8, 4, 2, 1 pixels
 
 
+def test_a_resnet18_has_four_stages():
+    with pytest.raises(ValueError, match=r"^widths=\(3, 4\): a ResNet-18 has four stages; write four widths$"):
+        resnet18(IMAGE, widths=(3, 4))
+
+
 def test_methods_find_channels_and_their_running_statistics():
     wiring = trace(SMALL.train, jax.eval_shape(SMALL.init, trees.key(0)), BATCH)
     streams = {"Conv_0": 3, "Block_2/Conv_1": 4, "Block_4/Conv_1": 4, "Block_6/Conv_1": 5}

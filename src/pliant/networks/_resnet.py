@@ -126,6 +126,9 @@ def resnet18(
         The network, whose fresh weights are drawn by the initializer `kaiming_normal`. Its variables are
         `{"params": ..., "statistics": ...}`.
 
+    Raises:
+        ValueError: for another number of widths than four.
+
     Differs from the authors' code: images have their channels last. In bfloat16 convolutions are rounded; the authors'
     code computes in float32.
 
@@ -141,6 +144,8 @@ def resnet18(
         >>> variables["params"]["Dense_0"]["kernel"].shape
         (512, 100)
     """
+    if len(widths) != 4:
+        raise ValueError(f"widths={widths}: a ResNet-18 has four stages; write four widths")
     module = ResNet(outputs, (2, 2, 2, 2), widths, dtype)
 
     def init(key: Key) -> Params:
