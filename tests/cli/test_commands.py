@@ -126,6 +126,7 @@ def test_list_of_one_kind(pliant):
     _, out, _ = pliant("list", "presets")
     line = r"sgd/bp/relu_wd +l2 examples=1000000 .* learning_rate=0.01 sweeping weight_decay=1e-06,1e-05,.*,1.0$"
     assert re.search(rf"^  {P}/{line}", out, re.MULTILINE)
+    assert re.search(r"^  continual_backprop/conv +rate_of=all .* initializer=default$", out, re.MULTILINE)
 
 
 def test_list_imports_little():

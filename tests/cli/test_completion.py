@@ -20,6 +20,7 @@ P = "slowly_changing_regression"
         (["run", ""], {P, "hopper", "runs/one"}, {"hopper/std", "run"}),
         (["run", "hopper/"], {"hopper/std", "hopper/cbp"}, {"ant/std"}),
         (["run", P, "--method", ""], {"redo", "l2"}, {"ppo"}),
+        (["run", P, "--method", "continual_backprop/"], {"continual_backprop/conv"}, {"hopper/std"}),
         (["run", P, "--agent", ""], {"sgd", "ppo"}, {"redo"}),
         (["run", "hopper", "--preset", ""], {"std", "cbp"}, {P}),
         (["run", P, "--method", "redo", "--"], {"--flip-every", "--seeds", "--method.threshold", "--out"}, {"--env"}),

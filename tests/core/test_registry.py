@@ -72,6 +72,7 @@ def test_a_long_list_is_cut():
 def test_presets():
     presets = registry.presets("slowly_changing_regression")
     assert presets["sgd/bp/relu"]["agent"]["optimizer"] == "sgd"
+    assert registry.presets("continual_backprop")["conv"]["rate_of"] == "all"
     assert registry.presets("a_problem_without") == {}
 
 

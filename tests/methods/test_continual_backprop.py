@@ -11,6 +11,8 @@ from pliant.core.plastic import plastic
 from pliant.core.timing import restart
 from pliant.core.units import Group, Incoming, Outgoing, Wiring
 from pliant.methods import continual_backprop
+from pliant.presets.continual_backprop import PRESETS
+from pliant.tracing.trace import trace
 
 
 def run(surgery, params, features, **fields):
@@ -286,9 +288,153 @@ def test_all_groups_choose_before_any_is_edited():
     np.testing.assert_array_equal(states.age["w1"][0], [0, 1])
 
 
+def test_replacements_are_counted_from_the_mature_units_or_from_all():
+    # Maturity 2 and rate 0.3: of four units, all mature at step 3, 1.2 are due at a step, of three 0.9, of two 0.6.
+    # From the mature: 1.2, one goes, 0.2 left; 0.2 + 0.9; 0.1 + 0.6; at step 6 the first is back: 0.7 + 0.9. From all,
+    # as long as one is mature: 1.2, 1.4, 1.6, 1.8, and then 2.0, of which the third is replaced at that step, too.
+    features = np.concatenate([PASSES, PASSES])
+    for rate_of, counts, left in (("mature", [0, 0, 1, 2, 2, 3], 0.6), ("all", [0, 0, 1, 2, 3, 4], 0.8)):
+        surgery = continual_backprop(hand_wired.mlp(3, 4, 2), 0.3, 0.9, 2, max_per_step=2, rate_of=rate_of)
+        states, _ = run(surgery, PARAMS, {"w0": features})
+        np.testing.assert_array_equal(states.replaced["w0"], counts)
+        np.testing.assert_allclose(states.owed["w0"][-1] + 0.3 * states.waited["w0"][-1], left, atol=1e-6)
+    # Without a mature unit nothing is due.
+    states, _ = run(continual_backprop(hand_wired.mlp(3, 4, 2), 0.25, 0.9, 9, rate_of="all"), PARAMS, {"w0": features})
+    assert not states.waited["w0"].any()
+
+
+def test_replacements_of_the_published_rates_of_permuted_mnist():
+    # In 60,000 updates of 2,000 units: 12,000, 1,200 and 120 at rates of 1e-4, 1e-5 and 1e-6. Here is a twentieth of a
+    # task, after the first 100 steps. At the largest rate 0.2 a step for 100 steps are not mature, 1 % of all.
+    wiring, params = hand_wired.mlp(1, 2000, 1), hand_wired.params(1, 2000, 1)
+    rates = np.array([1e-4, 1e-5, 1e-6])
+    counts = replaced_after(100 + 3_000, wiring, params, lambda rate: {"replacement_rate": rate}, rates)
+    np.testing.assert_allclose(counts["w0"], [0.99 * 600, 60, 6], atol=1)
+
+
+def test_replacements_of_the_published_rate_of_continual_imagenet():
+    # Five tasks of 3,000 updates after the first 100 steps: 28.8, 57.6 and 115.2 a task for 32, 64 and 128 units.
+    sizes = (1, 32, 64, 128, 1)
+    wiring, params = hand_wired.mlp(*sizes), hand_wired.params(*sizes)
+    settings = {"replacement_rate": 3e-4, **PRESETS["conv"]}
+    counts = replaced_after(100 + 15_000 + 1, wiring, params, lambda _: settings, np.zeros(1))
+    assert [int(count[0]) for count in counts.values()] == [5 * 28.8, 5 * 57.6, 5 * 115.2]
+
+
+def replaced_after(steps, wiring, params, settings, values):
+    """Units of each group that were replaced after some steps on weights that stay, for each value of a setting."""
+
+    def count(params, value):
+        surgery = continual_backprop(wiring, maturity=100, utility="weight", **settings(value))
+        features = {name: jnp.ones((1, group.units)) for name, group in wiring.items()}
+
+        def step(state, random):
+            return surgery.operate(params, state, random=random, features=features)[1], None
+
+        random = surgery.draw(jax.random.key(0), params, 1)
+        random = jax.tree.map(lambda number: number[0], random)
+        state, _ = jax.lax.scan(lambda state, _: step(state, random), surgery.init(params), length=steps)
+        return state.replaced
+
+    return trees.numpy(jax.jit(jax.vmap(count, (None, 0)))(params, values))
+
+
+def test_a_sum_of_magnitudes_times_the_present_weights():
+    # Decay 0.9: a tenth of the mean |h| is added at each pass; outgoing magnitudes of the units are 0.15, 0.3, 0.45 and
+    # 0.6. After two passes: 0.1 * (0.5 + 1.5), 0.1 * (0.5 + 1.5), 0.1 * (0.5 + 0.25), 0.1 * (1.5 + 0.5). At the third
+    # step, 0.25 of four units is one: the least product is 0.225 * 0.15 ... of unit 0, which keeps its sum.
+    surgery = continual_backprop(hand_wired.mlp(3, 4, 2), 0.25, 0.9, 2, memory="sum")
+    states, _ = run(surgery, PARAMS, {"w0": np.concatenate([PASSES, PASSES[:1]])})
+    np.testing.assert_allclose(states.magnitude["w0"][1], [[0.2, 0.2, 0.075, 0.2]], rtol=1e-6)
+    np.testing.assert_allclose(states.utility["w0"][1], [0.03, 0.06, 0.03375, 0.12], rtol=1e-6)
+    np.testing.assert_array_equal(states.age["w0"][2], [0, 3, 3, 3])
+    np.testing.assert_allclose(states.magnitude["w0"][2], [[0.225, 0.225, 0.15, 0.275]], rtol=1e-6)
+    np.testing.assert_allclose(states.magnitude["w0"][3], [[0.275, 0.275, 0.2, 0.425]], rtol=1e-6)
+    assert states.mean_activation == {}
+    # By weight alone the sums do not count.
+    surgery = continual_backprop(hand_wired.mlp(3, 4, 2), 0.25, 0.9, 9, "weight", memory="sum")
+    states, _ = run(surgery, PARAMS, {"w0": PASSES})
+    np.testing.assert_allclose(states.utility["w0"][2], [0.15, 0.3, 0.45, 0.6], rtol=1e-6)
+
+
+def test_of_several_readers_the_next_one_alone():
+    # One residual block: the stem makes the stream, `a` reads it, `b` adds to it, `out` reads the sum. Unit 0 of the
+    # stem is worth 1 * 1 by `a` alone, and unit 1 2 * 1. By all readers unit 1 is the least: (2 + 0) / 2 < (1 + 8) / 2.
+    def apply(w, x):
+        h = x @ w["stem"]
+        h = h + jax.nn.relu(h @ w["a"]) @ w["b"]
+        return h @ w["out"]
+
+    params = {
+        "stem": np.ones((1, 2), np.float32),
+        "a": np.array([[1.0], [2.0]], np.float32),
+        "b": np.array([[3.0, 4.0]], np.float32),
+        "out": np.array([[8.0], [0.1]], np.float32),
+    }
+    wiring = trace(apply, params, np.ones((1, 1), np.float32))
+    features = {feature: np.ones((1, 1, group.units)) for group in wiring.values() for feature in group.features}
+    states, edit = run(continual_backprop(wiring, 0.5, maturity=0), params, features)
+    np.testing.assert_array_equal(states.age["stem"][0], [1, 0])
+    assert not edit.params["a"][1].any() and not edit.params["out"][1].any()
+    assert edit.fresh["b"].tolist() == [[False, True]]  # what writes into the stream is drawn as well
+
+    states, edit = run(continual_backprop(wiring, 0.5, maturity=0, readers="next"), params, features)
+    ages = {name: age[0].tolist() for name, age in states.age.items()}
+    # Into the stream's second activation `b` writes, and `out` reads it: 8 and 0.1.
+    assert ages == {"stem": [0, 1], "a": [1], "stem@b": [1, 0]}
+    np.testing.assert_array_equal(edit.params["a"], [[0], [2]])
+    np.testing.assert_array_equal(edit.params["out"], [[8], [0]])
+    assert edit.params["stem"][0, 1] == 1 and edit.params["stem"][0, 0] != 1
+
+
+def test_before_the_step_fresh_weights_move_by_the_gradients_of_the_old_ones():
+    # Gradients of 1 and a rate of 0.5: unit 1, the least by its outgoing weight, has 0 - 0.5 there after the step, and
+    # its bias, too; after the step it would have 0. The others have moved from where they were.
+    wiring, params = hand_wired.mlp(1, 2, 1), hand_wired.params(1, 2, 1)
+    params["w1"] = np.array([[3.0], [0.5]], np.float32)
+    grads = jax.tree.map(np.ones_like, params)
+
+    def update(when):
+        tx = plastic(optax.sgd(0.5), continual_backprop(wiring, 0.5, 0.0, 0, "weight", when=when))
+        return jax.jit(lambda p, g: tx.step(g, tx.init(p), p, features={"w0": jnp.ones((1, 2))})[0])(params, grads)
+
+    before, after = update("before"), update("after")
+    np.testing.assert_allclose(before["w1"], [[2.5], [-0.5]])
+    np.testing.assert_allclose(before["b0"], [-0.4, -0.5], rtol=1e-6)
+    np.testing.assert_allclose(after["w1"], [[2.5], [0.0]])
+    np.testing.assert_allclose(after["b0"], [-0.4, 0.0], rtol=1e-6)
+
+
+def test_before_the_step_a_lower_group_sees_the_rows_that_an_upper_one_has_drawn():
+    # Unit 0 of the last group has incoming weights of 100, which make unit 0 of the first group, 100, worth more than
+    # unit 1, 50. It is replaced, with rows below the bound of sqrt(6 / 2): unit 0, with 0 to unit 1, is then the least.
+    wiring = hand_wired.mlp(1, 2, 2, 1, bias=False)
+    params = {
+        "w0": np.ones((1, 2), np.float32),
+        "w1": np.array([[100.0, 0.0], [0.0, 50.0]], np.float32),
+        "w2": np.array([[1.0], [2.0]], np.float32),
+    }
+    features = {"w0": np.ones((1, 1, 2)), "w1": np.ones((1, 1, 2))}
+    for when, ages in (("after", [1, 0]), ("before", [0, 1])):
+        states, edit = run(continual_backprop(wiring, 0.5, 0.0, 0, when=when), params, features)
+        np.testing.assert_array_equal(states.age["w1"][0], [0, 1])
+        np.testing.assert_array_equal(states.age["w0"][0], ages)
+        # Fresh, and read by nothing new: the row to the fresh unit is 0 in both.
+        assert edit.params["w1"][ages.index(0), 0] == 0 and edit.fresh["w1"].sum() == 3
+
+
 @pytest.mark.parametrize(
     "settings, error",
     [
+        (
+            {"memory": "sum", "utility": "zero_contribution"},
+            r"^utility='zero_contribution' needs the mean activations, ",
+        ),
+        (
+            {"memory": "sum", "compensate": True},
+            r"^compensate=True needs the mean activations, .*; write memory='average'",
+        ),
+        ({"readers": "next"}, r"^'w1' has no order, "),
         ({"replacement_rate": 1.5}, r"^replacement_rate=1.5: "),
         ({"decay_rate": 1.0}, r"^decay_rate=1.0: "),
         ({"maturity": -1}, r"^maturity=-1: "),
@@ -314,6 +460,10 @@ def test_refuses_to_compensate_without_a_bias():
         ({"budget": "none"}, r"^budget='none': write one of 'accumulate', 'bernoulli'$"),
         ({"initializer": "he"}, r"^initializer='he': write one of 'network', 'kaiming', "),
         ({"activation": "rellu"}, r"^activation='rellu': write one of 'relu', "),
+        ({"rate_of": "some"}, r"^rate_of='some': write one of 'mature', 'all'$"),
+        ({"memory": "none"}, r"^memory='none': write one of 'average', 'sum'$"),
+        ({"readers": "one"}, r"^readers='one': write one of 'all', 'next'$"),
+        ({"when": "now"}, r"^when='now': write one of 'after', 'before'$"),
     ],
 )
 def test_unknown_choices_are_refused(settings, error):

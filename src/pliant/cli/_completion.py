@@ -70,7 +70,9 @@ def words(before: Sequence[str], current: str) -> list[str]:
     if name != "run":
         return _runs() if name in _OF_RUNS else []
     if last in _KINDS:
-        return registry.names(_KINDS[last])
+        name, slash, _ = current.partition("/")
+        presets = [f"{name}/{preset}" for preset in registry.presets(name)] if slash and last == "--method" else []
+        return [*registry.names(_KINDS[last]), *presets]
     if last == "--preset":
         return [*registry.presets(before[1])]
     if current.startswith("-"):

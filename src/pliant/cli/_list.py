@@ -28,6 +28,9 @@ def command(arguments: list[str]) -> None:
             lines = registry.summaries(kind)
         elif chosen is None:
             counts = {problem: len(registry.presets(problem)) for problem in registry.names("problems")}
+            counts |= {
+                method: len(found) for method in registry.names("methods") if (found := registry.presets(method))
+            }
             lines = {problem: f"{count} presets: see pliant list presets" for problem, count in counts.items()}
         else:
             lines = _presets()
@@ -41,11 +44,17 @@ def command(arguments: list[str]) -> None:
 
 
 def _presets() -> dict[str, str]:
-    return {
+    of_problems = {
         f"{problem}/{name}": _in_words(preset)
         for problem in registry.names("problems")
         for name, preset in registry.presets(problem).items()
     }
+    of_methods = {
+        f"{method}/{name}": " ".join(f"{setting}={value}" for setting, value in preset.items())
+        for method in registry.names("methods")
+        for name, preset in registry.presets(method).items()
+    }
+    return of_problems | of_methods
 
 
 def _in_words(preset: dict[str, Any]) -> str:

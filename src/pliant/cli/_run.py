@@ -177,8 +177,8 @@ def _words(parser: Parser) -> Parser:
         "--method",
         metavar="NAME",
         action="append",
-        help="a plasticity method; may be given several times; one method twice as NAME@LABEL, with the flags "
-        f"--method.NAME@LABEL.SETTING [{methods} | FILE.py:NAME | none; default none]",
+        help="a plasticity method, or METHOD/PRESET; may be given several times; one method twice as NAME@LABEL, with "
+        f"the flags --method.NAME@LABEL.SETTING [{methods} | FILE.py:NAME | none; default none]",
     )
     parser.add_argument(
         "--network",

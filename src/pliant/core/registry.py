@@ -54,11 +54,11 @@ def find(kind: Kind, name: Any) -> Any:
     return importlib.import_module(".".join(filter(None, ["pliant", kind, family, name])))
 
 
-def presets(problem: str) -> dict[str, dict[str, Any]]:
-    """The named configurations of a problem; empty if there are none."""
-    if importlib.util.find_spec(f"pliant.presets.{problem}") is None:
+def presets(name: str) -> dict[str, dict[str, Any]]:
+    """The named configurations of a problem, or the named settings of a method; empty if there are none."""
+    if importlib.util.find_spec(f"pliant.presets.{name}") is None:
         return {}
-    return importlib.import_module(f"pliant.presets.{problem}").PRESETS
+    return importlib.import_module(f"pliant.presets.{name}").PRESETS
 
 
 def check(what: str, name: Any, allowed: Iterable[str]) -> None:

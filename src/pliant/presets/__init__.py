@@ -1,1 +1,1 @@
-"""Named configurations: one file per problem, with the problem's name. They are data and import no other package."""
+"""Named configurations: one file per problem or method, with its name. They are data and import no other package."""

@@ -186,6 +186,26 @@ def test_what_can_be_said_of_any_method(name, on_units):
     assert resolve(config, "on_new_task")[0] == "method.on_new_task"
 
 
+def test_a_method_has_presets():
+    given = ["continual_backprop/conv", {"name": "continual_backprop/layer@second", "rate_of": "all"}]
+    config = from_mapping({"problem": PROBLEM, "methods": given})
+    first, second = config.methods
+    assert (first.name, second.name) == ("continual_backprop", "continual_backprop@second")
+    presets = registry.presets("continual_backprop")
+    assert first.settings.items() >= presets["conv"].items()
+    assert first.settings["replacement_rate"] == 1e-4  # a setting that the preset leaves open has its default
+    assert second.settings.items() >= (presets["layer"] | {"rate_of": "all"}).items()  # what is given wins
+    assert from_yaml(config.to_yaml()) == config
+    with pytest.raises(UnknownNameError, match=r"^unknown preset of continual_backprop 'con'; did you mean conv\?$"):
+        from_mapping({"problem": PROBLEM, "methods": ["continual_backprop/con"]})
+    with pytest.raises(UnknownNameError, match=r"^unknown preset of redo 'conv'; there are: none$"):
+        from_mapping({"problem": PROBLEM, "methods": ["redo/conv"]})
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown method 'continual_backprob'; did you mean continual_backprop"
+    ):
+        from_mapping({"problem": PROBLEM, "methods": ["continual_backprob/conv"]})
+
+
 def test_some_groups_of_units():
     given = {"problem": PROBLEM, "methods": [{"name": "redo", "groups": "Dense_0", "on_new_task": "reset"}]}
     config = from_mapping(given)

@@ -124,7 +124,11 @@ def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
     settings = _named(kind[:-1], given)
     if "name" not in settings:
         raise ConfigError(f"{kind[:-1]}: write {{name: ...}}; there are: {', '.join(registry.names(kind))}")
-    component = ComponentSpec(kind, _name(kind, settings.pop("name")), {}, _source(kind, settings.pop("source", "")))
+    name, source = _name(kind, settings.pop("name")), _source(kind, settings.pop("source", ""))
+    if kind == "methods" and "/" in name and not (source or sources.names_file(name)):
+        name, preset = _method_preset(name)
+        settings = {**preset, **settings}
+    component = ComponentSpec(kind, name, {}, source)
     if not component.source and sources.names_file(component.name):
         raise ConfigError(
             f"{kind[:-1]} {component.name}: a file is executed only if you name it on the command line or in a call; "
@@ -138,6 +142,20 @@ def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
         for key, setting in schema.items()
     }
     return dataclasses.replace(component, settings=values)
+
+
+def _method_preset(name: str) -> tuple[str, dict[str, Any]]:
+    """`METHOD` and the preset's settings for `METHOD/PRESET`; a label stays: `METHOD@LABEL` for `METHOD/PRESET@LABEL`.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    name, at, label = name.partition("@")
+    method, _, preset = name.partition("/")
+    registry.check("method", method, registry.names("methods"))
+    presets = registry.presets(method)
+    registry.check(f"preset of {method}", preset, presets)
+    return method + at + label, presets[preset]
 
 
 def _name(kind: registry.Kind, given: Any) -> str:
