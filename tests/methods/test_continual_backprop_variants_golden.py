@@ -16,15 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 import ties
+import torch_nets
 import trees
 
+from pliant.core import units
 from pliant.core.plastic import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring, fans
 from pliant.methods import continual_backprop
+from pliant.networks import resnet18
 from pliant.presets.continual_backprop import PRESETS
 from pliant.surgery.adam import PerWeightAdamState
-from pliant.surgery.initializers import uniform_bound
+from pliant.surgery.initializers import normal_deviation, uniform_bound
+from pliant.surgery.list_order import in_list_order
+from pliant.tracing.trace import trace
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 CLOSE = dict(rtol=3e-5, atol=3e-6)
@@ -255,6 +261,72 @@ def test_convolutional_networks(case):
             np.testing.assert_array_equal(ours.optimizer.count[name], data[f"adam_step_{name}"])
             np.testing.assert_array_equal(ours.optimizer.nu[name], data[f"adam_v_{name}"])
             np.testing.assert_array_equal(ours.optimizer.mu[name][~kept], data[f"adam_m_{name}"][~kept])
+
+
+def test_residual_networks():
+    # The wiring is the traced one. Of activations the means are recorded, in sums that only grow.
+    data, settings = load("resnet_cbp_contribution")
+    moved, after = part(data, "momentum_"), part(data, "after_")
+    params = before(data)
+    stepped = after | {name: params[name] - settings["step_size"] * moved[name] for name in moved}
+    for name, values in part(data, "stepped_").items():
+        if name in moved:
+            np.testing.assert_allclose(stepped[name][data["stepped_steps"]], values, **CLOSE)
+    params, after, stepped = map(torch_nets.resnet18, (params, after, stepped))
+
+    network = resnet18((16, 16, 3), settings["num_classes"], settings["widths"])
+    shapes = jax.eval_shape(network.init, trees.key(0))
+    wiring = trace(network.train, shapes, jax.ShapeDtypeStruct((8, 16, 16, 3), np.float32))
+    listed = in_list_order(wiring)
+    kernels = [group.incoming[0].path for group in listed.values()]
+    assert kernels == [
+        "/".join(("params", *torch_nets.resnet_module(str(n)), "kernel")) for n in data["layer_names"][:-1]
+    ]
+    recorded = method_of(data, len(kernels), ranked="ranked_utility")
+
+    eta, rows, h = settings["decay_rate"], {}, {}
+    for i, (name, group) in enumerate(listed.items()):
+        growth = np.diff(data[f"magnitude{i}"], axis=0, prepend=0)
+        h[group.outgoing[0].feature] = growth[:, None] / np.float32(1 - eta)
+        w = units.leaves(after)[kernels[i]]
+        deviation = normal_deviation("relu", w[0, ..., 0].size)
+        np.testing.assert_allclose(data["stds"][i], deviation, rtol=1e-6)
+        rows[name] = (np.zeros((*w.shape[:-1], 1), np.float32),)
+        for t, unit in np.argwhere(recorded.replaced[i]):
+            rows[name][0][t, ..., 0] = scipy.special.erf(w[t, ..., unit] / (deviation * np.sqrt(2)))
+    method = continual_backprop(
+        wiring,
+        settings["replacement_rate"],
+        eta,
+        settings["maturity_threshold"],
+        settings["utility"],
+        **PRESETS["resnet"],
+    )
+    ours = steps(
+        plastic(optax.sgd(1.0), method),
+        params,
+        jax.tree.map(np.subtract, params, stepped),
+        h,
+        [rows],
+        [owed(listed, recorded, settings, "all")],
+    )
+    (state,) = ours.methods
+    check_ages(state, listed, recorded)
+    for i, (name, group) in enumerate(listed.items()):
+        np.testing.assert_allclose(state.magnitude[group.outgoing[0].feature][:, 0], data[f"magnitude{i}"], rtol=1e-4)
+        ranked = np.isfinite(recorded.ranked[i]) & ~recorded.replaced[i]
+        np.testing.assert_allclose(state.utility[name][ranked], recorded.ranked[i][ranked], rtol=2e-4)
+    ours, theirs = map(units.leaves, (ours.params, after))
+    for i, path in enumerate([*kernels, "params/Dense_0/kernel"][1:], start=1):
+        # Between two fresh units the weight is 0 here, and drawn there.
+        columns = recorded.replaced[i - 1][:, :, None]
+        rows = recorded.replaced[i][:, None] if i < len(kernels) else np.zeros((1, 1, 1), bool)
+        drawn = np.expand_dims(columns & rows, tuple(range(1, theirs[path].ndim - 2)))
+        assert not np.where(drawn, ours[path], 0).any()
+        theirs[path] = np.where(drawn, 0, theirs[path])
+    assert ours.keys() == theirs.keys()
+    for path, values in theirs.items():
+        np.testing.assert_allclose(ours[path], values, rtol=1e-4, atol=1e-5, err_msg=path)
 
 
 LAYERS = {

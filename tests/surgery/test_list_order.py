@@ -68,6 +68,15 @@ def test_a_shortcut_that_is_computed_first_is_not_in_the_list():
     assert [reader for *_, (reader,) in found] == ["a", "b", "out"]
 
 
+def test_branches_of_the_same_depth_are_one_layer():
+    def apply(w, x):
+        h = jax.nn.relu(x @ w["a"] + w["a_bias"]) + jax.nn.relu(x @ w["b"] + w["b_bias"])
+        return h @ w["out"]
+
+    [layer] = layers(in_list_order(traced(apply, a=(3, 4), a_bias=(1, 4), b=(3, 4), b_bias=(1, 4), out=(4, 1))))
+    assert layer == ("a", 4, ["a", "b"], ["a_bias", "b_bias"], ["out"])
+
+
 def test_of_two_heads_the_first_reads():
     def apply(w, x):
         h = jax.nn.relu(x @ w["torso"])

@@ -57,14 +57,14 @@ def _parts(group: Group, shortcuts: Collection[str]) -> list[Group]:
     orders = {_order(kernel) for kernel in group.incoming}
     parts = []
     for kernels, readers in _summands(group, shortcuts):
-        order = _order(kernels[0])
+        own = {_order(kernel) for kernel in kernels}  # several for branches of the same depth
         # A vector belongs to the kernel before it; one that comes before all kernels belongs to the first.
         vectors = tuple(
             vector
             for vector in group.vectors
-            if order == max(o for o in orders if o <= max(_order(vector), min(orders)))
+            if max(order for order in orders if order <= max(_order(vector), min(orders))) in own
         )
-        name = group.name if order == min(orders) else f"{group.name}@{module_of(kernels[0].path)}"
+        name = group.name if min(orders) in own else f"{group.name}@{module_of(kernels[0].path)}"
         parts.append(Group(name, group.units, kernels, vectors, readers, group.coupled))
     return parts
 

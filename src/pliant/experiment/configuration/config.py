@@ -13,8 +13,8 @@ acting: auto
 evaluate_every: 0
 evaluate_episodes: 10
 
-A field that is left out has its default. `RUN` in the module of a problem replaces defaults of the run: of `seeds`,
-`record_every` and so on.
+A field that is left out has its default. A method `METHOD/PRESET` has the settings of that preset. `RUN` in the module
+of a problem replaces defaults of the run: of `seeds`, `record_every` and so on.
 """
 
 import dataclasses
