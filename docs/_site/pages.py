@@ -179,8 +179,8 @@ def _presets_with(kind: registry.Kind, name: str) -> list[str]:
 
 
 def _name(component: str | Mapping[str, Any]) -> str:
-    """The name of a component without its label; one without settings may be a bare name."""
-    return (component if isinstance(component, str) else component["name"]).partition("@")[0]
+    """The name of a component without its label and preset; one without settings may be a bare name."""
+    return (component if isinstance(component, str) else component["name"]).partition("@")[0].partition("/")[0]
 
 
 def _prose(module: Any) -> str:

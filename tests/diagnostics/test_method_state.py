@@ -76,15 +76,18 @@ def test_a_second_method_adds_its_replacements_and_makes_units_young(wiring):
     assert rows(unit_utility(wiring), state) == {"conv": 0.5, "stream": 1.5}
 
 
-def test_layers_that_write_into_one_stream_are_of_its_group(wiring):
-    layers = Ages(age={"stream": np.array([7, 2]), "stream@b": np.array([3, 4])}, replaced={"stream@b": np.array(5)})
+def test_layers_that_write_into_the_stream_of_a_group_have_rows_of_their_own(wiring):
+    age = {"stream": np.array([7, 2]), "stream@b": np.array([3, 4]), "other@b": np.array([1, 1])}
+    utility = {"stream": np.array([1.0, 2.0]), "stream@b": np.array([3.0, 4.0])}
+    layers = Counts(age, utility, {"stream": np.array(5), "stream@b": np.array(6)})
     state = state_of(method(layers))
-    assert rows(unit_age(wiring), state) == {"stream": 2.5}  # the smaller of (7, 2) and (3, 4)
-    assert rows(replacements(wiring), state) == {"stream": 5, "": 5}
+    assert rows(unit_age(wiring), state) == {"stream": 4.5, "stream@b": 3.5}
+    assert rows(unit_utility(wiring), state) == {"stream": 1.5, "stream@b": 3.5}
+    assert rows(replacements(wiring), state) == {"stream": 5, "stream@b": 6, "": 11}
 
 
 def test_two_ratings_of_one_group_are_refused(wiring):
-    with pytest.raises(ValueError, match=r"^the units of group 'conv' have 2 utilities, "):
+    with pytest.raises(ValueError, match="2 methods rate the units of group 'conv'"):
         unit_utility(wiring)(method_state=state_of(method(FIRST), method(FIRST)))
 
 

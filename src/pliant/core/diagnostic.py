@@ -143,7 +143,8 @@ def unit_state(method_state: Any, field: str, wiring: Wiring) -> dict[str, list[
         wiring: whose groups to look for.
 
     Returns:
-        For each group with the field in some method's state, one `(units,)` array for each such method.
+        For each group with the field in some method's state, one `(units,)` array for each such method. A method that
+        reads a residual network as a list of layers has several for a group: `GROUP` and `GROUP@MODULE`.
     """
     return _state(method_state, field, {name: (group.units,) for name, group in wiring.items()})
 
@@ -169,9 +170,8 @@ def _state(method_state: Any, field: str, shapes: Mapping[str, tuple[int, ...]])
         for name, shape in shapes.items():
             # A field of this name may hold something else, such as the utility of each weight: the shapes decide.
             for key, value in by_group.items() if isinstance(by_group, dict) else ():
-                # In a list of layers, a kernel of the group has units of its own: GROUP@MODULE.
                 if (key == name or str(key).startswith(f"{name}@")) and getattr(value, "shape", None) == shape:
-                    found.setdefault(name, []).append(value)
+                    found.setdefault(key, []).append(value)
     return found
 
 

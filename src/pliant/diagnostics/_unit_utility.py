@@ -22,7 +22,7 @@ def unit_utility(wiring: Wiring, *, statistic: Statistic = "mean") -> Diagnostic
         method_state: the state of the transformation that `plastic` returned.
 
     Raises:
-        ValueError: for an unknown statistic; when measuring, if the units of one group have several utilities.
+        ValueError: for an unknown statistic; when measuring, if two methods rate the units of one group.
 
     Example:
         >>> import jax, numpy as np, optax, pliant
@@ -44,8 +44,8 @@ def unit_utility(wiring: Wiring, *, statistic: Statistic = "mean") -> Diagnostic
         for name, found in utilities.items():
             if len(found) > 1:
                 raise ValueError(
-                    f"the units of group {name!r} have {len(found)} utilities, by several methods or in several layers "
-                    "that write into one stream; pass method_state with one of them"
+                    f"{len(found)} methods rate the units of group {name!r}, each in its own measure; "
+                    "pass method_state with the state of one of them"
                 )
         return {name: summarize(found[0], statistic) for name, found in utilities.items()}
 

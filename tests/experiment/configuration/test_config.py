@@ -139,7 +139,7 @@ def test_refuses_in_one_line(given, message):
         ({"diagnostics": ["rank@a"]}, "unknown diagnostic 'rank@a'; did you mean rank?"),
         ({"methods": [{"name": "l2", "groups": "Dense_0"}]}, "unknown setting of l2 'groups'; there are: weight_decay"),
         ({"methods": [{"name": "redo", "grups": "Dense_0"}]}, "unknown setting of redo 'grups'; did you mean groups?"),
-        ({"methods": [{"name": "l2", "on_new_task": "lose"}]}, "l2.on_new_task=lose: write keep, reset or act"),
+        ({"methods": [{"name": "l2", "on_new_task": "lose"}]}, "l2.on_new_task=lose: write keep or reset or act"),
         ({"sweep": {"groups": ["Dense_0"]}}, "unknown setting 'groups'; there are"),
         ({"diagnostics": {"rank": 1}}, "diagnostics is a list, not {'rank': 1}"),
         ({"diagnostics": ["rank", "rank"]}, "diagnostics: rank is listed 2 times; write it once"),
