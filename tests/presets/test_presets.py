@@ -9,6 +9,7 @@ from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import unchecked_plan
 
 PROBLEMS = [problem for problem in registry.names("problems") if registry.presets(problem)]
+METHODS = [method for method in registry.names("methods") if registry.presets(method)]
 
 
 def combinations():
@@ -28,6 +29,13 @@ def test_every_preset_is_a_configuration_of_its_problem(problem):
         config = from_mapping(preset)
         assert config.problem.name == problem, name
         assert from_mapping(config.to_mapping()) == config, name  # with all defaults written out
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_preset_of_a_method_has_settings_of_the_method(method):
+    for name, preset in registry.presets(method).items():
+        (found,) = from_mapping({"problem": PROBLEMS[0], "methods": [f"{method}/{name}"]}).methods
+        assert found.settings.items() >= preset.items(), name
 
 
 @pytest.mark.parametrize(("problem", "name"), combinations())

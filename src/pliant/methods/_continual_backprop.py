@@ -129,9 +129,8 @@ def continual_backprop(
         utility: the quantity $y_i$, see the table.
         budget: how fractions of a unit are paid: `accumulate` adds them up over steps; `bernoulli` replaces one unit
             with that probability, and drops the fraction above 1.
-        initializer: distribution of fresh incoming weights, uniform with the bound of this initializer; `network`: the
-            network's own.
-        activation: the network's nonlinearity, for the bound.
+        initializer: distribution of fresh incoming weights; `network`: the network's own.
+        activation: the network's nonlinearity, for their scale.
         compensate: whether a removed unit's mean contribution is added to the biases of its readers.
         max_per_step: largest number of units of a group replaced at one step, at least 1. It is static: one is the
             cheapest, and suffices while `replacement_rate` × units is at most 1.
@@ -254,7 +253,7 @@ def continual_backprop(
         group = wiring[name]
         age = state.age[name] + 1
         h = {r.feature: units.activation(features, r, group).astype(jnp.float32) for r in group.outgoing}
-        m_hat = {}
+        m, m_hat = {}, {}
         if memory == "average":
             correction = -jnp.expm1(age.astype(jnp.float32) * jnp.log(eta))
             m = {f: eta * state.mean_activation[f] + (1 - eta) * h[f].mean((0, 1)) for f in h}
@@ -264,7 +263,6 @@ def continual_backprop(
             u = eta * state.utility[name] + (1 - eta) * _worth(utility, group, by_path, activity)
             u_hat = u / correction
         else:
-            m = {}
             s = {f: state.magnitude[f] + (1 - eta) * jnp.abs(h[f]).mean(0) for f in h}
             new.magnitude.update(s)
             u = u_hat = _worth(utility, group, by_path, s)
