@@ -17,7 +17,8 @@ def in_list_order(wiring: Wiring) -> Wiring:
     each group has one kernel and one reader, nothing changes.
 
     Args:
-        wiring: traced, or with the `order` of each slot.
+        wiring: of the whole network, for a part does not show which kernels are shortcuts; traced, or with the `order`
+            of each slot.
 
     Returns:
         Groups in the order of their kernels. The first kernel of a group keeps the group's name; the group of another
