@@ -89,6 +89,22 @@ def test_an_agent_that_diverged_is_refused(run, monkeypatch):
         (lambda run: pliant.run("unevn"), "unknown problem 'unevn'; did you mean uneven"),
         (lambda run: pliant.run("hopper/cpb"), "unknown preset of hopper 'cpb'; did you mean cbp?"),
         (lambda run: pliant.run("uneven", sedes=3), "unknown field of a configuration 'sedes'; did you mean seeds"),
+        (
+            lambda run: pliant.run("uneven", num_envs=2),
+            "num_envs=2: a setting of the problem uneven; write problem={'num_envs': 2}",
+        ),
+        (
+            lambda run: pliant.run("slowly_changing_regression", activation="relu"),
+            "activation='relu': a setting of the problem slowly_changing_regression; write problem={'activation': 're",
+        ),
+        (
+            lambda run: pliant.run("uneven", methods=[], learning_rate=1),
+            "learning_rate=1: a setting of the agent riser; write agent={'learning_rate': 1}",
+        ),
+        (
+            lambda run: pliant.run("CartPole-v1"),
+            "unknown problem CartPole-v1; an environment of gymnasium is a setting: write ",
+        ),
         (lambda run: pliant.run(), "a configuration needs a problem: write problem: {name: ...}"),
         (lambda run: pliant.run(["uneven"]), "config=['uneven']: write a problem, PROBLEM/PRESET, a mapping or"),
         (

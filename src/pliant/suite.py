@@ -21,7 +21,7 @@ from pliant.core.notes import log_once
 from pliant.experiment import run as runner
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.configuration.reading import from_mapping, named
-from pliant.experiment.errors import ConfigError
+from pliant.experiment.errors import ConfigError, echo
 from pliant.experiment.evaluation import restore
 from pliant.experiment.evaluation.trained_agent import TrainedAgent as TrainedAgent
 from pliant.experiment.loops.planning import plans
@@ -192,7 +192,25 @@ def _configuration(config: Any, fields: Mapping[str, Any]) -> RunConfig:
             before = whole.get(name, {})
             value = {**({"name": before} if isinstance(before, str) else before), **value}
         whole[name] = value
+    _check_fields(whole)
     return from_mapping(whole)
+
+
+def _check_fields(whole: Mapping[str, Any]) -> None:
+    """Refuses a setting of the problem or the agent in the place of a field, and shows where it belongs."""
+    fields = [field.name for field in dataclasses.fields(RunConfig)]
+    unknown = [name for name in whole if name not in fields]
+    if not unknown or "problem" not in whole:
+        return
+    known = from_mapping({name: value for name, value in whole.items() if name in fields})
+    for where in ("problem", "agent"):
+        component = known.components()[where]
+        for name in unknown:
+            if name in component.schema:
+                value = echo(repr(whole[name]))
+                raise ConfigError(
+                    f"{name}={value}: a setting of the {where} {component.name}; write {where}={{'{name}': {value}}}"
+                )
 
 
 def _with_source(component: Any) -> Any:

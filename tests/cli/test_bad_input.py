@@ -45,6 +45,8 @@ FILES = {
         (f"run --seeds 2 {P}", "write first what to run: pliant run TARGET [flags]"),
         ("run slowly_changing_regresion", f"unknown problem or path 'slowly_changing_regresion'; did you mean {P}?"),
         ("run runs/nothing", f"unknown problem or path 'runs'; there are: {', '.join(registry.names('problems'))}"),
+        ("run CartPole-v1", "unknown problem or path CartPole-v1; an environment of gymnasium is a setting: write "),
+        ("run ALE/Pong-v5", "write pliant run gymnasium --env ALE/Pong-v5, or pliant.run('gymnasium', problem={"),
         (f"run {P}/sgd/bp/rely", f"unknown preset of {P} 'sgd/bp/rely'; did you mean sgd/bp/relu"),
         (f"{RUN}--agent sdg", "unknown agent 'sdg'; did you mean sgd?"),
         (f"{RUN}--method redu", "unknown method 'redu'; did you mean redo?"),

@@ -291,11 +291,10 @@ def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:
             return from_mapping({"problem": sources.in_file(target)})
         directory = _run_directory(target, is_file)
         return _from_file(path) if directory is None else _of_run(directory)
-    registry.check("problem or path", problem, registry.names("problems"))
     if preset and named_preset not in (None, preset):
         raise ConfigError(f"{target} and --preset {named_preset}: write one of the two")
     preset = preset or named_preset
-    return from_mapping(named(f"{problem}/{preset}" if preset else problem))
+    return from_mapping(named(f"{problem}/{preset}" if preset else problem, "problem or path"))
 
 
 def _run_directory(target: str, is_file: bool) -> Path | None:

@@ -1,6 +1,7 @@
 """Makes a configuration from plain data, such as a YAML file, and checks it."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from .config import DEFAULT_DIAGNOSTICS, RUN_SETTINGS, ComponentSpec, RunConfig
 from .seeds import read_seeds
 from .settings import Setting
 from .yaml_file import parse
+
+_GYMNASIUM = re.compile(r"([\w.-]+[:/])*[\w-]+-v\d+")  # as in CartPole-v1, ALE/Pong-v5, my_module:MyEnv-v0
 
 
 def from_mapping(given: Any) -> RunConfig:
@@ -62,14 +65,24 @@ def from_yaml(text: str) -> RunConfig:
     return from_mapping(parse(text))
 
 
-def named(name: str) -> dict[str, Any]:
+def named(name: str, what: str = "problem") -> dict[str, Any]:
     """The plain data of a problem, or of `PROBLEM/PRESET`, for `from_mapping`.
+
+    Args:
+        name: of the problem.
+        what: all that the name may stand for, for the error.
 
     Raises:
         UnknownNameError: with the nearest names.
     """
     problem, slash, preset = name.partition("/")
-    registry.check("problem", problem, registry.names("problems"))
+    known = registry.names("problems")
+    if problem not in known and _GYMNASIUM.fullmatch(name):
+        raise registry.UnknownNameError(
+            f"unknown {what} {echo(name)}; an environment of gymnasium is a setting: write pliant run gymnasium --env "
+            f"{echo(name)}, or pliant.run('gymnasium', problem={{'env': '{echo(name)}'}})"
+        )
+    registry.check(what, problem, known)
     if not slash:
         return {"problem": problem}
     presets = registry.presets(problem)
