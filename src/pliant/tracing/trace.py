@@ -27,6 +27,7 @@ from pliant.core.units import Group, Wiring, path_of
 
 from .assembly import Assembly, Tap, plain
 from .errors import TracingError as TracingError
+from .evaluation import evaluate
 from .inlining import inline
 from .reading import read
 
@@ -103,7 +104,7 @@ class _Plan:
     skipped: Mapping[str, str]
 
     def run(self, params: Params, inputs: tuple[Any, ...]) -> tuple[Any, Features]:
-        values = jex.jaxpr_as_fun(self.jaxpr)(*self.consts, *jax.tree.leaves((params, inputs)))
+        values = evaluate(self.jaxpr, *self.consts, *jax.tree.leaves((params, inputs)))
         number = self.structure.num_leaves
         features = {name: tap(array) for (name, tap), array in zip(self.taps.items(), values[number:], strict=True)}
         return jax.tree.unflatten(self.structure, values[:number]), features

@@ -1,0 +1,103 @@
+"""Gradients of convolutions and max-pooling through a traced network, beside JAX's own."""
+
+import jax
+import numpy as np
+import pytest
+import trees
+from jax import lax
+
+from pliant.tracing.evaluation import evaluate
+
+NHWC, NCHW = ("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")
+CASES = {
+    "3x3": ((4, 7, 7, 2), (3, 3, 2, 5), NHWC, {"padding": "SAME"}),
+    "strided": ((4, 8, 7, 2), (3, 3, 2, 5), NHWC, {"window_strides": (2, 3), "padding": [(1, 1), (0, 2)]}),
+    "uneven": ((4, 9, 6, 2), (2, 4, 2, 3), NHWC, {"window_strides": (2, 2), "padding": "VALID"}),
+    "1x1": ((4, 5, 5, 3), (1, 1, 3, 2), NHWC, {"window_strides": (2, 2), "padding": "VALID"}),
+    "padded 1x1": ((4, 5, 5, 3), (1, 1, 3, 2), NHWC, {"padding": [(1, 1), (0, 1)]}),
+    "colours": ((2, 7, 7, 3), (3, 3, 3, 4), NHWC, {"padding": "SAME"}),
+    "channels first": ((4, 2, 7, 6), (5, 2, 3, 3), NCHW, {"window_strides": (2, 1), "padding": "SAME"}),
+    "dilated kernel": ((4, 9, 9, 2), (3, 3, 2, 5), NHWC, {"rhs_dilation": (2, 2), "padding": "SAME"}),
+    "dilated input": ((4, 4, 4, 2), (3, 3, 2, 5), NHWC, {"lhs_dilation": (2, 2), "padding": [(1, 2), (1, 2)]}),
+    "cropped": ((4, 9, 9, 2), (3, 3, 2, 5), NHWC, {"padding": [(-1, 0), (0, -2)]}),
+    "grouped": ((4, 7, 7, 4), (3, 3, 2, 6), NHWC, {"feature_group_count": 2, "padding": "SAME"}),
+    "one axis": ((4, 9, 2), (3, 2, 5), ("NHC", "HIO", "NHC"), {"window_strides": (2,), "padding": "SAME"}),
+    "three axes": ((2, 4, 5, 3, 2), (2, 2, 2, 2, 3), ("NDHWC", "DHWIO", "NDHWC"), {"padding": "SAME"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_gradients_are_those_of_jax(case):
+    x_shape, w_shape, numbers, settings = case
+    random = np.random.default_rng(0)
+    x, w = (random.normal(size=shape).astype(np.float32) for shape in (x_shape, w_shape))
+
+    def plain(x, w):
+        strides = (1,) * (len(x_shape) - 2)
+        return lax.conv_general_dilated(x, w, dimension_numbers=numbers, **{"window_strides": strides, **settings})
+
+    closed = jax.make_jaxpr(plain)(x, w)
+    weights = random.normal(size=closed.out_avals[0].shape).astype(np.float32)
+
+    @jax.jit
+    def both(x, w):
+        own = jax.value_and_grad(lambda x, w: (weights * plain(x, w)).sum(), (0, 1))(x, w)
+        ours = jax.value_and_grad(lambda x, w: (weights * evaluate(closed, x, w)[0]).sum(), (0, 1))(x, w)
+        return own, ours
+
+    own, ours = trees.numpy(both(x, w))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), own, ours)
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "strides"),
+    [((3, 4, 7, 2), (1, 2, 2, 1), (1, 2, 2, 1)), ((3, 6, 2), (1, 3, 1), (1, 3, 1)), ((3, 6, 2), (1, 3, 1), (1, 2, 1))],
+    ids=["2x2", "one axis", "overlapping"],
+)
+def test_gradients_of_max_pooling_are_those_of_jax_for_equal_values_too(shape, window, strides):
+    def plain(x):
+        return lax.reduce_window(x, -np.inf, lax.max, window, strides, "VALID")
+
+    x = np.random.default_rng(0).integers(3, size=shape).astype(np.float32)
+    closed = jax.make_jaxpr(plain)(x)
+    weights = np.arange(1, closed.out_avals[0].size + 1, dtype=np.float32).reshape(closed.out_avals[0].shape)
+
+    @jax.jit
+    def both(x):
+        own = jax.value_and_grad(lambda x: (weights * plain(x)).sum())(x)
+        return own, jax.value_and_grad(lambda x: (weights * evaluate(closed, x)[0]).sum())(x)
+
+    (value, gradient), (our_value, ours) = trees.numpy(both(x))
+    assert value == our_value
+    np.testing.assert_array_equal(gradient, ours)
+
+
+def test_members_of_a_population_and_bfloat16():
+    x_shape, w_shape, numbers, settings = CASES["strided"]
+    random = np.random.default_rng(0)
+    x, w = (random.normal(size=(3, *shape)).astype(jax.numpy.bfloat16) for shape in (x_shape, w_shape))
+
+    def plain(x, w):
+        return lax.conv_general_dilated(x, w, dimension_numbers=numbers, **settings)
+
+    closed = jax.make_jaxpr(plain)(x[0], w[0])
+
+    @jax.jit
+    def both(x, w):
+        own = jax.vmap(jax.grad(lambda x, w: plain(x, w).sum(), (0, 1)))(x, w)
+        return own, jax.vmap(jax.grad(lambda x, w: evaluate(closed, x, w)[0].sum(), (0, 1)))(x, w)
+
+    own, ours = trees.numpy(both(x, w))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=2e-2), own, ours)
+    assert {leaf.dtype for leaf in ours} == {np.dtype(jax.numpy.bfloat16)}
+
+
+def test_calls_and_literals_are_evaluated_as_they_are():
+    def function(x):
+        carried, _ = lax.scan(lambda c, _: (c * 2.0, None), jax.nn.relu(x) + 1.0, None, 3)
+        return carried, 5.0
+
+    closed = jax.make_jaxpr(function)(np.float32(-1))
+    results, plain = jax.jit(lambda x: (evaluate(closed, x), function(x)))(np.float32(-1))
+    np.testing.assert_allclose(results, [8, 5])
+    np.testing.assert_allclose(results, plain)
