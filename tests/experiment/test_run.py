@@ -20,12 +20,14 @@ import pandas as pd
 import pytest
 
 from pliant import report
+from pliant.core.clock import Task
 from pliant.experiment import run as runs
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError, Interrupted, StoreError
 from pliant.experiment.loops.planning import plan, plans
 from pliant.experiment.loops.population import population
 from pliant.experiment.run import run
+from pliant.experiment.storage.checkpoints import checkpoints, load_checkpoint
 
 PROBLEM = {"name": "slowly_changing_regression", "examples": 1000, "flip_every": 100}
 
@@ -409,3 +411,75 @@ def test_swept_whole_numbers_stay_whole():
     assert members.swept["method.period"].dtype.kind == "i"
     np.testing.assert_array_equal(members.swept["method.period"], [10, 10, 10, 100, 100, 100])
     np.testing.assert_array_equal(members.seeds, [0, 1, 2, 0, 1, 2])
+
+
+# Runs with tasks.
+
+TASKS = {
+    "name": "permuted_mnist",
+    "data": "digits",
+    "tasks": 3,
+    "change_every": 2000,
+    "batch_size": 5,
+    "hidden_units": 8,
+}
+
+
+def with_tasks(**fields):
+    """Three tasks of 400 updates, with metrics of every 200."""
+    given = {"problem": TASKS, "diagnostics": ["weight_magnitude", "effective_rank"], "seeds": "2", "record_every": 200}
+    return plan(from_mapping({**given, **fields}))
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """Checkpoints of each task's end."""
+    return run(with_tasks(), tmp_path_factory.mktemp("tasks"))
+
+
+def test_diagnostics_are_measured_before_each_task(tasks):
+    rows = metrics(tasks)
+    for metric, steps in {"loss": range(200, 1201, 200), "effective_rank": range(0, 1201, 200)}.items():
+        found = rows[rows["metric"] == metric]
+        assert sorted(set(found["step"])) == list(steps) and set(found["seed"]) == {0, 1}
+    # Those before the first task are of the network before its first update.
+    first = rows[(rows["metric"] == "weight_magnitude") & (rows["group"] == "") & (rows["step"] == 0)]
+    kernels = [
+        [np.abs(leaf).sum() for leaf in member]
+        for member in zip(*(x for name, x in checkpoint(tasks, 0).items() if name.startswith("agent.") and x.ndim == 3))
+    ]
+    weights = 64 * 8 + 8 * 8 + 8 * 8 + 8 * 10
+    np.testing.assert_allclose(first["value"], np.sum(kernels, 1) / weights, rtol=1e-5)
+
+
+def checkpoint(path, step):
+    """The arrays of a checkpoint."""
+    return load_checkpoint(path / "shards" / "0-1" / "checkpoints" / f"{step:012d}", {})
+
+
+@pytest.mark.parametrize(("keep", "steps"), [("tasks", [0, 400, 800, 1000, 1200]), ("newest", [1000, 1200])])
+def test_checkpoints_of_the_borders_of_tasks_stay(tmp_path, keep, steps):
+    ran = run(with_tasks(keep_checkpoints=keep), tmp_path, checkpoint_every=0.0)
+    assert checkpoints(ran / "shards" / "0-1") == steps
+
+
+def test_a_hundred_tasks_stay_without_being_asked_for_and_twenty_have_21_checkpoints():
+    def kept(tasks, **fields):
+        return with_tasks(problem={**TASKS, "tasks": tasks}, **fields).kept
+
+    assert kept(20) == tuple(range(0, 8001, 400)) and len(kept(20)) == 21
+    assert len(kept(100)) == 101 and kept(101) == ()
+    assert len(kept(101, keep_checkpoints="tasks")) == 102
+    # A problem without tasks has no borders, and environments are not analysed before they are learned from.
+    assert plan(small(keep_checkpoints="tasks")).kept == ()
+    assert counting.counting(small(), tasks=(Task("a", 400), Task("b", 1000))).kept == (400, 1000)
+
+
+def test_killed_before_the_first_save_it_goes_on_from_the_beginning(tmp_path, tasks):
+    with pytest.raises(Stop):
+        run(with_tasks(), tmp_path, on_progress=stop_at(0))
+    shard = tmp_path / tasks.name / "shards" / "0-1"
+    assert checkpoints(shard) == [0] and not (shard / "status.json").exists()
+    again = run(with_tasks(), tmp_path)
+    same(again, tasks)
+    assert not (again / "damaged").exists()

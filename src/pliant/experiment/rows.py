@@ -57,6 +57,12 @@ class Rows:
         now = everyone[diverged > chunk.first]
         self._append((2, 0), now, np.full(len(now), step), "diverged", "", diverged[now])
 
+    def add_before(self, metrics: Mapping[tuple[str, str], np.ndarray]) -> None:
+        """Adds the metrics before the first step, `(metric, group) -> (members,)`."""
+        everyone = np.arange(len(self._members))
+        for number, ((metric, group), values) in enumerate(metrics.items()):
+            self._append((1, number), everyone, np.zeros(len(everyone), int), metric, group, values)
+
     def add_means(self, step: int, means: Mapping[str, np.ndarray]) -> None:
         """Adds the means of an evaluation at a step, `(members,)` each."""
         everyone = np.arange(len(self._members))

@@ -71,7 +71,7 @@ def run(
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP, when everything is saved.
     """
     config, steps = plan.config, plan.steps
-    path, kept = directory or folder / config.name, [task.until for task in plan.tasks]
+    path = directory or folder / config.name
     with claimed(path, config.seed_list, config.to_yaml_without_seeds(), steps=steps, force=force) as claim:
         if not claim.to_do:
             logger.info("%s is finished already (run it again with --force)", path)
@@ -85,7 +85,7 @@ def run(
         done, left = (per_seed * sum(len(shard.seeds) for shard in shards) for shards in claim)
         total = done + left
         for shard in claim.to_do:
-            store = Store(shard.path, steps, kept, config.digest)
+            store = Store(shard.path, steps, plan.kept, config.digest)
             store.prepare(here)
 
             def on_shard_progress(now: int, before: int = done) -> None:
@@ -116,12 +116,14 @@ def _advance(
             if means:
                 ranking.add(step, means["return"])
 
-        step = _begin(programs, store)
+        step = _begin(plan, programs, store)
         ranking = Ranking(*store.read(f"{EVALUATION}return"))
         if schedule.evaluates(step) and step == 0:
             evaluate(step, np.zeros(len(plan.members), bool))
         saver = Saver(plan, store, step, checkpoint_every, on_save)
         on_progress(amount * step // steps)
+        if step == 0:
+            rows.add_before(programs.measure(schedule.chunk(0)))
         reported_at = None  # since the first slice, which compiles
         while step < steps:
             chunk = schedule.chunk(step)
@@ -146,11 +148,13 @@ def _advance(
                 raise Interrupted(step)
 
 
-def _begin(programs: Programs, store: Store) -> int:
+def _begin(plan: Plan, programs: Programs, store: Store) -> int:
     """Puts the members before their first step, or restores the saved ones; returns the number of steps so far."""
     programs.begin()
     resumed = store.resume(programs.shapes())
     if resumed is None:
+        if 0 in plan.kept:
+            store.begin(programs.save())
         return 0
     step, arrays = resumed
     logger.info("going on from step %s of %s", f"{step:,}", f"{store.steps:,}")

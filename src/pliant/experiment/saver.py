@@ -26,7 +26,7 @@ class Saver:
     def __init__(self, plan: Plan, store: Store, step: int, checkpoint_every: float, on_save: Callable[[], None]):
         self._plan, self._store = plan, store
         self._checkpoint_every, self._on_save = checkpoint_every, on_save
-        self._ends = {plan.steps, *(task.until for task in plan.tasks)}
+        self._ends = {plan.steps, *plan.kept}
         self._seconds_before = store.status.get("seconds", 0.0)
         self._started = self._saved_at = time.monotonic()
         self._last, self._took = step, 0.0

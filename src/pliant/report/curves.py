@@ -261,7 +261,7 @@ def _by_member(
     members = range(member.max() + 1)
     if bin is not None:
         in_blocks = _IN_BLOCKS[within]
-        steps = np.maximum(steps, 1)  # an evaluation before the first step belongs to the first block
+        steps = np.maximum(steps, 1)  # what was measured before the first step belongs to the first block
         binned = [in_blocks(steps[member == m], values[member == m], bin, last) for m in members]
         left = binned[0][0]
         return left + bin if edge == "right" else left, np.stack([values for _, values in binned])

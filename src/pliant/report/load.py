@@ -33,7 +33,7 @@ class Run:
         config: the configuration without seeds, a nested mapping.
         shards: the blocks of seeds of the rows, sorted by their first seeds.
         metrics: one row per measurement, or per episode at the step of its end. Its columns are `seed`, one for each
-            swept setting (`agent.learning_rate`), `step` (from 1; 0 for an evaluation before training), `metric`,
+            swept setting (`agent.learning_rate`), `step` (from 1; 0 for what was measured before training), `metric`,
             `group` (`""`: the whole network; both are categories) and `value`. After its divergence a member has NaN
             values and no episodes, and one row of the metric `diverged`, whose value is the step.
         name: the name of the directory.

@@ -31,7 +31,7 @@ class Measure:
     Args:
         metric: name of the metric in the runs' rows.
         y_label: of the axis, with the unit.
-        bin: width of the bins, in steps; a bin has one number.
+        bin: width of the bins, in steps; a bin has one number. `None`: each recorded step has one.
         groups: groups of units over which the metric is averaged; `""`: the whole network, or a metric without units.
         within: the statistic in a bin: mean or maximum.
         factor: multiplies the numbers: 100 for percent.
@@ -41,7 +41,7 @@ class Measure:
 
     metric: str
     y_label: str
-    bin: int
+    bin: int | None
     groups: tuple[str, ...] = ("",)
     within: Literal["mean", "max"] = "mean"
     factor: float = 1.0

@@ -126,7 +126,7 @@ def _series(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
         )
         seeds, x, values = found.members["seed"].to_numpy(), found.x, found.values
     else:  # such as returns, if no episode ended in a short run
-        seeds, x, values = np.unique(rows["seed"])[:1], np.array([measure.bin]), np.full((1, 1), np.nan)
+        seeds, x, values = np.unique(rows["seed"])[:1], np.array([measure.bin or 0]), np.full((1, 1), np.nan)
     # The metrics have the precision of float32, so that written rows give the same tables.
     values = (values * measure.factor).astype(np.float32).astype(float)
     members = of_line.members

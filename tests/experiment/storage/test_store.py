@@ -156,6 +156,19 @@ def test_some_checkpoints_stay_among_later_ones(kept):
     assert resumed(kept) == 80
 
 
+def test_the_state_before_the_first_step_is_resumed_like_others_and_stays(tmp_path):
+    path = tmp_path / "run"
+    with opened(path, kept=[0]) as store:
+        store.begin(state(0))
+        assert checkpoints(path) == [0] and store.status == {}
+        step, arrays = store.resume(LIKE)
+        assert step == 0 and store.status == {}
+        np.testing.assert_array_equal(arrays["agent.0000"], state(0)["agent.0000"])
+        for first in (0, 20, 40):
+            store.save(first, first + 20, rows(first + 20), state(first + 20), members=2)
+    assert checkpoints(path) == [0, 40, 60]
+
+
 def test_the_best_stays_until_another_is_better(tmp_path):
     path = tmp_path / "run"
     with opened(path) as store:

@@ -12,6 +12,7 @@ seed_axis: auto
 acting: auto
 evaluate_every: 0
 evaluate_episodes: 10
+keep_checkpoints: auto
 
 A field that is left out has its default. A method `METHOD/PRESET` has the settings of that preset. `RUN` in the module
 of a problem replaces defaults of the run: of `seeds`, `record_every` and so on.
@@ -109,6 +110,8 @@ OF_ANY_METHOD = {
 }
 
 
+MOST_KEPT = 100  # tasks whose checkpoints stay without being asked for: a disk may hold as many networks
+
 RUN_SETTINGS = {
     "seeds": Setting("seeds", str, "1", "Seeds of the members: a number of them (100), or a list of ranges (0-9,20)."),
     "record_every": Setting(
@@ -139,6 +142,13 @@ RUN_SETTINGS = {
     "evaluate_episodes": Setting(
         "evaluate_episodes", int, 10, "Episodes that each member plays in an evaluation.", Between(1, 1_000_000)
     ),
+    "keep_checkpoints": Setting(
+        "keep_checkpoints",
+        Literal["auto", "tasks", "newest"],
+        "auto",
+        "Checkpoints that stay beside the newest two and the best: those at the ends of tasks, of a stream with tasks "
+        f"also one before training (tasks); or none (newest); auto: tasks, if there are at most {MOST_KEPT} of them.",
+    ),
 }
 
 
@@ -157,6 +167,7 @@ class RunConfig:
     acting: Literal["auto", "compiled"]
     evaluate_every: int
     evaluate_episodes: int
+    keep_checkpoints: Literal["auto", "tasks", "newest"]
     network: ComponentSpec | None = None  # in place of the problem's
 
     def components(self) -> dict[str, ComponentSpec]:

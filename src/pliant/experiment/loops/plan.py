@@ -19,7 +19,7 @@ from pliant.core.notes import Note
 from pliant.core.problem import Problem
 from pliant.experiment.configuration.build import build_with
 from pliant.experiment.configuration.components import Components
-from pliant.experiment.configuration.config import RunConfig
+from pliant.experiment.configuration.config import MOST_KEPT, RunConfig
 from pliant.experiment.progress import Work
 
 from .learning import round_steps
@@ -78,6 +78,15 @@ class Programs(Protocol):
             chunk: the steps at the beginning and at the end of the chunk; `None`: the slice is the whole chunk.
         """
         ...
+
+    def measure(self, chunk: tuple[int, int]) -> dict[tuple[str, str], np.ndarray]:
+        """The diagnostics before the first step, as in `Chunk.metrics`; by default none.
+
+        Args:
+            chunk: the first of the run.
+        """
+        del chunk
+        return {}
 
     def acting_params(self) -> Any:
         """The agents' acting parameters: a tree of `(members, ...)` arrays."""
@@ -223,6 +232,14 @@ class Plan:
     def tasks(self) -> tuple[Task, ...]:
         """The tasks of the problem, each rounded up so that the agent learns from all its steps before it ends."""
         return tuple(task._replace(until=self.filled_up(task.until)) for task in self.problem.tasks)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Steps whose checkpoints stay, see `keep_checkpoints` of the configuration."""
+        keep, ends = self.config.keep_checkpoints, tuple(task.until for task in self.tasks)
+        if not ends or keep == "newest" or (keep == "auto" and len(ends) > MOST_KEPT):
+            return ()
+        return ends if self.loop.has_episodes else (0, *ends)
 
     @property
     def work(self) -> Work:

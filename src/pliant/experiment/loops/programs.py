@@ -33,6 +33,8 @@ class OfMember(NamedTuple):
     compiled_for: Callable[[Components, int], int] = lambda components, steps: steps
     # (components, step, metrics) -> the metrics of a chunk that ends after `step` steps
     at_the_end: Callable[[Components, int, Metrics], Metrics] = lambda components, step, metrics: metrics
+    # (components, metrics of a chunk without its steps) -> the metrics before the first step; `None`: there are none
+    at_the_start: Callable[[Components, Metrics], Metrics] | None = None
 
 
 class DevicePrograms(Programs):
@@ -72,7 +74,23 @@ class DevicePrograms(Programs):
     @override
     def advance(self, step: int, length: int, chunk: tuple[int, int] | None = None) -> Chunk:
         first, last = chunk or (step, step + length)
-        components, steps = self._plan.components, last - first
+        metrics, diverged, episodes = self._call(step, length, (first, last))
+        is_over = step + length == last
+        metrics = self._of_member.at_the_end(self._plan.components, last, metrics) if is_over else {}
+        return Chunk(metrics, diverged, self._ended(episodes, step))
+
+    @override
+    def measure(self, chunk: tuple[int, int]) -> Metrics:
+        if (at_the_start := self._of_member.at_the_start) is None:
+            return {}
+        # Nothing is learned in no steps, and what is measured after them is measured before all.
+        metrics, *_ = self._call(chunk[0], 0, chunk)
+        return at_the_start(self._plan.components, metrics)
+
+    def _call(self, step: int, length: int, chunk: tuple[int, int]) -> tuple[Metrics, np.ndarray, Episodes]:
+        """Advances all members by a slice of a chunk: metrics, valid at the end of the chunk, divergence, episodes."""
+        first, last = chunk
+        steps = last - first
         unit, compiled_for = self._unit(steps), self._compiled_for(steps)
 
         def advance(member: Any, values: Any, given: tuple[Array, Slice, Any]) -> Any:
@@ -86,10 +104,7 @@ class DevicePrograms(Programs):
         slice = Slice(np.int32((step - first) // unit), np.int32(length // unit), np.int32(steps))
         given = np.int32(step), slice, self._shared
         self._state, *results = self._advance[compiled_for](self._state, self._values, given)
-        metrics, diverged, episodes = self._map.gather(results)
-        is_over = step + length == last
-        metrics = self._of_member.at_the_end(components, last, metrics) if is_over else {}
-        return Chunk(metrics, diverged, self._ended(episodes, step))
+        return self._map.gather(results)
 
     def _ended(self, episodes: Episodes, before: int) -> Ended:
         """The episodes that ended, from `(members, steps, num_envs)` arrays."""

@@ -10,6 +10,8 @@ for each chunk of a run:
             at the end of an epoch:   the splits are judged, and the learner ends the epoch
             at the end of a task:     the learner ends the task
     metrics <- means over the chunk; splits; diagnostics on the examples that come next
+
+With tasks, the first metrics are those of no steps: the diagnostics on the first examples of the first task.
 """
 
 from collections.abc import Callable, Mapping
@@ -236,6 +238,11 @@ def _at_the_end(components: Components, step: int, metrics: Metrics) -> Metrics:
     return {(metric, group): value for (metric, group), value in metrics.items() if not metric.startswith(prefixes)}
 
 
+def _at_the_start(components: Components, metrics: Metrics) -> Metrics:
+    """The diagnostics before the first task, as there are some before each other task."""
+    return {(metric, group): value for (metric, group), value in metrics.items() if metric in components.diagnostics}
+
+
 class StreamLoop(Loop):
     """The loop of streams."""
 
@@ -262,7 +269,8 @@ class StreamLoop(Loop):
 
     @override
     def programs(self, plan: Plan) -> Programs:
-        return DevicePrograms(plan, OfMember(begin, advance, block_steps, _program, _at_the_end))
+        at_the_start = _at_the_start if plan.problem.tasks and plan.components.diagnostics else None
+        return DevicePrograms(plan, OfMember(begin, advance, block_steps, _program, _at_the_end, at_the_start))
 
     @override
     def play(

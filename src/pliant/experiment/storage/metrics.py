@@ -1,7 +1,7 @@
 """Metrics of a shard: `metrics/<first>-<last>-<sha>.parquet`, the rows of the steps first < step <= last.
 
-`sha` is the first 16 hexadecimal digits of the file's SHA-256. The first file also has the evaluation before the first
-step.
+`sha` is the first 16 hexadecimal digits of the file's SHA-256. The first file also has what was measured before the
+first step.
 """
 
 import hashlib

@@ -107,6 +107,19 @@ class Store:
             self._write_status(last, facts if best is None else {**facts, "best": best})
             drop_checkpoints(self.path, {*self._kept, best})
 
+    def begin(self, state: Mapping[str, np.ndarray]) -> None:
+        """Writes the state before the first step.
+
+        Args:
+            state: all arrays of the population, by name.
+
+        Raises:
+            StoreError: as `save`.
+        """
+        check_owner(self.path)
+        with writing(self.path):
+            write_checkpoint(self.path, 0, state, self._config)
+
     def resume(self, like: Mapping[str, jax.ShapeDtypeStruct]) -> tuple[int, dict[str, np.ndarray]] | None:
         """Goes back to the newest good checkpoint with all its metrics; sets aside all results beyond it.
 
@@ -121,11 +134,12 @@ class Store:
         """
         with writing(self.path):
             resumed = newest_checkpoint(self.path, like, complete_until(self.path), self._config)
-            keep_metrics_until(self.path, 0 if resumed is None else resumed[0])
-            if resumed is None:
-                (self.path / "status.json").unlink(missing_ok=True)
+            step = 0 if resumed is None else resumed[0]
+            keep_metrics_until(self.path, step)
+            if step:
+                self._write_status(step, self.status)
             else:
-                self._write_status(resumed[0], self.status)
+                (self.path / "status.json").unlink(missing_ok=True)
         return resumed
 
     def read(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
