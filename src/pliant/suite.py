@@ -22,7 +22,7 @@ from pliant.experiment import run as runner
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.configuration.reading import from_mapping, named
 from pliant.experiment.errors import ConfigError, echo
-from pliant.experiment.evaluation import restore
+from pliant.experiment.evaluation import analyze, restore
 from pliant.experiment.evaluation.trained_agent import TrainedAgent as TrainedAgent
 from pliant.experiment.loops.planning import plans
 from pliant.experiment.progress import OnProgress
@@ -46,9 +46,10 @@ def run(
         force: compute the seeds again even if there are results.
         on_progress: is called with `(done, total)` after every chunk.
         fields: fields that replace those of `config`: `problem`, `network`, `agent`, `methods`, `diagnostics`, `seeds`,
-            `sweep`, `record_every`, `seed_axis`, `acting`, `evaluate_every`, `evaluate_episodes`. A problem or an agent
-            without a `name` changes settings of `config`: `agent={"learning_rate": 1e-3}`. A function, a module or a
-            file (`"my_methods.py:my_method"`) stands for a component of one's own; `method=x` is `methods=[x]`.
+            `sweep`, `record_every`, `seed_axis`, `acting`, `evaluate_every`, `evaluate_episodes`, `keep_checkpoints`. A
+            problem or an agent without a `name` changes settings of `config`: `agent={"learning_rate": 1e-3}`. A
+            function, a module or a file (`"my_methods.py:my_method"`) stands for a component of one's own; `method=x`
+            is `methods=[x]`.
 
     Returns:
         The run with all its seeds, also seeds of earlier calls.
@@ -168,6 +169,49 @@ class Run:
                 "write another seed"
             )
         return TrainedAgent(trained.only(np.array([0])))
+
+    def analyze(
+        self,
+        diagnostics: Sequence[Any] | None = None,
+        *,
+        steps: Sequence[int] | None = None,
+        seeds: Sequence[int] | None = None,
+        examples: int = 0,
+        train_mode: bool = False,
+    ) -> pd.DataFrame:
+        """Measures the networks of a run of a stream at its checkpoints, as `pliant analyze` does; writes no file.
+
+        Args:
+            diagnostics: names, or mappings with a name and settings; `None`: those of a published analysis.
+            steps: of the checkpoints; `None`: all that there are.
+            seeds: of the members; `None`: all seeds.
+            examples: on which diagnostics are measured; 0: 1000 of the problem's splits, or as many as while learning.
+            train_mode: whether norms use the statistics of the examples, or the running statistics.
+
+        Returns:
+            One row per number: `seed`, the swept settings, `step`, `task` (tasks before the checkpoint), `examples`,
+            `metric`, `group`, `value`.
+
+        Raises:
+            ConfigError: if the run is not of a stream, or has no such checkpoint, seed or diagnostic.
+            StoreError: if a checkpoint cannot be read.
+
+        Example:
+            >>> import tempfile
+            >>> problem = {"data": "digits", "tasks": 2, "change_every": 60, "batch_size": 5, "hidden_units": 8}
+            >>> run = pliant.run("permuted_mnist", problem=problem, diagnostics=[], folder=tempfile.mkdtemp())
+            >>> numbers = run.analyze(["weight_magnitude"])
+            >>> sorted(set(numbers["step"]))
+            [0, 12, 24]
+        """
+        return analyze.analyze(
+            self.path,
+            analyze.read_diagnostics(diagnostics),
+            steps=steps,
+            seeds=seeds,
+            examples=examples,
+            train_mode=train_mode,
+        )
 
 
 _COMPONENTS = ("problem", "network", "agent", "methods", "diagnostics")

@@ -5,11 +5,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import torch_nets
 
+from pliant import diagnostics
 from pliant.core.units import Group, Outgoing, Wiring
 from pliant.diagnostics import approximate_rank, effective_rank, inactive_fraction, rank, stable_rank
+from pliant.experiment.evaluation.analyze import DIAGNOSTICS
+from pliant.networks import resnet18
+from pliant.tracing.trace import trace
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "vision_metrics.npz", allow_pickle=False)
+GOLDEN = dict(np.load(Path(__file__).parents[1] / "golden" / "vision_metrics.npz", allow_pickle=False))
 HAND = Wiring({"h": Group("h", 24, (), (), (Outgoing("out", 0, feature="h"),))})
 
 
@@ -48,3 +53,28 @@ def test_ranks_are_those_of_both_programs(case):
     assert GOLDEN[f"mnist_rank{case}"] >= np.linalg.matrix_rank(matrix)
     if np.linalg.matrix_rank(matrix) == 24:
         assert exact == GOLDEN[f"mnist_rank{case}"] == 24
+
+
+def test_a_residual_network_in_training_mode():
+    """The settings are those of `pliant analyze`; the widths (3, 4, 4, 5) are read off the recorded weights."""
+    x = torch_nets.images(GOLDEN["net_images"])
+    recorded = torch_nets.recorded(GOLDEN, "net_").items()
+    weights = {name: leaf for name, leaf in recorded if "." in name and not name.startswith("after_")}
+    variables = torch_nets.resnet18(weights)
+    network = resnet18(x.shape[1:], 20, (3, 4, 4, 5))
+    wiring = trace(network.train, variables, x)
+    measures = [getattr(diagnostics, name)(wiring, **settings) for name, settings in DIAGNOSTICS.items()]
+
+    @jax.jit
+    def measured(variables, x):
+        _, features = wiring.apply(variables, x)
+        return features, [measure(params=variables, features=features) for measure in measures]
+
+    features, (inactive, effective, stable, magnitude) = measured(variables, x)
+    np.testing.assert_allclose(magnitude[""], GOLDEN["net_weight_magnitude"], rtol=1e-6)
+    assert len(inactive) == 17 + 1 and sum(h.shape[-1] for h in features.values()) == 67
+    np.testing.assert_allclose(inactive[""], GOLDEN["net_dormant_proportion"], rtol=1e-6)
+    [last] = effective
+    np.testing.assert_allclose(features[last], GOLDEN["net_last_features"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(effective[last], GOLDEN["net_effective_rank"], rtol=1e-4)
+    assert stable == {last: GOLDEN["net_stable_rank"]}

@@ -1,6 +1,7 @@
 """An argument parser whose errors are one line, and flags made from settings."""
 
 import argparse
+import dataclasses
 import difflib
 import shutil
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from pliant.experiment.errors import ConfigError
 
 if TYPE_CHECKING:  # commands without settings start without these imports
+    from pliant.experiment.configuration.config import ComponentSpec
     from pliant.experiment.configuration.settings import Setting
 
 
@@ -18,6 +20,9 @@ class Flag(NamedTuple):
     names: tuple[str, ...]  # accepted names, without dashes; the help shows the first
     dest: str  # the key of its value
     setting: "Setting"
+
+
+Heading = tuple[str, list[Flag]]  # the words above flags in the help, and the flags
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,6 +59,26 @@ class Parser(argparse.ArgumentParser):
         group = argparse.ArgumentParser().add_argument_group(heading)
         _add(group, flags)
         self._action_groups.append(group)
+
+
+def component_flags(component: "ComponentSpec", where: str) -> Heading:
+    """The flags of a component: bare names for problem and agent, a prefix for methods and diagnostics.
+
+    Args:
+        component: whose settings, with their defaults.
+        where: its name in a configuration, such as `problem` or `diagnostic.rank`.
+    """
+    prefixes = {"problem": [""], "agent": [""], "method": ["method.", f"method.{component.name}."]}.get(
+        where, [f"{where}."]
+    )
+    now = {
+        key: dataclasses.replace(setting, default=component.settings.get(key, setting.default))
+        for key, setting in component.schema.items()
+    }
+    flags = [
+        Flag(tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting) for key, setting in now.items()
+    ]
+    return f"{component.kind[:-1]} {component.name}", flags
 
 
 def _add(group: Any, flags: Sequence[Flag]) -> None:

@@ -35,7 +35,7 @@ _SCRIPTS = {
         'complete -c pliant -a "(pliant completion words -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)"'
     ),
 }
-_OF_RUNS = ("compare", "evaluate", "report", "run", "visualize")  # commands that take the directory of a run
+_OF_RUNS = ("analyze", "compare", "evaluate", "report", "run", "visualize")  # commands that take the directory of a run
 _KINDS = {"--method": "methods", "--agent": "agents", "--network": "networks", "--diagnostics": "diagnostics"}
 
 

@@ -13,7 +13,7 @@ from pliant._version import __version__
 from pliant.core import registry
 from pliant.experiment.errors import Interrupted, StoreError, echo
 
-COMMANDS = ("list", "run", "runs", "reproduce", "report", "compare", "evaluate", "visualize", "completion")
+COMMANDS = ("list", "run", "runs", "reproduce", "report", "compare", "evaluate", "visualize", "analyze", "completion")
 _TRAINING = ("run", "reproduce")
 _LONGEST_WORD = 200  # characters; longer ones are no paths but input
 
@@ -28,6 +28,7 @@ usage: pliant COMMAND ...
   compare RUN RUN     runs side by side: differences paired by seed, and one figure
   evaluate RUN        episodes of a run's agents, from any checkpoint, without learning: success, returns, lengths
   visualize RUN       episodes of a run's agent to watch: in the terminal, or as a film
+  analyze RUN         networks of a run of a stream, at its checkpoints: units, ranks, weights, accuracy of classes
   completion SHELL    the script that completes commands, names and flags in bash, zsh or fish
 
 pliant COMMAND --help explains each. pliant --version prints the version."""
@@ -74,7 +75,7 @@ def _command(name: str) -> Callable[[list[str]], None]:
     """The function of a command. Only this command's imports are loaded: `pliant list` does not wait for orbax."""
     registry.check("command", name, COMMANDS)
     _log_to_console()
-    if name in (*_TRAINING, "evaluate", "visualize"):
+    if name in (*_TRAINING, "evaluate", "visualize", "analyze"):
         from pliant.experiment.devices import prepare  # imports JAX, which `pliant report` does not need
 
         prepare()

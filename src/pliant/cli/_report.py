@@ -11,7 +11,7 @@ from ._summary import add_all, print_summary
 
 _DESCRIPTION = """\
 Draws the curves of every metric of a run (PNG and PDF) and writes its table
-(Markdown, CSV)."""
+(Markdown, CSV). Shows what pliant analyze measured, too."""
 
 
 def command(arguments: list[str]) -> None:
@@ -30,4 +30,7 @@ def command(arguments: list[str]) -> None:
     update(given.run)
     console = Console()
     print_summary(run, console, given.all)
+    for table in report.analysis(given.run, given.all):
+        console.print()
+        table.to_terminal(console)
     console.print(written, soft_wrap=True, markup=False, highlight=False)

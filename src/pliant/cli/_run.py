@@ -16,7 +16,7 @@ from pliant.core.notes import log_once
 from pliant.core.settings import AtLeast
 from pliant.experiment.configuration import config as configs
 from pliant.experiment.configuration import published
-from pliant.experiment.configuration.config import RUN_SETTINGS, ComponentSpec, RunConfig
+from pliant.experiment.configuration.config import RUN_SETTINGS, RunConfig
 from pliant.experiment.configuration.reading import from_mapping, named, resolve
 from pliant.experiment.configuration.settings import Setting
 from pliant.experiment.configuration.yaml_file import read_text
@@ -28,9 +28,9 @@ from pliant.experiment.run import run
 from pliant.experiment.storage.shards import shards_of
 from pliant.reproduction.time_left import TimeLeft
 
-from ._arguments import Flag, Parser
+from ._arguments import Flag, Heading, Parser, component_flags
 from ._progress import progress
-from ._sources import add_source, add_sources
+from ._sources import add_source, add_sources, named_component
 from ._summary import add_all, print_summary
 
 _DESCRIPTION = """\
@@ -56,7 +56,6 @@ _SEED = Setting("seed", int, 0, "One seed.", AtLeast(0))
 
 _FOLDER = Path("runs")
 
-_Group = tuple[str, list[Flag]]  # heading, flags
 _IMPORTANCE = (
     "problem",
     "network",
@@ -116,7 +115,7 @@ def _read_target(arguments: list[str]) -> tuple[list[str], bool, argparse.Namesp
     named = _words(Parser("pliant run", add_help=False)).parse_known_args(arguments)[0]
     add_sources(named)
     base = _base(named, is_file)
-    groups = [_group(component, where) for where, component in base.components().items()]
+    groups = [component_flags(component, where) for where, component in base.components().items()]
     return arguments, is_file, named, base, _parser(groups, vars(base))
 
 
@@ -157,7 +156,7 @@ def _without_target(arguments: list[str]) -> NoReturn:
         for name in registry.names(kind):
             component = configs.ComponentSpec(kind, name, {})
             parser.explain(
-                *_group(component, f"{kind[:-1]}.{name}" if kind in ("methods", "diagnostics") else kind[:-1])
+                *component_flags(component, f"{kind[:-1]}.{name}" if kind in ("methods", "diagnostics") else kind[:-1])
             )
     if not {"-h", "--help"}.isdisjoint(arguments):
         parser.parse_args(["--help"])
@@ -199,7 +198,7 @@ def _config(parser: Parser) -> Parser:
     return parser
 
 
-def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
+def _parser(groups: list[Heading], of_run: Mapping[str, Any]) -> Parser:
     """The parser of all flags: of components, and of the run, with the target's settings as defaults."""
     parser = _config(_words(Parser("pliant run", _DESCRIPTION)))
     parser.add_argument(
@@ -234,33 +233,18 @@ def _parser(groups: list[_Group], of_run: Mapping[str, Any]) -> Parser:
     return parser
 
 
-def _group(component: ComponentSpec, where: str) -> _Group:
-    """The flags of a component: bare names for problem and agent, a prefix for methods and diagnostics."""
-    prefixes = {"problem": [""], "agent": [""], "method": ["method.", f"method.{component.name}."]}.get(
-        where, [f"{where}."]
-    )
-    now = {
-        key: dataclasses.replace(setting, default=component.settings.get(key, setting.default))
-        for key, setting in component.schema.items()
-    }
-    flags = [
-        Flag(tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting) for key, setting in now.items()
-    ]
-    return f"{component.kind[:-1]} {component.name}", flags
-
-
 def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
     """The configuration of the target with the components that flags name, before flags of single settings."""
     target = _target(named.target, named.preset, is_file)
     base = target.to_mapping()
     if named.agent is not None and named.agent != target.agent.name:
-        base["agent"] = _named(named.agent)
+        base["agent"] = named_component(named.agent)
     if named.network is not None:
-        base["network"] = None if named.network == "none" else _named(named.network)
+        base["network"] = None if named.network == "none" else named_component(named.network)
     for kind, names in (("methods", named.method), ("diagnostics", named.diagnostics and named.diagnostics.split(","))):
         if names is not None:
             known = {component["name"]: component for component in base[kind]}
-            base[kind] = [known.get(name, _named(name)) for name in names if name != "none"]
+            base[kind] = [known.get(name, named_component(name)) for name in names if name != "none"]
     # Sweeps over settings of a component that was replaced are dropped.
     now = {
         (component.kind, component.name): where
@@ -273,11 +257,6 @@ def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
         if (component.kind, component.name) in now:
             base["sweep"][f"{now[component.kind, component.name]}.{key}"] = values
     return from_mapping(base)
-
-
-def _named(name: str) -> str | dict[str, str]:
-    """The name of a component; of one in a file also its source."""
-    return sources.in_file(name) if sources.names_file(name) else name
 
 
 def _target(target: str, named_preset: str | None, is_file: bool) -> RunConfig:

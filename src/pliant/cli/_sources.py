@@ -1,4 +1,4 @@
-"""The flag `--source`: files with components of one's own that a run already has."""
+"""Components of one's own: named by their file, or found in a run, whose files the flag `--source` allows."""
 
 import argparse
 
@@ -22,3 +22,8 @@ def add_sources(given: argparse.Namespace) -> None:
     """Allows the components of the files that the flag names."""
     for file in given.source:
         sources.add_file(file)
+
+
+def named_component(name: str) -> str | dict[str, str]:
+    """The name of a component; of one in a file also its source."""
+    return sources.in_file(name) if sources.names_file(name) else name

@@ -18,7 +18,7 @@ from .judgement import Judgement
 
 class Batch(NamedTuple):
     x: Array  # (batch, *input)
-    y: Any  # (batch, *output), (batch,) int labels, or another tree that the stream's `judge` understands
+    y: Any  # (batch, *output); (batch,) int labels; or another tree that `judge` understands, with labels in a field y
 
 
 class Network(NamedTuple):
@@ -99,7 +99,8 @@ class Stream(NamedTuple):
             epoch.
         begin_epoch: `(data, state, clock) -> state`, before the first draw of each epoch of each task: shuffles
             examples, changes the task.
-        splits: examples to be judged by after an epoch, by name: `validation`, `test`, ...
+        splits: examples to be judged by after an epoch, by name: `validation`, `test`, ... The analysis of finished
+            runs uses `test`, `next_task`, the examples of the clock's task, and `previous_tasks`, those of all before.
         probe: the number of examples on which diagnostics are measured.
     """
 

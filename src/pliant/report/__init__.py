@@ -1,5 +1,6 @@
 """Figures and tables of finished and running experiments; reads run directories and imports no other package."""
 
+from .analysis import analysis as analysis
 from .compare import Comparison as Comparison
 from .compare import compare as compare
 from .curves import Curve as Curve

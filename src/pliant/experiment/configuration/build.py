@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -92,12 +92,19 @@ def build(config: RunConfig, problem: Problem) -> Components:
         whole = Wiring(groups)
         for pattern in (pattern for component in config.methods for pattern in _patterns(component)):
             whole.only(*(_matching(pattern, whole) or [pattern]))  # refuses a pattern without a group
-        diagnostics: dict[str, Diagnostic] = {
-            component.name: _call(component, {"wiring": whole}) for component in config.diagnostics
-        }
+        diagnostics = make_diagnostics(config.diagnostics, whole)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return Components(problem, made, diagnostics, tuple(dict.fromkeys(notes)))
+
+
+def make_diagnostics(components: Sequence[ComponentSpec], wiring: Wiring) -> dict[str, Diagnostic]:
+    """The diagnostics of a network, by name.
+
+    Raises:
+        ValueError: if one refuses its settings.
+    """
+    return {component.name: _call(component, {"wiring": wiring}) for component in components}
 
 
 def build_with(config: RunConfig, values: Mapping[str, Any], problem: Problem) -> Components:

@@ -38,8 +38,8 @@ def from_mapping(given: Any) -> RunConfig:
     config = RunConfig(
         problem=problem,
         agent=agent,
-        methods=_components("methods", given.get("methods", ())),
-        diagnostics=_components("diagnostics", given.get("diagnostics", DEFAULT_DIAGNOSTICS)),
+        methods=components("methods", given.get("methods", ())),
+        diagnostics=components("diagnostics", given.get("diagnostics", DEFAULT_DIAGNOSTICS)),
         sweep={},
         network=None if given.get("network") is None else _component("networks", given["network"]),
         **{
@@ -183,16 +183,21 @@ def _source(kind: registry.Kind, given: Any) -> str:
     return given
 
 
-def _components(kind: registry.Kind, given: Any) -> tuple[ComponentSpec, ...]:
-    components = tuple(_component(kind, one) for one in _list(kind, given))
-    names = [component.name for component in components]
+def components(kind: registry.Kind, given: Any) -> tuple[ComponentSpec, ...]:
+    """The components of a list of names, or of mappings with a name and settings; others have their defaults.
+
+    Raises:
+        ConfigError, UnknownNameError: one line that names the component and what is allowed.
+    """
+    found = tuple(_component(kind, one) for one in _list(kind, given))
+    names = [component.name for component in found]
     for name in names:
         if names.count(name) > 1:
             labels = (
                 f", or each with a label: {name}@first, {name}@second" if kind == "methods" and "@" not in name else ""
             )
             raise ConfigError(f"{kind}: {name} is listed {names.count(name)} times; write it once{labels}")
-    return components
+    return found
 
 
 def _check_kind(problem: ComponentSpec, usual: str, agent: ComponentSpec) -> None:

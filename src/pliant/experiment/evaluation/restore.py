@@ -17,7 +17,7 @@ from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.loops.plan import Plan
 from pliant.experiment.loops.planning import unchecked_plan
 from pliant.experiment.loops.population import Population, population
-from pliant.experiment.loops.saving import agent_shapes, agents_in, like_key
+from pliant.experiment.loops.saving import agent_shapes, agents_in, tree_of
 from pliant.experiment.storage.checkpoints import best_checkpoint, checkpoints, read_checkpoint
 from pliant.experiment.storage.shards import Shard, seeds_text, shards_of
 
@@ -29,6 +29,7 @@ class Trained(NamedTuple):
     step: int
     diverged: np.ndarray  # (members,) the step at which each member diverged; -1: it did not
     agents: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
+    stream: list[np.ndarray]  # leaves of the states of a stream, `(members, ...)` each; empty for environments
     host: dict[str, np.ndarray]  # the saved state of environments outside of the device, `(members, ...)` each
 
     @property
@@ -48,6 +49,7 @@ class Trained(NamedTuple):
             step=self.step,
             diverged=self.diverged[chosen],
             agents=[leaf[chosen] for leaf in self.agents],
+            stream=[leaf[chosen] for leaf in self.stream],
             host={name: saved[chosen] for name, saved in self.host.items()},
         )
 
@@ -77,10 +79,79 @@ class Trained(NamedTuple):
         def of_member(leaves: Sequence[Array], values: Any) -> Any:
             agent = self.plan.make(values).agent
             # Made for its structure alone: its numbers are not read, and the compiler drops them.
-            like, structure = jax.tree.flatten(agent.init(jax.random.key(0)))
-            return agent.acting_params(structure.unflatten(map(like_key, leaves, like)))
+            return agent.acting_params(tree_of(leaves, agent.init(jax.random.key(0))))
 
         return jax.jit(jax.vmap(of_member))(self.agents, self.members.swept)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A shard of a run and its checkpoints, which are read only; another process may work on it.
+
+    Args:
+        plan: of the shard's members.
+        path: the directory of the shard.
+        digest: of the configuration of the run.
+    """
+
+    plan: Plan
+    path: Path
+    digest: str
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints, in order."""
+        return checkpoints(self.path)
+
+    def read(self, step: int | Literal["best"] | None = None) -> Trained:
+        """The members at a checkpoint.
+
+        Args:
+            step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest good one.
+
+        Raises:
+            ConfigError: if there is none at `step`, or no best one.
+            StoreError: if there is no good one, or another version of the program wrote it.
+        """
+        plan, step = self.plan, best_checkpoint(self.path) if step == "best" else step
+        of_stream = None if plan.loop.has_episodes else functools.partial(plan.problem.init, plan.problem.data)
+        like = agent_shapes(plan.components.agent, len(plan.members), of_stream)
+        step, arrays = read_checkpoint(self.path, like, step, self.digest)
+        agents = agents_in(arrays)
+        stream = [] if of_stream is None else agents.problem
+        return Trained(plan, step, agents.diverged, agents.states, stream, agents.host)
+
+
+def stored(path: Path, seeds: Collection[int] | None = None, *, has_episodes: bool) -> list[Stored]:
+    """The shards of a run.
+
+    Args:
+        path: the run's directory.
+        seeds: only shards with one of these; `None`: all shards.
+        has_episodes: which runs are wanted: of agents that act, or of streams.
+
+    Raises:
+        ConfigError: if the directory is not a run, or one of the other kind, or a seed is missing.
+        StoreError: if there is no checkpoint yet.
+    """
+    config, digest = _config(path)
+    plan, shards = unchecked_plan(config), []
+    if has_episodes and not plan.loop.has_episodes:
+        raise ConfigError(
+            f"{path} is a run of {config.problem.name}, a stream of examples, without episodes; "
+            f"its curves: pliant report {path}; its networks: pliant analyze {path}"
+        )
+    if plan.loop.has_episodes and not has_episodes:
+        raise ConfigError(
+            f"{path} is a run of {config.problem.name}, whose agents act in environments, and not of a stream of "
+            f"examples; its diagnostics: pliant report {path}; its episodes: pliant evaluate {path}"
+        )
+    for shard in _chosen(path, seeds):
+        of_shard = dataclasses.replace(config, seeds=shard.text)
+        shards.append(
+            Stored(dataclasses.replace(plan, config=of_shard, members=population(of_shard)), shard.path, digest)
+        )
+    return shards
 
 
 def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collection[int] | None = None) -> Trained:
@@ -96,36 +167,16 @@ def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collectio
             no best one; if a seed is missing; or if the checkpoints of the shards are at different steps.
         StoreError: if there is no good checkpoint, or another version of the program wrote it.
     """
-    config, digest = _config(path)
-    plan = unchecked_plan(config)
-    if not plan.loop.has_episodes:
-        raise ConfigError(
-            f"{path} is a run of {plan.config.problem.name}, a stream of examples, without episodes; "
-            f"its curves: pliant report {path}"
-        )
-    shards = _chosen(path, seeds)
-    read = functools.partial(_read, plan, digest)
-    parts = [read(shard, step) for shard in shards]
+    shards = stored(path, seeds, has_episodes=True)
+    parts = [shard.read(step) for shard in shards]
     if step is None:  # where a shard is behind, or its newest checkpoint damaged, the others may have its step
         common = min(part.step for part in parts)
-        there = [part.step == common or common in checkpoints(shard.path) for shard, part in zip(shards, parts)]
-        if all(there):
-            parts = [part if part.step == common else read(shard, common) for shard, part in zip(shards, parts)]
+        if all(part.step == common or common in shard.steps for shard, part in zip(shards, parts)):
+            parts = [part if part.step == common else shard.read(common) for shard, part in zip(shards, parts)]
     if len({part.step for part in parts}) > 1:
-        steps = ", ".join(f"{shard.text} at step {part.step:,}" for shard, part in zip(shards, parts))
+        steps = ", ".join(f"{part.config.seeds} at step {part.step:,}" for part in parts)
         raise ConfigError(f"{path} has seeds {steps}: agents act together at one step; choose some with --seeds")
     return _joined(parts, set(seeds) if seeds is not None else None)
-
-
-def _read(plan: Plan, digest: str, shard: Shard, step: int | Literal["best"] | None) -> Trained:
-    """The agents of one shard; `digest` is that of the configuration."""
-    config = dataclasses.replace(plan.config, seeds=shard.text)
-    of_shard = dataclasses.replace(plan, config=config, members=population(config))
-    step = best_checkpoint(shard.path) if step == "best" else step
-    like = agent_shapes(plan.components.agent, len(of_shard.members))
-    step, arrays = read_checkpoint(shard.path, like, step, digest)
-    agents = agents_in(arrays)
-    return Trained(of_shard, step, agents.diverged, agents.states, agents.host)
 
 
 def _chosen(path: Path, seeds: Collection[int] | None) -> list[Shard]:
@@ -166,6 +217,7 @@ def _concatenated(parts: Sequence[Trained]) -> Trained:
         step=first.step,
         diverged=np.concatenate([part.diverged for part in parts]),
         agents=[np.concatenate(leaves) for leaves in zip(*(part.agents for part in parts), strict=True)],
+        stream=[np.concatenate(leaves) for leaves in zip(*(part.stream for part in parts), strict=True)],
         host={name: np.concatenate([part.host[name] for part in parts]) for name in first.host},
     )
 

@@ -7,14 +7,15 @@ host.NAME                       the state of environments outside of the device
 FIELD.0000, ...                 leaves of the other fields of a member
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pliant.core.agent import Agent
+from pliant.core.agent import Agent, Learner
+from pliant.core.base import Key
 
 _HOST = "host."
 
@@ -44,12 +45,16 @@ def named(trees: Mapping[str, Any]) -> dict[str, Any]:
 
 def named_back(arrays: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `named`, for trees with the structure of `like`."""
-    return {name: _tree(arrays, name, tree) for name, tree in like.items()}
+    return {
+        name: tree_of((arrays[f"{name}.{number:04d}"] for number in range(len(jax.tree.leaves(tree)))), tree)
+        for name, tree in like.items()
+    }
 
 
-def _tree(arrays: Mapping[str, Any], name: str, like: Any) -> Any:
-    leaves, structure = jax.tree.flatten(like)
-    return structure.unflatten(like_key(arrays[f"{name}.{i:04d}"], leaf) for i, leaf in enumerate(leaves))
+def tree_of(leaves: Iterable[Any], like: Any) -> Any:
+    """The tree of some saved leaves, in order, with the structure of `like`."""
+    originals, structure = jax.tree.flatten(like)
+    return structure.unflatten(map(like_key, leaves, originals))
 
 
 def of_host(saved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -63,20 +68,36 @@ def host_in(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class Agents(NamedTuple):
-    """The agents in a checkpoint, and the saved state of their environments."""
+    """The agents in a checkpoint, and the saved state of their problem."""
 
     states: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
+    problem: list[np.ndarray]  # leaves of the states of a problem on the device, `(members, ...)` each
     diverged: np.ndarray  # (members,) the step at which each member diverged; -1: it did not
     host: dict[str, np.ndarray]  # the saved state of environments outside of the device, `(members, ...)` each
 
 
-def agent_shapes(agent: Agent, members: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """The arrays in a checkpoint that `agents_in` needs in any case."""
-    one = jax.eval_shape(lambda: named({"agent": agent.init(jax.random.key(0)), "diverged": jnp.int32(-1)}))
+def agent_shapes(
+    agent: Agent | Learner, members: int, problem: Callable[[Key], Any] | None = None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The arrays in a checkpoint that `agents_in` needs in any case.
+
+    Args:
+        agent: of the members.
+        members: their number.
+        problem: `key -> state` of the problem, if that is needed, too.
+    """
+
+    def trees(key: Key) -> dict[str, Any]:
+        states = {"agent": agent.init(key), "diverged": jnp.int32(-1)}
+        return named(states if problem is None else {**states, "problem": problem(key)})
+
+    one = jax.eval_shape(trees, jax.random.key(0))
     return {name: jax.ShapeDtypeStruct((members, *leaf.shape), leaf.dtype) for name, leaf in one.items()}
 
 
 def agents_in(arrays: Mapping[str, np.ndarray]) -> Agents:
     """The agents in the arrays of a checkpoint, whichever loop saved them."""
-    states = [arrays[name] for name in sorted(arrays) if name.startswith("agent.")]
-    return Agents(states, arrays["diverged.0000"], host_in(arrays))
+    states, problem = (
+        [arrays[name] for name in sorted(arrays) if name.startswith(tree)] for tree in ("agent.", "problem.")
+    )
+    return Agents(states, problem, arrays["diverged.0000"], host_in(arrays))
