@@ -15,6 +15,7 @@ import threading
 import time
 
 import counting
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -483,3 +484,52 @@ def test_killed_before_the_first_save_it_goes_on_from_the_beginning(tmp_path, ta
     again = run(with_tasks(), tmp_path)
     same(again, tasks)
     assert not (again / "damaged").exists()
+
+
+def test_the_images_are_in_memory_once_whatever_the_number_of_seeds(tmp_path):
+    def most(seeds):
+        """Bytes of all arrays in the middle of a run."""
+        found = []
+
+        def on_progress(done, total):
+            found.append(sum(array.nbytes for array in jax.live_arrays()))
+
+        problem = {**TASKS, "data": "synthetic", "tasks": 1, "change_every": 100, "hidden_layers": 1, "hidden_units": 2}
+        config = from_mapping({"problem": problem, "diagnostics": [], "seeds": seeds, "record_every": 10})
+        run(plan(config), tmp_path / seeds, on_progress=on_progress)
+        return max(found)
+
+    images = 2000 * 784
+    of_ten, of_one = most("10"), most("1")
+    # A seed has a network of 784 x 2 weights, and the order of 2,000 examples: less than a fiftieth of the images.
+    assert of_one > images and of_ten - of_one < 9 * images / 20
+
+
+IMAGENET = {
+    "name": "continual_imagenet", "data": "synthetic", "tasks": 2, "epochs": 2, "train_images": 20, "test_images": 5,
+    "batch_size": 10, "channels": 2, "hidden_units": 4,
+}  # fmt: skip
+
+
+@pytest.mark.compilations(10)  # a run, and the same run in two parts
+def test_goes_on_in_the_middle_of_an_epoch_to_the_bit(tmp_path):
+    # Four updates an epoch, eight a task; metrics, and checkpoints, after every two.
+    config = from_mapping(
+        {
+            "problem": IMAGENET,
+            "methods": [
+                {"name": "head_reset", "on_new_task": "act"},
+                {"name": "continual_backprop", "replacement_rate": 0.1, "maturity": 2},
+            ],
+            "diagnostics": [],
+            "seeds": "2",
+            "record_every": 2,
+        }
+    )
+    untouched = run(plan(config), tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(plan(config), tmp_path, checkpoint_every=0.0, on_progress=stop_at(2 * 8 * 10))
+    progress = Progress()
+    path = run(plan(config), tmp_path, on_progress=progress)
+    assert progress[0] == 2 * 6 * 10
+    same(path, untouched)
