@@ -98,8 +98,10 @@ def trained(seeds, seed_axis, devices):
         return (continual_backprop(wiring, replacement_rate=0.01, maturity=20, activation="tanh"),)
 
     components = Components(stream, sgd.make(sgd.Config(), stream, methods_for), {})
-    begin = spread.jit(lambda seed, _: stream_loop.begin(components, seed))
-    advance = spread.jit(lambda member, step: stream_loop.advance(components, member, step, CHUNK), donate=True)
+    begin = spread.jit(lambda seed, _: stream_loop.begin(components, seed, stream.data))
+    advance = spread.jit(
+        lambda member, step: stream_loop.advance(components, member, step, CHUNK, stream.data), donate=True
+    )
     members, losses = begin(spread.place(np.array(seeds)), np.int32(0)), []
     for chunk in range(CHUNKS):
         members, metrics, _ = advance(members, np.int32(chunk * CHUNK))
