@@ -133,7 +133,7 @@ def make(config: Config) -> Stream:
 
 
 def classes_of(key: Key, task: Array | int, classes: int, each: int) -> Array:
-    """The classes of a task, `(each,)`: the next ones in a permutation of all, which is drawn anew when it is over.
+    """The classes of a task, `(each,)`: the next ones in a permutation of all; when it is over, another one is drawn.
 
     Args:
         key: of the permutations of all tasks.

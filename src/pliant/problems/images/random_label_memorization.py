@@ -41,7 +41,7 @@ class Config:
     batch_size: Annotated[int, AtLeast(1)] = 16
     """Examples of an update."""
     true_labels: Annotated[float, Between(0, 1)] = 0.0
-    """Fraction of the images, chosen anew in each task, that keep their own label."""
+    """Fraction of the images, chosen in each task, that keep their own label."""
     hidden_units: Annotated[int, Between(1, 65_536)] = 100
     """Units of each hidden layer."""
     hidden_layers: Annotated[int, Between(0, 100)] = 2
