@@ -263,9 +263,10 @@ def test_convolutional_networks(case):
             np.testing.assert_array_equal(ours.optimizer.mu[name][~kept], data[f"adam_m_{name}"][~kept])
 
 
-def test_residual_networks():
+@pytest.mark.parametrize("case", ["contribution", "weight"])
+def test_residual_networks(case):
     # The wiring is the traced one. Of activations the means are recorded, in sums that only grow.
-    data, settings = load("resnet_cbp_contribution")
+    data, settings = load(f"resnet_cbp_{case}")
     moved, after = part(data, "momentum_"), part(data, "after_")
     params = before(data)
     stepped = after | {name: params[name] - settings["step_size"] * moved[name] for name in moved}
