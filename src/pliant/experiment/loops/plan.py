@@ -214,7 +214,7 @@ class Plan:
         """The combinations of the swept values, by dotted name."""
         return [dict(zip(self.config.sweep, values)) for values in itertools.product(*self.config.sweep.values())]
 
-    @property
+    @functools.cached_property  # each task asks for it, and a run of images may have 800
     def steps_at_once(self) -> int:
         """Steps of which chunks are multiples."""
         return self.loop.steps_at_once(self.components)
