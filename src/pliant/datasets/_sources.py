@@ -98,9 +98,8 @@ def _download(folder: Path, file: str, remote: Remote, about: str) -> None:
     try:
         pooch.retrieve(remote.url, f"sha256:{remote.sha256}", file, folder)
     except (requests.RequestException, OSError) as error:
-        reason = str(error).split("(Caused by")[0][:60]
         raise DataError(
-            f"{folder / file} is missing, and {remote.url} cannot be downloaded ({type(error).__name__}: {reason}); "
+            f"{folder / file} is missing, and {remote.url} cannot be downloaded ({type(error).__name__}); "
             f"put the file there{', ' + about if about else ''}, or name the folder that has it: --data DIR"
         ) from error
     except ValueError as error:
