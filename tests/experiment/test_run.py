@@ -506,30 +506,35 @@ def test_the_images_are_in_memory_once_whatever_the_number_of_seeds(tmp_path):
 
 
 IMAGENET = {
-    "name": "continual_imagenet", "data": "synthetic", "tasks": 2, "epochs": 2, "train_images": 20, "test_images": 5,
-    "batch_size": 10, "channels": 2, "hidden_units": 4,
+    "name": "continual_imagenet", "data": "synthetic", "tasks": 2, "epochs": 10, "train_images": 20, "test_images": 5,
+    "batch_size": 10, "channels": 4, "hidden_units": 16,
 }  # fmt: skip
 
 
 @pytest.mark.compilations(10)  # a run, and the same run in two parts
 def test_goes_on_in_the_middle_of_an_epoch_to_the_bit(tmp_path):
-    # Four updates an epoch, eight a task; metrics, and checkpoints, after every two.
+    # Four updates an epoch, forty a task; metrics, and checkpoints, after every ten.
     config = from_mapping(
         {
             "problem": IMAGENET,
+            "agent": {"name": "sgd", "optimizer": "adam", "learning_rate": 0.01},
             "methods": [
                 {"name": "head_reset", "on_new_task": "act"},
-                {"name": "continual_backprop", "replacement_rate": 0.1, "maturity": 2},
+                {"name": "continual_backprop", "replacement_rate": 0.01, "maturity": 10},
             ],
             "diagnostics": [],
             "seeds": "2",
-            "record_every": 2,
+            "record_every": 10,
         }
     )
     untouched = run(plan(config), tmp_path / "whole")
     with pytest.raises(Stop):
-        run(plan(config), tmp_path, checkpoint_every=0.0, on_progress=stop_at(2 * 8 * 10))
+        run(plan(config), tmp_path, checkpoint_every=0.0, on_progress=stop_at(2 * 60 * 10))
     progress = Progress()
     path = run(plan(config), tmp_path, on_progress=progress)
-    assert progress[0] == 2 * 6 * 10
+    assert progress[0] == 2 * 50 * 10
     same(path, untouched)
+    # The network learns both tasks; each begins with a head of zeros.
+    rows = metrics(path)
+    tested = rows[(rows["metric"] == "test_accuracy") & rows["step"].isin([40, 80])]
+    assert len(tested) == 4 and (tested["value"] >= 0.9).all()
