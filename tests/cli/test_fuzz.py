@@ -86,7 +86,8 @@ def test_any_words_after_run(planned, words):
 
 @fuzz
 @given(
-    st.sampled_from(["list", "report", "evaluate", "visualize", "reproduce", "run", "x"]), st.lists(WORDS, max_size=3)
+    st.sampled_from(["list", "report", "evaluate", "visualize", "analyze", "reproduce", "run", "x"]),
+    st.lists(WORDS, max_size=3),
 )
 def test_any_command(planned, command, words):
     words = [word.replace("\x00", "0") for word in words]
