@@ -86,10 +86,11 @@ def test_the_batches_are_the_permuted_images(ran):
 
 
 def test_the_losses_and_accuracies_are_those_before_each_update(ran):
-    # Rounding adds up over two thousand updates, and moves an example across the border between two classes.
+    # Rounding adds up over two thousand updates, and moves an example across the border between two classes. Two
+    # versions of XLA differ by 1e-3 of the loss from the 430th update on.
     _, _, judged = ran
-    np.testing.assert_allclose(judged.loss[:500], GOLDEN["loss"][:500], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(judged.loss, GOLDEN["loss"], rtol=2e-2, atol=1e-4)
+    np.testing.assert_allclose(judged.loss[:400], GOLDEN["loss"][:400], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(judged.loss, GOLDEN["loss"], rtol=5e-2, atol=1e-4)
     differing = np.abs(judged.metrics["accuracy"] - GOLDEN["accuracies"]) > 1e-6
     assert not differing[:500].any() and differing.sum() < 5
 
