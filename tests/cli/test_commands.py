@@ -153,8 +153,8 @@ def test_run_and_run_again(pliant, tmp_path):
     (path,) = directory(out)
     assert path.startswith(f"runs/{P}-sgd-")
     assert "loss" in out
-    name = path.removeprefix("runs/")  # no terminal, no bar
-    assert re.fullmatch(rf"{name}: compiling…\n{name}: 100%, \d+\S* examples/s\n", err)
+    name = path.removeprefix("runs/")  # no terminal, no bar; a slow machine reports more than the end
+    assert re.fullmatch(rf"{name}: compiling…\n({name}: \d\d?%.*\n)*{name}: 100%, \d+\S* examples/s\n", err)
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / path).glob("shards/*/metrics/*")}
 
     code, again, err = pliant("run", P, *SMALL)
@@ -324,12 +324,12 @@ def test_report(pliant, copied, words, tmp_path):
 
 def test_report_names_what_is_damaged(pliant, copied, tmp_path):
     path = copied
-    (file,) = (tmp_path / path).glob("shards/*/metrics/*")
-    with open(file, "r+b") as opened:
-        opened.truncate(100)
+    files = sorted((tmp_path / path).glob("shards/*/metrics/*"))  # a slow machine writes more than one
+    for file in files:
+        os.truncate(file, 100)
     code, out, err = pliant("report", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert f"{file.relative_to(tmp_path)} is damaged" in err
+    assert any(f"{file.relative_to(tmp_path)} is damaged" in err for file in files)
     assert not (tmp_path / path / "report").exists()
     left = sorted((tmp_path / path).rglob("*"))
     code, _, err = pliant("run", path)  # a finished run keeps all other files
