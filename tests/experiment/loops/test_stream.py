@@ -370,3 +370,24 @@ def test_a_chunk_as_long_as_one_before_traces_nothing(monkeypatch):
         programs.advance(step, 4)
         counts.append(len(traced))
     assert counts[0] > 0 and counts == counts[:1] * 3
+
+
+def test_diagnostics_are_measured_at_the_end_of_a_chunk_and_before_the_first_step():
+    calls = []
+
+    def diagnostic(*, params, **signals):
+        jax.debug.callback(lambda updates: calls.append(int(updates)), params)
+        return {"updates": params}
+
+    components = with_tasks(diagnostics={"it": diagnostic})
+    data = components.problem.data
+    member = jax.jit(lambda: stream_loop.begin(components, 0, data))()
+    advance = jax.jit(lambda member, step, slice: stream_loop.advance(components, member, step, 1, data, slice)[:2])
+    found = []
+    # No steps, and then a chunk of four steps in slices of one, two and one.
+    for before, units in ((0, 0), (0, 1), (1, 2), (3, 1)):
+        member, metrics = advance(member, np.int32(before), Slice(np.int32(before), np.int32(units), np.int32(4)))
+        found.append(int(metrics["it", "updates"]))
+    jax.effects_barrier()
+    assert calls == [0, 4] and found == [0, 0, 0, 4]
+    assert advance._cache_size() == 1

@@ -14,6 +14,7 @@ for each chunk of a run:
 With tasks, the first metrics are those of no steps: the diagnostics on the first examples of the first task.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -157,15 +158,25 @@ def advance(
     for name in measured:
         metrics |= _metrics(member.splits[name], f"{name}_")
     if components.diagnostics:
-        state = member.problem
-        if stream.has_epochs:  # the examples that come next may be those of another epoch
-            clock = calendar.clock(step)
-            state = _when(calendar.begins_epoch(step), lambda s: stream.begin_epoch(data, s, clock), state)
-        _, ahead = stream.draw(data, state, max(1, stream.probe // batch_size(stream)))
-        probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
-        signals = learner.signals(member.previous, member.agent, probe)
-        metrics |= components.measure(signals)
+        # A rank may take longer than all slices of a chunk; before the first step there is a slice without steps.
+        due = is_last | (slice.units == 0)
+        diagnosed = functools.partial(_diagnosed, components, step=step, data=data)
+        none = _zeros(jax.eval_shape(diagnosed, member))
+        metrics |= jax.lax.cond(due, diagnosed, lambda member: none, member)
     return member, metrics, {}
+
+
+def _diagnosed(components: Components, member: Member, step: Array, data: Any) -> Metrics:
+    """The diagnostics after `step` steps, on the examples that come next."""
+    stream: Stream = components.problem
+    learner: Learner = components.agent
+    state = member.problem
+    if stream.has_epochs:  # the examples that come next may be those of another epoch
+        clock = stream.calendar.clock(step)
+        state = _when(stream.calendar.begins_epoch(step), lambda s: stream.begin_epoch(data, s, clock), state)
+    _, ahead = stream.draw(data, state, max(1, stream.probe // batch_size(stream)))
+    probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
+    return components.measure(learner.signals(member.previous, member.agent, probe))
 
 
 def _when(due: Array, change: Callable[[Any], Any], state: Any) -> Any:
