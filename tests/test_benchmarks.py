@@ -34,3 +34,24 @@ def test_a_round_of_each_piece_of_minigrid_returns_what_the_next_begins_with(pie
 
     first, after = jax.eval_shape(begin_and_one_round, trees.key(0), trees.key(1))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), first) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return runpy.run_path(str(next(path for path in ALL if path.stem == "images")))
+
+
+def test_rows_of_images_are_published_configurations_that_the_rows_compared_with_them_share(images):
+    configs = {name: images["config_of"](row) for name, row in images["ROWS"].items()}
+    bp, cbp = configs["conv_net"], configs["conv_net_cbp"]
+    assert (bp.problem.settings, bp.agent) == ({**cbp.problem.settings, "tasks": 1}, cbp.agent)
+    assert [method.name for method in cbp.methods if method not in bp.methods] == ["continual_backprop"]
+    one, several = configs["permuted_2000"], configs["permuted_2000_seeds"]
+    assert (len(one.seed_list), len(several.seed_list)) == (1, 4)
+    assert one.problem == several.problem
+
+
+def test_the_floor_of_images_counts_the_weights_of_the_network(images):
+    parts = plan(images["config_of"](images["ROWS"]["permuted_2000"])).components
+    params = jax.eval_shape(parts.agent.init, trees.key(0)).params
+    assert sum(x.size for x in jax.tree.leaves(params) if len(x.shape) == 2) == images["WEIGHTS"]
