@@ -22,6 +22,7 @@ CASES = {
     "cropped": ((4, 9, 9, 2), (3, 3, 2, 5), NHWC, {"padding": [(-1, 0), (0, -2)]}),
     "grouped": ((4, 7, 7, 4), (3, 3, 2, 6), NHWC, {"feature_group_count": 2, "padding": "SAME"}),
     "one axis": ((4, 9, 2), (3, 2, 5), ("NHC", "HIO", "NHC"), {"window_strides": (2,), "padding": "SAME"}),
+    "more examples than at once": ((23, 6, 5, 2), (3, 3, 2, 4), NHWC, {"padding": "SAME"}),
     "three axes": ((2, 4, 5, 3, 2), (2, 2, 2, 2, 3), ("NDHWC", "DHWIO", "NDHWC"), {"padding": "SAME"}),
 }
 
