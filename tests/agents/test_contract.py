@@ -12,10 +12,14 @@ import numpy as np
 import optax
 import pytest
 import trees
-from agents_at_work import ADVANCES, CALLS, NAMES, at_work
+from agents_at_work import ADVANCES, CALLS, NAMES, OF_STREAM, at_work
 
 from pliant.core import registry
 from pliant.core.base import Edit, Surgery, Topology
+from pliant.core.timing import each_task
+from pliant.core.units import leaves
+from pliant.methods import head_reset
+from pliant.surgery.resets import head
 
 MARK = 0.5
 IN_ENVIRONMENTS = [name for name in NAMES if registry.find("agents", name).LEARNS_FROM == "environment"]
@@ -168,6 +172,52 @@ def test_signals_are_those_that_diagnostics_need(ran):
         assert like(signals[name]) == like(signals["params"])
     assert set(signals["features"]) == {name for names in ran.marking.networks for name in names}
     assert all(x.ndim == 2 for x in signals["features"].values())
+
+
+# Tasks
+
+TASKS = 4
+ROWS = 4 * OF_STREAM * CALLS * ADVANCES  # more than there are updates
+
+
+def resetting_heads(wiring, network, updates):
+    """Sets the head to zero for each task, and keeps of each update its task, its number there, the largest weight of
+    the head, and the largest gradient of the layers before it.
+    """
+    hidden = {slot.path for group in wiring.values() for slot in group.incoming}
+
+    def largest(tree, paths):
+        return jnp.stack([jnp.abs(leaves(tree)[path]).max() for path in sorted(paths)]).max()
+
+    def keep(grads, state, params=None, *, clock, features, **signals):
+        row = jnp.stack([clock.task, clock.task_update, largest(params, head(wiring)), largest(grads, hidden)])
+        return grads, {"record": jnp.concatenate([state["record"][1:], row[None]])}
+
+    keeper = optax.GradientTransformationExtraArgs(lambda params: {"record": jnp.zeros((ROWS, 4))}, keep)
+    return each_task(head_reset(wiring, network.init)), keeper
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_can_act_before_the_first_update_of_each_task_and_only_there(name):
+    made = at_work(name, resetting_heads, TASKS)
+
+    def run(seed):
+        member = made.begin(seed)
+        for number in range(ADVANCES):
+            member, _ = made.advance(member, number * CALLS)
+        return [record for _, record in optax.tree.get_all_with_path(member.agent, "record")]
+
+    # A seed of a stream whose targets after the borders are not 0, the prediction of a head of zeros.
+    records = trees.numpy(jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})(np.uint32(8)))
+    assert records
+    for record in records:
+        task, number, weight, gradient = record[record[:, 1] > 0].T
+        begins = np.diff(task, prepend=-1) > 0
+        assert begins.sum() >= 2 and task[-1] == TASKS - 1
+        np.testing.assert_array_equal(number == 1, begins)
+        # Nothing flows through a head of zeros: it is reset before the gradient is taken.
+        np.testing.assert_array_equal(weight == 0, begins)
+        np.testing.assert_array_equal(gradient == 0, begins)
 
 
 # In environments

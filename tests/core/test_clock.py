@@ -13,10 +13,10 @@ STEPS = np.arange(13, dtype=np.int32)
 
 
 def at_all_steps(calendar, steps=STEPS):
-    """The clock and the four questions at each number of steps, by one program."""
+    """The clock and the three questions at each number of steps, by one program."""
 
     def at(step):
-        asked = calendar.begins_task, calendar.begins_epoch, calendar.ends_task, calendar.ends_epoch
+        asked = calendar.begins_epoch, calendar.ends_task, calendar.ends_epoch
         return calendar.clock(step), [question(step) for question in asked]
 
     return trees.numpy(jax.jit(jax.vmap(at))(steps))
@@ -36,21 +36,27 @@ def test_the_clock_counts_tasks_epochs_and_updates():
 
 
 def test_tasks_and_epochs_begin_and_end():
-    _, (begins_task, begins_epoch, ends_task, ends_epoch) = at_all_steps(CALENDAR)
-    assert true_at(begins_task) == [0, 6] and true_at(ends_task) == [6, 12]
+    _, (begins_epoch, ends_task, ends_epoch) = at_all_steps(CALENDAR)
+    assert true_at(ends_task) == [6, 12]
     assert true_at(begins_epoch) == [0, 2, 4, 6, 9, 12] and true_at(ends_epoch) == [2, 4, 6, 9, 12]
     assert [step for step in STEPS.tolist() if CALENDAR.is_end_of_epoch(step)] == true_at(ends_epoch)
 
 
 def test_a_task_without_epochs_is_one_epoch():
-    clock, (_, begins_epoch, _, ends_epoch) = at_all_steps(Calendar((Task("a", 6), Task("b", 12))))
+    clock, (begins_epoch, _, ends_epoch) = at_all_steps(Calendar((Task("a", 6), Task("b", 12))))
     assert true_at(begins_epoch) == [0, 6, 12] and true_at(ends_epoch) == [6, 12]
     np.testing.assert_array_equal(clock.epoch, [0] * 12 + [1])
 
 
+def test_the_task_of_a_step_is_the_same_on_the_host_and_on_the_device():
+    clock, _ = at_all_steps(CALENDAR)
+    assert [int(CALENDAR.task(step)) for step in STEPS.tolist()] == clock.task.tolist()
+    assert int(Calendar().task(5)) == 0
+
+
 def test_without_tasks_a_run_is_one_task_without_an_end():
-    clock, (begins_task, begins_epoch, ends_task, ends_epoch) = at_all_steps(Calendar())
-    assert true_at(begins_task) == true_at(begins_epoch) == [0]
+    clock, (begins_epoch, ends_task, ends_epoch) = at_all_steps(Calendar())
+    assert true_at(begins_epoch) == [0]
     assert not ends_task.any() and not ends_epoch.any()
     np.testing.assert_array_equal(clock.task_update, STEPS + 1)
     assert not clock.task.any() and not clock.epoch.any()

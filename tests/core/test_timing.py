@@ -250,8 +250,25 @@ def test_each_task_draws_anew_for_every_task():
     assert float(first) != float(begun(tx, ZERO, state)[0])
 
 
+def test_an_update_begins_with_what_acts_before_the_first_of_a_task():
+    tx = plastic(optax.sgd(0.0), each_task(adding(1.0)), missing(1))
+
+    @jax.jit
+    def numbers(state):
+        def at(number):
+            return tx.before_update(jnp.zeros(3), state, Clock(update=7, task_update=number))[0]
+
+        return jax.lax.map(at, jnp.array([1, 2, 1, 2]))
+
+    # One is added at the first update of each task; the weight without which the network is stays 0.
+    np.testing.assert_array_equal(numbers(tx.init(np.zeros(3))), [[1, 0, 1], [0, 0, 0]] * 2)
+
+
 def test_without_each_task_nothing_begins():
-    assert plastic(optax.sgd(0.0), adding(1.0)).begin_task is None
+    tx = plastic(optax.sgd(0.0), adding(1.0))
+    assert tx.begin_task is None
+    begun = ZERO, tx.init(ZERO)
+    assert tx.before_update(*begun, Clock(update=1, task_update=1)) == begun
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from pliant.core import registry
 from pliant.core.agent import Agent, Transitions
+from pliant.core.clock import Task
 from pliant.core.problem import Continuous, Environment
 from pliant.problems import slowly_changing_regression
 
@@ -55,17 +56,24 @@ class AtWork(NamedTuple):
     advance: Callable[[Member, Any], tuple[Member, Round]]  # (member, call) -> member, and the rounds in a row
 
 
-def at_work(name: str, methods_for: Callable[..., tuple]) -> AtWork:
-    """An agent with methods, on a problem of the kind it learns from, whose run is `ADVANCES` advances long."""
+def at_work(name: str, methods_for: Callable[..., tuple], tasks: int = 0) -> AtWork:
+    """An agent with methods, on a problem of the kind it learns from, whose run is `ADVANCES` advances long.
+
+    The run has so many tasks of the same length; the data are those without tasks.
+    """
     module = registry.find("agents", name)
     fields = {field.name for field in dataclasses.fields(module.Config)}
     config = module.Config(**{key: value for key, value in SMALL.items() if key in fields})
     make = functools.partial(module.make, config)
     if module.LEARNS_FROM == "stream":
-        return on_stream(make, methods_for)
+        return on_stream(make, methods_for, tasks)
     if name not in _HORIZONS:
         _HORIZONS[name] = make(drift(10**6), methods_for=lambda *network: ()).horizon
-    return in_environments(make, methods_for, 2 * _HORIZONS[name] * CALLS * ADVANCES)
+    return in_environments(make, methods_for, 2 * _HORIZONS[name] * CALLS * ADVANCES, tasks)
+
+
+def tasks_of(steps: int, number: int) -> tuple[Task, ...]:
+    return tuple(Task(f"{k}", steps * (k + 1) // number) for k in range(number))
 
 
 def drift(steps: int) -> Environment:
@@ -73,9 +81,10 @@ def drift(steps: int) -> Environment:
     return environments.auto_reset(environments.drifting(Continuous(2)), steps, num_envs=2, time_limit=5)
 
 
-def on_stream(make: Callable[..., Any], methods_for: Callable[..., tuple]) -> AtWork:
+def on_stream(make: Callable[..., Any], methods_for: Callable[..., tuple], tasks: int) -> AtWork:
     steps = OF_STREAM * CALLS * ADVANCES
     stream = slowly_changing_regression.make(slowly_changing_regression.Config(flip_every=20, examples=steps))
+    stream = stream._replace(tasks=tasks_of(steps, tasks))
     learner = make(stream, methods_for=methods_for)
 
     def begin(seed):
@@ -91,8 +100,8 @@ def on_stream(make: Callable[..., Any], methods_for: Callable[..., tuple]) -> At
     return AtWork(learner, stream, begin, in_a_row(one))
 
 
-def in_environments(make: Callable[..., Agent], methods_for: Callable[..., tuple], steps: int) -> AtWork:
-    environment = drift(steps)
+def in_environments(make: Callable[..., Agent], methods_for: Callable[..., tuple], steps: int, tasks: int) -> AtWork:
+    environment = drift(steps)._replace(tasks=tasks_of(steps, tasks))
     agent = make(environment, methods_for=methods_for)
 
     def begin(seed):

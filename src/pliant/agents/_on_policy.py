@@ -201,7 +201,7 @@ def make(
 
     tx, calendar = transformation(0), Calendar(environment.tasks)
 
-    def clock(calls: Array, number: Array) -> Clock:
+    def clock(calls: Array, number: Array | int) -> Clock:
         """The clock of update `number` of a round, counted from 1."""
         before = calls * schedule.samples
         return calendar.clock(before, calls * schedule.updates + number, schedule.updates_before)
@@ -239,8 +239,9 @@ def make(
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         samples = samples_of(config, network, state.params, transitions)
         carries = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions.extras.carry)
-        keys, optimizer = take_keys(state.optimizer, schedule.epochs)
-        state = state._replace(optimizer=optimizer)
+        params, optimizer = tx.before_update(state.params, state.optimizer, clock(calls, 1))
+        keys, optimizer = take_keys(optimizer, schedule.epochs)
+        state = State(params, optimizer)
 
         def update(
             now: tuple[State, Any], first: Array, random: Any, number: Array

@@ -112,8 +112,9 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
     def learn(state: State, batches: Batch, clock: Clock) -> tuple[State, Judgement]:
         steps = batches.x.shape[0]
-        [draw_key], optimizer = take_keys(state.optimizer, 1)
-        draws = tx.draw(draw_key, state.params, steps)
+        params, optimizer = tx.before_update(state.params, state.optimizer, clock)
+        [draw_key], optimizer = take_keys(optimizer, 1)
+        draws = tx.draw(draw_key, params, steps)
 
         def update(state: State, this: tuple[Batch, Any, Array]) -> tuple[State, Judgement]:
             batch, draw, number = this
@@ -124,7 +125,7 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
             )  # fmt: skip
             return state._replace(params=params, optimizer=optimizer), judgement
 
-        state = state._replace(optimizer=optimizer)
+        state = state._replace(params=params, optimizer=optimizer)
         return jax.lax.scan(update, state, (batches, draws, jnp.arange(steps)))
 
     def predict(state: State, x: Array) -> Array:
@@ -156,13 +157,6 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
     drawn = jax.eval_shape(lambda key, params: tx.draw(key, params, 1), some_key, params_shape)
     learner = Learner(init, learn, predict, signals, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(drawn)))
-    if (begin := tx.begin_task) is not None:
-
-        def begin_task(state: State, clock: Clock) -> State:
-            params, optimizer = begin(state.params, state.optimizer, clock)
-            return state._replace(params=params, optimizer=optimizer)
-
-        learner = learner._replace(begin_task=begin_task)
     if config.early_stopping:
         learner = learner._replace(end_epoch=end_epoch, end_task=end_task, watched=("validation",))
     return learner

@@ -182,20 +182,18 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
 
     def update(now: Learned, drawn: review.Drawn, number: Array, before: Array) -> tuple[Learned, Metrics]:
         key, recall_key, noise_key = jax.random.split(now.key, 3)
-        sample, metrics = review.choose(config, drawn, functools.partial(active, now.params.critics), recall_key)
+        of_critics = clock(before, number)
+        Q, Q_state = tx.critics.before_update(now.params.critics, now.optimizer.critics, of_critics)
+        sample, metrics = review.choose(config, drawn, functools.partial(active, Q), recall_key)
         y = targets(now.target, sample, noise_key)
-        (loss, (features, value)), grads = jax.value_and_grad(critics_loss, has_aux=True)(now.params.critics, sample, y)
-        Q, Q_state = tx.critics.step(
-            grads, now.optimizer.critics, now.params.critics,
-            clock=clock(before, number), features=features,
-        )  # fmt: skip
+        (loss, (features, value)), grads = jax.value_and_grad(critics_loss, has_aux=True)(Q, sample, y)
+        Q, Q_state = tx.critics.step(grads, Q_state, Q, clock=of_critics, features=features)
 
         def delayed() -> tuple[Params, Any, Both, Params]:
-            grads, features = jax.grad(actor_loss, has_aux=True)(now.params.actor, Q, sample)
-            mu, mu_state = tx.actor.step(
-                grads, now.optimizer.actor, now.params.actor,
-                clock=clock(before, number, config.policy_delay), features=features,
-            )  # fmt: skip
+            of_actor = clock(before, number, config.policy_delay)
+            mu, mu_state = tx.actor.before_update(now.params.actor, now.optimizer.actor, of_actor)
+            grads, features = jax.grad(actor_loss, has_aux=True)(mu, Q, sample)
+            mu, mu_state = tx.actor.step(grads, mu_state, mu, clock=of_actor, features=features)
             target = optax.incremental_update(Both(mu, Q), now.target, config.tau)
             target = Both(tx.actor.mask(target.actor, mu_state), tx.critics.mask(target.critics, Q_state))
             return mu, mu_state, target, review.follow(config, now.elastic, mu)

@@ -40,13 +40,12 @@ class Learner(NamedTuple):
     Attributes:
         init: `key -> state`; the key is consumed.
         learn: `(state, batches, clock) -> (state, judgements)`: one update a batch. `batches` has a leading axis of
-            steps within one epoch; `clock` is that of the first update, the same for all members; `judgements` are
-            those before each update, with a leading axis of steps.
+            steps within one epoch; `clock` is that of the first update, the only one that may be the first of a task,
+            and the same for all members; `judgements` are those before each update, with a leading axis of steps.
         predict: `(state, x) -> prediction` in evaluation mode, `(batch, *input) -> (batch, *output)`.
         signals: `(previous_state, state, batch) -> signals` for the diagnostics: `params` and `previous_params`,
             `features` and `grads` on that batch, and `method_state`.
         drawn_per_step: bytes of random numbers that `learn` draws ahead for each step.
-        begin_task: `(state, clock) -> state`, before the first update of each task; `None`: nothing changes.
         end_epoch: `(state, judgements, clock) -> state`, after the last update of each epoch, with the judgement of
             each split in `watched`; `None`: nothing changes.
         end_task: `(state, clock) -> state`, after the last update of each task; `None`: nothing changes.
@@ -58,7 +57,6 @@ class Learner(NamedTuple):
     predict: Callable[[Any, Array], Array]
     signals: Callable[[Any, Any, Batch], dict[str, Any]]
     drawn_per_step: int = 0
-    begin_task: Callable[[Any, Clock], Any] | None = None
     end_epoch: Callable[[Any, Mapping[str, Judgement], Clock], Any] | None = None
     end_task: Callable[[Any, Clock], Any] | None = None
     watched: tuple[str, ...] = ()

@@ -74,6 +74,10 @@ class Calendar:
         """The largest number of steps of which all epochs are multiples; 0 without tasks."""
         return math.gcd(*map(int, self.epochs), *map(int, self.ends)) if self.tasks else 0
 
+    def task(self, step: Array | int) -> Array:
+        """`()` index of the task of the data after `step` steps, also on the host; the last task goes on."""
+        return (step >= self.ends[:-1]).sum(dtype=np.int32)
+
     def clock(
         self, step: Array | int, update: Array | int | None = None, updates: Callable[[Any], Any] = lambda steps: steps
     ) -> Clock:
@@ -84,18 +88,14 @@ class Calendar:
             update: `()` number of the update, counted from 1; `None`: the first update after the step.
             updates: the number of updates before the data of step `s`, for each `s`; by default one a step.
         """
-        task = self._task(step)
+        task = self.task(step)
         start = jnp.asarray(self.starts)[task]
         number = updates(step) + 1 if update is None else update
         return Clock(number, step, task, number - updates(start), (step - start) // jnp.asarray(self.epochs)[task])
 
-    def begins_task(self, step: Array | int) -> Array:
-        """`()` bool: whether a task begins after `step` steps."""
-        return jnp.isin(step, self.starts)
-
     def begins_epoch(self, step: Array | int) -> Array:
         """`()` bool: whether an epoch begins after `step` steps."""
-        task = self._task(step)
+        task = self.task(step)
         return (step - jnp.asarray(self.starts)[task]) % jnp.asarray(self.epochs)[task] == 0
 
     def ends_task(self, step: Array | int) -> Array:
@@ -108,8 +108,5 @@ class Calendar:
 
     def is_end_of_epoch(self, step: int) -> bool:
         """As `ends_epoch`, for a number of steps on the host."""
-        task = int((step > self.ends[:-1]).sum())
+        task = self.task(step - 1)
         return step > 0 and (step - int(self.starts[task])) % int(self.epochs[task]) == 0
-
-    def _task(self, step: Array | int) -> Array:
-        return (step >= self.ends[:-1]).sum(dtype=jnp.int32)

@@ -60,7 +60,7 @@ class Plastic(optax.GradientTransformationExtraArgs):
         draw: `(key, params, steps) -> random`, on a leading axis of steps. `step` and `update` take the numbers of one
             step as `random`; otherwise they draw for themselves.
         begin_task: `(params, state, clock) -> (params, state)`, before the first update of each task; `None` where no
-            method asks for it.
+            method asks for it. A loop that knows its tasks calls `before_update` instead.
     """
 
     init: dataclasses.InitVar[Callable[[Params], PlasticState]]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -70,6 +70,18 @@ class Plastic(optax.GradientTransformationExtraArgs):
     step: Callable[..., tuple[Params, PlasticState]]
     draw: Callable[[Key, Params, int], Any]
     begin_task: Callable[[Params, PlasticState, Clock], tuple[Params, PlasticState]] | None = None
+
+    def before_update(self, params: Params, state: PlasticState, clock: Clock) -> tuple[Params, PlasticState]:
+        """The parameters and the state from which an update begins: the first of a task follows on `begin_task`.
+
+        Args:
+            params, state: after the update before.
+            clock: of the update. Under `vmap` an unmapped clock keeps the other updates free.
+        """
+        begin_task = self.begin_task
+        if begin_task is None:
+            return params, state
+        return replicas.cond(clock.task_update == 1, lambda: begin_task(params, state, clock), lambda: (params, state))
 
     def __new__(cls, init: Any, update: Any, **more: Any) -> "Plastic":
         """The pair that optax knows; the dataclass keeps the rest."""
@@ -244,7 +256,8 @@ def plastic(
                 params = edit.params
                 edits.append(edit)
         opt_state = without_old(state.optimizer, params, edits)
-        return params, state._replace(key=jax.random.key_data(random), optimizer=opt_state, after=tuple(states))
+        state = state._replace(key=jax.random.key_data(random), optimizer=opt_state, after=tuple(states))
+        return mask(params, state), state
 
     def update(
         grads: Params, state: PlasticState, params: Params | None = None, **signals: Any

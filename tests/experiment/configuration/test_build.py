@@ -166,8 +166,8 @@ def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():
             "redo.on_new_task=reset: slowly_changing_regression has no tasks; leave on_new_task out",
         ),
         (
-            lambda: from_mapping({"problem": "minigrid_doorkey", "methods": [{"name": "l2", "on_new_task": "act"}]}),
-            "l2.on_new_task=act: minigrid_doorkey has environments, and act is for streams; write keep or reset",
+            lambda: drift({"name": "l2", "on_new_task": "act"}, calm=30),
+            "l2.on_new_task=act: each_task takes a surgery, such as head_reset or shrink_and_perturb",
         ),
         (
             lambda: from_mapping(
@@ -179,7 +179,7 @@ def test_the_state_of_a_method_is_kept_unless_it_is_to_forget():
             "redo.on_new_task=act: a method that needs the features of a batch acts after updates",
         ),
     ],
-    ids=["unknown group", "no name", "environment", "stream", "act in environments", "act on features"],
+    ids=["unknown group", "no name", "environment", "stream", "act by gradients", "act on features"],
 )
 def test_refuses_in_one_line(config, message):
     with pytest.raises(ConfigError) as error:
@@ -190,10 +190,10 @@ def test_refuses_in_one_line(config, message):
 @pytest.mark.parametrize(
     ("calm", "tasks"), [(0, []), (30, [("calm", 36), ("windy", 96)]), (36, [("calm", 36), ("windy", 96)])]
 )
-def test_stages_are_filled_up_to_whole_rounds(calm, tasks):
+def test_tasks_are_filled_up_to_whole_rounds(calm, tasks):
     # Rounds of 6 times 2 environments.
     assert list(unchecked_plan(drift(calm=calm)).tasks) == tasks
 
 
-def test_a_stream_has_no_stages():
+def test_a_stream_of_one_kind_has_no_tasks():
     assert unchecked_plan(from_mapping({"problem": "slowly_changing_regression"})).tasks == ()

@@ -279,7 +279,9 @@ def with_tasks(watched=(), diagnostics=None):
     def learn(state, batches, clock):
         updates = state["updates"] + 1 + jnp.arange(len(batches.x))
         judged = Judgement(batches.x[:, 0], {"accuracy": updates.astype(jnp.float32)})
-        return {**state, "updates": updates[-1]}, judged
+        begins = clock.task_update == 1
+        log = jnp.where(begins, logged(state["log"], BEGIN, clock.step, 0), state["log"])
+        return {"updates": updates[-1], "log": log}, judged
 
     def event(number):
         def happens(state, *rest):
@@ -294,7 +296,7 @@ def with_tasks(watched=(), diagnostics=None):
     begun = {"updates": np.int32(0), "log": rows}
     learner = Learner(
         lambda key: jax.tree.map(jnp.asarray, begun), learn, lambda state, x: jnp.full(len(x), 1.0 * state["updates"]),
-        signals, 0, event(BEGIN), event(END_EPOCH), event(END), watched,
+        signals, 0, event(END_EPOCH), event(END), watched,
     )  # fmt: skip
     return Components(stream, learner, diagnostics or {})
 

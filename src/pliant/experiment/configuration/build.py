@@ -82,7 +82,7 @@ def build(config: RunConfig, problem: Problem) -> Components:
         wiring = dataclasses.replace(wiring, initializer=network.initializer)
         with collected() as of_methods:  # now, and whenever the agent makes its initial state
             context = Context(wiring, network.init, network.activation, updates, problem.tasks)
-            methods = _methods(config, context, isinstance(problem, Stream))
+            methods = _methods(config, context)
         notes.extend(of_methods)
         return methods
 
@@ -128,8 +128,8 @@ def first_member(config: RunConfig) -> RunConfig:
     return config.with_values({name: values[0] for name, values in config.sweep.items()})
 
 
-def _methods(config: RunConfig, context: Context, stream: bool) -> tuple[Method, ...]:
-    """The methods of a run for one network, on a stream or in environments."""
+def _methods(config: RunConfig, context: Context) -> tuple[Method, ...]:
+    """The methods of a run for one network."""
     methods, masked = [], {}  # path -> the topology that masks it
     for component in config.methods:
         patterns = _patterns(component)
@@ -137,7 +137,7 @@ def _methods(config: RunConfig, context: Context, stream: bool) -> tuple[Method,
         if patterns and not names:
             continue  # the method changes another network
         here = context._replace(wiring=context.wiring.only(*names)) if patterns else context
-        method = _method(component, here, config.problem.name, stream)
+        method = _method(component, here, config.problem.name)
         if isinstance(method, Topology):
             _check_masks(component, here.wiring, masked)
         methods.append(method)
@@ -166,14 +166,13 @@ def _check_masks(component: ComponentSpec, wiring: Wiring, masked: dict[str, str
             )
 
 
-def _method(component: ComponentSpec, context: Context, problem: str, stream: bool) -> Method:
+def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
     """Makes a method for one network and applies the settings that all methods have.
 
     Args:
         component: the method.
         context: of the network.
         problem: the name of the problem.
-        stream: whether that is a stream.
     """
     settings = dict(component.settings)
     settings.pop("groups", "")
@@ -186,8 +185,6 @@ def _method(component: ComponentSpec, context: Context, problem: str, stream: bo
         raise ValueError(f"{setting}: {problem} has no tasks; leave on_new_task out")
     if on_new_task == "reset":
         return restart([task.until for task in context.tasks[:-1]], method)
-    if not stream:
-        raise ValueError(f"{setting}: {problem} has environments, and act is for streams; write keep or reset")
     try:
         return each_task(method)
     except ValueError as error:

@@ -3,7 +3,6 @@
 for each chunk of a run:
     for each slice of the chunk (one compiled call, all members):
         for each block of the slice:
-            at the start of a task:   the learner begins the task
             at the start of an epoch: the stream begins the epoch
             batches <- the problem draws the batches of the block at once
             state   <- the agent learns from one batch after another
@@ -117,9 +116,6 @@ def advance(
     def run_block(i: Array | int, carry: tuple[Member, Array], length: int) -> tuple[Member, Array]:
         member, step = carry
         now, after = calendar.clock(step), step + length
-        if (begin_task := learner.begin_task) is not None:
-            agent = _when(calendar.begins_task(step), lambda agent: begin_task(agent, now), member.agent)
-            member = member._replace(agent=agent)
         if stream.has_epochs:
             begun = _when(calendar.begins_epoch(step), lambda s: stream.begin_epoch(data, s, now), member.problem)
             member = member._replace(problem=begun)
