@@ -130,7 +130,7 @@ def test_several_envs_in_the_order_in_which_they_are_named(evaluate, tmp_path):
     assert list(episodes["env"]) == ["short"] * 4 + ["long"] * 4
 
 
-def test_the_stage_of_an_earlier_checkpoint(evaluate):
+def test_the_task_of_an_earlier_checkpoint(evaluate):
     out = evaluate("staged", "--step", 32, "--episodes", 1)  # the last step of the first task
     assert len(re.findall(r"^short sampled \d 1 \S+ 2 ", out, re.MULTILINE)) == 2
 

@@ -194,7 +194,8 @@ class Environment(NamedTuple):
         init: `key -> (state, observation)`, `(num_envs, *observation)`; the key is consumed.
         step: `(state, action) -> (state, Timestep)`, with one action for each environment.
         network: the network of the problem's paper; `None`: the agent makes its own.
-        tasks: of a curriculum, in order; empty if the environments stay the same. Environments change by themselves.
+        tasks: in order, for environments that change by themselves; empty if they stay the same, or if their changes
+            wait for ends of episodes, which are not known beforehand.
         render: how to draw it; `None` if it cannot be drawn.
     """
 

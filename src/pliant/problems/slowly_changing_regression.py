@@ -3,6 +3,10 @@
 The target is a random network of 100 linear threshold units. Most input bits keep their value for 10,000 examples
 and then change. The learner is far smaller than the target, and has to track it after each change. With plain
 backpropagation its error grows with the number of changes.
+
+The changes are not tasks of a run. The target function stays the same and only its inputs drift, and neither learner
+nor method is told of a change. A run may change the bits at each example, and may end between two changes; tasks have
+whole blocks of examples.
 """
 
 import dataclasses

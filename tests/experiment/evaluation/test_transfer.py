@@ -41,8 +41,8 @@ def env(trained):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_stage_of_the_checkpoint(runs, form):
-    # Stages end at 32 and at 64: what is saved at the end of a task was trained in it.
+def test_the_task_of_the_checkpoint(runs, form):
+    # Tasks end at 32 and at 64: what is saved at the end of a task was trained in it.
     for step, name in ((0, "short"), (31, "short"), (32, "short"), (33, "long"), (64, "long"), (80, "long")):
         assert env(transfer(runs[form]._replace(step=step))) == name
 

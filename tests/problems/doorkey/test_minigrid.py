@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trees
 
-from pliant.core.clock import Task
+from pliant.core.clock import Calendar, Task
 from pliant.core.problem import ActorCritic, Discrete, Spec
 from pliant.problems.doorkey import _minigrid
 from pliant.problems.doorkey._doorkey import State, observe, step
@@ -116,7 +116,7 @@ def test_an_episode_ends_at_the_goal_or_by_the_time_limit_but_never_by_both():
     np.testing.assert_array_equal(answer.observation[0, 3], answer.final_observation[0, 3])
 
 
-def test_an_episode_has_the_size_of_the_stage_in_which_it_begins():
+def test_an_episode_has_the_size_of_the_task_in_which_it_begins():
     host = opened(num_envs=2, seed=SEED[:1])
     first, second = host.environments.values()
     for _ in range(18):
@@ -135,14 +135,15 @@ def test_an_episode_has_the_size_of_the_stage_in_which_it_begins():
 
 
 @pytest.mark.parametrize(("steps", "size"), [(0, 5), (39, 5), (40, 6), (99, 6), (100, 8), (119, 8), (10_000, 8)])
-def test_stages_go_on_after_restore(steps, size):
+def test_tasks_go_on_after_restore(steps, size):
     host = environment().open(SEED)
     host.restore({"steps": np.array([steps, 0])})
     host.reset()
     assert sizes(host) == [size, 5]
+    assert TASKS[Calendar(TASKS).task(steps)].name == f"{size}x{size}"
 
 
-def test_a_size_overrides_the_stages():
+def test_a_size_overrides_the_tasks():
     host = environment(tasks=BIG).open(SEED)
     for steps in (0, 110):
         host.restore({"steps": np.full(2, steps)})

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import trees
 
-from pliant.core.clock import Task
+from pliant.core.clock import Calendar, Task
 from pliant.core.problem import Discrete, Environment, HostEnvironment
 from pliant.problems.doorkey import minigrid_doorkey
 from pliant.problems.doorkey._doorkey import ACTIONS, CLOSED, LOCKED, MISSION, OPEN, observe, step
-from pliant.problems.doorkey.minigrid_doorkey import Config, EnvironmentState, make
+from pliant.problems.doorkey.minigrid_doorkey import SIZES, Config, EnvironmentState, make
 
 TASKS = Config("5x5:4000,6x6:12_000,8x8:14k", num_envs=16)
 STEPS, LEFT = 1000, 0
@@ -104,7 +104,7 @@ def test_what_can_never_happen(played):
     assert {OPEN, CLOSED, LOCKED} == set(s.door_state.flat) and held.any()
 
 
-def test_an_episode_has_the_size_of_the_stage_in_which_it_begins():
+def test_an_episode_has_the_size_of_the_task_in_which_it_begins():
     # Who only turns around plays to the limits of time: 250 steps on 5x5, 360 on 6x6, 640 on 8x8. Sixteen environments:
     # step 250 is frame 4,000, where 6x6 begins; step 610 frame 9,760, still 6x6, which stays until step 970 although
     # 8x8 begins at step 750. That is after the run's end, and 8x8 all the same.
@@ -119,9 +119,11 @@ def test_an_episode_has_the_size_of_the_stage_in_which_it_begins():
     assert not answers.terminated.any()
     # To the frame: all end with the next step, after which there were 3,999 frames or 4,000.
     about_to_end = state.environments._replace(t=np.full(16, 249, np.int32))
-    for frames, size in ((3999, 5), (4000, 6)):
+    calendar = Calendar(make(TASKS).tasks)
+    for frames, name in ((3999, "5x5"), (4000, "6x6")):
+        assert calendar.tasks[calendar.task(frames)].name == name
         here = state._replace(environments=about_to_end, frames=np.int32(frames - 16))
-        assert (trees.numpy(play(here, turns))[1][0].environments.size[1] == size).all()
+        assert (trees.numpy(play(here, turns))[1][0].environments.size[1] == SIZES[name]).all()
 
 
 def test_one_size_all_along():

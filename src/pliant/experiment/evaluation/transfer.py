@@ -1,8 +1,8 @@
 """Trained agents in other environments than those of training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from pliant.core.clock import Task
+from pliant.core.clock import Calendar, Task
 from pliant.core.problem import Spec
 from pliant.experiment.configuration.build import first_member, make_problem
 from pliant.experiment.configuration.config import RunConfig
@@ -52,9 +52,9 @@ def elsewhere(plan: Plan, settings: Mapping[str, str]) -> Plan:
     return with_problem(plan, config, problem)
 
 
-def task_at(tasks: Sequence[Task], step: int) -> Task:
+def task_at(tasks: tuple[Task, ...], step: int) -> Task:
     """The task of a member's step with this number; after the last task, the last task."""
-    return next((task for task in tasks if step <= task.until), tasks[-1])
+    return tasks[Calendar(tasks).task(step - 1)]
 
 
 def _with(config: RunConfig, name: str, value: str) -> RunConfig:

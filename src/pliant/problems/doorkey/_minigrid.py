@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from pliant.core.clock import Task
+from pliant.core.clock import Calendar, Task
 from pliant.core.problem import ActorCritic, HostEnvironment, Renderer, Spec, VectorEnv
 from pliant.problems._one_by_one import Answer, OneByOne
 
@@ -33,9 +33,11 @@ def environment(tasks: tuple[Task, ...], num_envs: int, spec: Spec, network: Act
     if not importlib.util.find_spec("minigrid"):  # fails here and not when the run begins
         raise ValueError("backend='minigrid' needs minigrid: pip install -e '.[envs]'")
 
+    calendar = Calendar(tasks)
+
     def size(steps: int) -> str:
         """The size of an episode that begins after these steps of its member."""
-        return next((task.name for task in tasks if steps < task.until), tasks[-1].name)
+        return tasks[calendar.task(steps)].name
 
     def open(seed: np.ndarray) -> VectorEnv:
         return MinigridHost(seed, num_envs, spec, size)

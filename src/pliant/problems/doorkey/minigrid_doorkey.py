@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pliant.core.base import Array, Key
-from pliant.core.clock import Task
+from pliant.core.clock import Calendar, Task
 from pliant.core.notes import note
 from pliant.core.problem import Discrete, Environment, HostEnvironment, Spec, Timestep, Views
 from pliant.core.settings import AtLeast, require_one_of
@@ -109,13 +108,13 @@ def make(config: Config) -> Environment | HostEnvironment:
         return environment(tasks, config.num_envs, spec, network)
 
     E = config.num_envs
-    ends = np.array([task.until for task in tasks[:-1]], np.int32)
+    calendar = Calendar(tasks)
 
     def begin(key: Key, frames: Array) -> State:
         """The first states of episodes in all environments, after `frames` frames."""
         # One draw for all environments is several times as fast as one key for each.
         bits = jax.random.bits(jax.random.fold_in(key, frames), (E, WORDS), jnp.uint32)
-        size = jnp.array(sizes, jnp.int32)[(frames >= ends).sum()]
+        size = jnp.array(sizes, jnp.int32)[calendar.task(frames)]
         return jax.vmap(reset, (0, None))(bits, size)
 
     def init(key: Key) -> tuple[EnvironmentState, Array]:

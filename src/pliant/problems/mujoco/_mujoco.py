@@ -18,8 +18,8 @@ from ._simulator import Description, Simulator
 Version: TypeAlias = Literal["v3", "v4", "v5"]
 
 
-class Task(NamedTuple):
-    """A task of gymnasium's MuJoCo family.
+class Robot(NamedTuple):
+    """A robot of gymnasium's MuJoCo family.
 
     Attributes:
         name: in gymnasium, without the version.
@@ -34,39 +34,39 @@ class Task(NamedTuple):
     time_limit: int = 1000
 
 
-ANT = Task("Ant", {"v3": 111, "v4": 27, "v5": 105}, 8)
-HOPPER = Task("Hopper", {"v3": 11, "v4": 11, "v5": 11}, 3)
-WALKER = Task("Walker2d", {"v3": 17, "v4": 17, "v5": 17}, 6)
+ANT = Robot("Ant", {"v3": 111, "v4": 27, "v5": 105}, 8)
+HOPPER = Robot("Hopper", {"v3": 11, "v4": 11, "v5": 11}, 3)
+WALKER = Robot("Walker2d", {"v3": 17, "v4": 17, "v5": 17}, 6)
 
 
 def environment(
-    task: Task,
+    robot: Robot,
     version: Version,
     backend: Backend,
     num_envs: int,
     steps: int,
     friction: Callable[[np.ndarray], FrictionSchedule] | None = None,
 ) -> HostEnvironment:
-    """A task as an environment.
+    """A robot's task as an environment.
 
     Actions reach the simulator unchanged: it clamps the actuators, but computes the control cost of the given action.
 
     Args:
-        task: the task.
+        robot: the robot.
         version: of gymnasium; `v3` is the version for MuJoCo 2, without contact forces, but with zeros for them in the
             observation of Ant.
         backend: the package that simulates. The packages differ in the random numbers from which episodes begin only.
         num_envs: environments of each member.
         steps: of a run, over all environments of a member.
-        friction: `seed -> schedule` of the friction; `None`: the task's friction.
+        friction: `seed -> schedule` of the friction; `None`: the robot's own.
 
     Raises:
         ValueError: if there is no such version or backend, or the package is not installed.
     """
-    require_one_of("version", version, tuple(task.observation))
+    require_one_of("version", version, tuple(robot.observation))
     choose(backend, num_envs)  # fails here and not when the run begins
-    name = f"{task.name}-{version}"
-    description = Description(task.observation[version], Continuous(task.action), task.time_limit)
+    name = f"{robot.name}-{version}"
+    description = Description(robot.observation[version], Continuous(robot.action), robot.time_limit)
     return described(name, description, functools.partial(choose, backend), num_envs, steps, friction)
 
 

@@ -1,4 +1,9 @@
-"""Values of environments that change in the course of training."""
+"""Values of environments that change with the episodes of a member, in the course of training.
+
+They are no `Task`s: a task ends after a number of steps that is known before the run, the same for all members. These
+changes wait for ends of episodes. So their steps depend on the actions of a member, and on interruptions of the run: a
+resumed run restarts the episodes in flight.
+"""
 
 from collections.abc import Mapping
 from typing import Protocol

@@ -52,6 +52,9 @@ def make(config: Config) -> HostEnvironment:
     An episode keeps the task with which it began. `info` has the index of the `task` in the cycle, from 0; the agent
     does not observe it. A resumed run continues with the same task.
 
+    The borders wait for ends of episodes: falls move them, and so does a resumed run, which restarts the episodes in
+    flight. So they are no tasks of the run, whose borders are steps known beforehand, and `on_new_task` is refused.
+
     Raises:
         ValueError: if there is no such robot or task, or gymnasium or mujoco is not installed.
 

@@ -38,8 +38,9 @@ class Config:
 def make(config: Config) -> HostEnvironment:
     """The problem as an environment: Ant, with sliding friction drawn log-uniformly between the two limits.
 
-    Each member has its own frictions and its own times of change, because a change waits for the end of an episode.
-    `info` has the `friction` of each environment's episode; the agent does not observe it.
+    Each member has its own frictions and its own times of change, because a change waits for the end of an episode. So
+    the changes are no tasks of the run, whose borders are known beforehand. `info` has the `friction` of each
+    environment's episode; the agent does not observe it.
 
     Raises:
         ValueError: if the limits are not positive or not in order, or the package that simulates is not installed.
