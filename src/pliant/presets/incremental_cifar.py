@@ -23,6 +23,7 @@ def _run(*methods: dict[str, Any]) -> dict[str, Any]:
             "early_stopping": True,
         },
         "methods": list(methods),
+        "diagnostics": [],  # `pliant analyze` measures the checkpoints
         "seeds": "30",
         "record_every": 25,
     }
