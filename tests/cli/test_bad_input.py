@@ -165,7 +165,7 @@ FILES = {
         (f"{RUN}--out text.yaml", "cannot write text.yaml/"),
         (f"{RUN}--out /proc", "cannot write /proc/"),
         ("reproduce", "the following arguments are required: RECIPE (see pliant reproduce --help)"),
-        ("reproduce classification", "unknown recipe 'classification'; there are: ant, hopper"),
+        ("reproduce classification", "unknown recipe 'classification'; there are: ant, continual_imagenet"),
         (
             "reproduce regression --scale 0",
             "--scale=0.0: write a fraction of the published length, above 0 and at most 1",
@@ -178,6 +178,16 @@ FILES = {
         ("reproduce regression --scale half", "argument --scale: invalid float value: 'half'"),
         ("reproduce regression --seeds 3-1", "seeds=3-1: write a number of seeds"),
         ("reproduce regression --book text.yaml", "--book text.yaml: this is a file; write the folder of the book"),
+        (
+            "reproduce regression --data mnist",
+            "--data=mnist: regression makes its own data; leave it out, or write: continual_imagenet, "
+            "incremental_cifar, permuted_mnist",
+        ),
+        (
+            "reproduce permuted_mnist --data nowhere",
+            "data=nowhere: does not exist; write the name of a data set",
+        ),
+        ("reproduce permuted_mnist --data", "argument --data: expected one argument"),
         ("reproduce regression --fall", "unknown argument --fall; did you mean --full?"),
         ("report", "the following arguments are required: RUN (see pliant report --help)"),
         ("report nothing", "there is no directory nothing"),

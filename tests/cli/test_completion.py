@@ -17,6 +17,8 @@ P = "slowly_changing_regression"
         ([""], {"run", "runs", "compare", "completion", "--version"}, {P}),
         (["list", ""], {"methods", "presets"}, {P}),
         (["reproduce", ""], {"regression", "hopper"}, {P}),
+        (["reproduce", "permuted_mnist", "--data", ""], {"fashion_mnist", "synthetic"}, {"regression"}),
+        (["reproduce", "permuted_mnist", "--"], {"--data", "--full", "--seeds"}, {"regression"}),
         (["run", ""], {P, "hopper", "runs/one"}, {"hopper/std", "run"}),
         (["run", "hopper/"], {"hopper/std", "hopper/cbp"}, {"ant/std"}),
         (["run", P, "--method", ""], {"redo", "l2"}, {"ppo"}),

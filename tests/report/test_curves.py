@@ -1,6 +1,8 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pliant import report
@@ -154,3 +156,38 @@ def test_refuses(sweep, arguments, message):
 @pytest.mark.parametrize("module", ["curves", "load", "recipe", "shards", "statistics", "tables"])
 def test_plain_data_are_free_of_matplotlib(module):
     assert "matplotlib" not in Path(report.__file__).with_name(f"{module}.py").read_text()
+
+
+@pytest.fixture
+def of_tasks(write_run, rows_of):
+    """Tasks that end at steps 2, 5, 6 and 10, the last of them at work; a row of the accuracy at each step."""
+    tasks = [{"name": str(number), "until": until} for number, until in enumerate((2, 5, 6, 10))]
+    values = {0: [1, 2, 9, 4, 5, 7, 8, 3], 1: [2, 4, 3, 3, 3, 0, 1, 1]}
+    return write_run(list(rows_of("accuracy", values)), (8,), state="running", tasks=tasks)
+
+
+def test_bins_of_tasks_whatever_their_lengths(of_tasks):
+    run = load(of_tasks)
+    assert run.ends_of_tasks == (2, 5, 6, 10)
+    _, x, values = values_of(run, "accuracy", bin=1, unit="tasks", edge="right")
+    np.testing.assert_array_equal(x, [1, 2, 3])  # the fourth is not over
+    # Steps 1 and 2; 3, 4 and 5; 6.
+    np.testing.assert_array_equal(values, [[1.5, 6, 7], [3, 3, 0]])
+    _, _, values = values_of(run, "accuracy", bin=1, unit="tasks", within="max")
+    np.testing.assert_array_equal(values, [[2, 9, 7], [4, 3, 0]])
+    (curve,) = curves_of(run, "accuracy", bin=2, unit="tasks")
+    np.testing.assert_array_equal(curve.x, [0])  # a block of two tasks, and the third is a remainder
+    np.testing.assert_array_equal(curve.estimate, [(21 / 5 + 15 / 5) / 2])
+
+
+def test_a_row_before_training_counts_in_the_first_task(of_tasks, rows_of):
+    before = pd.DataFrame(rows_of("rank", {0: [6.0], 1: [8.0]})).assign(step=0)
+    run = dataclasses.replace(load(of_tasks), metrics=before)
+    (curve,) = curves_of(run, "rank", bin=1, unit="tasks", edge="right")
+    np.testing.assert_array_equal(curve.estimate, [7, NAN, NAN])
+
+
+@pytest.mark.parametrize("bin", [None, 0, 4])
+def test_bins_of_tasks_that_do_not_fit(of_tasks, bin):
+    with pytest.raises(ValueError, match=rf"bin={bin} does not fit a run of 3 whole tasks; write a number of tasks"):
+        curves_of(load(of_tasks), "accuracy", bin=bin, unit="tasks")

@@ -7,7 +7,7 @@ import pytest
 from toy_recipe import CONFIG, RETURN, a_run, panels, recipe_of
 
 from pliant.report.recipe import Line, Measure, PanelSpec, Scale
-from pliant.reproduction import compare
+from pliant.reproduction import compare, plans_of, run_of
 
 
 def figure_of(*panels, **of_recipe):
@@ -153,3 +153,53 @@ def test_a_line_shows_the_members_of_its_settings():
     swept = dataclasses.replace(run, metrics=run.metrics.assign(**{"agent.learning_rate": rates}))
     (curve,) = compare(recipe, dict.fromkeys(runs, swept))["toy"].panels[0].curves
     np.testing.assert_array_equal(curve.estimate, [15, np.nan, 80])  # seed 0 alone
+
+
+def tasks_and_runs(*panels):
+    """A recipe of panels in tasks, which end at steps 4, 6 and 12, and its runs: `other` has other numbers."""
+    recipe, runs = recipe_of(*panels, x_label="tasks")
+    for key in {*runs, *(run_of(panel.relative_to) for panel in panels if panel.relative_to)}:
+        rows = [
+            (seed, step, "accuracy", "", 0.01 * (step + 10 * seed) * (1 + seed * ("other" in key)))
+            for seed in ((1, 2) if "other" in key else (0, 1, 2))
+            for step in (2, 4, 6, 9, 12)
+        ]
+        run = a_run(rows)
+        tasks = [{"name": str(until), "until": until} for until in (4, 6, 12)]
+        (shard,) = run.shards
+        status = {**shard.status, "tasks": tasks}
+        runs[key] = dataclasses.replace(run, shards=(shard._replace(status=status),))
+    return recipe, runs
+
+
+ACCURACY = Measure("accuracy", "accuracy (%)", 1, within="max", factor=100, unit="tasks")
+
+
+def test_bins_of_tasks():
+    panel = PanelSpec("Accuracy", ACCURACY, (Line("ours", CONFIG),), x_limits=(1, 3), across={"chance": 20})
+    (drawn,) = compare(*tasks_and_runs(panel))["toy"].panels
+    (curve,) = drawn.curves
+    np.testing.assert_array_equal(curve.x, [1, 2, 3])
+    # The last step of a task has its largest accuracy, and the mean of the seeds has ten points more than seed 0.
+    np.testing.assert_allclose(curve.estimate, [14, 16, 22], rtol=1e-6)
+    assert (drawn.marks, drawn.x_limits) == ({}, (1, 3))  # marks are steps
+    (reference,) = drawn.references
+    assert (reference.label, reference.y, reference.x) == ("chance", 20, None)
+
+
+def test_a_panel_relative_to_a_line_has_the_differences_of_the_same_seeds():
+    other = Line("other", {"problem": "other"})
+    panel = PanelSpec("Relative", ACCURACY, (Line("ours", CONFIG, published={3: -40.0}),), relative_to=other)
+    figure = compare(*tasks_and_runs(panel))["toy"]
+    (curve,) = figure.panels[0].curves
+    # Seed 0 has no other; seeds 1 and 2 have once and twice their own numbers less: 14 and 2 x 24 after task 1.
+    np.testing.assert_allclose(curve.each, [[-14, -16, -22], [-48, -52, -64]], rtol=1e-6)
+    assert sorted(set(figure.rows["seed"])) == [1, 2]
+    assert figure.table.rows[0][-1] == "-40.00"
+
+
+def test_the_run_of_a_line_to_which_others_are_relative_is_computed_too():
+    config = {"problem": {"name": "slowly_changing_regression", "examples": 100}, "record_every": 50}
+    ours, other = Line("ours", config), Line("other", {**config, "seeds": "2"})
+    recipe, _ = recipe_of(PanelSpec("Relative", ACCURACY, (ours,), relative_to=other))
+    assert set(plans_of(recipe)) == {run_of(ours), run_of(other)}

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from pliant import datasets
 from pliant.core import registry, sources
 
 from ._arguments import Parser
@@ -64,7 +65,7 @@ def words(before: Sequence[str], current: str) -> list[str]:
     if name == "list":
         return [*registry.KINDS, "presets"]
     if name == "reproduce":
-        return registry.names("recipes")
+        return _of_reproduce(last, current)
     if name == "completion":
         return [*_SCRIPTS]
     if name != "run":
@@ -82,6 +83,16 @@ def words(before: Sequence[str], current: str) -> list[str]:
     problem, slash, _ = current.partition("/")
     presets = [f"{problem}/{preset}" for preset in registry.presets(problem)] if slash else []
     return [*registry.names("problems"), *presets, *_runs()]
+
+
+def _of_reproduce(last: str, current: str) -> list[str]:
+    if last == "--data":
+        return [*datasets.names(), datasets.SYNTHETIC]
+    if current.startswith("-"):
+        from . import _reproduce  # imports JAX and matplotlib
+
+        return _reproduce.parser().flags
+    return registry.names("recipes")
 
 
 def _runs() -> list[str]:

@@ -1,6 +1,11 @@
 """`pliant reproduce`: a published figure, its table, and the paper's numbers beside ours."""
 
 import argparse
+import dataclasses
+import inspect
+import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +15,7 @@ from pliant.core import registry
 from pliant.experiment.configuration import config as configs
 from pliant.experiment.configuration.seeds import read_seeds
 from pliant.experiment.errors import ConfigError
+from pliant.report.recipe import Recipe
 
 from ._arguments import Parser
 from ._progress import progress
@@ -26,14 +32,14 @@ _BOOK = Path("docs/results")
 
 def command(arguments: list[str]) -> None:
     """Runs a recipe and prints its tables."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     if given.scale is not None and not 0 < given.scale <= 1:
         raise ConfigError(f"--scale={given.scale}: write a fraction of the published length, above 0 and at most 1")
     if given.seeds is not None:
         read_seeds(given.seeds)
     if given.book is not None and given.book.exists() and not given.book.is_dir():
         raise ConfigError(f"--book {given.book}: this is a file; write the folder of the book, such as {_BOOK}")
-    recipe = registry.find("recipes", given.recipe).make(full=given.full, seeds=given.seeds, scale=given.scale)
+    recipe = _recipe(given)
     folder = given.out / "figures" / f"{given.recipe}{'-full' if given.full else ''}"
     console = Console(highlight=False)
 
@@ -62,24 +68,50 @@ def command(arguments: list[str]) -> None:
             say(f"page: {page}")
 
 
-def _parser() -> Parser:
-    parser = Parser("pliant reproduce", _DESCRIPTION)
-    parser.add_argument("recipe", metavar="RECIPE", help=f"the figure [{' | '.join(registry.names('recipes'))}]")
-    parser.add_argument("--full", action="store_true", help="the paper's whole set of figures, all its seeds and steps")
-    parser.add_argument(
-        "--seeds", metavar="SEEDS", help=configs.RUN_SETTINGS["seeds"].help + " [default: the recipe's]"
-    )
-    parser.add_argument(
+def _recipe(given: argparse.Namespace) -> Recipe:
+    """The recipe of the arguments; figures of other data have names of their own, so that both stay."""
+    make = registry.find("recipes", given.recipe).make
+    arguments = {"full": given.full, "seeds": given.seeds, "scale": given.scale}
+    if given.data is None:
+        return make(**arguments)
+    if not _takes_data(make):
+        others = ", ".join(
+            name for name in registry.names("recipes") if _takes_data(registry.find("recipes", name).make)
+        )
+        raise ConfigError(f"--data={given.data}: {given.recipe} makes its own data; leave it out, or write: {others}")
+    recipe = make(**arguments, data=given.data)
+    name = re.sub(r"\W+", "_", Path(given.data).resolve().name)
+    return dataclasses.replace(recipe, panels={f"{key}_{name}": panels for key, panels in recipe.panels.items()})
+
+
+def _takes_data(make: Callable[..., Recipe]) -> bool:
+    """Whether a recipe can be given other images."""
+    return "data" in inspect.signature(make).parameters
+
+
+def parser() -> Parser:
+    """The arguments of the command."""
+    made = Parser("pliant reproduce", _DESCRIPTION)
+    made.add_argument("recipe", metavar="RECIPE", help=f"the figure [{' | '.join(registry.names('recipes'))}]")
+    made.add_argument("--full", action="store_true", help="the paper's whole set of figures, all its seeds and steps")
+    made.add_argument("--seeds", metavar="SEEDS", help=configs.RUN_SETTINGS["seeds"].help + " [default: the recipe's]")
+    made.add_argument(
         "--scale",
         metavar="FRACTION",
         type=float,
         help="of the published length of runs [default: the recipe's; with --full 1]",
     )
-    parser.add_argument(
+    made.add_argument(
+        "--data",
+        metavar="NAME",
+        help="images, of recipes on images: mnist, cifar100, ..., synthetic (made-up ones), or a folder [default: the "
+        "recipe's]",
+    )
+    made.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="folder of all runs [default runs]"
     )
-    parser.add_argument("--force", action="store_true", help="compute finished runs again")
-    parser.add_argument(
+    made.add_argument("--force", action="store_true", help="compute finished runs again")
+    made.add_argument(
         "--book",
         metavar="FOLDER",
         type=Path,
@@ -87,7 +119,7 @@ def _parser() -> Parser:
         const=_BOOK,
         help=f"write a page of the results book for each figure, too [default of FOLDER: {_BOOK}]",
     )
-    return parser
+    return made
 
 
 def _words(given: argparse.Namespace) -> str:
@@ -96,4 +128,5 @@ def _words(given: argparse.Namespace) -> str:
     words += ["--full"] if given.full else []
     words += [f"--scale {given.scale:g}"] if given.scale is not None else []
     words += [f"--seeds {given.seeds}"] if given.seeds is not None else []
+    words += [f"--data {shlex.quote(given.data)}"] if given.data is not None else []
     return " ".join(words)

@@ -25,6 +25,7 @@ _CHOICES = {
     "edge": ("left", "right"),
     "within": tuple(_IN_BLOCKS),
     "episodes": ("begun", "ended"),
+    "unit": ("steps", "tasks"),
 }
 
 
@@ -119,14 +120,15 @@ def values_of(
     edge: Literal["left", "right"] = "left",
     within: Literal["mean", "max"] = "mean",
     episodes: Literal["begun", "ended"] = "begun",
+    unit: Literal["steps", "tasks"] = "steps",
 ) -> Values:
     """The values over whose members `curves_of` takes a statistic; for the arguments see `curves_of`.
 
     Raises:
         ValueError: if the run has no such metric or group, or the bin is wider than the run.
     """
-    _check({"edge": edge, "within": within, "episodes": episodes}, bin, run)
-    rows, last = _placed(run, metric, group, bin, episodes)
+    _check({"edge": edge, "within": within, "episodes": episodes, "unit": unit}, bin, run)
+    rows, last = _placed(run, metric, group, bin, episodes, unit)
     keys = ["seed", *run.settings]
     members = rows.drop_duplicates(keys).sort_values(by=keys)[keys].reset_index(drop=True)
     return Values(members, *_by_member(rows, run, bin, last, edge, within))
@@ -144,6 +146,7 @@ def curves_of(
     edge: Literal["left", "right"] = "left",
     within: Literal["mean", "max"] = "mean",
     episodes: Literal["begun", "ended"] = "begun",
+    unit: Literal["steps", "tasks"] = "steps",
 ) -> list[Curve]:
     """The curves of a metric: one for each value of the swept settings.
 
@@ -152,8 +155,8 @@ def curves_of(
         metric: name of the metric.
         by: settings with one curve for each of their values; the curve is over seeds and the values of the other
             settings. By default all swept settings.
-        bin: width of the blocks of steps whose means are taken first, for each member. A member without a row in a
-            block has no value there. `None`: each recorded step is a point.
+        bin: width of the blocks of steps, or of tasks, whose means are taken first, for each member. A member without a
+            row in a block has no value there. `None`: each recorded step is a point.
         statistic: over members: `"mean"`, or `"iqm"`, the interquartile mean.
         band: the 95 % bootstrap interval, or one standard error of the mean to either side.
         group: group of units of the metric; `""`: the whole network. For several groups, their mean at each step.
@@ -163,6 +166,7 @@ def curves_of(
         episodes: whether an episode counts in the block in which it began, or in the block in which it ended, as in
             most papers. Blocks of ends favour short episodes, above all at the beginning of a run. With `"begun"` the
             last block of a member is the last block in which all its episodes have ended.
+        unit: what a block and the x axis count: steps, or tasks of the problem, whatever their lengths.
 
     Returns:
         The curves, ordered by their settings. A member that diverged is left out after its divergence, and counted.
@@ -170,14 +174,15 @@ def curves_of(
     Raises:
         ValueError: if the run has no such metric, group or setting, or the bin is wider than the run.
     """
-    _check({"statistic": statistic, "band": band, "edge": edge, "within": within, "episodes": episodes}, bin, run)
+    given = {"statistic": statistic, "band": band, "edge": edge, "within": within, "episodes": episodes, "unit": unit}
+    _check(given, bin, run)
     if band == "standard_error" and statistic != "mean":
         raise ValueError(f"there is a standard error of the mean, but not of {statistic!r}; write band='bootstrap'")
     by = run.settings if by is None else tuple(by)
     unknown = [setting for setting in by if setting not in run.settings]
     if unknown:
         raise ValueError(f"{unknown[0]!r} was not swept in this run; it swept: {', '.join(run.settings) or 'nothing'}")
-    rows, last = _placed(run, metric, group, bin, episodes)
+    rows, last = _placed(run, metric, group, bin, episodes, unit)
 
     curves = []
     for key, chosen in _split(rows, by):
@@ -208,15 +213,35 @@ def _check(choices: Mapping[str, str], bin: int | None, run: Run) -> None:
     for name, given in choices.items():
         if given not in _CHOICES[name]:
             raise ValueError(f"{name}={given!r} is not known; write one of: {', '.join(_CHOICES[name])}")
-    if bin is not None and not 1 <= bin <= run.last_step:
+    if choices["unit"] == "tasks":
+        done = len(_ended(run))
+        if bin is None or not 1 <= bin <= done:
+            raise ValueError(
+                f"bin={bin} does not fit a run of {done} whole tasks; write a number of tasks from 1 to that"
+            )
+    elif bin is not None and not 1 <= bin <= run.last_step:
         raise ValueError(f"bin={bin} does not fit a run of {run.last_step} steps; write a width from 1 to that")
 
 
+def _ended(run: Run) -> tuple[int, ...]:
+    """The last steps of the tasks that are over."""
+    return tuple(end for end in run.ends_of_tasks if end <= run.last_step)
+
+
 def _placed(
-    run: Run, metric: str, group: str | Sequence[str], bin: int | None, episodes: Literal["begun", "ended"]
+    run: Run,
+    metric: str,
+    group: str | Sequence[str],
+    bin: int | None,
+    episodes: Literal["begun", "ended"],
+    unit: Literal["steps", "tasks"],
 ) -> tuple[pd.DataFrame, int]:
-    """The rows of a metric, with the steps at which episodes count, and the last step for blocks."""
+    """The rows of a metric, with the steps or tasks (from 1) in which they count, and the last of those for blocks."""
     rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
+    if unit == "tasks":
+        ended = _ended(run)
+        task = np.searchsorted(run.ends_of_tasks, rows["step"]) + 1
+        return rows.assign(step=task)[task <= len(ended)], len(ended)
     if bin is None or episodes == "ended" or metric not in run.of_episodes or run.begun is None:
         return rows, run.last_step
     begun = run.begun.rows

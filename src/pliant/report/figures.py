@@ -36,6 +36,7 @@ _COLORS_OF_METHODS = {
     "td3": _BLACK,
 }
 _FEW_POINTS = 12
+_MOST_MARKS = 20  # of tasks: more would hide the curves
 _TICKS = [1, 2, 2.5, 5, 10]
 _COLUMN = 3.4  # inches, the width of a column of a paper with two
 _HEIGHT = 2.2  # inches, of a panel with its labels
@@ -146,7 +147,7 @@ def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
             axis.axhline(float(np.asarray(reference.y)), color=color, linewidth=1.0, linestyle=(0, (4, 2)))
         else:
             axis.plot(reference.x, reference.y, **_marker(color))
-    for step, name in panel.marks.items():
+    for step, name in panel.marks.items() if len(panel.marks) <= _MOST_MARKS else ():
         axis.axvline(step, color="0.6", linewidth=0.6, zorder=1)
         # At the bottom, where rising curves leave room.
         at_foot = axis.get_xaxis_transform()

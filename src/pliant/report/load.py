@@ -124,8 +124,13 @@ class Run:
     def tasks(self) -> dict[int, str]:
         """The steps at which tasks of the problem begin, and their names; empty if it has fewer than two tasks."""
         tasks = self.status.get("tasks", [])
-        begins = [0, *(task["until"] for task in tasks)]
+        begins = [0, *self.ends_of_tasks]
         return {step: task["name"] for step, task in zip(begins, tasks)} if len(tasks) > 1 else {}
+
+    @property
+    def ends_of_tasks(self) -> tuple[int, ...]:
+        """The last step of each task of the problem; empty if it has no tasks."""
+        return tuple(task["until"] for task in self.status.get("tasks", []))
 
     @property
     def last_step(self) -> int:

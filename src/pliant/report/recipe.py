@@ -31,12 +31,13 @@ class Measure:
     Args:
         metric: name of the metric in the runs' rows.
         y_label: of the axis, with the unit.
-        bin: width of the bins, in steps; a bin has one number. `None`: each recorded step has one.
+        bin: width of the bins, in `unit`; a bin has one number. `None`: each recorded step has one.
         groups: groups of units over which the metric is averaged; `""`: the whole network, or a metric without units.
         within: the statistic in a bin: mean or maximum.
         factor: multiplies the numbers: 100 for percent.
         decimals: digits after the decimal point, in tables.
         episodes: whether an episode counts in the bin in which it began, or in the bin in which it ended.
+        unit: of the bins and of the x axis: steps, or tasks of the problem, whatever their lengths.
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Measure:
     factor: float = 1.0
     decimals: int = 2
     episodes: Literal["begun", "ended"] = "begun"
+    unit: Literal["steps", "tasks"] = "steps"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +59,18 @@ class PanelSpec:
         title: above it.
         measure: the quantity of its y axis.
         lines: its curves.
-        y_limits: `(lowest, highest)`; `None`: of the data.
+        x_limits, y_limits: `(lowest, highest)`; `None`: of the data.
+        relative_to: a line whose values are subtracted, seed by seed; `None`: nothing is.
+        across: label -> one number, drawn as a dashed line across the panel.
     """
 
     title: str
     measure: Measure
     lines: tuple[Line, ...]
     y_limits: tuple[float, float] | None = None
+    x_limits: tuple[float, float] | None = None
+    relative_to: Line | None = None
+    across: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -98,7 +98,7 @@ def compare(recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, Figure]:
 
 
 def _figure(recipe: Recipe, panels: Sequence[PanelSpec], runs: Mapping[str, Run]) -> Figure:
-    series = [[_series(recipe, panel, line, runs[run_of(line)]) for line in panel.lines] for panel in panels]
+    series = [[_series(recipe, panel, line, runs) for line in panel.lines] for panel in panels]
     distinct = _distinct(list(itertools.chain.from_iterable(series)))
     has_published = any(one.line.published for one in distinct)
     notes = (_HOW_TO_READ, *_distances(distinct), *recipe.notes)
@@ -114,15 +114,33 @@ def _figure(recipe: Recipe, panels: Sequence[PanelSpec], runs: Mapping[str, Run]
     )
 
 
-def _series(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
+def _series(recipe: Recipe, panel: PanelSpec, line: Line, runs: Mapping[str, Run]) -> _Series:
     """The values of the members of the run that have the line's settings."""
+    series = _of_line(recipe, panel, line, runs[run_of(line)])
+    if panel.relative_to is None:
+        return series
+    other = _of_line(recipe, panel, panel.relative_to, runs[run_of(panel.relative_to)])
+    seeds, here, there = np.intersect1d(series.seeds, other.seeds, return_indices=True)
+    x, of_line, of_other = np.intersect1d(series.x, other.x, return_indices=True)
+    values = series.values[np.ix_(here, of_line)] - other.values[np.ix_(there, of_other)]
+    return dataclasses.replace(series, seeds=seeds, x=x, values=values.astype(np.float32).astype(float))
+
+
+def _of_line(recipe: Recipe, panel: PanelSpec, line: Line, run: Run) -> _Series:
     measure, rows = panel.measure, run.metrics
     for setting, value in line.where.items():
         rows = rows[np.isclose(rows[setting], value, rtol=1e-9, atol=0)]
     of_line = dataclasses.replace(run, metrics=rows)
     if measure.metric in set(rows["metric"]):
         found = values_of(
-            of_line, measure.metric, measure.bin, measure.groups, recipe.edge, measure.within, measure.episodes
+            of_line,
+            measure.metric,
+            measure.bin,
+            measure.groups,
+            recipe.edge,
+            measure.within,
+            measure.episodes,
+            measure.unit,
         )
         seeds, x, values = found.members["seed"].to_numpy(), found.x, found.values
     else:  # such as returns, if no episode ended in a short run
@@ -156,9 +174,11 @@ def _drawn(recipe: Recipe, panel: PanelSpec, series: Sequence[_Series]) -> Panel
             Reference("published", list(line.published.values()), list(line.published), of=line.label)
             for line in panel.lines
             if line.published
-        ],
+        ]
+        + [Reference(label, y) for label, y in panel.across.items()],
+        x_limits=panel.x_limits,
         y_limits=panel.y_limits,
-        marks=next((one.tasks for one in series if one.tasks), {}),
+        marks={} if panel.measure.unit == "tasks" else next((one.tasks for one in series if one.tasks), {}),
     )
 
 

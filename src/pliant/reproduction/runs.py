@@ -15,7 +15,7 @@ from pliant.experiment.loops.planning import Problems, plans
 from pliant.experiment.progress import OnProgress, Work
 from pliant.experiment.run import run as run_one
 from pliant.report import Run
-from pliant.report.recipe import Line, Recipe
+from pliant.report.recipe import Line, PanelSpec, Recipe
 
 from .time_left import TimeLeft
 
@@ -33,13 +33,19 @@ def run_of(line: Line) -> str:
     return json.dumps(line.config, sort_keys=True)
 
 
+def lines_of(panel: PanelSpec) -> tuple[Line, ...]:
+    """The lines whose runs a panel needs."""
+    return (*panel.lines, *([panel.relative_to] if panel.relative_to else []))
+
+
 def plans_of(recipe: Recipe) -> dict[str, Plan]:
     """The plans of all runs, by the key (`run_of`) of their lines; runs of one problem share it.
 
     Raises:
         ConfigError: if a setting is refused.
     """
-    lines = itertools.chain.from_iterable(panel.lines for panels in recipe.panels.values() for panel in panels)
+    panels = itertools.chain.from_iterable(recipe.panels.values())
+    lines = itertools.chain.from_iterable(map(lines_of, panels))
     planned: dict[str, Plan] = {}
     problem_of = Problems()
     for line in lines:

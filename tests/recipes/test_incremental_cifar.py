@@ -1,0 +1,107 @@
+"""The recipe of incremental CIFAR-100: its runs, the published numbers, and a reproduction of a few tiny tasks."""
+
+import json
+
+import pytest
+
+from pliant.cli import main
+from pliant.experiment.configuration.reading import from_mapping
+from pliant.recipes import incremental_cifar
+from pliant.report.recipe import Scale
+from pliant.reproduction import run_of
+
+LABELS = ["retrained network", "base system", "continual backprop", "shrink and perturb", "head reset"]
+
+
+def panels_of(**given):
+    return incremental_cifar.make(**given).panels["incremental_cifar"]
+
+
+@pytest.mark.parametrize(("full", "seeds", "data"), [(False, "2", "synthetic"), (True, "30", "cifar100")])
+def test_every_line_has_its_run(full, seeds, data):
+    accuracy, relative = panels_of(full=full)
+    assert [line.label for line in accuracy.lines] == LABELS
+    assert [line.label for line in relative.lines] == LABELS[1:]
+    assert relative.relative_to is accuracy.lines[0]
+    # The relative accuracies are those of the same runs.
+    assert [run_of(line) for line in relative.lines] == [run_of(line) for line in accuracy.lines[1:]]
+    for line in accuracy.lines:
+        config = from_mapping(line.config)
+        settings = config.problem.settings
+        assert (config.problem.name, config.seeds, settings["data"]) == ("incremental_cifar", seeds, data)
+        assert settings["augment_test"] is True
+        # The first task has five classes; a later epoch is a multiple of its updates, so that each has a row.
+        assert config.record_every == 5 * settings.get("train_images", 450) // settings.get("batch_size", 90)
+    resets = [[method.name for method in from_mapping(line.config).methods] for line in accuracy.lines]
+    assert ["full_reset" in names for names in resets] == [True, False, False, False, False]
+
+
+def test_the_full_recipe_has_the_published_numbers():
+    accuracy, relative = panels_of(full=True)
+    assert (accuracy.measure.within, accuracy.measure.bin, accuracy.measure.unit) == ("max", 1, "tasks")
+    # After 5, 15 and 100 classes.
+    assert [(line.published[1], line.published[3], line.published[20]) for line in accuracy.lines[:3]] == [
+        (89.6, 85.3, 76.05),
+        (89.4, 87.7, 71.1),
+        (89.1, 87.6, 76.1),
+    ]
+    assert [line.published[20] for line in relative.lines] == [-5.0, 0.07, -1.5, -2.4]
+    for line in (*accuracy.lines, *relative.lines[:2]):
+        assert list(line.published) == list(range(1, 21))
+    # The differences that the authors plot are those of their accuracies, as far as one can read them off.
+    reset = accuracy.lines[0].published
+    for line, ours in zip(accuracy.lines[1:], relative.lines):
+        for task, difference in ours.published.items():
+            assert abs(line.published[task] - reset[task] - difference) < 0.2
+    recipe = incremental_cifar.make(full=True)
+    assert (recipe.scale, recipe.edge) == (Scale(20, 20, 30, 30), "right")
+
+
+def test_scale_and_seeds():
+    accuracy, relative = panels_of(full=True, scale=0.25, seeds="0-1,7")
+    for line in (*accuracy.lines, *relative.lines):
+        assert (line.config["problem"]["tasks"], line.config["seeds"]) == (5, "0-1,7")
+        assert set(line.published) <= {1, 2, 3, 4, 5}
+    assert incremental_cifar.make(scale=0.25, seeds="0-1,7").scale == Scale(5, 20, 3, 30)
+    assert panels_of(scale=1e-9)[0].lines[0].config["problem"]["tasks"] == 1
+
+
+def test_of_other_images_the_paper_has_no_numbers():
+    for line in panels_of(full=True, data="imagenet32")[0].lines:
+        assert (line.config["problem"]["data"], line.published) == ("imagenet32", {})
+    # The made-up data have few images; other data those of the paper.
+    held_out = [panels_of(data=data)[0].lines[0].config["problem"] for data in ("synthetic", "cifar100")]
+    assert [problem.get("test_images", 100) for problem in held_out] == [10, 100]
+
+
+def test_presets_are_left_as_they_are():
+    before = json.dumps(incremental_cifar.PRESETS, sort_keys=True)
+    incremental_cifar.make(scale=0.01)
+    assert json.dumps(incremental_cifar.PRESETS, sort_keys=True) == before
+
+
+@pytest.mark.slow
+@pytest.mark.compilations(16)  # whole runs
+def test_reproduce(tmp_path, monkeypatch, capsys):
+    """Two tasks of two epochs with a network of one channel; all lines but the retrained network share a run."""
+    small = {**incremental_cifar._SHORT, "epochs": 2, "width": 1}
+    monkeypatch.setattr(incremental_cifar, "_SHORT", small)
+    monkeypatch.setattr(incremental_cifar, "_SHORT_DECAY", "1")
+    base, reset = (incremental_cifar.PRESETS[name] for name in ("base_deep_learning_system", "retrained_network"))
+    presets = {**dict.fromkeys(incremental_cifar.PRESETS, base), "retrained_network": reset}
+    monkeypatch.setattr(incremental_cifar, "PRESETS", presets)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["reproduce", "incremental_cifar", "--scale", "0.1", "--seeds", "2"]) == 0
+    out, _ = capsys.readouterr()
+    # Two epochs of 5 x 30 images and two of 10 x 30: 900 of each seed and run.
+    assert out.startswith("Incremental classes (synthetic): 2 runs, 3,600 examples in all\n")
+    figures = tmp_path / "runs" / "figures" / "incremental_cifar"
+    rows = [row.split(",") for row in (figures / "incremental_cifar.csv").read_text().splitlines()[1:]]
+    accuracy = {row[1]: (float(row[3]), float(row[-2])) for row in rows if row[0] == "Accuracy"}
+    relative = {row[1]: (float(row[3]), float(row[-2])) for row in rows if row[0] != "Accuracy"}
+    assert (list(accuracy), list(relative)) == (LABELS, LABELS[1:])
+    # Of two seeds the means of the differences are the differences of the means, and nothing is reset before the first
+    # task, so that it is the same to all.
+    for label, (first, last) in relative.items():
+        assert (first, last) == pytest.approx((0, accuracy[label][1] - accuracy[LABELS[0]][1]), abs=0.02)
