@@ -23,6 +23,10 @@ CBP = {
     "compensate": False,
     "max_per_step": 1,  # 1e-4 of 256 units is 0.0256 a step
     "period": 1,
+    "rate_of": "mature",
+    "memory": "average",
+    "readers": "all",
+    "when": "after",
     "groups": "",
     "on_new_task": "keep",
 }
@@ -108,7 +112,8 @@ def test_numbers(problem, name):
         "replacements",
         "unit_age",
     ]
-    assert config["diagnostics"][1] == {"name": "stable_rank", "definition": "cumulative", "proportion": 0.99}
+    rank = {"name": "stable_rank", "definition": "cumulative", "proportion": 0.99, "layers": "all"}
+    assert config["diagnostics"][1] == rank
     assert (config["seeds"], config["record_every"], config["sweep"]) == (seeds, 10_000, {})
 
 
