@@ -23,8 +23,8 @@ from .rows import thinned
 from .scale import scale_note, seeds_text, steps_text
 from .time_left import duration
 
-_DPI = 250
-_COLORS = 128  # of the palette of a PNG: a third of the size, without a visible difference
+_DPI = 180
+_COLORS = 64  # of the palette of a PNG: a fifth of the size, without a visible difference
 
 
 def write_book(
