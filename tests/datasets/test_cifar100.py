@@ -5,6 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import requests
 
 from pliant.datasets import DataError, Images, cifar100, load_images
 
@@ -197,7 +198,6 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_download_with_another_checksum_is_not_kept(tmp_path, monkeypatch):
-    requests = pytest.importorskip("requests")
     monkeypatch.setenv("PLIANT_DATA", str(tmp_path))
 
     def get(url, **_):

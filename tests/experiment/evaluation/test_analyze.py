@@ -16,7 +16,8 @@ from pliant.core.judgement import cross_entropy
 from pliant.core.problem import Batch, Network, Split, Stream
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError, StoreError
-from pliant.experiment.evaluation.analyze import _by_class, analyze, read_diagnostics
+from pliant.experiment.evaluation.analyze import analyze, read_diagnostics
+from pliant.experiment.evaluation.network_measures import by_class
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 from pliant.experiment.storage.checkpoints import load_checkpoint
@@ -186,7 +187,7 @@ def test_accuracy_of_each_class_as_recorded():
     golden = np.load(pathlib.Path(__file__).parents[2] / "golden" / "vision_metrics.npz", allow_pickle=False)
     logits, target = golden["class_logits"].reshape(-1, 100), golden["class_target"].reshape(-1).astype(np.int32)
     # Many logits are equal: the columns stay in the order of the recording, in which the first of them wins.
-    correct, count = jax.jit(lambda p, y: _by_class(growing(), p, y))(logits.astype(np.float32) / 8, target)
+    correct, count = jax.jit(lambda p, y: by_class(growing(), p, y))(logits.astype(np.float32) / 8, target)
     np.testing.assert_array_equal(count, np.bincount(target, minlength=100))
     np.testing.assert_allclose(
         np.asarray(correct)[golden["class_order"]] / 100, golden["accuracy_per_class"], rtol=1e-6

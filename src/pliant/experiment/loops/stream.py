@@ -52,7 +52,7 @@ def begin(components: Components, seed: Array, data: Any) -> Member:
     stream: Stream = components.problem
     problem_key, agent_key = learner_keys(seed)
     agent = components.agent.init(agent_key)
-    nothing = _zeros(jax.eval_shape(lambda batch: _judged(components, agent, batch), _first(stream.batches())))
+    nothing = zeros_like(jax.eval_shape(lambda batch: _judged(components, agent, batch), _first(stream.batches())))
     return Member(
         agent=agent,
         problem=stream.init(data, problem_key),
@@ -116,9 +116,7 @@ def advance(
     def run_block(i: Array | int, carry: tuple[Member, Array], length: int) -> tuple[Member, Array]:
         member, step = carry
         now, after = calendar.clock(step), step + length
-        if stream.has_epochs:
-            begun = _when(calendar.begins_epoch(step), lambda s: stream.begin_epoch(data, s, now), member.problem)
-            member = member._replace(problem=begun)
+        member = member._replace(problem=begun(stream, data, member.problem, step))
         member = learn(member, step, length)
         ends, last = calendar.ends_epoch(after), is_last & (i == slice.units - 1)
         splits = {}
@@ -157,7 +155,7 @@ def advance(
         # A rank may take longer than all slices of a chunk; before the first step there is a slice without steps.
         due = is_last | (slice.units == 0)
         diagnosed = functools.partial(_diagnosed, components, step=step, data=data)
-        none = _zeros(jax.eval_shape(diagnosed, member))
+        none = zeros_like(jax.eval_shape(diagnosed, member))
         metrics |= jax.lax.cond(due, diagnosed, lambda member: none, member)
     return member, metrics, {}
 
@@ -166,13 +164,18 @@ def _diagnosed(components: Components, member: Member, step: Array, data: Any) -
     """The diagnostics after `step` steps, on the examples that come next."""
     stream: Stream = components.problem
     learner: Learner = components.agent
-    state = member.problem
-    if stream.has_epochs:  # the examples that come next may be those of another epoch
-        clock = stream.calendar.clock(step)
-        state = _when(stream.calendar.begins_epoch(step), lambda s: stream.begin_epoch(data, s, clock), state)
+    state = begun(stream, data, member.problem, step)  # the examples that come next may be those of another epoch
     _, ahead = stream.draw(data, state, max(1, stream.probe // batch_size(stream)))
     probe = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ahead)
     return components.measure(learner.signals(member.previous, member.agent, probe))
+
+
+def begun(stream: Stream, data: Any, state: Any, step: Array) -> Any:
+    """The stream's state after `step` steps, where an epoch that begins then has begun."""
+    if not stream.has_epochs:
+        return state
+    clock = stream.calendar.clock(step)
+    return _when(stream.calendar.begins_epoch(step), lambda state: stream.begin_epoch(data, state, clock), state)
 
 
 def _when(due: Array, change: Callable[[Any], Any], state: Any) -> Any:
@@ -194,7 +197,7 @@ def _judge_of(components: Components, member: Member, data: Any, split: Split, c
             batch = split.batch(data, member.problem, clock, i)
             return jax.tree.map(jnp.add, sums, _judged(components, member.agent, batch))
 
-        sums = jax.lax.fori_loop(0, count, add, _zeros(before))
+        sums = jax.lax.fori_loop(0, count, add, zeros_like(before))
         return jax.tree.map(lambda sum: sum / count, sums)
 
     return judge
@@ -204,7 +207,8 @@ def _metrics(judgement: Judgement, prefix: str = "") -> Metrics:
     return {(f"{prefix}{name}", ""): value for name, value in {"loss": judgement.loss, **judgement.metrics}.items()}
 
 
-def _zeros(tree: Any) -> Any:
+def zeros_like(tree: Any) -> Any:
+    """Zeros of the shapes and types of a tree, which may have shapes alone."""
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
 
 
