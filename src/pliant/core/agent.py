@@ -97,6 +97,13 @@ class Act(Protocol):
         ...
 
 
+class Memory(NamedTuple):
+    """Numbers that are stored to act on all tasks so far, of the networks that act."""
+
+    parameters: int  # of all stored networks
+    parameters_and_buffers: int  # with anchors, masks and examples
+
+
 class Agent(NamedTuple):
     """Pure functions that act in environments and learn from them, for one member of a population.
 
@@ -111,6 +118,13 @@ class Agent(NamedTuple):
             for all members; metrics are `{name: ()}`.
         signals: `(previous, state, transitions) -> signals` for the diagnostics, as in `Learner`, after the call of
             `learn` that took these transitions; `previous` are the parameters that acted, and give the features.
+        end_task: `(state, clock) -> state`, after the last step of each task; `clock.task` is its index. `None`:
+            nothing changes.
+        begin_task: `(state, clock) -> state`, before the first step of each task but the first; `None`: nothing
+            changes.
+        acting_params_for: `(state, task) -> acting_params` for the task with this index, `()` int; `None`: those of
+            `acting_params` act on all tasks.
+        memory: `tasks -> Memory`: numbers stored after so many finished tasks; `None`: it is not known.
     """
 
     horizon: int
@@ -120,3 +134,7 @@ class Agent(NamedTuple):
     act: Act
     learn: Callable[[Any, Transitions, Array], tuple[Any, dict[str, Array]]]
     signals: Callable[[Any, Any, Transitions], dict[str, Any]]
+    end_task: Callable[[Any, Clock], Any] | None = None
+    begin_task: Callable[[Any, Clock], Any] | None = None
+    acting_params_for: Callable[[Any, Array], Any] | None = None
+    memory: Callable[[int], Memory] | None = None

@@ -197,6 +197,8 @@ class Environment(NamedTuple):
         tasks: in order, for environments that change by themselves; empty if they stay the same, or if their changes
             wait for ends of episodes, which are not known beforehand.
         render: how to draw it; `None` if it cannot be drawn.
+        init_task: `(key, task) -> (state, observation)`: environments that stay in the task with this index, `()` int;
+            for evaluation. `None`: the setting `env` of the problem chooses the environments of a task.
     """
 
     spec: Spec
@@ -207,6 +209,7 @@ class Environment(NamedTuple):
     network: ActorCritic | None = None
     tasks: tuple[Task, ...] = ()
     render: Views | None = None
+    init_task: Callable[[Key, Array], tuple[Any, Array]] | None = None
 
 
 class VectorEnv(Protocol):

@@ -16,10 +16,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-Kind: TypeAlias = Literal["problems", "agents", "methods", "diagnostics", "networks", "recipes"]
+Kind: TypeAlias = Literal["problems", "agents", "methods", "continual", "diagnostics", "networks", "recipes"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_FUNCTIONS = ("methods", "diagnostics")
+_FUNCTIONS = ("methods", "continual", "diagnostics")
 _ONLY_OTHERS = ("networks",)  # the package's own networks are parts of its problems and agents
 _LISTED = 20  # names in an error
 _ECHOED = 60  # characters of a name in an error
@@ -34,6 +34,11 @@ def names(kind: Kind) -> list[str]:
     return list(_summaries(kind))
 
 
+def singular(kind: Kind) -> str:
+    """The word for one component of a kind, such as `method`, or `continual method`."""
+    return "continual method" if kind == "continual" else kind.removesuffix("s")
+
+
 def summaries(kind: Kind) -> dict[str, str]:
     """The names of one kind in alphabetical order, each with the first line of its docstring; imports none of them."""
     return dict(_summaries(kind))
@@ -45,7 +50,7 @@ def find(kind: Kind, name: Any) -> Any:
     Raises:
         UnknownNameError: with the nearest names; or if another package offers the name, and lacks the component.
     """
-    check(kind[:-1], name, names(kind))
+    check(singular(kind), name, names(kind))
     if name not in _files(kind) and name in _others(kind):
         return _loaded(kind, _others(kind)[name])
     if kind in _FUNCTIONS:
@@ -125,7 +130,7 @@ def _loaded(kind: Kind, point: EntryPoint) -> Any:
         return point.load()
     except (ImportError, AttributeError) as error:
         of_package = _package_of(point).removesuffix(".").replace("Of", "of", 1)
-        raise UnknownNameError(f"{kind[:-1]} {point.name!r} {of_package}: {error}") from error
+        raise UnknownNameError(f"{singular(kind)} {point.name!r} {of_package}: {error}") from error
 
 
 def _package_of(point: EntryPoint) -> str:
