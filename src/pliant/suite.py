@@ -45,9 +45,10 @@ def run(
         folder: where run directories lie.
         force: compute the seeds again even if there are results.
         on_progress: is called with `(done, total)` after every chunk.
-        fields: fields that replace those of `config`: `problem`, `network`, `agent`, `methods`, `diagnostics`, `seeds`,
-            `sweep`, `record_every`, `seed_axis`, `acting`, `evaluate_every`, `evaluate_episodes`, `keep_checkpoints`. A
-            problem or an agent without a `name` changes settings of `config`: `agent={"learning_rate": 1e-3}`. A
+        fields: fields that replace those of `config`: `problem`, `network`, `agent`, `methods`, `continual`,
+            `diagnostics`, `seeds`, `sweep`, `record_every`, `seed_axis`, `acting`, `evaluate_every`,
+            `evaluate_episodes`, `keep_checkpoints`. A problem or an agent without a `name` changes settings of
+            `config`: `agent={"learning_rate": 1e-3}`. A
             function, a module or a file (`"my_methods.py:my_method"`) stands for a component of one's own; `method=x`
             is `methods=[x]`.
 
@@ -214,7 +215,7 @@ class Run:
         )
 
 
-_COMPONENTS = ("problem", "network", "agent", "methods", "diagnostics")
+_COMPONENTS = ("problem", "network", "agent", "methods", "continual", "diagnostics")
 
 
 def _configuration(config: Any, fields: Mapping[str, Any]) -> RunConfig:

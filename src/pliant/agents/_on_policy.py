@@ -7,13 +7,15 @@ for each call of `learn`, after `horizon` steps of all environments:
     advantages, returns <- generalized advantage estimation
     for each epoch:
         for each minibatch of sequences in random order:
-            loss, features <- the network along the sequences, from the carry at their beginning
+            loss, features <- the network along the sequences, from the carry at their beginning; with the penalty of
+                              the continual method
             params         <- methods and optimizer (gradients, features)
 
 `_minibatches` draws the minibatches, and `_sequences` runs a recurrent network along them.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -24,12 +26,14 @@ import optax
 from pliant.core.agent import Agent, MethodsFor, Transitions
 from pliant.core.base import Activation, Array, Features, Initializer, Key, Params
 from pliant.core.clock import Calendar, Clock
+from pliant.core.continual import ContinualFor, memory_of, no_continual
 from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import ActorCritic, Continuous, Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import actor_critic
 
 from ._advantage import generalized_advantages, normalized
+from ._continual_policy import continual_method, evenly
 from ._distributions import distribution
 from ._minibatches import Schedule, over_minibatches
 from ._sequences import restart, run_along, trace_along
@@ -84,6 +88,8 @@ class Config:
 class State(NamedTuple):
     params: Params
     optimizer: Any  # PlasticState: the optimizer's and the methods'
+    continual: Any = ()  # the continual method's
+    latest: Array | tuple[()] = ()  # (samples, *observation) of the newest round, if that method needs some
 
 
 class Extras(NamedTuple):
@@ -166,6 +172,7 @@ def make(
     optimizer: Callable[[int], optax.GradientTransformation],
     policy_loss: PolicyLoss,
     methods_for: MethodsFor,
+    continual_for: ContinualFor,
     *,
     epochs: int = 1,
     minibatches: int = 1,
@@ -182,12 +189,15 @@ def make(
         optimizer: `updates -> transformation`, for the number of updates of a whole run.
         policy_loss: per sample, to be minimized.
         methods_for: makes the plasticity methods.
+        continual_for: makes the continual method of the whole network; the outputs are those of the policy. It sees
+            observations of the last round of each task.
         epochs, minibatches, alternate: how a round is cut, see `Schedule`.
         value_clip: clip range of a new value around the old value; 0: no clipping.
 
     Raises:
         ValueError: if the minibatches do not divide a round, the run is shorter than a round, the recurrence
-            does not suit the network, or the configuration describes a network where the environment has one.
+            does not suit the network, the configuration describes a network where the environment has one, or a
+            continual method is for a recurrent network.
     """
     network = _network_for(environment, config)
     schedule = Schedule(config.horizon, environment.num_envs, config.recurrence, epochs, minibatches, alternate)
@@ -195,11 +205,13 @@ def make(
     updates = -(-environment.steps // schedule.samples) * schedule.updates
     wiring = trace_along(network, environment.spec.observation, schedule.recurrence, schedule.sequences)
 
+    continual = continual_method(continual_for, network, environment)
+
     def transformation(key: Key | int):
-        methods = methods_for(wiring, network, updates)
+        methods = *methods_for(wiring, network, updates), continual.method
         return plastic(optimizer(updates), *methods, key=key, reset_moments=config.reset_moments)
 
-    tx, calendar = transformation(0), Calendar(environment.tasks)
+    tx, calendar, observation = transformation(0), Calendar(environment.tasks), environment.spec.observation
 
     def clock(calls: Array, number: Array | int) -> Clock:
         """The clock of update `number` of a round, counted from 1."""
@@ -209,7 +221,8 @@ def make(
     def init(key: Key) -> State:
         params_key, methods_key = jax.random.split(key)
         params = tx.prepare(network.init(params_key))
-        return State(params, transformation(methods_key).init(params))
+        latest = evenly(jnp.zeros((1, *observation.shape), observation.dtype), continual.samples)
+        return State(params, transformation(methods_key).init(params), continual.init(params), latest)
 
     def act(acting_params: Params, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False):
         before = restart(carry, is_first)
@@ -236,32 +249,42 @@ def make(
         L, metrics = jax.tree.map(lambda x: x.mean(0), losses)
         return L, (features, metrics, carries)
 
+    def whole_loss(
+        params: Params, batch: Samples, carry: Any, of_method: Any, now: Clock
+    ) -> tuple[Array, tuple[Features, Metrics, Any]]:
+        """The loss with the penalty of the continual method."""
+        L, others = loss(params, batch, carry)
+        return L + continual.penalty(params, of_method, now), others
+
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         samples = samples_of(config, network, state.params, transitions)
         carries = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions.extras.carry)
         params, optimizer = tx.before_update(state.params, state.optimizer, clock(calls, 1))
         keys, optimizer = take_keys(optimizer, schedule.epochs)
-        state = State(params, optimizer)
+        seen = transitions.observation.reshape(-1, *observation.shape)
+        state = State(params, optimizer, state.continual, evenly(seen, continual.samples))
 
         def update(
-            now: tuple[State, Any], first: Array, random: Any, number: Array
+            before: tuple[State, Any], first: Array, random: Any, number: Array
         ) -> tuple[tuple[State, Any], Metrics]:
-            state, carries = now
+            state, carries = before
             rows = schedule.along(first)
             batch, carry = jax.tree.map(lambda x: x[rows], samples), jax.tree.map(lambda x: x[first], carries)
-            grads, (features, metrics, later) = jax.grad(loss, has_aux=True)(state.params, batch, carry)
+            now = clock(calls, number)
+            grads, (features, metrics, later) = jax.grad(whole_loss, has_aux=True)(
+                state.params, batch, carry, state.continual, now
+            )
             if config.max_gradient_norm > 0:
                 norm = optax.tree.norm(grads)
                 grads = jax.tree.map(lambda g: g * jnp.minimum(1, config.max_gradient_norm / norm), grads)
                 metrics["gradient_norm"] = norm
-            new = tx.step(
-                grads, state.optimizer, state.params,
-                random=random, clock=clock(calls, number), features=features,
-            )  # fmt: skip
+            params, optimizer = tx.step(
+                grads, state.optimizer, state.params, random=random, clock=now, features=features
+            )
             if schedule.recurrence > 1:  # sequences of the next epoch may begin in the middle of these
                 later = restart(later, batch.is_first[1:])
                 carries = jax.tree.map(lambda x, y: x.at[rows[1:]].set(y), carries, later)
-            return (State(*new), carries), metrics
+            return (state._replace(params=params, optimizer=optimizer), carries), metrics
 
         def draw(key: Key, updates: int) -> Any:
             return tx.draw(key, state.params, updates)
@@ -286,7 +309,16 @@ def make(
             "method_state": state.optimizer,
         }
 
-    return Agent(
+    def end_task(state: State, clock: Clock) -> State:
+        [key], optimizer = take_keys(state.optimizer, 1)
+        inputs = state.latest if continual.samples else jnp.zeros((0, *observation.shape), observation.dtype)
+        params, of_method = continual.end_task(state.params, state.continual, inputs=inputs, clock=clock, key=key)
+        return state._replace(params=params, optimizer=optimizer, continual=of_method)
+
+    def acting_params_for(state: State, task: Array) -> Params:
+        return continual.view(state.params, state.continual, task)
+
+    agent = Agent(
         horizon=schedule.horizon,
         init=init,
         acting_params=lambda state: state.params,
@@ -294,6 +326,14 @@ def make(
         act=act,
         learn=learn,
         signals=signals,
+    )
+    if continual_for is no_continual:
+        return agent
+    of_network = jax.eval_shape(network.init, jax.random.key(0))
+    return agent._replace(
+        end_task=end_task,
+        acting_params_for=acting_params_for if continual.per_task else None,
+        memory=functools.partial(memory_of, continual, of_network),
     )
 
 

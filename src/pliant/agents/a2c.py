@@ -13,6 +13,7 @@ import optax
 
 from pliant.core.agent import Agent, MethodsFor
 from pliant.core.base import Array
+from pliant.core.continual import ContinualFor, no_continual
 from pliant.core.problem import Environment, HostEnvironment
 from pliant.core.settings import AtLeast, FromUpTo
 
@@ -42,7 +43,12 @@ def policy_gradient_loss(log_prob: Array, A: Array) -> Array:
     return -log_prob * A
 
 
-def make(config: Config, environment: Environment | HostEnvironment, methods_for: MethodsFor) -> Agent:
+def make(
+    config: Config,
+    environment: Environment | HostEnvironment,
+    methods_for: MethodsFor,
+    continual_for: ContinualFor = no_continual,
+) -> Agent:
     r"""Makes the agent for one member of a population.
 
     $$L = -\overline{A \log \pi(a \mid s)} + c_v \overline{(R - V)^2} - c_e \overline{H}.$$
@@ -51,6 +57,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         config: the settings; numbers may be traced.
         environment: its observations and actions, the length of the run, and its network if it has one.
         methods_for: makes the plasticity methods.
+        continual_for: makes the continual method.
 
     Raises:
         ValueError: if the sequences do not divide the horizon, the run is shorter than a round, or the settings do not
@@ -72,4 +79,4 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         del old_log_prob  # it equals log_prob: each sample is used once
         return policy_gradient_loss(log_prob, A), {}
 
-    return _on_policy.make(config, environment, optimizer, policy_loss, methods_for)
+    return _on_policy.make(config, environment, optimizer, policy_loss, methods_for, continual_for)

@@ -16,6 +16,7 @@ import optax
 
 from pliant.core.agent import Agent, MethodsFor
 from pliant.core.base import Activation, Array
+from pliant.core.continual import ContinualFor, no_continual
 from pliant.core.problem import Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between, FromUpTo
 
@@ -77,7 +78,12 @@ def clipped_policy_loss(
     return jnp.maximum(-rho * A, -clipped * A), {"clipped_fraction": jnp.mean(jnp.abs(rho - 1) > clip)}
 
 
-def make(config: Config, environment: Environment | HostEnvironment, methods_for: MethodsFor) -> Agent:
+def make(
+    config: Config,
+    environment: Environment | HostEnvironment,
+    methods_for: MethodsFor,
+    continual_for: ContinualFor = no_continual,
+) -> Agent:
     r"""Makes the agent for one member of a population.
 
     $$L = \overline{\max(-\rho A, -\operatorname{clip}(\rho, 1 - \epsilon, 1 + \epsilon) A)}
@@ -87,6 +93,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         config: the settings; numbers may be traced.
         environment: its observations and actions, the length of the run, and its network if it has one.
         methods_for: makes the plasticity methods.
+        continual_for: makes the continual method.
 
     Raises:
         ValueError: if the minibatches or sequences do not divide a round, the run is shorter than a round, or the
@@ -116,6 +123,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         optimizer,
         policy_loss,
         methods_for,
+        continual_for,
         epochs=config.epochs,
         minibatches=config.minibatches,
         alternate=config.alternate,

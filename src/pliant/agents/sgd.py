@@ -1,8 +1,9 @@
 """Online supervised learning: one optimizer step for each batch of a stream.
 
+at the end of each task the continual method sees inputs of the task
 for each batch (x, y):
     loss, features <- forward pass, with the params before the update
-    gradients      <- backward pass
+    gradients      <- backward pass, with the penalty of the continual method
     params         <- methods and optimizer (gradients, features)
 """
 
@@ -17,7 +18,9 @@ import optax
 from pliant.core.agent import Learner, MethodsFor
 from pliant.core.base import Array, Features, Key, Params
 from pliant.core.clock import Clock
+from pliant.core.continual import ContinualFor, no_continual
 from pliant.core.judgement import Judgement
+from pliant.core.likelihood import Likelihood, categorical, unit_normal
 from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import Batch, Stream
 from pliant.core.settings import AtLeast, Between, FromUpTo
@@ -63,15 +66,20 @@ class State(NamedTuple):
     params: Params
     optimizer: Any  # PlasticState: the optimizer's and the methods'
     best: Best | tuple[()] = ()  # empty without early stopping
+    continual: Any = ()  # the continual method's
+    latest: Array | tuple[()] = ()  # (samples, *input): the newest inputs of the task, if that method needs some
 
 
-def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
+def make(
+    config: Config, stream: Stream, methods_for: MethodsFor, continual_for: ContinualFor = no_continual
+) -> Learner:
     """Makes the learner for one member of a population.
 
     Args:
         config: the settings; numbers may be traced.
         stream: its network and its judge.
         methods_for: makes the plasticity methods.
+        continual_for: makes the continual method, which sees the newest inputs of each task.
 
     Raises:
         ValueError: for early stopping on a stream without a validation split, or epochs that cannot be read.
@@ -85,8 +93,11 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
     x = stream.batches().x
     wiring = trace(network.train or network.apply, params_shape, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
+    one = jax.ShapeDtypeStruct(x.shape[2:], x.dtype)
+    continual = continual_for(initialize=network.init, apply=network.apply, likelihood=_likelihood(stream), inputs=one)
+
     def transformation(key: Key):
-        methods = methods_for(wiring, network, stream.steps)
+        methods = *methods_for(wiring, network, stream.steps), continual.method
         return plastic(_optimizer(config, params_shape), *methods, key=key, reset_moments=config.reset_moments)
 
     tx = transformation(some_key)
@@ -95,7 +106,8 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
         params_key, methods_key = jax.random.split(key)
         params = tx.prepare(network.init(params_key))
         best = Best(jax.tree.map(jnp.array, params), jnp.zeros(())) if config.early_stopping else ()
-        return State(params, transformation(methods_key).init(params), best)
+        latest = jnp.zeros((continual.samples, *one.shape), one.dtype) if continual.samples else ()
+        return State(params, transformation(methods_key).init(params), best, continual.init(params), latest)
 
     def loss(params: Params, batch: Batch) -> tuple[Array, tuple[Judgement, Params, Features]]:
         """The loss; and the judgement, the parameters with running statistics moved on, and the features."""
@@ -103,6 +115,13 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
         prediction, moved = output if network.train else (output, params)
         judgement = stream.judge(prediction, batch.y)
         return judgement.loss, (judgement, moved, features)
+
+    def whole_loss(
+        params: Params, batch: Batch, state: Any, clock: Clock
+    ) -> tuple[Array, tuple[Judgement, Params, Features]]:
+        """The loss with the penalty of the continual method."""
+        L, others = loss(params, batch)
+        return L + continual.penalty(params, state, clock), others
 
     def rate(clock: Clock) -> dict[str, Array]:
         """The signal of an optimizer whose learning rate falls."""
@@ -118,12 +137,15 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
 
         def update(state: State, this: tuple[Batch, Any, Array]) -> tuple[State, Judgement]:
             batch, draw, number = this
-            grads, (judgement, moved, features) = jax.grad(loss, has_aux=True)(state.params, batch)
+            now = clock.later(number)
+            grads, (judgement, moved, features) = jax.grad(whole_loss, has_aux=True)(
+                state.params, batch, state.continual, now
+            )
             params, optimizer = tx.step(
-                grads, state.optimizer, moved,
-                random=draw, clock=clock.later(number), features=features, **rate(clock),
-            )  # fmt: skip
-            return state._replace(params=params, optimizer=optimizer), judgement
+                grads, state.optimizer, moved, random=draw, clock=now, features=features, **rate(clock)
+            )
+            latest = _newest(state.latest, batch.x, now)
+            return state._replace(params=params, optimizer=optimizer, latest=latest), judgement
 
         state = state._replace(params=params, optimizer=optimizer)
         return jax.lax.scan(update, state, (batches, draws, jnp.arange(steps)))
@@ -138,12 +160,19 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), Best(state.params, accuracy), best)
         return state._replace(best=kept)
 
-    def end_task(state: State, clock: Clock) -> State:
+    def best_of_task(state: State) -> State:
         """The best parameters of the task; the states of the optimizer and of the methods go on."""
-        del clock
         found = state.best.accuracy > 0
         params = jax.tree.map(lambda best, last: jnp.where(found, best, last), state.best.params, state.params)
         return state._replace(params=params, best=state.best._replace(accuracy=jnp.zeros(())))
+
+    def end_task(state: State, clock: Clock) -> State:
+        state = best_of_task(state) if config.early_stopping else state
+        [key], optimizer = take_keys(state.optimizer, 1)
+        params, of_method = continual.end_task(
+            state.params, state.continual, inputs=_seen(state.latest, x, clock), clock=clock, key=key
+        )
+        return state._replace(params=params, optimizer=optimizer, continual=of_method)
 
     def signals(previous: State, state: State, batch: Batch) -> dict[str, Any]:
         grads, (_, _, features) = jax.grad(loss, has_aux=True)(state.params, batch)
@@ -158,8 +187,32 @@ def make(config: Config, stream: Stream, methods_for: MethodsFor) -> Learner:
     drawn = jax.eval_shape(lambda key, params: tx.draw(key, params, 1), some_key, params_shape)
     learner = Learner(init, learn, predict, signals, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(drawn)))
     if config.early_stopping:
-        learner = learner._replace(end_epoch=end_epoch, end_task=end_task, watched=("validation",))
-    return learner
+        learner = learner._replace(end_epoch=end_epoch, watched=("validation",))
+    ends_tasks = config.early_stopping or continual_for is not no_continual
+    return learner._replace(end_task=end_task) if ends_tasks else learner
+
+
+def _likelihood(stream: Stream) -> Likelihood:
+    """That of the stream's judge: labels are whole numbers."""
+    y = stream.batches().y
+    labels = getattr(y, "y", y)
+    return categorical if jnp.issubdtype(labels.dtype, jnp.integer) else unit_normal
+
+
+def _newest(latest: Any, x: Array, clock: Clock) -> Any:
+    """The ring of the newest inputs with those of an update."""
+    if isinstance(latest, tuple):
+        return latest
+    before, x = (clock.task_update - 1) * len(x), x[-len(latest) :]
+    return latest.at[(before + jnp.arange(len(x))) % len(latest)].set(x)
+
+
+def _seen(latest: Any, x: jax.ShapeDtypeStruct, clock: Clock) -> Any:
+    """The ring of the newest inputs of a task; after a short task it repeats them."""
+    if isinstance(latest, tuple):
+        return jnp.zeros((0, *x.shape[2:]), x.dtype)
+    filled = jnp.minimum(clock.task_update * x.shape[1], len(latest))
+    return latest[jnp.arange(len(latest)) % jnp.maximum(filled, 1)]
 
 
 def _refuse_early_stopping(stream: Stream) -> None:

@@ -78,7 +78,7 @@ def component_flags(component: "ComponentSpec", where: str) -> Heading:
     flags = [
         Flag(tuple(prefix + key for prefix in prefixes), f"{where}.{key}", setting) for key, setting in now.items()
     ]
-    return f"{component.kind[:-1]} {component.name}", flags
+    return f"{component.kind.removesuffix('s')} {component.name}", flags
 
 
 def _add(group: Any, flags: Sequence[Flag]) -> None:

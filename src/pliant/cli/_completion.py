@@ -37,7 +37,13 @@ _SCRIPTS = {
     ),
 }
 _OF_RUNS = ("analyze", "compare", "evaluate", "report", "run", "visualize")  # commands that take the directory of a run
-_KINDS = {"--method": "methods", "--agent": "agents", "--network": "networks", "--diagnostics": "diagnostics"}
+_KINDS = {
+    "--method": "methods",
+    "--agent": "agents",
+    "--continual": "continual",
+    "--network": "networks",
+    "--diagnostics": "diagnostics",
+}
 
 
 def command(arguments: list[str]) -> None:

@@ -60,6 +60,7 @@ _IMPORTANCE = (
     "problem",
     "network",
     "method",
+    "continual",
     "run",
     "agent",
     "diagnostic",
@@ -152,11 +153,11 @@ def _apart(config: RunConfig, one: RunConfig) -> str:
 def _without_target(arguments: list[str]) -> NoReturn:
     """Shows the help with all flags, or asks for the target."""
     parser = _parser([], {})
-    for kind in ("problems", "agents", "methods", "diagnostics"):
+    for kind in ("problems", "agents", "methods", "continual", "diagnostics"):
         for name in registry.names(kind):
-            component = configs.ComponentSpec(kind, name, {})
+            component, place = configs.ComponentSpec(kind, name, {}), kind.removesuffix("s")
             parser.explain(
-                *component_flags(component, f"{kind[:-1]}.{name}" if kind in ("methods", "diagnostics") else kind[:-1])
+                *component_flags(component, f"{place}.{name}" if kind in ("methods", "diagnostics") else place)
             )
     if not {"-h", "--help"}.isdisjoint(arguments):
         parser.parse_args(["--help"])
@@ -166,7 +167,8 @@ def _without_target(arguments: list[str]) -> NoReturn:
 def _words(parser: Parser) -> Parser:
     """Adds the arguments that decide which other flags there are."""
     agents, methods, diagnostics = (" | ".join(registry.names(kind)) for kind in ("agents", "methods", "diagnostics"))
-    networks, default = registry.names("networks"), ",".join(configs.DEFAULT_DIAGNOSTICS)
+    continual, networks = " | ".join(registry.names("continual")), registry.names("networks")
+    default = ",".join(configs.DEFAULT_DIAGNOSTICS)
     parser.add_argument(
         "target", metavar="TARGET", help="a problem, PROBLEM/PRESET, a configuration file, a run, or FILE.py:NAME"
     )
@@ -178,6 +180,12 @@ def _words(parser: Parser) -> Parser:
         action="append",
         help="a plasticity method, or METHOD/PRESET; may be given several times; one method twice as NAME@LABEL, with "
         f"the flags --method.NAME@LABEL.SETTING [{methods} | FILE.py:NAME | none; default none]",
+    )
+    parser.add_argument(
+        "--continual",
+        metavar="NAME",
+        help="a continual method, of problems with tasks: what the network keeps of earlier tasks; published names, "
+        f"such as ft_l2, are read, too [{continual} | FILE.py:NAME | none; default none]",
     )
     parser.add_argument(
         "--network",
@@ -241,6 +249,8 @@ def _base(named: argparse.Namespace, is_file: bool) -> RunConfig:
         base["agent"] = named_component(named.agent)
     if named.network is not None:
         base["network"] = None if named.network == "none" else named_component(named.network)
+    if named.continual is not None and (target.continual is None or named.continual != target.continual.name):
+        base["continual"] = None if named.continual == "none" else named_component(named.continual)
     for kind, names in (("methods", named.method), ("diagnostics", named.diagnostics and named.diagnostics.split(","))):
         if names is not None:
             known = {component["name"]: component for component in base[kind]}

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .base import Activation, Array, Key, Method, Params
 from .clock import Clock, Task
+from .continual import Memory
 from .judgement import Judgement
 from .problem import ActorCritic, Batch, Network
 from .units import Wiring
@@ -48,7 +49,8 @@ class Learner(NamedTuple):
         drawn_per_step: bytes of random numbers that `learn` draws ahead for each step.
         end_epoch: `(state, judgements, clock) -> state`, after the last update of each epoch, with the judgement of
             each split in `watched`; `None`: nothing changes.
-        end_task: `(state, clock) -> state`, after the last update of each task; `None`: nothing changes.
+        end_task: `(state, clock) -> state`, after the last update of each task, with its clock; `None`: nothing
+            changes.
         watched: names of the stream's splits that `end_epoch` needs.
     """
 
@@ -95,13 +97,6 @@ class Act(Protocol):
             of environments.
         """
         ...
-
-
-class Memory(NamedTuple):
-    """Numbers that are stored to act on all tasks so far, of the networks that act."""
-
-    parameters: int  # of all stored networks
-    parameters_and_buffers: int  # with anchors, masks and examples
 
 
 class Agent(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 
 from .base import Array, Key, Method, Params
 from .clock import Clock, Task
@@ -30,8 +31,8 @@ def _nothing(params: Params) -> tuple[()]:
     return ()
 
 
-def _no_penalty(params: Params, state: Any) -> Array | float:
-    del params, state
+def _no_penalty(params: Params, state: Any, clock: Clock) -> Array | float:
+    del params, state, clock
     return 0.0
 
 
@@ -45,6 +46,13 @@ def _newest(params: Params, state: Any, task: Array | int) -> Params:
     return params
 
 
+class Memory(NamedTuple):
+    """Numbers that are stored to act on all tasks so far, of the networks that act."""
+
+    parameters: int  # of all stored networks
+    parameters_and_buffers: int  # with anchors and examples
+
+
 class Continual(NamedTuple):
     """Pure functions of one network that learns tasks in turn, for one member of a population.
 
@@ -52,19 +60,19 @@ class Continual(NamedTuple):
         init: `params -> state`, before the first task. Room for all tasks is made here.
         method: pieces that act beside the run's plasticity methods, after them. A surgery with `begin_task` acts at
             the beginning of each task.
-        penalty: `(params, state) -> ()`, added to the loss of the network.
+        penalty: `(params, state, clock) -> ()`, added to the loss of the network; `clock` is that of the update.
         end_task: `(params, state, *, inputs, clock, key) -> (params, state)`, after the last update of each task.
             `inputs` `(samples, *input)` are drawn from those of the task; `clock.task` is its index; the key is
             consumed.
         view: `(params, state, task) -> params`: the parameters that act on the task with this index, `()` int.
         samples: the number of inputs that `end_task` needs.
-        per_task: whether `view` depends on the task.
+        per_task: whether `view` depends on the task: the state holds copies of the network.
         copies: networks that are stored for acting after so many finished tasks, `tasks -> number`.
     """
 
     init: Callable[[Params], Any] = _nothing
     method: Method = ()
-    penalty: Callable[[Params, Any], Array | float] = _no_penalty
+    penalty: Callable[[Params, Any, Clock], Array | float] = _no_penalty
     end_task: Callable[..., tuple[Params, Any]] = _keep
     view: Callable[[Params, Any, Array | int], Params] = _newest
     samples: int = 0
@@ -95,3 +103,20 @@ def no_continual(
     """A `ContinualFor` without a method: the network is trained further and keeps nothing."""
     del initialize, apply, likelihood, inputs
     return Continual()
+
+
+def memory_of(method: Continual, params: Params, tasks: int) -> Memory:
+    """The numbers that a method stores after so many finished tasks.
+
+    Args:
+        method: the method.
+        params: of the network, or their shapes.
+        tasks: finished tasks.
+    """
+
+    def size(tree: Any) -> int:
+        return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree) if x.ndim)
+
+    networks = method.copies(tasks) * size(params)
+    buffers = 0 if method.per_task else size(jax.eval_shape(method.init, params))
+    return Memory(networks, networks + buffers)

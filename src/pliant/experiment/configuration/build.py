@@ -10,6 +10,7 @@ import jax
 
 from pliant.core.agent import Context
 from pliant.core.base import Method, Topology
+from pliant.core.continual import Continual, ContinualContext, ContinualFor
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.notes import Note, collected
 from pliant.core.problem import ActorCritic, Network, Problem, Stream
@@ -86,9 +87,15 @@ def build(config: RunConfig, problem: Problem) -> Components:
         notes.extend(of_methods)
         return methods
 
+    def continual_for(**of_network: Any) -> Continual:
+        assert config.continual is not None
+        context = ContinualContext(**of_network, tasks=problem.tasks)
+        return _call(config.continual, context._asdict())
+
     try:
         agent = config.agent.found
-        made = agent.make(agent.Config(**config.agent.settings), problem, methods_for)
+        more = {} if config.continual is None else {"continual_for": _continual(config, problem, continual_for)}
+        made = agent.make(agent.Config(**config.agent.settings), problem, methods_for, **more)
         whole = Wiring(groups)
         for pattern in (pattern for component in config.methods for pattern in _patterns(component)):
             whole.only(*(_matching(pattern, whole) or [pattern]))  # refuses a pattern without a group
@@ -96,6 +103,26 @@ def build(config: RunConfig, problem: Problem) -> Components:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return Components(problem, made, diagnostics, tuple(dict.fromkeys(notes)))
+
+
+def _continual(config: RunConfig, problem: Problem, continual_for: ContinualFor) -> ContinualFor:
+    """What the agent makes its continual method with.
+
+    Raises:
+        ValueError: if the problem has no tasks, or the agent takes no continual method.
+    """
+    assert config.continual is not None
+    if len(problem.tasks) < 1:
+        raise ValueError(
+            f"continual={config.continual.name}: {config.problem.name} has no tasks; leave it out, or write a problem "
+            "with tasks, such as crl_halfcheetah"
+        )
+    if "continual_for" not in inspect.signature(config.agent.found.make).parameters:
+        raise ValueError(
+            f"continual={config.continual.name}: agent {config.agent.name} takes no continual method; write agent sac, "
+            "ppo or a2c, or sgd for a stream"
+        )
+    return continual_for
 
 
 def make_diagnostics(components: Sequence[ComponentSpec], wiring: Wiring) -> dict[str, Diagnostic]:

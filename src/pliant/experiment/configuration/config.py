@@ -4,6 +4,7 @@ problem: {name: slowly_changing_regression, activation: relu}
 network: {name: my_network, source: my_networks.py@<SHA-256>}  # in place of the problem's; most runs have none
 agent: {name: sgd, learning_rate: 0.01}
 methods: [{name: continual_backprop, replacement_rate: 0.0001}]  # a second one: continual_backprop@LABEL
+continual: {name: ewc, strength: 1.0}  # of problems with tasks; most runs have none
 diagnostics: [{name: dormant_fraction}]
 seeds: 0-99
 sweep: {agent.learning_rate: [0.01, 0.003, 0.001]}
@@ -30,6 +31,7 @@ from typing import Any, Literal
 import yaml
 
 from pliant.core import registry, sources
+from pliant.core.continual import ContinualContext
 from pliant.core.settings import AtLeast, Between
 from pliant.experiment.errors import ConfigError
 
@@ -38,7 +40,11 @@ from .seeds import read_seeds
 from .settings import CONTEXT, Setting, settings_of
 
 # Arguments of factories that the run fills in, by kind.
-_FILLED_IN = {"problems": (), "networks": ("inputs", "outputs", "spec")}
+_FILLED_IN = {
+    "problems": (),
+    "networks": ("inputs", "outputs", "spec"),
+    "continual": ContinualContext._fields,
+}
 
 DEFAULT_DIAGNOSTICS = ("dormant_fraction", "weight_magnitude", "replacements")
 
@@ -169,25 +175,27 @@ class RunConfig:
     evaluate_episodes: int
     keep_checkpoints: Literal["auto", "tasks", "newest"]
     network: ComponentSpec | None = None  # in place of the problem's
+    continual: ComponentSpec | None = None  # what the network keeps of earlier tasks
 
     def components(self) -> dict[str, ComponentSpec]:
         """The components by the names that flags, sweeps and columns use.
 
-        The names are `problem`, `agent` and `diagnostic.rank`. A single method is `method`; several are `method.redo`
-        and `method.redo@often`.
+        The names are `problem`, `agent`, `continual` and `diagnostic.rank`. A single method is `method`; several are
+        `method.redo` and `method.redo@often`.
         """
         return {
             self._place(component): component
-            for component in (self.problem, self.network, self.agent, *self.methods, *self.diagnostics)
+            for component in (self.problem, self.network, self.agent, self.continual, *self.methods, *self.diagnostics)
             if component is not None
         }
 
     def _place(self, component: ComponentSpec) -> str:
-        if component.kind in ("problems", "networks", "agents") or (
+        place = component.kind.removesuffix("s")
+        if component.kind in ("problems", "networks", "agents", "continual") or (
             component.kind == "methods" and len(self.methods) == 1
         ):
-            return component.kind[:-1]
-        return f"{component.kind[:-1]}.{component.name}"
+            return place
+        return f"{place}.{component.name}"
 
     def with_values(self, values: Mapping[str, Any]) -> "RunConfig":
         """The same run with some settings, by dotted name, replaced; the values may be traced."""
@@ -200,6 +208,7 @@ class RunConfig:
             problem=now[self._place(self.problem)],
             network=None if self.network is None else now[self._place(self.network)],
             agent=now[self._place(self.agent)],
+            continual=None if self.continual is None else now[self._place(self.continual)],
             methods=tuple(now[self._place(method)] for method in self.methods),
             diagnostics=tuple(now[self._place(diagnostic)] for diagnostic in self.diagnostics),
         )
@@ -211,6 +220,7 @@ class RunConfig:
             **({} if self.network is None else {"network": self.network.to_mapping()}),
             "agent": self.agent.to_mapping(),
             "methods": [method.to_mapping() for method in self.methods],
+            **({} if self.continual is None else {"continual": self.continual.to_mapping()}),
             "diagnostics": [diagnostic.to_mapping() for diagnostic in self.diagnostics],
             "seeds": self.seeds,
             "sweep": {name: list(values) for name, values in self.sweep.items()},
@@ -236,7 +246,8 @@ class RunConfig:
     @property
     def name(self) -> str:
         """`problem-methods-hash`: the same for the same configuration, whatever its seeds."""
-        methods = "+".join(method.name for method in self.methods) or self.agent.name
+        kept = () if self.continual is None else (self.continual.name,)
+        methods = "+".join([*kept, *(method.name for method in self.methods)]) or self.agent.name
         return f"{self.problem.name}-{methods}-{self.digest[:8]}"
 
     @property

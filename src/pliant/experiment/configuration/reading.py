@@ -7,6 +7,7 @@ from typing import Any
 
 from pliant.core import registry, sources
 from pliant.experiment.errors import ConfigError, echo
+from pliant.presets.continual_names import PUBLISHED_NAMES
 
 from .config import DEFAULT_DIAGNOSTICS, RUN_SETTINGS, ComponentSpec, RunConfig
 from .seeds import read_seeds
@@ -42,6 +43,7 @@ def from_mapping(given: Any) -> RunConfig:
         diagnostics=components("diagnostics", given.get("diagnostics", DEFAULT_DIAGNOSTICS)),
         sweep={},
         network=None if given.get("network") is None else _component("networks", given["network"]),
+        continual=None if given.get("continual") is None else _continual(problem, given["continual"]),
         **{
             name: setting.read(given.get(name, usual_run.get(name, setting.default)))
             for name, setting in RUN_SETTINGS.items()
@@ -134,9 +136,10 @@ def _named(what: str, given: Any) -> dict[Any, Any]:
 
 
 def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
-    settings = _named(kind[:-1], given)
+    settings = _named(registry.singular(kind), given)
     if "name" not in settings:
-        raise ConfigError(f"{kind[:-1]}: write {{name: ...}}; there are: {', '.join(registry.names(kind))}")
+        there_are = ", ".join(registry.names(kind))
+        raise ConfigError(f"{registry.singular(kind)}: write {{name: ...}}; there are: {there_are}")
     name, source = _name(kind, settings.pop("name")), _source(kind, settings.pop("source", ""))
     if kind == "methods" and "/" in name and not (source or sources.names_file(name)):
         name, preset = _method_preset(name)
@@ -144,8 +147,9 @@ def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
     component = ComponentSpec(kind, name, {}, source)
     if not component.source and sources.names_file(component.name):
         raise ConfigError(
-            f"{kind[:-1]} {component.name}: a file is executed only if you name it on the command line or in a call; "
-            f"write --source {component.name.partition(':')[0]}, and here the name and the source as in config.yaml"
+            f"{registry.singular(kind)} {component.name}: a file is executed only if you name it on the command line "
+            f"or in a call; write --source {component.name.partition(':')[0]}, and here the name and the source as in "
+            "config.yaml"
         )
     schema = component.schema
     for key in settings:
@@ -155,6 +159,20 @@ def _component(kind: registry.Kind, given: Any) -> ComponentSpec:
         for key, setting in schema.items()
     }
     return dataclasses.replace(component, settings=values)
+
+
+def _continual(problem: ComponentSpec, given: Any) -> ComponentSpec:
+    """A continual method, also by its published name; the problem may have settings of its own for it.
+
+    Raises:
+        ConfigError, UnknownNameError: one line that names the method and what is allowed.
+    """
+    settings = _named("continual", given)
+    name = settings.get("name")
+    if isinstance(name, str) and name in PUBLISHED_NAMES:
+        settings = {**PUBLISHED_NAMES[name], **{key: value for key, value in settings.items() if key != "name"}}
+    usual = getattr(problem.found, "continual_settings", lambda settings: {})(problem.settings)
+    return _component("continual", {**usual.get(settings.get("name"), {}), **settings})
 
 
 def _method_preset(name: str) -> tuple[str, dict[str, Any]]:
@@ -173,13 +191,15 @@ def _method_preset(name: str) -> tuple[str, dict[str, Any]]:
 
 def _name(kind: registry.Kind, given: Any) -> str:
     if not isinstance(given, str):
-        registry.check(kind[:-1], given, registry.names(kind))
+        registry.check(registry.singular(kind), given, registry.names(kind))
     return given
 
 
 def _source(kind: registry.Kind, given: Any) -> str:
     if not isinstance(given, str):
-        raise ConfigError(f"{kind[:-1]}: a source is a text, not {echo(given)}; write it as in config.yaml")
+        raise ConfigError(
+            f"{registry.singular(kind)}: a source is a text, not {echo(given)}; write it as in config.yaml"
+        )
     return given
 
 

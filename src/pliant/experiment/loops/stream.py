@@ -130,7 +130,8 @@ def advance(
             agent = _when(ends, lambda agent: end_epoch(agent, watched, now), member.agent)
             member = member._replace(agent=agent)
         if (end_task := learner.end_task) is not None:
-            agent = _when(calendar.ends_task(after), lambda agent: end_task(agent, now), member.agent)
+            latest = calendar.clock(after - 1)
+            agent = _when(calendar.ends_task(after), lambda agent: end_task(agent, latest), member.agent)
             member = member._replace(agent=agent)
         return member, after
 
