@@ -69,6 +69,12 @@ class Rows:
         for number, (name, values) in enumerate(means.items()):
             self._append((3, number), everyone, np.full(len(everyone), step), EVALUATION + name, "", values)
 
+    def add_of_tasks(self, step: int, means: Mapping[tuple[str, str], np.ndarray]) -> None:
+        """Adds the evaluations of all tasks at a step, `(metric, group) -> (members,)`."""
+        everyone = np.arange(len(self._members))
+        for number, ((metric, group), values) in enumerate(means.items()):
+            self._append((4, number), everyone, np.full(len(everyone), step), metric, group, values)
+
     def _append(self, place: tuple[int, int], member: Any, step: Any, metric: str, group: str, value: Any) -> None:
         if len(member):
             self._rows.append(_SomeRows(place, member, step, metric, group, value))

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from pliant.experiment.evaluation.online import Evaluations
+from pliant.experiment.evaluation.tasks import TaskEvaluations
 from pliant.experiment.loops.plan import Plan, Programs
 from pliant.experiment.loops.population import population
 from pliant.experiment.storage.checkpoints import checkpoints
@@ -108,6 +109,7 @@ def _advance(
         asked_to_stop() as stop,
         contextlib.closing(plan.loop.programs(plan)) as programs,
         contextlib.closing(Evaluations(plan)) as evaluations,
+        contextlib.closing(TaskEvaluations(plan)) as task_evaluations,
     ):
 
         def evaluate(step: int, diverged: np.ndarray) -> None:
@@ -115,6 +117,15 @@ def _advance(
             rows.add_means(step, means)
             if means:
                 ranking.add(step, means["return"])
+
+        def cross_border(step: int, diverged: np.ndarray) -> None:
+            """End of a task, evaluation of all tasks, beginning of the next task."""
+            if (clocks := schedule.border(step)) is None:
+                return
+            ended, begun = clocks
+            programs.cross_border(ended, None)
+            rows.add_of_tasks(step, task_evaluations.means(programs, int(ended.task) + 1, diverged))
+            programs.cross_border(None, begun)
 
         step = _begin(plan, programs, store)
         ranking = Ranking(*store.read(f"{EVALUATION}return"))
@@ -124,6 +135,7 @@ def _advance(
         on_progress(amount * step // steps)
         if step == 0:
             rows.add_before(programs.measure(schedule.chunk(0)))
+            rows.add_of_tasks(0, task_evaluations.before(programs))
         reported_at = None  # since the first slice, which compiles
         while step < steps:
             chunk = schedule.chunk(step)
@@ -137,6 +149,8 @@ def _advance(
             reported_at = reported_at or now
             if is_over and schedule.evaluates(step):
                 evaluate(step, results.diverged >= 0)
+            if is_over:
+                cross_border(step, results.diverged >= 0)
             if not (is_over or stop.made or now - reported_at > _REPORT_EVERY):
                 continue
             reported_at = now

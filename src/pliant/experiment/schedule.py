@@ -2,6 +2,10 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
+from pliant.core.clock import Clock
+
 from .loops.plan import Plan
 
 
@@ -23,11 +27,25 @@ class Schedule:
         steps = plan.steps
         self._chunk_steps = min(plan.filled_up(plan.config.record_every or max(1, steps // 100)), steps)
         self._evaluate_every = plan.filled_up(plan.config.evaluate_every)
-        self._ends = (0, *(task.until for task in plan.tasks), steps)
+        self._task_ends = [task.until for task in plan.tasks if task.until <= steps]
+        self._ends = (0, *self._task_ends, steps)
+        self._steps = steps
 
     def evaluates(self, step: int) -> bool:
         """Whether the run is evaluated after `step` steps."""
         return bool(self._evaluate_every) and step % self._evaluate_every == 0
+
+    def border(self, step: int) -> tuple[Clock, Clock | None] | None:
+        """The clocks of the task that ends after `step` steps and of the next; `None` where no task ends.
+
+        The last task has no next one. A run counts steps, not updates: `update` is 0.
+        """
+        if step not in self._task_ends:
+            return None
+        task, zero = self._task_ends.index(step), np.int32(0)
+        ended = Clock(zero, np.int32(step), np.int32(task), zero, zero)
+        begun = Clock(zero, np.int32(step), np.int32(task + 1), np.int32(1), zero)
+        return ended, begun if step < self._steps else None
 
     def chunk(self, step: int) -> Span:
         """The chunk of the step after `step`; a chunk ends early at an evaluation or at the end of a task."""

@@ -13,6 +13,7 @@ seed_axis: auto
 acting: auto
 evaluate_every: 0
 evaluate_episodes: 10
+evaluate_tasks: 0
 keep_checkpoints: auto
 
 A field that is left out has its default. A method `METHOD/PRESET` has the settings of that preset. `RUN` in the module
@@ -148,6 +149,13 @@ RUN_SETTINGS = {
     "evaluate_episodes": Setting(
         "evaluate_episodes", int, 10, "Episodes that each member plays in an evaluation.", Between(1, 1_000_000)
     ),
+    "evaluate_tasks": Setting(
+        "evaluate_tasks",
+        int,
+        0,
+        "Episodes that each member plays in each task, before training and at the end of each task; 0: none.",
+        Between(0, 1_000_000),
+    ),
     "keep_checkpoints": Setting(
         "keep_checkpoints",
         Literal["auto", "tasks", "newest"],
@@ -173,6 +181,7 @@ class RunConfig:
     acting: Literal["auto", "compiled"]
     evaluate_every: int
     evaluate_episodes: int
+    evaluate_tasks: int
     keep_checkpoints: Literal["auto", "tasks", "newest"]
     network: ComponentSpec | None = None  # in place of the problem's
     continual: ComponentSpec | None = None  # what the network keeps of earlier tasks

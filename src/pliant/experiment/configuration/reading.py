@@ -50,11 +50,12 @@ def from_mapping(given: Any) -> RunConfig:
         },
     )
     read_seeds(config.seeds)
-    if config.evaluate_every and agent.found.LEARNS_FROM == "stream":
-        raise ConfigError(
-            f"evaluate_every={config.evaluate_every}: {problem.name} is a stream of examples, without episodes; "
-            "write 0, or leave it out"
-        )
+    for name in ("evaluate_every", "evaluate_tasks"):
+        if getattr(config, name) and agent.found.LEARNS_FROM == "stream":
+            raise ConfigError(
+                f"{name}={getattr(config, name)}: {problem.name} is a stream of examples, without episodes; write 0, "
+                "or leave it out"
+            )
     return dataclasses.replace(config, sweep=_sweep(config, given.get("sweep", {})))
 
 

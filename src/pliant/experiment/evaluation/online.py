@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pliant.experiment.loops.plan import Plan, Play
+from pliant.experiment.loops.plan import Mode, Plan, Play
 
 from .rollout import first_episodes
 from .transfer import elsewhere, task_at
@@ -13,6 +13,12 @@ from .transfer import elsewhere, task_at
 _SEED = (
     2**32 - 1
 )  # above the seeds of `pliant evaluate --seed`, whose episodes thus differ from those that choose the best checkpoint
+
+
+def mode_of(plan: Plan) -> Mode:
+    """How agents act in evaluations between two chunks: greedily, unless `EVALUATE` of the problem says otherwise."""
+    module = plan.config.problem.found
+    return "greedy" if "greedy" in getattr(module, "EVALUATE", ("greedy",)) else "sampled"
 
 
 class Evaluations:
@@ -30,8 +36,7 @@ class Evaluations:
 
     def __init__(self, plan: Plan):
         self._plan = plan
-        module = plan.config.problem.found
-        self._mode = "greedy" if "greedy" in getattr(module, "EVALUATE", ("greedy",)) else "sampled"
+        self._mode: Mode = mode_of(plan)
         self._env: str | None = None  # of the environments of `_play`; `None`: as the problem sets it
         self._play: Play | None = None
 

@@ -9,12 +9,13 @@ for each step of the environments:
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.agent import Agent
 from pliant.core.base import Key
-from pliant.core.problem import Environment, Timestep
+from pliant.core.problem import Continuous, Discrete, Environment, Timestep
 
 
 class ActingInput(NamedTuple):
@@ -75,8 +76,37 @@ def follow(now: InFlight, carry: Any, answer: Timestep, xp: ModuleType = jnp) ->
     return InFlight(seen, xp.where(ended, 0, returns), xp.where(ended, 0, lengths)), facts
 
 
+def act(
+    agent: Agent, space: Continuous | Discrete, params: Any, seen: ActingInput, key: Key, acting: str
+) -> tuple[Any, Any, Any]:
+    """The carry, the actions and their extras.
+
+    Args:
+        agent: the agent.
+        space: of its actions.
+        params: its acting parameters.
+        seen: its input.
+        key: consumed.
+        acting: `greedy`, `sampled`, or `uniform`: actions that do not depend on the agent.
+    """
+    carry, action, extras = agent.act(params, *seen, key, greedy=acting != "sampled")
+    if acting == "uniform":  # the greedy action draws nothing
+        if isinstance(space, Discrete):
+            action = jax.random.randint(key, action.shape, 0, space.n, action.dtype)
+        else:
+            action = jax.random.uniform(key, action.shape, action.dtype, -space.bound, space.bound)
+    return carry, action, extras
+
+
 def act_and_step(
-    agent: Agent, environment: Environment, params: Any, state: Any, now: InFlight, key: Key, *, greedy: bool = False
+    agent: Agent,
+    environment: Environment,
+    params: Any,
+    state: Any,
+    now: InFlight,
+    key: Key,
+    *,
+    acting: str = "sampled",
 ) -> tuple[Any, InFlight, Acted]:
     """One step of all environments of a member on the device.
 
@@ -86,12 +116,12 @@ def act_and_step(
         state: of the environments.
         now: the episodes in flight.
         key: consumed.
-        greedy: take the most probable actions instead of random ones.
+        acting: see `act`.
 
     Returns:
         The state of the environments, the episodes in flight, and the action with its results.
     """
-    carry, action, extras = agent.act(params, *now.seen, key, greedy=greedy)
+    carry, action, extras = act(agent, environment.spec.action, params, now.seen, key, acting)
     state, answer = environment.step(state, action)
     now, facts = follow(now, carry, answer)
     return state, now, Acted(action, extras, answer, facts)

@@ -26,7 +26,7 @@ from pliant.experiment.configuration.components import Components, Metrics
 from .acting import InFlight, act_and_step, begin_episodes
 from .device_play import DevicePlay
 from .learning import average, learn, nothing_learned, round_steps
-from .plan import Form, Loop, Mode, Plan, Play, Programs, Slice
+from .plan import Acting, Form, Loop, Plan, Play, Programs, Slice
 from .programs import DevicePrograms, Episodes, OfMember
 
 
@@ -152,7 +152,7 @@ class DeviceLoop(Loop):
 
     @override
     def play(
-        self, plan: Plan, *, mode: Mode, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
+        self, plan: Plan, *, mode: Acting, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
     ) -> Play:
         del host  # only environments outside of the device save it
         return DevicePlay(plan, mode=mode, seed=seed, form=form)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from pliant.core.base import Array
-from pliant.core.clock import Task
+from pliant.core.clock import Clock, Task
 from pliant.core.notes import Note
 from pliant.core.problem import Problem
 from pliant.experiment.configuration.build import build_with
@@ -27,6 +27,7 @@ from .measuring import suits_map
 from .population import MemberMap, Population, SeedAxis, layout
 
 Mode: TypeAlias = Literal["greedy", "sampled"]  # the most probable actions, or random ones as in training
+Acting: TypeAlias = Literal["greedy", "sampled", "uniform"]  # a mode; or uniform actions, which need no agent
 Form: TypeAlias = Literal["picture", "text"]  # how an environment is shown
 
 
@@ -88,9 +89,22 @@ class Programs(Protocol):
         del chunk
         return {}
 
-    def acting_params(self) -> Any:
-        """The agents' acting parameters: a tree of `(members, ...)` arrays."""
+    def acting_params(self, task: int | None = None) -> Any:
+        """The agents' acting parameters: a tree of `(members, ...)` arrays.
+
+        Args:
+            task: index of the task that they are for; `None`: those that act now.
+        """
         ...
+
+    def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
+        """Tells agents in environments that a task ended, and then that the next task begins; by default nothing.
+
+        Args:
+            ended: of the task that ended; `None`: that was told before.
+            begun: of the task that begins; `None`: that is told later, or the run is over.
+        """
+        del ended, begun
 
     def save(self) -> dict[str, np.ndarray]:
         """The state as plain arrays by name, `(members, ...)` each, for a checkpoint; see `saving`."""
@@ -120,11 +134,14 @@ class Step(NamedTuple):
 class Play(Protocol):
     """Members that act without learning, in separate environments; compiled and opened once."""
 
-    def __call__(self, acting_params: Any) -> Iterator[Step]:
-        """Yields steps from the beginning, without end; each call yields the same steps.
+    def __call__(self, acting_params: Any, task: int | None = None, seed: int | None = None) -> Iterator[Step]:
+        """Yields steps from the beginning, without end; each call with the same arguments yields the same steps.
 
         Args:
             acting_params: as `Programs.acting_params` returns it.
+            task: index of the task in which the environments stay, of a problem with `init_task`; `None`: as they are
+                at the beginning of a run.
+            seed: of environments and random actions, on the device; `None`: that of `Loop.play`.
         """
         ...
 
@@ -168,7 +185,7 @@ class Loop(Protocol):
         ...
 
     def play(
-        self, plan: "Plan", *, mode: Mode, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
+        self, plan: "Plan", *, mode: Acting, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
     ) -> Play:
         """Members that act without learning.
 

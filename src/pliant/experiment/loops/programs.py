@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from pliant.core.base import Array
+from pliant.core.clock import Clock
 from pliant.experiment.configuration.components import Components, Metrics
 
 from .plan import Chunk, Ended, Plan, Programs, Slice
@@ -58,6 +59,9 @@ class DevicePrograms(Programs):
         self._shared = self._map.share(plan.loop.shared(plan.components))
         self._advance: dict[int, Any] = {}  # by the length of the chunk for which it is compiled
         self._acting_params = self._map.jit(self._acting_params_of)
+        self._acting_params_for = self._map.jit(self._acting_params_in)
+        self._end_task = self._map.jit(functools.partial(self._at_border, "end_task"), donate=True)
+        self._begin_task = self._map.jit(functools.partial(self._at_border, "begin_task"), donate=True)
         self._state: Any = None  # of all members, padded
 
     @override
@@ -117,9 +121,25 @@ class DevicePrograms(Programs):
     def _acting_params_of(self, member: Any, values: Any, _: Any) -> Any:
         return self._plan.make(values).agent.acting_params(member.agent)
 
+    def _acting_params_in(self, member: Any, values: Any, task: Array) -> Any:
+        return self._plan.make(values).agent.acting_params_for(member.agent, task)
+
     @override
-    def acting_params(self) -> Any:
-        return self._map.gather(self._acting_params(self._state, self._values, 0))
+    def acting_params(self, task: int | None = None) -> Any:
+        if task is None or self._plan.components.agent.acting_params_for is None:
+            return self._map.gather(self._acting_params(self._state, self._values, 0))
+        return self._map.gather(self._acting_params_for(self._state, self._values, np.int32(task)))
+
+    def _at_border(self, name: str, member: Any, values: Any, clock: Clock) -> Any:
+        return member._replace(agent=getattr(self._plan.make(values).agent, name)(member.agent, clock))
+
+    @override
+    def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
+        agent = self._plan.components.agent
+        if ended is not None and agent.end_task is not None:
+            self._state = self._end_task(self._state, self._values, ended)
+        if begun is not None and agent.begin_task is not None:
+            self._state = self._begin_task(self._state, self._values, begun)
 
     @override
     def save(self) -> dict[str, np.ndarray]:

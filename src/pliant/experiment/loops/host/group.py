@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pliant.core.clock import Clock
 from pliant.core.problem import VectorEnv
 from pliant.experiment.loops.acting import InFlight, begin_episodes, follow, harmless
 from pliant.experiment.loops.learning import nothing_learned, zero_transitions
@@ -42,7 +43,7 @@ class Group:
     def __init__(self, plan: Plan, programs: GroupPrograms, members: Population, first: int, learners: Executor | None):
         components = plan.components
         self._problem = plan.problem
-        self._horizon = components.agent.horizon
+        self._agent, self._horizon = components.agent, components.agent.horizon
         self._steps_at_once = plan.steps_at_once
         self._measures = bool(components.diagnostics)
         self._programs, self._map = programs, programs.map
@@ -200,9 +201,19 @@ class Group:
     def _acting_params(self) -> Any:
         return self._programs.acting_params(self._state, self._values, 0)
 
-    def acting_params(self) -> Any:
-        """The agents' acting parameters, `(members, ...)` each."""
-        return self._map.gather(self._acting_params())
+    def acting_params(self, task: int | None = None) -> Any:
+        """The agents' acting parameters, `(members, ...)` each; see `Programs`."""
+        if task is None or self._agent.acting_params_for is None:
+            return self._map.gather(self._acting_params())
+        return self._map.gather(self._programs.acting_params_for(self._state, self._values, np.int32(task)))
+
+    def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
+        """See `Programs`."""
+        if ended is not None and self._agent.end_task is not None:
+            self._state = self._programs.end_task(self._state, self._values, ended)
+        if begun is not None and self._agent.begin_task is not None:
+            self._state = self._programs.begin_task(self._state, self._values, begun)
+        self._acting_params_here = self._acted = None  # of the agents before
 
     def saved(self) -> dict[str, Any]:
         """The state to save, on the devices, with padding."""

@@ -16,10 +16,11 @@ import numpy as np
 from typing_extensions import override
 
 from pliant.core.base import Array
+from pliant.core.clock import Clock
 from pliant.core.seeding import agent_keys
 from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops.learning import learn, zero_transitions
-from pliant.experiment.loops.plan import Chunk, Form, Loop, Mode, Plan, Play, Programs
+from pliant.experiment.loops.plan import Acting, Chunk, Form, Loop, Plan, Play, Programs
 
 from .group import Group
 from .play import HostPlay
@@ -72,8 +73,13 @@ class HostPrograms(Programs):
         )
 
     @override
-    def acting_params(self) -> Any:
-        return _joined([group.acting_params() for group in self._groups])
+    def acting_params(self, task: int | None = None) -> Any:
+        return _joined([group.acting_params(task) for group in self._groups])
+
+    @override
+    def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
+        for group in self._groups:
+            group.cross_border(ended, begun)
 
     @override
     def save(self) -> dict[str, np.ndarray]:
@@ -134,6 +140,6 @@ class HostLoop(Loop):
 
     @override
     def play(
-        self, plan: Plan, *, mode: Mode, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
+        self, plan: Plan, *, mode: Acting, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
     ) -> Play:
         return HostPlay(plan, mode=mode, seed=seed, host=host, form=form)

@@ -13,14 +13,16 @@ from pliant.core.base import Array
 from pliant.core.problem import Renderer, VectorEnv
 from pliant.core.seeding import evaluation_keys
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.loops.acting import ActingInput, begin_episodes, episode_facts, follow, harmless
-from pliant.experiment.loops.plan import Form, Mode, Plan, Play, Step
+from pliant.experiment.loops.acting import ActingInput, act, begin_episodes, episode_facts, follow, harmless
+from pliant.experiment.loops.plan import Acting, Form, Plan, Play, Step
 
 
 class HostPlay(Play):
     """Steps of the members, and what they show; for the arguments see `Loop.play`."""
 
-    def __init__(self, plan: Plan, *, mode: Mode, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None):
+    def __init__(
+        self, plan: Plan, *, mode: Acting, seed: int, host: Mapping[str, np.ndarray], form: Form | None = None
+    ):
         name = plan.config.problem.name
         if form == "text":
             raise ConfigError(f"{name} cannot be shown in a terminal; write a film, such as with --gif {name}.gif")
@@ -49,12 +51,13 @@ class HostPlay(Play):
 
     def _act_of_member(self, params: Any, seen: ActingInput, seed: Array, values: Any, t: Array) -> Any:
         key = jax.random.fold_in(evaluation_keys(seed, self._seed)[1], t)
-        agent = self._plan.make(values).agent
-        carry, action, _ = agent.act(params, *seen, key, greedy=self._mode == "greedy")
+        agent, space = self._plan.make(values).agent, self._plan.problem.spec.action
+        carry, action, _ = act(agent, space, params, seen, key, self._mode)
         return carry, action
 
     @override
-    def __call__(self, acting_params: Any) -> Iterator[Step]:
+    def __call__(self, acting_params: Any, task: int | None = None, seed: int | None = None) -> Iterator[Step]:
+        assert task is None and seed is None, "only environments on the device"
         host = self._open()
         observation = host.reset()
         shape = observation.shape[:2]

@@ -1,5 +1,6 @@
 """The compiled programs of a group of members whose environments are outside of the device."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from pliant.core.agent import Transitions
 from pliant.core.base import Array
+from pliant.core.clock import Clock
 from pliant.core.seeding import agent_keys
 from pliant.experiment.loops.acting import ActingInput
 from pliant.experiment.loops.learning import average, learn
@@ -40,7 +42,10 @@ class GroupPrograms:
         self.extras = self.map.jit(self._extras)
         self.act = jax.jit(jax.vmap(self._act, (0, 0, 0, 0, None)))
         self.acting_params = self.map.jit(self._acting_params)
+        self.acting_params_for = self.map.jit(self._acting_params_for)
         self.learn = self.map.jit(self._learn, donate=True)
+        self.end_task = self.map.jit(functools.partial(self._at_border, "end_task"), donate=True)
+        self.begin_task = self.map.jit(functools.partial(self._at_border, "begin_task"), donate=True)
         self.measure = self.map.jit(self._measure)
 
     def _in_numpy(self, size: int) -> NumPyAct | None:
@@ -80,6 +85,12 @@ class GroupPrograms:
 
     def _acting_params(self, state: Any, values: Any, _: Any) -> Any:
         return self._plan.make(values).agent.acting_params(state)
+
+    def _acting_params_for(self, state: Any, values: Any, task: Array) -> Any:
+        return self._plan.make(values).agent.acting_params_for(state, task)
+
+    def _at_border(self, name: str, state: Any, values: Any, clock: Clock) -> Any:
+        return getattr(self._plan.make(values).agent, name)(state, clock)
 
     def _learn(self, kept: tuple[Any, RunningMetrics], given: Any, shared: tuple[Any, Any]) -> Any:
         """Learns from a round and acts on the next observations: one call for an agent that learns at each step."""
