@@ -24,6 +24,7 @@ from pliant.experiment.configuration.reading import from_mapping, named
 from pliant.experiment.errors import ConfigError, echo
 from pliant.experiment.evaluation import analyze, restore
 from pliant.experiment.evaluation.trained_agent import TrainedAgent as TrainedAgent
+from pliant.experiment.evaluation.transfer import transfer
 from pliant.experiment.loops.planning import plans
 from pliant.experiment.progress import OnProgress
 
@@ -144,6 +145,7 @@ class Run:
         step: int | Literal["best"] | None = None,
         seed: int | None = None,
         where: Mapping[str, Any] | None = None,
+        task: str | None = None,
     ) -> TrainedAgent:
         """The agent of one member, from a checkpoint.
 
@@ -151,9 +153,11 @@ class Run:
             step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest.
             seed: of the member; `None`: the first of the run.
             where: the value of each swept setting, `{"learning_rate": 1e-3}`; `None` without swept settings.
+            task: of the run, a name, an index from 0, or `INDEX/NAME`: the agent acts as its continual method lets it
+                act on this task, whose environment is its `problem`. `None`: the task of the checkpoint.
 
         Raises:
-            ConfigError: if there is no such checkpoint or member, if the member diverged, or if the run is of a stream.
+            ConfigError: if there is no such checkpoint, task or member, if the member diverged, or if the run is of a stream.
             StoreError: if the checkpoint cannot be read.
         """
         trained = restore.load(self.path, step, None if seed is None else [seed])
@@ -169,7 +173,8 @@ class Run:
                 f"seed {members.seeds[0]} of {self.path} diverged at step {trained.diverged[0]:,}: it cannot act; "
                 "write another seed"
             )
-        return TrainedAgent(trained.only(np.array([0])))
+        one = trained.only(np.array([0]))
+        return TrainedAgent(one if task is None else transfer(one, task=task))
 
     def analyze(
         self,

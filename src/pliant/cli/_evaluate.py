@@ -37,7 +37,8 @@ is the friction at the checkpoint, and the step of its next change.
 
 If the problem has a setting env, --env lets the same agents act in other
 environments, such as larger ones. Without --env they act in the environments
-of the run; after a curriculum, in those of the checkpoint's task.
+of the run; after a sequence of tasks, in those of the checkpoint's task, or
+of --task.
 
   pliant evaluate runs/ant-ppo-1a2b3c4d --episodes 30
   pliant evaluate runs/minigrid_doorkey-ppo-1a2b3c4d --env 8x8,16x16"""
@@ -58,7 +59,7 @@ def command(arguments: list[str]) -> None:
         raise ConfigError(f"--env={given.env}: write one name or several, such as --env A,B")
 
     trained, left_out = members(given)
-    places = [transfer(trained, env, given.backend) for env in envs]
+    places = [transfer(trained, env, given.backend, given.task) for env in envs]
     console = Console(highlight=False)
     name = given.run.resolve().name
     with progress(name, "episodes") as on_progress:

@@ -15,7 +15,7 @@ from pliant.core import registry, sources
 from pliant.core.notes import log_once
 from pliant.core.settings import AtLeast
 from pliant.experiment.configuration import config as configs
-from pliant.experiment.configuration import published
+from pliant.experiment.configuration import published, published_words
 from pliant.experiment.configuration.config import RUN_SETTINGS, RunConfig
 from pliant.experiment.configuration.reading import from_mapping, named, resolve
 from pliant.experiment.configuration.settings import Setting
@@ -40,7 +40,9 @@ TARGET is a problem (see pliant list problems), PROBLEM/PRESET (see pliant list
 presets), a configuration file, the directory of a run, or a problem of your
 own: FILE.py or FILE.py:NAME. Flags replace settings of the target; --help after
 a target and its methods shows only their flags. Configuration files of the
-published program are read, too (docs/coming_from/loss_of_plasticity.md).
+published program are read, too (docs/coming_from/loss_of_plasticity.md), and
+the words scenario=halfcheetah/forgetting -cn=ft_l2 of the published suite of
+continual reinforcement learning (docs/coming_from/rewire_neuron.md).
 
   pliant run slowly_changing_regression --seeds 100 \\
       --method continual_backprop --sweep learning_rate=0.01,0.003
@@ -69,12 +71,13 @@ _IMPORTANCE = (
 
 def flags(arguments: list[str]) -> list[str]:
     """The flags that may follow the arguments: a target, and flags that name components."""
-    *_, parser = _read_target(arguments)
+    *_, parser = _read_target(published_words.translated(arguments))
     return parser.flags
 
 
 def command(arguments: list[str]) -> None:
     """Parses, runs, and prints a table for each run."""
+    arguments = published_words.translated(arguments)
     arguments, is_file, named, base, parser = _read_target(arguments)
     given = parser.parse_args(arguments)
     config = _with_flags(base, vars(given))

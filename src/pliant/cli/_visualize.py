@@ -58,7 +58,7 @@ def command(arguments: list[str]) -> None:
     pause = None if given.pause is None else _PAUSE.read(given.pause, "--pause")
 
     everyone, _ = members(given)
-    one = transfer(everyone.only(np.arange(1)), given.env, given.backend)
+    one = transfer(everyone.only(np.arange(1)), given.env, given.backend, given.task)
     mode, *_ = modes(given, one)
     file = given.gif or given.mp4
     frames = render(one, "picture" if file else "text", mode=mode, **values)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.base import Array
@@ -31,6 +32,7 @@ class Trained(NamedTuple):
     agents: list[np.ndarray]  # leaves of the agents' states, `(members, ...)` each; of a key, its data
     stream: list[np.ndarray]  # leaves of the states of a stream, `(members, ...)` each; empty for environments
     host: dict[str, np.ndarray]  # the saved state of environments outside of the device, `(members, ...)` each
+    task: int | None = None  # index of the task that they act for; `None`: as they acted at the step
 
     @property
     def config(self) -> RunConfig:
@@ -44,9 +46,8 @@ class Trained(NamedTuple):
 
     def only(self, chosen: np.ndarray) -> "Trained":
         """Some of the members, by their indices."""
-        return Trained(
+        return self._replace(
             plan=dataclasses.replace(self.plan, members=self.members.only(chosen)),
-            step=self.step,
             diverged=self.diverged[chosen],
             agents=[leaf[chosen] for leaf in self.agents],
             stream=[leaf[chosen] for leaf in self.stream],
@@ -79,7 +80,10 @@ class Trained(NamedTuple):
         def of_member(leaves: Sequence[Array], values: Any) -> Any:
             agent = self.plan.make(values).agent
             # Made for its structure alone: its numbers are not read, and the compiler drops them.
-            return agent.acting_params(tree_of(leaves, agent.init(jax.random.key(0))))
+            state = tree_of(leaves, agent.init(jax.random.key(0)))
+            if self.task is None or agent.acting_params_for is None:
+                return agent.acting_params(state)
+            return agent.acting_params_for(state, jnp.int32(self.task))
 
         return jax.jit(jax.vmap(of_member))(self.agents, self.members.swept)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from pliant.core import registry
 from pliant.core.clock import Calendar, Task
 from pliant.core.problem import Spec
 from pliant.experiment.configuration.build import first_member, make_problem
@@ -13,13 +14,16 @@ from pliant.experiment.loops.planning import with_problem
 from .restore import Trained
 
 
-def transfer(trained: Trained, env: str | None = None, backend: str | None = None) -> Trained:
+def transfer(trained: Trained, env: str | None = None, backend: str | None = None, task: str | None = None) -> Trained:
     """The same agents in other environments, or in environments of another package.
 
     Args:
         trained: the agents.
-        env: the new value of the problem's setting `env`. `None`: the old value, or, if the run had tasks, the task of
-            the checkpoint; after the last task, the last task.
+        env: the new value of the problem's setting `env`. `None`: the old value, or, if the run had tasks, that of
+            `task`.
+        task: of the run, a name, an index from 0, or `INDEX/NAME`: the agents act as their continual method lets them
+            act on this task. The latest task of a name that has ended or begun at the checkpoint counts. `None`: the
+            task of the checkpoint; after the last task, the last task.
         backend: the new value of the problem's setting `backend`, on the device or outside of it. `None`: the old
             value.
 
@@ -27,8 +31,14 @@ def transfer(trained: Trained, env: str | None = None, backend: str | None = Non
         ConfigError: if the problem does not have the setting, or refuses the value; or if the environments have other
             observations or actions than those of training.
     """
-    if env is None and trained.plan.tasks:
-        env = task_at(trained.plan.tasks, trained.step).name
+    tasks = trained.plan.tasks
+    if task is not None and env is not None:
+        raise ConfigError(f"task={task} and env={env}: write one of the two")
+    if task is not None and not tasks:
+        raise ConfigError(f"task={task}: {trained.config.problem.name} has no tasks; leave it out")
+    if env is None and tasks:
+        index = Calendar(tasks).task(trained.step - 1) if task is None else _index(task, tasks, trained.step)
+        env, trained = tasks[index].name, trained._replace(task=int(index))
     asked = {name: value for name, value in (("env", env), ("backend", backend)) if value is not None}
     return trained._replace(plan=elsewhere(trained.plan, asked))
 
@@ -50,6 +60,19 @@ def elsewhere(plan: Plan, settings: Mapping[str, str]) -> Plan:
         words = " ".join(f"{name}={value}" for name, value in settings.items())
         raise ConfigError(f"{words}: the agents were built for {built_for}, got {got}; write another kind")
     return with_problem(plan, config, problem)
+
+
+def _index(task: str, tasks: tuple[Task, ...], step: int) -> int:
+    """The index of a task by its name, its index, or `INDEX/NAME`."""
+    names = [of_run.name for of_run in tasks]
+    whole = [f"{index}/{name}" for index, name in enumerate(names)]
+    if task in whole:
+        return whole.index(task)
+    if task.isdecimal() and int(task) < len(tasks):
+        return int(task)
+    registry.check("task of the run", task, dict.fromkeys(names))
+    begun = [index for index in range(len(tasks)) if names[index] == task and Calendar(tasks).starts[index] < step]
+    return begun[-1] if begun else names.index(task)
 
 
 def task_at(tasks: tuple[Task, ...], step: int) -> Task:
