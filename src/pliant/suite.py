@@ -157,7 +157,8 @@ class Run:
                 act on this task, whose environment is its `problem`. `None`: the task of the checkpoint.
 
         Raises:
-            ConfigError: if there is no such checkpoint, task or member, if the member diverged, or if the run is of a stream.
+            ConfigError: if there is no such checkpoint, task or member, if the member diverged, or if the run is of a
+                stream.
             StoreError: if the checkpoint cannot be read.
         """
         trained = restore.load(self.path, step, None if seed is None else [seed])

@@ -38,8 +38,8 @@ def add_arguments(parser: Parser, env: str) -> None:
     parser.add_argument(
         "--task",
         metavar="NAME",
-        help="a task of the run, by its name, its index from 0, or INDEX/NAME: its environments, and the parameters that "
-        "the continual method keeps for it [default: the task of the checkpoint]",
+        help="a task of the run, by its name, its index from 0, or INDEX/NAME: its environments, and the parameters "
+        "that the continual method keeps for it [default: the task of the checkpoint]",
     )
     parser.add_argument("--backend", metavar="NAME", help="the problem's setting backend [default: as in the run]")
     parser.add_argument(

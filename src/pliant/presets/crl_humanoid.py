@@ -1,0 +1,5 @@
+"""The published scenarios of Humanoid."""
+
+from ._crl import presets
+
+PRESETS = presets("humanoid")
