@@ -1,10 +1,11 @@
 """MuJoCo's tasks in envpool, whose threads outside of Python step many environments at once."""
 
+import contextlib
 import math
 import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _scale(space: Any) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 class EnvpoolSimulator(Simulator):
-    """All environments in one pool, whose model sets the friction.
+    """All environments in one pool.
 
     The parts of an observation are concatenated. If actuators have different or asymmetric ranges, numbers from -1 to 1
     are mapped onto them.
@@ -68,21 +69,23 @@ class EnvpoolSimulator(Simulator):
         name: in envpool, such as `Ant-v3`.
         seeds: one for each environment.
         facts: names of the numbers in envpool's `info` that are returned as facts of a step.
-        options: of envpool's environments.
+        model: MJCF text of a model in place of the task's, with the same joints and actuators; `None`: the task's.
     """
 
-    def __init__(self, name: str, seeds: Sequence[int], facts: tuple[str, ...] = (), **options: Any):
-        if name in _WITH_CONTACT_FORCES:
-            options = {"post_constraint": True, **options}
+    def __init__(self, name: str, seeds: Sequence[int], facts: tuple[str, ...] = (), model: str | None = None):
+        options = {"post_constraint": True} if name in _WITH_CONTACT_FORCES else {}
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._pool: Any = envpool.make_gymnasium(
-            name,
-            num_envs=len(seeds),
-            num_threads=min(cores, len(seeds)),
-            env_seed=list(seeds),
-            max_episode_steps=_NEVER,
-            **options,
-        )
+        with contextlib.ExitStack() as stack:
+            if model is not None:
+                options["base_path"] = stack.enter_context(_base_path(name, model))
+            self._pool: Any = envpool.make_gymnasium(
+                name,
+                num_envs=len(seeds),
+                num_threads=min(cores, len(seeds)),
+                env_seed=list(seeds),
+                max_episode_steps=_NEVER,
+                **options,
+            )
         space = self._pool.observation_space
         self._parts = _control_suite.observation_keys(name, space) if isinstance(space, Mapping) else None
         self._scale = _scale(self._pool.action_space)
@@ -162,7 +165,14 @@ class SlipperySimulator(Simulator):
         (default,) = model.iterfind("default/geom")
         _, torsional, rolling = default.attrib["friction"].split()
         default.attrib["friction"] = f"{self._friction[number]!r} {torsional} {rolling}"
-        with tempfile.TemporaryDirectory(prefix="pliant-") as base:  # needed only while the pool is made
-            Path(base, _MODELS).mkdir(parents=True)
-            model.write(Path(base, _MODELS, f"{task}.xml"))
-            return EnvpoolSimulator(self._name, [self._seed(number)], base_path=base)
+        text = ElementTree.tostring(model.getroot(), "unicode")
+        return EnvpoolSimulator(self._name, [self._seed(number)], model=text)
+
+
+@contextlib.contextmanager
+def _base_path(name: str, model: str) -> Iterator[str]:
+    """A folder in which envpool finds a model for a task; needed only while the pool is made."""
+    with tempfile.TemporaryDirectory(prefix="pliant-") as base:
+        Path(base, _MODELS).mkdir(parents=True)
+        Path(base, _MODELS, envpool.make_spec(name).config.xml_file).write_text(model)
+        yield base

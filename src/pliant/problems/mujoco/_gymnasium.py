@@ -42,14 +42,21 @@ def describe(name: str) -> Description:
 
 def _made(name: str, count: int, **options: Any) -> list[Any]:
     """Environments without gymnasium's wrappers; the host has the time limit."""
-    with warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), quiet():
         warnings.filterwarnings("ignore", "(?s).*is out of date")  # v4 is wanted
         made = [gymnasium.make(name, disable_env_checker=True, **options) for _ in range(count)]
     return [environment.unwrapped for environment in made]
 
 
+def _replace_model(environments: list[Any], model: mujoco.MjModel) -> None:
+    """Gives environments another model; v4 of some tasks has no option for it."""
+    for environment in environments:
+        environment.model = environment.mujoco_renderer.model = model
+        environment.data = environment.mujoco_renderer.data = mujoco.MjData(model)
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps MuJoCo from writing warnings about gymnasium's models to a file in the current folder."""
     mujoco.set_mju_user_warning(lambda message: None)
     try:
@@ -68,6 +75,7 @@ class GymnasiumSimulator(Simulator):
         observation: size of an observation, with the zeros.
         seed: `index of an environment -> seed`.
         facts: names of the numbers in gymnasium's `info` that are returned as facts of a step.
+        model: MJCF text of a model in place of the task's, with the same joints and actuators; `None`: the task's.
         options: of gymnasium's environments.
     """
 
@@ -78,10 +86,13 @@ class GymnasiumSimulator(Simulator):
         observation: int,
         seed: Callable[[int], int],
         facts: tuple[str, ...] = (),
+        model: str | None = None,
         **options: Any,
     ):
         task, version = name.split("-")
         self.environments = _made(f"{task}-{'v4' if version == 'v3' else version}", environments, **options)
+        if model is not None:
+            _replace_model(self.environments, mujoco.MjModel.from_xml_string(model))
         self._size, self._seed, self._facts = observation, seed, facts
         self._begun = [False] * environments
         self._action = np.zeros(0)
