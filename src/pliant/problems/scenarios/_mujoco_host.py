@@ -1,0 +1,65 @@
+"""A sequence of tasks whose borders are steps of a run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from typing_extensions import override
+
+from pliant.core.clock import Calendar
+from pliant.core.problem import Renderer, Timestep
+
+
+class TaskSequence(Renderer):
+    """Environments of one task after another, for a whole population.
+
+    The steps of all members advance together. At the end of a task, all environments that have not terminated are
+    truncated, and the environments of the next task begin their first episodes.
+
+    Args:
+        calendar: the tasks.
+        num_envs: environments of each member.
+        open_task: `index of a task -> environments` of all members, which begin after the steps given to `restore`.
+    """
+
+    def __init__(self, calendar: Calendar, num_envs: int, open_task: Callable[[int], Any]):
+        self._calendar, self._num_envs, self._open_task = calendar, num_envs, open_task
+        self._step = self._task = 0
+        self._environments = open_task(0)
+
+    @override
+    def reset(self) -> np.ndarray:
+        return self._environments.reset()
+
+    @override
+    def send(self, action: np.ndarray) -> None:
+        self._environments.send(action)
+
+    @override
+    def receive(self) -> Timestep:
+        timestep = self._environments.receive()
+        self._step += self._num_envs
+        if self._calendar.task(self._step) == self._task:
+            return timestep
+        self.restore(self.save())
+        return timestep._replace(observation=self.reset(), truncated=~timestep.terminated)
+
+    @override
+    def save(self) -> dict[str, np.ndarray]:
+        return self._environments.save()
+
+    @override
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        self.close()
+        self._step = int(saved["steps"].max())
+        self._task = int(self._calendar.task(self._step))
+        self._environments = self._open_task(self._task)
+        self._environments.restore(saved)
+
+    @override
+    def close(self) -> None:
+        self._environments.close()
+
+    @override
+    def draw(self) -> np.ndarray:
+        return self._environments.draw()
