@@ -1,6 +1,7 @@
 """Dense layers as functions of their parameters, with PyTorch's initial values."""
 
 import itertools
+from collections.abc import Callable
 
 import jax
 
@@ -29,17 +30,24 @@ def dense_layers(key: Key, sizes: tuple[int, ...]) -> dict[str, Params]:
     return params
 
 
+def in_a_row(params: Params, x: Array, activation: Callable[[Array], Array] = jax.nn.relu) -> Array:
+    """The outputs of layers `Dense_0`, `Dense_1`, ... with an activation between them, `(batch, outputs)`.
+
+    Args:
+        params: of these layers and no others.
+        x: `(batch, inputs)`.
+        activation: of the hidden units.
+    """
+    last = len(params) - 1
+    for layer in range(last):
+        x = activation(dense(params[f"Dense_{layer}"], x))
+    return dense(params[f"Dense_{last}"], x)
+
+
 def dense_network(sizes: tuple[int, ...]) -> Network:
     """Dense layers with a ReLU between them, as PyTorch initializes them.
 
     Args:
         sizes: numbers of inputs, of units of each hidden layer, and of outputs.
     """
-    layers = len(sizes) - 1
-
-    def apply(params: Params, x: Array) -> Array:
-        for layer in range(layers - 1):
-            x = jax.nn.relu(dense(params[f"Dense_{layer}"], x))
-        return dense(params[f"Dense_{layers - 1}"], x)
-
-    return Network(lambda key: dense_layers(key, sizes), apply, "relu", "default")
+    return Network(lambda key: dense_layers(key, sizes), in_a_row, "relu", "default")

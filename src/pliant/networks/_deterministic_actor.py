@@ -1,12 +1,11 @@
 """A deterministic policy."""
 
-import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
 from pliant.core.problem import Network
 
-from ._dense import dense, dense_layers
+from ._dense import dense_layers, in_a_row
 
 
 def deterministic_actor(observation: int, action: int, hidden: tuple[int, ...], bound: float = 1.0) -> Network:
@@ -29,8 +28,6 @@ def deterministic_actor(observation: int, action: int, hidden: tuple[int, ...], 
         return {"actor": dense_layers(key, (observation, *hidden, action))}
 
     def apply(params: Params, x: Array) -> Array:
-        for layer in range(len(hidden)):
-            x = jax.nn.relu(dense(params["actor"][f"Dense_{layer}"], x))
-        return bound * jnp.tanh(dense(params["actor"][f"Dense_{len(hidden)}"], x))
+        return bound * jnp.tanh(in_a_row(params["actor"], x))
 
     return Network(init, apply, initializer="default")

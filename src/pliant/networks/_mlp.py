@@ -1,23 +1,11 @@
 """Multilayer perceptron."""
 
-from collections.abc import Callable
-
 import flax.linen as nn
 
 from pliant.core.base import Activation, Array, Initializer
 from pliant.surgery.initializers import kernel_init
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": nn.relu,
-    "leaky_relu": nn.leaky_relu,
-    "elu": nn.elu,
-    "selu": nn.selu,
-    "swish": nn.swish,
-    "gelu": nn.gelu,
-    "tanh": nn.tanh,
-    "sigmoid": nn.sigmoid,
-    "linear": lambda x: x,
-}
+from ._activations import activation_function
 
 
 class MLP(nn.Module):
@@ -41,7 +29,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `(batch, inputs)` to `(batch, outputs)`."""
+        activate = activation_function(self.activation)
         for units in self.hidden:
-            dense = nn.Dense(units, kernel_init=kernel_init(self.initializer, self.activation))
-            x = ACTIVATIONS[self.activation](dense(x))
+            x = activate(nn.Dense(units, kernel_init=kernel_init(self.initializer, self.activation))(x))
         return nn.Dense(self.outputs, kernel_init=kernel_init(self.initializer, "linear"))(x)
