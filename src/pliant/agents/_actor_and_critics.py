@@ -44,6 +44,8 @@ class Config(_off_policy.Config):
     """Hidden layers of each critic; 2 in the original TD3."""
     layer_norm: bool = True
     """Whether the last hidden layer of the critics is normalized before its rectifier; false in the original TD3."""
+    tau: Annotated[float, Between(0, 1)] = 0.005
+    """Rate at which the targets move towards the networks that they follow."""
 
 
 class Both(NamedTuple):
@@ -63,34 +65,42 @@ class Learners(NamedTuple):
     init: Callable[[Both, Key], tuple[Both, Both]]  # (whole params, key) -> params and optimizer states
 
 
-def learners(config: Config, networks: Both, inputs: Both, methods_for: MethodsFor, updates: int) -> Learners:
+def learners(
+    config: Config, networks: Both, inputs: Both, methods_for: Both, updates: int, learning_rates: Both
+) -> Learners:
     """Finds the units of both networks, and makes their optimizers with the methods.
 
     Args:
         config: settings of Adam, and the batch size.
         networks: `Network`s of vectors.
         inputs: sizes of their input vectors.
-        methods_for: makes the plasticity methods of a network.
+        methods_for: `MethodsFor` of each.
         updates: in a whole run.
+        learning_rates: of their optimizers.
     """
 
     def found(network: Network, size: int) -> Wiring:
         x = jax.ShapeDtypeStruct((config.batch_size, size), jnp.float32)
         return trace(network.apply, jax.eval_shape(network.init, jax.random.key(0)), x)
 
-    def transformation(network: Network, wiring: Wiring, key: Key | int) -> Plastic:
+    def transformation(
+        network: Network, wiring: Wiring, methods_for: MethodsFor, learning_rate: float, key: Key | int
+    ) -> Plastic:
         make = adam if config.optimizer == "per_weight_adam" else optax.adam
-        optimizer = make(config.learning_rate, config.b1, config.b2, config.eps)
+        optimizer = make(learning_rate, config.b1, config.b2, config.eps)
         return plastic(optimizer, *methods_for(wiring, network, updates), key=key, reset_moments=config.reset_moments)
 
     wiring = Both(*map(found, networks, inputs))
 
+    def transformations(keys: Any) -> Both:
+        return Both(*map(transformation, networks, wiring, methods_for, learning_rates, keys))
+
     def init(whole: Both, key: Key) -> tuple[Both, Both]:
-        made = Both(*map(transformation, networks, wiring, jax.random.split(key)))
+        made = transformations(jax.random.split(key))
         params = Both(*(tx.prepare(part) for tx, part in zip(made, whole)))
         return params, Both(*(tx.init(part) for tx, part in zip(made, params)))
 
-    return Learners(wiring, Both(*map(transformation, networks, wiring, (0, 0))), init)
+    return Learners(wiring, transformations((0, 0)), init)
 
 
 def signals(previous: Both, params: Both, features: Both, grads: Both, optimizer: Both) -> dict[str, Any]:

@@ -9,15 +9,17 @@ for each call of `learn`, after `horizon` steps of all environments:
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pliant.core.agent import Transitions
 from pliant.core.base import Array, Key
+from pliant.core.clock import Calendar, Clock
 from pliant.core.problem import Continuous, Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
 
@@ -48,21 +50,67 @@ class Config:
 
 
 class Schedule(NamedTuple):
-    """When a member learns: static numbers."""
+    """When a member learns: static numbers.
+
+    A segment is a task, for an agent that restarts with each task, or else the whole run. Updates are numbered from 1
+    in each segment.
+    """
 
     horizon: int  # steps of each environment in a call of `learn`
     steps: int  # steps of all environments in a call
-    updates: int  # in a call
-    first: int  # call that learns
-    updates_in_all: int  # of a whole run
+    updates: int  # in a call that learns
+    first: int  # call of a segment that learns, counted from 0
+    calls: int  # of a whole run
+    starts: tuple[int, ...] = (0,)  # calls before each segment
+
+    @property
+    def updates_in_segments(self) -> list[int]:
+        """Updates of each segment."""
+        lengths = np.diff([*self.starts, max(self.calls, self.starts[-1])])
+        return [max(0, int(calls) - self.first) * self.updates for calls in lengths]
+
+    def call(self, calls: Array | int) -> Array:
+        """`()` calls of the segment before the next call, also on the host."""
+        return calls - _height(calls, self.starts, np.diff(self.starts, prepend=0))
+
+    def learns(self, calls: Array | int) -> Array:
+        """`()` bool: whether the next call makes updates, also on the host."""
+        return self.call(calls) >= self.first
 
     def numbers(self, calls: Array) -> Array:
-        """Which updates the next call makes, `(updates,)`, counted from 1."""
-        return (calls - self.first) * self.updates + 1 + jnp.arange(self.updates)
+        """Which updates the next call makes, `(updates,)`, if it makes any."""
+        return (self.call(calls) - self.first) * self.updates + 1 + jnp.arange(self.updates)
 
-    def updates_before(self, steps: Any) -> Any:
-        """Updates before the first call with data after so many steps of a member."""
-        return jnp.maximum(0, -(-steps // self.steps) - self.first) * self.updates
+    def clock(
+        self,
+        calendar: Calendar,
+        calls: Array,
+        number: Array | None = None,
+        of_network: Callable[[Any], Any] = lambda n: n,
+    ) -> Clock:
+        """The clock of a network at an update of the next call.
+
+        Args:
+            calendar: the tasks of the run.
+            calls: `()` calls before.
+            number: `()` of the update; `None`: the first in this call or a later one.
+            of_network: how many of the first n updates of a segment are updates of the network, for each n.
+        """
+        rises = jnp.array([0, *map(of_network, self.updates_in_segments[:-1])])
+
+        def updates_before(steps: Any) -> Array:
+            """Updates of the network before the first call with data after so many steps of a member."""
+            calls = -(-steps // self.steps)
+            updates = jnp.maximum(0, self.call(calls) - self.first) * self.updates
+            return _height(calls, self.starts, rises) + of_network(updates)
+
+        update = None if number is None else _height(calls, self.starts, rises) + of_network(number)
+        return calendar.clock(calls * self.steps, update, updates_before)
+
+
+def _height(x: Array | int, places: Sequence[int], rises: Any) -> Array:
+    """`()` sum of the rises at places up to x: the height of a staircase."""
+    return ((x >= np.asarray(places, np.int32)) * rises.astype(np.int32)).sum(dtype=np.int32)
 
 
 def continuous_actions(environment: Environment | HostEnvironment, agent: str) -> Continuous:
@@ -85,19 +133,22 @@ def continuous_actions(environment: Environment | HostEnvironment, agent: str) -
     return action
 
 
-def schedule_of(config: Config, environment: Environment | HostEnvironment) -> Schedule:
+def schedule_of(config: Config, environment: Environment | HostEnvironment, restarts: bool = False) -> Schedule:
     """The shortest calls with a whole number of updates; updates begin once exploration ends and returns exist.
 
     Args:
         config: `update_to_data`, `learning_starts` and `n_step`.
-        environment: its number of environments, and its steps of a run.
+        environment: its number of environments, its steps of a run, and its tasks.
+        restarts: whether each task is a segment of its own, which begins with exploration and an empty replay.
     """
     per_time = Fraction(float(config.update_to_data)).limit_denominator(1000) * environment.num_envs
     horizon, updates = per_time.denominator, per_time.numerator
     steps = horizon * environment.num_envs
     first = max(-(-config.learning_starts // steps), -(-config.n_step // horizon) - 1)
-    calls = -(-environment.steps // steps)
-    return Schedule(horizon, steps, updates, first, max(0, calls - first) * updates)
+    ends = [task.until for task in environment.tasks[:-1]] if restarts else []
+    return Schedule(
+        horizon, steps, updates, first, -(-environment.steps // steps), (0, *(-(-end // steps) for end in ends))
+    )
 
 
 def replay_for(config: Config, environment: Environment | HostEnvironment, horizon: int, extras: Any = ()) -> Replay:
@@ -119,18 +170,16 @@ def replay_for(config: Config, environment: Environment | HostEnvironment, horiz
     return replay
 
 
-def explore(config: Config, key: Key, steps: Array, action: Array, bound: float) -> Array:
-    """Actions uniform within the bound before `learning_starts`, and the agent's own after it.
+def explore(key: Key, explores: Array, action: Array, bound: float) -> Array:
+    """Actions uniform within the bound while a member explores, and the agent's own after it.
 
     Args:
-        config: `learning_starts`.
         key: consumed.
-        steps: `()`, of the member so far.
+        explores: `()` bool.
         action: the agent's own, `(num_envs, size)`.
         bound: largest magnitude of each part of an action.
     """
-    at_random = jax.random.uniform(key, action.shape, minval=-bound, maxval=bound)
-    return jnp.where(steps < config.learning_starts, at_random, action)
+    return jnp.where(explores, jax.random.uniform(key, action.shape, minval=-bound, maxval=bound), action)
 
 
 def store(
@@ -180,7 +229,7 @@ def make_updates(
         return after, jax.tree.map(lambda x: x.mean(0), metrics)
 
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(updates)[1])
-    return jax.lax.cond(calls >= schedule.first, updates, lambda: (state, nothing))
+    return jax.lax.cond(schedule.learns(calls), updates, lambda: (state, nothing))
 
 
 def td_targets(reward: Array, discount: Array, next_value: Array) -> Array:

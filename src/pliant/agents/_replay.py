@@ -204,3 +204,7 @@ class Replay:
     def drop(self, stored: Stored, share: float) -> Stored:
         """Drops the oldest rows, a given share of all."""
         return stored._replace(size=stored.size - jnp.floor(share * stored.size).astype(jnp.int32))
+
+    def emptied(self, stored: Stored) -> Stored:
+        """The replay without its steps; their rows are not cleared, but are not drawn any more."""
+        return stored._replace(size=jnp.zeros_like(stored.size), goes_on=jnp.zeros_like(stored.goes_on))

@@ -21,11 +21,11 @@ import optax
 
 from pliant.core.agent import Agent, MethodsFor, Transitions
 from pliant.core.base import Array, Features, Key, Params
-from pliant.core.clock import Calendar, Clock
+from pliant.core.clock import Calendar
 from pliant.core.problem import Environment, HostEnvironment
-from pliant.core.settings import AtLeast, Between
+from pliant.core.settings import AtLeast
 from pliant.diagnostics import active_fraction
-from pliant.networks import deterministic_actor, twin_critics
+from pliant.networks import critic_ensemble, deterministic_actor
 
 from . import _actor_and_critics as actor_and_critics
 from . import _experience_review as review
@@ -45,8 +45,6 @@ class Config(review.Config, actor_and_critics.Config):
 
     exploration_noise: Annotated[float, AtLeast(0)] = 0.1
     """Standard deviation of the noise on actions, relative to their largest magnitude."""
-    tau: Annotated[float, Between(0, 1)] = 0.005
-    """Rate at which the targets move towards actor and critics."""
     target_noise: Annotated[float, AtLeast(0)] = 0.2
     """Standard deviation of the noise on the target actor's actions, relative to their largest magnitude."""
     target_noise_clip: Annotated[float, AtLeast(0)] = 0.5
@@ -118,11 +116,12 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
     schedule = off_policy.schedule_of(config, environment)
     replay = off_policy.replay_for(config, environment, schedule.horizon, review.kept(config, size))
     actor = deterministic_actor(numbers, size, (config.hidden_units,) * config.actor_layers, bound)
-    critics = twin_critics(numbers + size, (config.hidden_units,) * config.critic_layers, config.layer_norm)
+    critics = critic_ensemble(numbers + size, (config.hidden_units,) * config.critic_layers, 2, config.layer_norm)
     calendar = Calendar(environment.tasks)
     wiring, tx, begin = actor_and_critics.learners(
-        config, Both(actor, critics), Both(numbers, numbers + size), methods_for, schedule.updates_in_all
-    )
+        config, Both(actor, critics), Both(numbers, numbers + size), Both(methods_for, methods_for),
+        sum(schedule.updates_in_segments), Both(config.learning_rate, config.learning_rate),
+    )  # fmt: skip
     activity = active_fraction(wiring.critics)
 
     def init(key: Key) -> State:
@@ -152,7 +151,11 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         noise_key, random_key = jax.random.split(key)
         noise = config.exploration_noise * bound * jax.random.normal(noise_key, mean_action.shape)
         action = jnp.clip(mean_action + noise, -bound, bound)
-        return carry, off_policy.explore(config, random_key, acting_params.steps, action, bound), extras
+        return (
+            carry,
+            off_policy.explore(random_key, acting_params.steps < config.learning_starts, action, bound),
+            extras,
+        )
 
     def targets(target: Both, sample: Sample, key: Key) -> Array:
         a = action_of(target.actor, sample.next_observation)
@@ -176,13 +179,9 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         _, features = wiring.critics.apply(params, joined(sample.observation, sample.action))
         return activity(features=features)[""]
 
-    def clock(before: Array, number: Array, every: int = 1) -> Clock:
-        """The clock of a network that every so many updates change."""
-        return calendar.clock(before, number // every, lambda steps: schedule.updates_before(steps) // every)
-
-    def update(now: Learned, drawn: review.Drawn, number: Array, before: Array) -> tuple[Learned, Metrics]:
+    def update(now: Learned, drawn: review.Drawn, number: Array, calls: Array) -> tuple[Learned, Metrics]:
         key, recall_key, noise_key = jax.random.split(now.key, 3)
-        of_critics = clock(before, number)
+        of_critics = schedule.clock(calendar, calls, number)
         Q, Q_state = tx.critics.before_update(now.params.critics, now.optimizer.critics, of_critics)
         sample, metrics = review.choose(config, drawn, functools.partial(active, Q), recall_key)
         y = targets(now.target, sample, noise_key)
@@ -190,7 +189,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         Q, Q_state = tx.critics.step(grads, Q_state, Q, clock=of_critics, features=features)
 
         def delayed() -> tuple[Params, Any, Both, Params]:
-            of_actor = clock(before, number, config.policy_delay)
+            of_actor = schedule.clock(calendar, calls, number, lambda n: n // config.policy_delay)
             mu, mu_state = tx.actor.before_update(now.params.actor, now.optimizer.actor, of_actor)
             grads, features = jax.grad(actor_loss, has_aux=True)(mu, Q, sample)
             mu, mu_state = tx.actor.step(grads, mu_state, mu, clock=of_actor, features=features)
@@ -216,7 +215,7 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
         draw = functools.partial(review.draw, config, replay, stored)
         drawn = jax.vmap(draw)(jnp.stack(keys), schedule.numbers(calls))
         learned, metrics = off_policy.make_updates(
-            schedule, functools.partial(update, before=before), learned._replace(key=key), drawn, calls
+            schedule, functools.partial(update, calls=calls), learned._replace(key=key), drawn, calls
         )
         metrics |= review.metrics(config, stored, distance, schedule.numbers(calls))
         return State(learned, before + schedule.steps, distance, stored), metrics
