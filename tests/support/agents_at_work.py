@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from pliant.core import registry
 from pliant.core.agent import Agent, Transitions
-from pliant.core.clock import Task
+from pliant.core.clock import Calendar, Task
 from pliant.core.problem import Continuous, Environment
 from pliant.problems import slowly_changing_regression
 
@@ -67,6 +67,8 @@ def at_work(name: str, methods_for: Callable[..., tuple], tasks: int = 0) -> AtW
     make = functools.partial(module.make, config)
     if module.LEARNS_FROM == "stream":
         return on_stream(make, methods_for, tasks)
+    if tasks and "learning_starts" in fields:  # tasks are short
+        make = functools.partial(module.make, dataclasses.replace(config, learning_starts=0))
     if name not in _HORIZONS:
         _HORIZONS[name] = make(drift(10**6), methods_for=lambda *network: ()).horizon
     return in_environments(make, methods_for, 2 * _HORIZONS[name] * CALLS * ADVANCES, tasks)
@@ -110,7 +112,15 @@ def in_environments(make: Callable[..., Agent], methods_for: Callable[..., tuple
         acting = agent.initial_carry(2), observation, jnp.ones(2, bool)
         return Member(agent.init(agent_key), problem, acting)
 
+    def begun(state, call):
+        """The agent's state before a call, with which a task may begin."""
+        if agent.begin_task is None or not tasks:
+            return state
+        clock = Calendar(environment.tasks).clock(call * agent.horizon * environment.num_envs)
+        return jax.lax.cond((clock.task_update == 1) & (clock.task > 0), agent.begin_task, lambda s, _: s, state, clock)
+
     def one(member, call):
+        member = member._replace(agent=begun(member.agent, call))
         acting_params = agent.acting_params(member.agent)
 
         def step(now, t):

@@ -8,7 +8,7 @@ import numpy as np
 from pliant.core.problem import HostEnvironment, Renderer, VectorEnv
 from pliant.core.settings import AtLeast
 
-AGENTS = {"ppo": {}, "td3": {}}
+AGENTS = {"ppo": {}, "td3": {}, "sac": {}}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ._host import Seed, SimulatorHost
 from ._packages import choose, describe, tasks
 from ._simulator import Simulator
 
-AGENTS = {"td3": {}, "ppo": {}}
+AGENTS = {"td3": {}, "sac": {}, "ppo": {}}
 
 _ROBOTS = ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Humanoid", "Swimmer")  # the reward has a term of the velocity
 

@@ -11,7 +11,7 @@ from pliant.core.settings import AtLeast
 from ._mujoco import described, renderer_of
 from ._packages import Backend, Package, choose, describe, tasks
 
-AGENTS = {"td3": {}, "ppo": {}}
+AGENTS = {"td3": {}, "sac": {}, "ppo": {}}
 
 
 @dataclasses.dataclass(frozen=True)
