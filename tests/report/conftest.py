@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from pliant.report import load
+
 SETTING = "agent.learning_rate"
 
 
@@ -48,7 +50,8 @@ class RunWriter:
         status = {"state": state, "step": ends[-1] if step is None else step, "steps": ends[-1], **facts}
         (shard / "status.json").write_text(json.dumps(status))
         for first, last in zip([0, *ends], ends, strict=False):
-            write_metrics(shard / "metrics", first, last, frame[(first < frame["step"]) & (frame["step"] <= last)])
+            after = (first or -1) < frame["step"]  # the first file has step 0, too
+            write_metrics(shard / "metrics", first, last, frame[after & (frame["step"] <= last)])
         return directory
 
 
@@ -128,3 +131,43 @@ def sweep(write_run: RunWriter) -> Path:
         {"seed": 3, SETTING: 0.1, "step": 3, "metric": "diverged", "group": "", "value": 3.0},
     ]
     return write_run(rows, ends=(2, 4))
+
+
+def sequence_rows(
+    names: Sequence[str], returns: Mapping[int, Sequence], every: int, metric: str = "task_return"
+) -> Iterator[dict]:
+    """Rows of a sequence of tasks: {seed: a list for each task, its returns at step 0, `every`, 2 * `every`, ...}."""
+    for seed, of_tasks in returns.items():
+        for index, (name, values) in enumerate(zip(names, of_tasks, strict=True)):
+            for stage, value in enumerate(values):
+                where = {"seed": seed, "step": stage * every, "metric": metric, "group": f"{index}/{name}"}
+                yield {**where, "value": float(value)}
+
+
+@pytest.fixture(name="sequence_rows")
+def sequence_rows_fixture():
+    return sequence_rows
+
+
+@pytest.fixture
+def write_sequence(write_run: RunWriter, rows_of):
+    """Writes a finished run on the tasks `moon` and `ice`, of 50 steps each, and reads it.
+
+    `returns` are those of `sequence_rows`; `stored` are the parameters, with and without buffers, after each task;
+    `episodes` {seed: {step: return}} are those of training.
+    """
+
+    def write(name, returns, *, random=(-2.0, 0.0), stored=((10, 10), (10, 30)), episodes=None, config=None, **facts):
+        rows = [*sequence_rows(("moon", "ice"), returns, 50)]
+        actions = {seed: [[value] for value in random] for seed in returns}
+        rows += sequence_rows(("moon", "ice"), actions, 50, "task_random_return")
+        for metric, numbers in zip(("parameters", "parameters_and_buffers"), zip(*stored)):
+            rows += rows_of(metric, dict.fromkeys(returns, numbers), every=50)
+        rows += episodes_of(episodes or {seed: {step: 1 for step in range(10, 101, 10)} for seed in returns})
+        tasks = [{"name": "moon", "until": 50}, {"name": "ice", "until": 100}]
+        path = write_run(rows, name=name, tasks=tasks, num_envs=1, **facts)
+        settings = {"problem": {"name": "toy"}, "agent": {"name": "sac"}, **(config or {})}
+        (path / "config.yaml").write_text(yaml.safe_dump(settings))
+        return load(path)
+
+    return write

@@ -46,7 +46,7 @@ def test_a_row_for_each_run_with_its_difference_to_the_first(two):
 
 def test_one_figure_has_a_curve_for_each_run(two, tmp_path):
     comparison = report.compare(two)
-    assert [curve.label for curve in comparison.panel.curves] == ["sgd", "redo"]
+    assert [curve.label for panel in comparison.panels for curve in panel.curves] == ["sgd", "redo"]
     assert comparison.write(tmp_path / "new") == tmp_path / "new" / "loss.png"
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["loss.csv", "loss.md", "loss.pdf", "loss.png"]
 

@@ -53,6 +53,12 @@ def test_plot_marks_where_something_else_begins():
     assert not figure.legends and marked.get_xlim() == pytest.approx(plain.get_xlim())
 
 
+def test_long_names_of_tasks_stand_upright():
+    short, long = ({0: "5x5", 2500: "6x6"}, {0: "carry_stuff_hugegravity", 2500: "defective_module_rainfall"})
+    figure = plot([Panel([curve("a")], "return", marks=marks) for marks in (short, long)])
+    assert [[text.get_rotation() for text in axis.texts] for axis in figure.axes] == [[0, 0], [90, 90]]
+
+
 def test_a_label_has_one_colour_in_all_panels():
     figure = plot([Panel([curve("a"), curve("b")], "error"), Panel([curve("b")], "error")], note="4 seeds")
     left, right = figure.axes

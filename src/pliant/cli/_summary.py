@@ -1,5 +1,6 @@
 """The table at the end of a run and of a report, fitted to the terminal."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +15,16 @@ def add_all(flags: Any) -> None:
     """Adds `--all` to a parser, or to a group of its flags."""
     flags.add_argument(
         "--all", action="store_true", help=f"print the table of all metrics and groups, not its first {_ROWS} rows"
+    )
+
+
+def add_reference(flags: Any) -> None:
+    """Adds `--reference` to a parser."""
+    flags.add_argument(
+        "--reference",
+        metavar="RUN",
+        type=Path,
+        help="a run that learns each task of the sequence by itself, such as one of --continual from_scratch",
     )
 
 

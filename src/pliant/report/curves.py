@@ -83,7 +83,7 @@ class Panel:
         title: above the panel.
         references: the paper's numbers.
         x_limits, y_limits: `(lowest, highest)`; `None`: those of the data.
-        y_scale: `"linear"` or `"log"`.
+        x_scale, y_scale: `"linear"` or `"log"`.
         marks: step -> label of a thin line, such as the first step of a task: `{500_000: "6x6"}`.
     """
 
@@ -94,6 +94,7 @@ class Panel:
     references: Sequence[Reference] = ()
     x_limits: tuple[float, float] | None = None
     y_limits: tuple[float, float] | None = None
+    x_scale: Literal["linear", "log"] = "linear"
     y_scale: Literal["linear", "log"] = "linear"
     marks: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
@@ -237,7 +238,7 @@ def _placed(
     unit: Literal["steps", "tasks"],
 ) -> tuple[pd.DataFrame, int]:
     """The rows of a metric, with the steps or tasks (from 1) in which they count, and the last of those for blocks."""
-    rows = _rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
+    rows = rows_of(run, metric, (group,) if isinstance(group, str) else tuple(group))
     if unit == "tasks":
         ended = _ended(run)
         task = np.searchsorted(run.ends_of_tasks, rows["step"]) + 1
@@ -248,7 +249,12 @@ def _placed(
     return begun.loc[begun["metric"] == metric], run.begun.over
 
 
-def _rows_of(run: Run, metric: str, groups: tuple[str, ...]) -> pd.DataFrame:
+def rows_of(run: Run, metric: str, groups: Sequence[str]) -> pd.DataFrame:
+    """The rows of a metric of one group of units, or its means over several groups at each step.
+
+    Raises:
+        ValueError: if the run has no such metric or group.
+    """
     of_metric = run.metrics.loc[run.metrics["metric"] == metric]
     if of_metric.empty:
         recorded = ", ".join(sorted(run.metrics["metric"].unique())) or "nothing yet"

@@ -8,10 +8,13 @@ import pandas as pd
 from .load import Run
 
 _TENTH = 0.1  # of a run with episodes, at its beginning and at its end
+_AT_BORDERS = ("task_", "parameters")  # begin the names of metrics that are measured at the ends of tasks
 
 
 def values_at_ends(run: Run, metric: str, settings: Sequence[float], rows: pd.DataFrame) -> list[pd.Series]:
     """The last value of each seed; of a run with episodes the means over the first and over the last tenth.
+
+    What is measured at the ends of tasks has the first and the last value instead.
 
     A seed without a row in a tenth counts with its first or its last row. An episode counts where it began, and the
     last tenth ends where all episodes are over.
@@ -26,7 +29,12 @@ def values_at_ends(run: Run, metric: str, settings: Sequence[float], rows: pd.Da
         By seed; NaN for a seed that diverged.
     """
     diverged = _diverged(run, settings)
-    values = _first_and_last(*_placed(rows, metric, run)) if run.of_episodes else [_last(rows)]
+    if not run.of_episodes:
+        values = [_last(rows)]
+    elif metric.startswith(_AT_BORDERS):
+        values = [_first(rows), _last(rows)]
+    else:
+        values = _first_and_last(*_placed(rows, metric, run))
     values = [value.reindex(diverged.index) for value in values]
     if metric in run.of_episodes:  # after its divergence a seed has no rows of episodes
         values[-1] = values[-1].where(diverged.isna())
@@ -39,6 +47,10 @@ def _diverged(run: Run, settings: Sequence[float]) -> pd.Series:
     for setting, value in zip(run.settings, settings, strict=True):
         members = members.loc[members[setting] == value]
     return members.set_index("seed")["diverged"]
+
+
+def _first(rows: pd.DataFrame) -> pd.Series:
+    return rows.sort_values("step").groupby("seed")["value"].first(skipna=False)
 
 
 def _last(rows: pd.DataFrame) -> pd.Series:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,19 @@ _COLORS_OF_METHODS = {
     "ppo": _BLACK,
     "a2c": _BLACK,
     "td3": _BLACK,
+    "fine tuning": _BLACK,
+    "from scratch": _SKY,
+    "ewc": _VERMILION,
+    "replay": _ORANGE,
 }
 _FEW_POINTS = 12
 _MOST_MARKS = 20  # of tasks: more would hide the curves
+_MOST_LETTERS = 45  # of the names of tasks side by side in a panel; longer names stand upright
 _TICKS = [1, 2, 2.5, 5, 10]
 _COLUMN = 3.4  # inches, the width of a column of a paper with two
 _HEIGHT = 2.2  # inches, of a panel with its labels
 _LINE = 0.165  # inches, of a line of the legend
-_STYLE = {
+STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": "0.35",
     "axes.grid": True,
@@ -92,7 +97,7 @@ def plot(
         raise ValueError("plot got no panels; pass at least one, such as Panel(curves_of(run, metric), metric)")
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_COLUMN * columns, _HEIGHT * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flatten()
         colors = _colors_of(panels)
@@ -102,7 +107,7 @@ def plot(
             axis.remove()
         _add_legend(figure, panels, colors, note)
         if path is not None:
-            _save(figure, Path(path))
+            save(figure, Path(path))
     return figure
 
 
@@ -147,13 +152,10 @@ def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
             axis.axhline(float(np.asarray(reference.y)), color=color, linewidth=1.0, linestyle=(0, (4, 2)))
         else:
             axis.plot(reference.x, reference.y, **_marker(color))
-    for step, name in panel.marks.items() if len(panel.marks) <= _MOST_MARKS else ():
-        axis.axvline(step, color="0.6", linewidth=0.6, zorder=1)
-        # At the bottom, where rising curves leave room.
-        at_foot = axis.get_xaxis_transform()
-        axis.annotate(name, (step, 0), (2, 2), at_foot, "offset points", color="0.4", fontsize=6)
-    axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label, yscale=panel.y_scale)
-    axis.xaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
+    _mark(axis, panel.marks)
+    axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label, xscale=panel.x_scale, yscale=panel.y_scale)
+    if panel.x_scale == "linear":
+        axis.xaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     if panel.y_scale == "linear":
         axis.yaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
@@ -162,6 +164,18 @@ def _draw(axis: Axes, panel: Panel, colors: dict[str, Any]) -> None:
     axis.margins(x=0.02)
     axis.set_xlim(panel.x_limits)
     axis.set_ylim(panel.y_limits)
+
+
+def _mark(axis: Axes, marks: Mapping[int, str]) -> None:
+    """Thin lines with names, such as those of the tasks that begin there."""
+    if len(marks) > _MOST_MARKS:
+        return
+    turned = 90 if sum(map(len, marks.values())) > _MOST_LETTERS else 0
+    # At the bottom, where rising curves leave room.
+    at_foot = axis.get_xaxis_transform()
+    for step, name in marks.items():
+        axis.axvline(step, color="0.6", linewidth=0.6, zorder=1)
+        axis.annotate(name, (step, 0), (2, 2), at_foot, "offset points", color="0.4", fontsize=6, rotation=turned)
 
 
 def _marker(color: Any) -> dict[str, Any]:
@@ -216,7 +230,8 @@ def _layout(labels: Sequence[str], width: float) -> tuple[int, int]:
     return 1, len(labels)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Saves a figure as PNG and as PDF; an ending of the path is replaced, and its folder is made if it is missing."""
     stem = path.with_suffix("") if path.suffix in (".png", ".pdf") else path
     stem.parent.mkdir(parents=True, exist_ok=True)
     # Without the date, the same numbers give the same file.

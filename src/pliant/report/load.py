@@ -82,10 +82,11 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The name in legends: of the methods, or of the agent if there is no method."""
-        methods = [method["name"] for method in self.config.get("methods", [])]
+        """The name in legends: of the continual method and the methods, or of the agent if there is neither."""
+        components = [self.config["continual"]] if self.config.get("continual") else []
+        names = [component["name"] for component in (*components, *self.config.get("methods", []))]
         agent = self.config.get("agent", {}).get("name", self.name)
-        return " + ".join(methods or [agent]).replace("_", " ")
+        return " + ".join(names or [agent]).replace("_", " ")
 
     @functools.cached_property
     def members(self) -> pd.DataFrame:

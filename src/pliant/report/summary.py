@@ -6,6 +6,7 @@ import pandas as pd
 
 from .ends import values_at_ends
 from .load import Run
+from .sequences import learns_sequence
 from .statistics import HOW_INTERVALS, Estimate, bootstrap_interval, interquartile_mean
 from .tables import Cell, Table
 
@@ -18,8 +19,9 @@ def summary(run: Run, most: int | None = None) -> Table:
     """The last value of each metric: interquartile mean over seeds and its interval.
 
     A run with episodes has two values instead, the means over the first and over the last tenth of the run, because a
-    single episode is noisy. A seed without a row in a tenth counts with its first or its last row. An episode counts
-    where it began, and the last tenth ends where all episodes are over.
+    single episode is noisy. What is measured at the ends of tasks has its first and its last value there. A seed
+    without a row in a tenth counts with its first or its last row. An episode counts where it began, and the last tenth
+    ends where all episodes are over.
 
     Args:
         run: the run, finished or not.
@@ -110,6 +112,8 @@ def _table(run: Run, rows: list[_Row], hidden: int) -> Table:
 def _notes(run: Run, has_episodes: bool) -> list[str]:
     what = "First and last tenth of the run: the mean there," if has_episodes else "Last value:"
     notes = [f"{what} interquartile mean over seeds {HOW_INTERVALS}."]
+    if has_episodes and learns_sequence(run):
+        notes.append("What is measured at the ends of tasks: the first and the last value.")
     notes += _unfinished(run)
     notes += [f"Left out, since it is damaged: {damage}." for damage in run.damaged]
     diverged = run.metrics.loc[run.metrics["metric"] == "diverged"]

@@ -190,7 +190,7 @@ def _format_estimate(estimate: Estimate) -> str:
     digits = max(1, math.floor(math.log10(largest)) - math.floor(math.log10(half / 2)) + 1)
     if 1e-4 <= largest < 1e6:
         decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
-        texts = [f"{x:.{decimals}f}" for x in (value, *shown)]
+        texts = [f"{x:z.{decimals}f}" for x in (value, *shown)]
     else:
         texts = [f"{x:.{digits}g}" for x in (value, *shown)]
     return form.format(texts[0], ", ".join(texts[1:]))

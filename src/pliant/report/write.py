@@ -12,11 +12,13 @@ from .blocks import bin_of, note_of
 from .curves import Curve, Panel, curves_of
 from .figures import plot
 from .load import Run
+from .sequence_report import write_sequence
+from .sequences import learns_sequence
 from .summary import summary
 from .tables import Table
 
 
-def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
+def write(run: Run, out_dir: str | os.PathLike[str], reference: Run | None = None) -> Path:
     """Writes the default report of a run: the curves of all metrics, and a table.
 
         report.md       figures and table
@@ -24,21 +26,32 @@ def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
         curves.csv      the numbers behind the figures
         <metric>.png, <metric>.pdf   interquartile mean over seeds with its interval, a panel for each group
 
+    A metric that was measured before the first step alone has no figure. The report of a run on a sequence of tasks
+    also has the files of `write_sequence`.
+
     Args:
         run: the run, as `load` reads it.
         out_dir: folder of the report; made if it is missing. The files of an earlier report are replaced.
+        reference: of a run on a sequence of tasks, as in `continual_tables`.
 
     Returns:
         The path of `report.md`.
 
     Raises:
-        ValueError: if the run has not recorded a metric yet.
+        ValueError: if the run has not recorded a metric yet, or if the reference does not fit.
     """
+    if reference is not None and not learns_sequence(run):
+        raise ValueError(f"{run.name} learned no sequence of tasks, so it needs no reference; leave it out")
     out, table = Path(out_dir), summary(run)
+    figures, numbers, tables = [], [], [table]
+    if learns_sequence(run):
+        tables += write_sequence(run, out, reference)
+        figures.append("![return matrix](return_matrix.png)")
     out.mkdir(parents=True, exist_ok=True)
-
-    figures, numbers = [], []
+    learned = set(run.metrics.loc[run.metrics["step"] > 0, "metric"].unique())
     for metric in dict.fromkeys(row[0] for row in table.rows):
+        if metric not in learned:
+            continue
         bin = bin_of(run, str(metric))
         groups, panels = _panels(run, str(metric), bin)
         stem = re.sub(r"[^\w.-]+", "_", str(metric))
@@ -49,7 +62,7 @@ def write(run: Run, out_dir: str | os.PathLike[str]) -> Path:
     (out / "summary.csv").write_text(table.to_csv(), encoding="utf-8")
     (out / "curves.csv").write_text(_numbers(numbers).to_csv(), encoding="utf-8")
     report = out / "report.md"
-    report.write_text(_markdown(run, table, figures), encoding="utf-8")
+    report.write_text(_markdown(run, tables, figures), encoding="utf-8")
     return report
 
 
@@ -88,12 +101,12 @@ def _numbers(curves: list[tuple[object, str, Curve]]) -> Table:
     return Table("curves", ["metric", "group", "curve", "step", "estimate", "low", "high", "seeds"], rows)
 
 
-def _markdown(run: Run, table: Table, figures: list[str]) -> str:
+def _markdown(run: Run, tables: list[Table], figures: list[str]) -> str:
     commands = dict.fromkeys(
         _in_words(shard.environment["command"]) for shard in run.shards if "command" in shard.environment
     )
     sections = [f"# {run.name}", *(f"```\n{command}\n```" for command in commands)]
-    return "\n\n".join([*sections, *figures, table.to_markdown()])
+    return "\n\n".join([*sections, *figures, *(table.to_markdown() for table in tables)])
 
 
 def _in_words(command: str | Sequence[str]) -> str:
