@@ -153,17 +153,29 @@ def sequence_rows_fixture():
 def write_sequence(write_run: RunWriter, rows_of):
     """Writes a finished run on the tasks `moon` and `ice`, of 50 steps each, and reads it.
 
-    `returns` are those of `sequence_rows`; `stored` are the parameters, with and without buffers, after each task;
-    `episodes` {seed: {step: return}} are those of training.
+    `returns` are those of `sequence_rows`; `stored` are the parameters, without and with buffers, after each task;
+    `episodes` {seed: {step: return}} are those of training; `diverged` {seed: step}.
     """
 
-    def write(name, returns, *, random=(-2.0, 0.0), stored=((10, 10), (10, 30)), episodes=None, config=None, **facts):
+    def write(
+        name,
+        returns,
+        *,
+        random=(-2.0, 0.0),
+        stored=((10, 10), (10, 30)),
+        episodes=None,
+        diverged=None,
+        config=None,
+        **facts,
+    ):
         rows = [*sequence_rows(("moon", "ice"), returns, 50)]
         actions = {seed: [[value] for value in random] for seed in returns}
         rows += sequence_rows(("moon", "ice"), actions, 50, "task_random_return")
         for metric, numbers in zip(("parameters", "parameters_and_buffers"), zip(*stored)):
             rows += rows_of(metric, dict.fromkeys(returns, numbers), every=50)
         rows += episodes_of(episodes or {seed: {step: 1 for step in range(10, 101, 10)} for seed in returns})
+        for seed, step in (diverged or {}).items():
+            rows.append({"seed": seed, "step": 100, "metric": "diverged", "group": "", "value": float(step)})
         tasks = [{"name": "moon", "until": 50}, {"name": "ice", "until": 100}]
         path = write_run(rows, name=name, tasks=tasks, num_envs=1, **facts)
         settings = {"problem": {"name": "toy"}, "agent": {"name": "sac"}, **(config or {})}

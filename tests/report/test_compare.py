@@ -89,6 +89,15 @@ def test_labels_say_what_differs(write_run, rows_of):
     assert labels_of([runs[0], runs[0]]) == ["a", "a"]
 
 
+def test_a_continual_method_is_in_the_label(write_run, rows_of):
+    runs = []
+    for name, continual in (("a", {"name": "ewc", "strength": 1}), ("b", {"name": "ewc", "strength": 9}), ("c", None)):
+        path = write_run(rows_of("loss", {0: [1]}), name=name)
+        settings = {"agent": {"name": "sac"}, **({"continual": continual} if continual else {})}
+        runs.append(report.load(configure(path, methods=[{"name": "redo"}], **settings)))
+    assert labels_of(runs) == ["ewc + redo strength=1", "ewc + redo strength=9", "redo"]
+
+
 def test_a_setting_differs_only_among_those_that_have_it():
     one = {"problem": {"name": "p", "size": 1}, "methods": [{"name": "l2", "decay": 1}], "seeds": "3"}
     two = {"problem": {"name": "p", "size": 2}, "methods": [{"name": "redo", "period": 5}], "seeds": "4"}

@@ -93,8 +93,9 @@ def test_an_unfinished_run_has_unknown_numbers(write_sequence, scratch):
 
 
 def test_a_seed_that_diverged_is_left_out(write_sequence):
-    run = write_sequence("lost", {0: TUNED[0], 1: [[-2, 6, np.nan], [0, 0, np.nan]]})
+    run = write_sequence("lost", {0: TUNED[0], 1: [[-2, 6, np.nan], [0, 0, np.nan]]}, diverged={1: 75})
     (table,) = report.continual_tables([run])
+    assert table.notes[-1] == "Left out: 1 diverged members of lost."
     assert (table.rows[0][1].value, table.rows[0][1].members) == (6, 1)
 
 
@@ -133,7 +134,7 @@ def test_swept_values_have_rows_of_their_own(write_run, sequence_rows):
 
 
 def test_runs_that_do_not_fit_are_refused(tuned, scratch, write_run, sequence_rows, write_sequence, sweep):
-    with pytest.raises(ValueError, match=r"toy-0123abcd learned no sequence of tasks, so it has no returns on tasks"):
+    with pytest.raises(ValueError, match="toy-0123abcd has no task_return; leave it out, or run it with"):
         report.continual_tables([tuned], report.load(sweep))
     other = report.load(write_run([*sequence_rows(("sun", "ice"), SCRATCH, 50)], name="other"))
     message = r"tuned learned toy \(moon, ice\), and other toy \(sun, ice\); write runs on the same tasks"

@@ -48,13 +48,13 @@ def test_the_matrix_as_numbers(write_sequence, tmp_path, drawn):
 
 def test_another_run_needs_no_reference(sweep, tmp_path):
     run = report.load(sweep)
-    with pytest.raises(ValueError, match="toy-0123abcd learned no sequence of tasks, so it needs no reference"):
+    with pytest.raises(ValueError, match="toy-0123abcd has no task_return; leave the reference out"):
         report.write(run, tmp_path / "out", run)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_reference_that_does_not_fit_leaves_no_files(sweep, write_sequence, tmp_path):
-    with pytest.raises(ValueError, match="toy-0123abcd learned no sequence of tasks"):
+    with pytest.raises(ValueError, match="toy-0123abcd has no task_return; leave it out"):
         report.write(write_sequence("tuned", TUNED), tmp_path / "out", report.load(sweep))
     assert not (tmp_path / "out").exists()
 

@@ -39,7 +39,7 @@ def test_what_an_unfinished_seed_has_not_learned_is_missing(sequence_rows):
 def test_another_run_has_no_matrix(sweep):
     run = report.load(sweep)
     assert not report.learns_sequence(run)
-    with pytest.raises(ValueError, match="there are no rows of 'task_return'; they come from a run on a sequence"):
+    with pytest.raises(ValueError, match="there are no rows of 'task_return'; they come from a run with --eval"):
         report.return_matrix(run.metrics)
 
 
@@ -55,9 +55,8 @@ def test_areas_are_means_over_blocks_of_steps(write_sequence):
 
 
 def test_a_curve_ends_with_the_divergence_of_its_seed(write_sequence):
-    run = write_sequence("areas", {seed: [[0, 1, 1]] * 2 for seed in (0, 1)})
-    end = pd.DataFrame({"seed": [1], "step": [100], "metric": "diverged", "value": [75.0]})
-    areas = areas_of_curves(pd.concat([run.metrics, end]), report.return_matrix(run.metrics))
+    run = write_sequence("areas", {seed: [[0, 1, 1]] * 2 for seed in (0, 1)}, diverged={1: 75})
+    areas = areas_of_curves(run.metrics, report.return_matrix(run.metrics))
     np.testing.assert_array_equal(areas, [[1, 1], [1, NAN]])
 
 

@@ -137,7 +137,9 @@ def _table(what: str, learners: Sequence[Learner], columns: dict[str, list[Cell]
 
 
 def _progress(runs: Sequence[Run]) -> list[str]:
-    """Runs that are unfinished, and shards that are damaged."""
+    """Runs that are unfinished, shards that are damaged, and members that diverged."""
     unfinished = [run for run in runs if run.status.get("state") != "finished"]
     notes = [f"Unfinished: {run.name}, step {run.last_step} of {run.status.get('steps', '?')}." for run in unfinished]
-    return notes + [f"Left out, since it is damaged: {damage}." for run in runs for damage in run.damaged]
+    notes += [f"Left out, since it is damaged: {damage}." for run in runs for damage in run.damaged]
+    lost = {run.name: int(run.members["diverged"].notna().sum()) for run in runs}
+    return notes + [f"Left out: {number} diverged members of {name}." for name, number in lost.items() if number]

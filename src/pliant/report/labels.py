@@ -39,7 +39,8 @@ def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 if name == "methods" and isinstance(component, Mapping):
                     yield from _of_component(f"method.{component.get('name')}", component)
         elif isinstance(value, Mapping) and name != "sweep":
-            yield f"{name}.name", value.get("name")
+            if name != "continual":  # it is in the label already, as the methods are
+                yield f"{name}.name", value.get("name")
             yield from _of_component(name, value)
         elif name != "seeds":
             yield name, value

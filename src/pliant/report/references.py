@@ -83,7 +83,7 @@ def check_tasks(runs: Sequence[Run]) -> None:
     """
     for run in runs:
         if not learns_sequence(run):
-            raise ValueError(f"{run.name} learned no sequence of tasks, so it has no returns on tasks; leave it out")
+            raise ValueError(f"{run.name} has no task_return; leave it out, or run it with --evaluate-tasks")
     learned = [f"{run.config.get('problem', {}).get('name')} ({', '.join(_names(run))})" for run in runs]
     for run, tasks in zip(runs, learned):
         if tasks != learned[0]:

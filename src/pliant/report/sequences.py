@@ -1,7 +1,7 @@
 """The rows of runs that learn a sequence of tasks: matrices of returns, learning curves and memory.
 
-Such a run plays every task before the first one and at the end of each, and writes `task_return` and other facts of
-these episodes. The group of a row is the task, `3/moon`: its index, from 0, and its name. At step 0
+With `--evaluate-tasks` it plays every task before the first one and at the end of each, and writes `task_return` and
+other facts of these episodes. The group of a row is the task, `3/moon`: its index, from 0, and its name. At step 0
 `task_random_return` is the return of random actions. At each end `parameters` and `parameters_and_buffers` are the
 numbers stored to act on all tasks.
 """
@@ -55,7 +55,7 @@ class Memory(NamedTuple):
 
 
 def learns_sequence(run: Run) -> bool:
-    """Whether a run has rows of a sequence of tasks."""
+    """Whether a run has the returns on all tasks of its sequence."""
     return records(run, "task_return")
 
 
@@ -76,7 +76,7 @@ def return_matrix(rows: pd.DataFrame, metric: str = "task_return") -> ReturnMatr
     """
     of_metric = rows.loc[rows["metric"] == metric]
     if of_metric.empty:
-        raise ValueError(f"there are no rows of {metric!r}; they come from a run on a sequence of tasks")
+        raise ValueError(f"there are no rows of {metric!r}; they come from a run with --evaluate-tasks")
     parts = of_metric["group"].astype(str).str.partition("/")
     task, step = parts[0].astype(int).to_numpy(), of_metric["step"].to_numpy()
     names = dict(sorted(zip(task.tolist(), parts[2])))

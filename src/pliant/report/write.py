@@ -41,7 +41,7 @@ def write(run: Run, out_dir: str | os.PathLike[str], reference: Run | None = Non
         ValueError: if the run has not recorded a metric yet, or if the reference does not fit.
     """
     if reference is not None and not learns_sequence(run):
-        raise ValueError(f"{run.name} learned no sequence of tasks, so it needs no reference; leave it out")
+        raise ValueError(f"{run.name} has no task_return; leave the reference out, or run it with --evaluate-tasks")
     out, table = Path(out_dir), summary(run)
     figures, numbers, tables = [], [], [table]
     if learns_sequence(run):
