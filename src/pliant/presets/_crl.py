@@ -1,4 +1,4 @@
-"""The published settings of the scenarios of continual reinforcement learning (Sun and Mu, 2023), on their own engine."""
+"""The published settings of the scenarios of continual reinforcement learning (Sun and Mu, 2023)."""
 
 from collections.abc import Mapping
 from typing import Any

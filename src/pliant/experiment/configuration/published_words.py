@@ -14,19 +14,21 @@ from pliant.presets.continual_names import PUBLISHED_NAMES
 logger = logging.getLogger(__name__)
 
 _PROBLEMS = {"halfcheetah": "crl_halfcheetah", "ant": "crl_ant", "humanoid": "crl_humanoid"}
+_DEFAULT = "scenario=halfcheetah/forgetting"
 _METHOD = ("-cn", "--config-name")
 
 
 def translated(arguments: Sequence[str]) -> list[str]:
-    """The arguments of `pliant run` in our words; those without a word `scenario=` stay as they are.
+    """The arguments of `pliant run` in our words; those without a word `scenario=` or `-cn` stay as they are.
 
     Raises:
         ConfigError, UnknownNameError: for a scenario or a method without a counterpart here.
     """
-    scenario = next((word for word in arguments if word.startswith("scenario=")), None)
-    if scenario is None:
+    scenarios = [word for word in arguments if word.startswith("scenario=")]
+    if not scenarios and not any(word.partition("=")[0] in _METHOD for word in arguments):
         return list(arguments)
-    method, rest = _split([word for word in arguments if word != scenario])
+    scenario = scenarios[-1] if scenarios else _DEFAULT
+    method, rest = _split([word for word in arguments if word not in scenarios])
     domain, slash, name = scenario.removeprefix("scenario=").partition("/")
     registry.check("domain of a scenario", domain, _PROBLEMS)
     presets = registry.presets(_PROBLEMS[domain])
