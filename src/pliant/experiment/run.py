@@ -120,7 +120,8 @@ def _advance(
 
         def cross_border(step: int, diverged: np.ndarray) -> None:
             """End of a task, evaluation of all tasks, beginning of the next task."""
-            if (clocks := schedule.border(step)) is None:
+            # The loop of a stream ends its tasks itself.
+            if not plan.loop.has_episodes or (clocks := schedule.border(step)) is None:
                 return
             ended, begun = clocks
             programs.cross_border(ended, None)
