@@ -1,0 +1,106 @@
+"""Settings of the scenarios, and the sequence of tasks that they describe."""
+
+import dataclasses
+import re
+from typing import Annotated, Literal, NamedTuple
+
+from pliant.core import registry
+from pliant.core.clock import Task
+from pliant.core.problem import Environment, HostEnvironment
+from pliant.core.settings import AtLeast, require_one_of
+
+from ._tasks import SCENARIOS, TASKS, Change, Domain, random_change
+
+ENGINES = ("mujoco", "v1")
+
+_RANDOM = "random"
+_LARGEST = 2**31 - 1  # steps are counted in 32 bits on the device
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of a sequence of tasks; the defaults are those of the published program, except for the engine."""
+
+    scenario: str = "forgetting"
+    """The sequence: forgetting, transfer, robustness or compositionality (humanoid: hard), or random: each task has
+    gravity, friction, masses and radii of its own, drawn at random."""
+    tasks: str = ""
+    """Names of tasks in order, with commas between them, in the place of the scenario's; random_0, random_1, ... are
+    those of the scenario random. Empty: the scenario's."""
+    repeat: Annotated[int, AtLeast(0)] = 0
+    """How often the tasks come, one after another; 0: as often as the scenario says, and your own tasks once."""
+    length: Annotated[int, AtLeast(1)] = 100
+    """Tasks of the scenario random."""
+    draw: Annotated[int, AtLeast(0)] = 0
+    """Which random tasks: each number stands for other ones."""
+    task_steps: Annotated[int, AtLeast(1)] = 999_936
+    """Length of each task (steps over all environments of a member, of which whole steps of all environments count)."""
+    env: str = ""
+    """One task for the whole run, such as moon; the other settings then give the run's length only. Empty: the tasks
+    in turn."""
+    num_envs: Annotated[int, AtLeast(1)] = 128
+    """Environments of each member, side by side."""
+    engine: Literal["mujoco", "v1"] = "mujoco"
+    """The physics: mujoco, today's MuJoCo, outside of the device; or v1, the published experiments' engine, on the
+    device."""
+
+
+class Sequence(NamedTuple):
+    """The tasks of a run, and the change of each."""
+
+    tasks: tuple[Task, ...]
+    changes: tuple[Change, ...]
+
+
+def sequence(domain: Domain, settings: Settings) -> Sequence:
+    """The tasks that the settings describe.
+
+    Raises:
+        ValueError: if there is no such scenario or task, or the run is too short or too long.
+    """
+    names = _names(domain, settings)
+    steps = settings.task_steps // settings.num_envs * settings.num_envs
+    if not 0 < steps * len(names) <= _LARGEST:
+        raise ValueError(
+            f"task_steps={settings.task_steps} with {len(names)} tasks and num_envs={settings.num_envs}: write at "
+            f"least {settings.num_envs}, and at most {_LARGEST // len(names)}"
+        )
+    if settings.env:
+        return Sequence((Task(settings.env, steps * len(names)),), (_change(domain, settings.env, settings.draw),))
+    tasks = tuple(Task(name, steps * number) for number, name in enumerate(names, 1))
+    return Sequence(tasks, tuple(_change(domain, name, settings.draw) for name in names))
+
+
+def environment(domain: Domain, settings: Settings) -> Environment | HostEnvironment:
+    """The sequence as an environment of the chosen engine.
+
+    Raises:
+        ValueError: as `sequence`, or if the engine is unknown or not installed.
+    """
+    require_one_of("engine", settings.engine, ENGINES)
+    tasks, changes = sequence(domain, settings)
+    if settings.engine == "v1":
+        from . import _v1
+
+        return _v1.environment(domain, changes, tasks, settings.num_envs)
+    from . import _mujoco
+
+    return _mujoco.host_environment(domain, changes, tasks, settings.num_envs)
+
+
+def _names(domain: Domain, settings: Settings) -> tuple[str, ...]:
+    if settings.tasks:
+        return tuple(name.strip() for name in settings.tasks.split(",")) * max(settings.repeat, 1)
+    registry.check(f"scenario of {domain}", settings.scenario, [*SCENARIOS[domain], _RANDOM])
+    if settings.scenario == _RANDOM:
+        return tuple(f"{_RANDOM}_{index}" for index in range(settings.length)) * max(settings.repeat, 1)
+    scenario = SCENARIOS[domain][settings.scenario]
+    return scenario.tasks * (settings.repeat or scenario.repeat)
+
+
+def _change(domain: Domain, name: str, draw: int) -> Change:
+    index = re.fullmatch(rf"{_RANDOM}_(\d+)", name)
+    if index:
+        return random_change(domain, draw, int(index[1]))
+    registry.check(f"task of {domain}", name, TASKS[domain])
+    return TASKS[domain][name]

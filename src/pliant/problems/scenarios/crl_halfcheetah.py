@@ -1,0 +1,41 @@
+"""HalfCheetah learns tasks in turn: gravity, friction, masses, sensors or motors change at known steps."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pliant.core.problem import Environment, HostEnvironment
+
+from ._sequence import Settings, environment
+
+AGENTS: Mapping[str, Mapping[str, Any]] = {"sac": {}, "td3": {}, "ppo": {}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
+    """Settings of the sequence; the defaults are those of the published scenario forgetting, but for the engine."""
+
+
+def make(config: Config) -> Environment | HostEnvironment:
+    r"""The problem as an environment; see `_tasks.py` for the tasks.
+
+    An episode is truncated after 1,000 steps of 0.05 s and never terminates. At the end of a task it is cut short, and
+    the next task begins with new episodes. The reward is
+
+    $$r = \dot x - \tfrac1{10} \lVert a \rVert^2$$
+
+    with the torso's forward velocity $\dot x$ and the action $a \in [-1, 1]^6$ as it reaches the motors.
+
+    With the engine `v1` the physics is that of the published experiments, 18 numbers are observed, and each environment
+    begins all its episodes of a task in one state. With `mujoco` it is HalfCheetah-v4, with 17 numbers: returns of the
+    two are not comparable.
+
+    Raises:
+        ValueError: if there is no such scenario or task, or the engine is not installed.
+
+    References:
+        Gaya et al., `Building a Subspace of Policies for Scalable Continual Learning
+        <https://arxiv.org/abs/2211.10445>`_, ICLR 2023.
+        Sun and Mu, Rewiring Neurons in Non-Stationary Environments, NeurIPS 2023.
+    """
+    return environment("halfcheetah", config)
