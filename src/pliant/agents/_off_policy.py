@@ -9,6 +9,7 @@ for each call of `learn`, after `horizon` steps of all environments:
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -252,4 +253,5 @@ def weighted_mean(values: Array, weight: Array) -> Array:
 
 def flat(observation: Array) -> Array:
     """Observations as float32 vectors, `(batch, size)`."""
-    return observation.reshape(observation.shape[0], -1).astype(jnp.float32)
+    # A size of -1 is not known for a batch of none.
+    return observation.reshape(observation.shape[0], math.prod(observation.shape[1:])).astype(jnp.float32)
