@@ -2,14 +2,18 @@
 
 import dataclasses
 import re
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pliant.core import registry
 from pliant.core.clock import Task
 from pliant.core.problem import Environment, HostEnvironment
 from pliant.core.settings import AtLeast, require_one_of
+from pliant.presets._crl import continual_settings
 
 from ._tasks import SCENARIOS, TASKS, Change, Domain, random_change
+
+EPISODES = 32  # of each task, in the evaluation at the end of each task
 
 ENGINES = ("mujoco", "v1")
 
@@ -50,6 +54,17 @@ class Sequence(NamedTuple):
 
     tasks: tuple[Task, ...]
     changes: tuple[Change, ...]
+
+
+def published_continual_settings(
+    domain: Domain,
+) -> Callable[[Mapping[str, Any]], Mapping[str, Mapping[str, Any]]]:
+    """The published settings of continual methods, by name, for the settings of a problem; none for own tasks."""
+
+    def of_scenario(settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        return {} if settings["tasks"] else continual_settings(domain, settings["scenario"])
+
+    return of_scenario
 
 
 def sequence(domain: Domain, settings: Settings) -> Sequence:

@@ -6,9 +6,12 @@ from typing import Any
 
 from pliant.core.problem import Environment, HostEnvironment
 
-from ._sequence import Settings, environment
+from ._sequence import EPISODES, Settings, environment, published_continual_settings
 
 AGENTS: Mapping[str, Mapping[str, Any]] = {"sac": {}, "td3": {}, "ppo": {}}
+RUN = {"evaluate_tasks": EPISODES}
+
+continual_settings = published_continual_settings("ant")
 
 
 @dataclasses.dataclass(frozen=True)
