@@ -28,7 +28,7 @@ def test_everything_has_one_line(kind):
 def test_everything_is_found(kind):
     for name in registry.names(kind):
         found = registry.find(kind, name)
-        if kind in ("methods", "diagnostics"):
+        if kind in ("methods", "continual", "diagnostics"):
             assert found.__name__ == name
         else:
             assert callable(found.make)
@@ -37,6 +37,8 @@ def test_everything_is_found(kind):
 def test_what_there_is():
     assert "slowly_changing_regression" in registry.names("problems")
     assert {"continual_backprop", "redo", "l2", "shrink_and_perturb"} <= set(registry.names("methods"))
+    assert {"ewc", "fine_tuning"} <= set(registry.names("continual"))
+    assert not {"copies", "_copies"} & set(registry.names("continual"))  # a file without a function of its name
     assert {"dormant_fraction", "rank"} <= set(registry.names("diagnostics"))
     files = pathlib.Path(pliant.agents.__file__).parent.glob("[!_]*.py")
     assert registry.names("agents") == sorted(file.stem for file in files)  # and nothing of what they share
@@ -53,6 +55,7 @@ def test_what_there_is():
             f"unknown problem 'classification'; there are: {', '.join(registry.names('problems'))}",
         ),
         ("diagnostics", "dormant", "unknown diagnostic 'dormant'; did you mean dormant_fraction?"),
+        ("continual", "l2_anker", "unknown continual method 'l2_anker'; did you mean l2_anchor?"),
         ("agents", 5, f"unknown agent 5; there are: {', '.join(registry.names('agents'))}"),
         ("methods", "__init__", "unknown method '__init__'; did you mean"),
     ],

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pliant.core.base import Array, Params
 from pliant.core.continual import Continual, ContinualFor, no_continual
@@ -47,4 +48,4 @@ def evenly(observations: Array, samples: int) -> Any:
     """So many of a round's observations, `(steps, *observation)`, at even distances; empty for none."""
     if not samples:
         return ()
-    return observations[jnp.arange(samples) * len(observations) // samples]
+    return observations[np.arange(samples, dtype=np.int64) * len(observations) // samples]

@@ -1,5 +1,6 @@
 """On-policy agents: acting, advantages, and updates on minibatches of the latest steps.
 
+at the beginning of each task methods may act; at its end the continual method sees observations of the last round
 for each step:
     carry <- zeros, where an episode begins
     action, value, carry <- the network, from observation and carry
@@ -218,11 +219,19 @@ def make(
         before = calls * schedule.samples
         return calendar.clock(before, calls * schedule.updates + number, schedule.updates_before)
 
+    def begun(params: Params, optimizer: Any, task: Array | int) -> tuple[Params, Any]:
+        """The parameters and the optimizer's state after what the methods do before a task."""
+        if tx.begin_task is None:
+            return params, optimizer
+        calls = -(-jnp.asarray(calendar.starts)[task] // schedule.samples)
+        return tx.begin_task(params, optimizer, clock(calls, 1))
+
     def init(key: Key) -> State:
         params_key, methods_key = jax.random.split(key)
         params = tx.prepare(network.init(params_key))
+        params, optimizer = begun(params, transformation(methods_key).init(params), 0)
         latest = evenly(jnp.zeros((1, *observation.shape), observation.dtype), continual.samples)
-        return State(params, transformation(methods_key).init(params), continual.init(params), latest)
+        return State(params, optimizer, continual.init(params), latest)
 
     def act(acting_params: Params, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False):
         before = restart(carry, is_first)
@@ -259,10 +268,9 @@ def make(
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         samples = samples_of(config, network, state.params, transitions)
         carries = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions.extras.carry)
-        params, optimizer = tx.before_update(state.params, state.optimizer, clock(calls, 1))
-        keys, optimizer = take_keys(optimizer, schedule.epochs)
+        keys, optimizer = take_keys(state.optimizer, schedule.epochs)
         seen = transitions.observation.reshape(-1, *observation.shape)
-        state = State(params, optimizer, state.continual, evenly(seen, continual.samples))
+        state = State(state.params, optimizer, state.continual, evenly(seen, continual.samples))
 
         def update(
             before: tuple[State, Any], first: Array, random: Any, number: Array
@@ -315,6 +323,10 @@ def make(
         params, of_method = continual.end_task(state.params, state.continual, inputs=inputs, clock=clock, key=key)
         return state._replace(params=params, optimizer=optimizer, continual=of_method)
 
+    def begin_task(state: State, clock: Clock) -> State:
+        params, optimizer = begun(state.params, state.optimizer, clock.task)
+        return state._replace(params=params, optimizer=optimizer)
+
     def acting_params_for(state: State, task: Array) -> Params:
         return continual.view(state.params, state.continual, task)
 
@@ -326,6 +338,7 @@ def make(
         act=act,
         learn=learn,
         signals=signals,
+        begin_task=None if tx.begin_task is None else begin_task,
     )
     if continual_for is no_continual:
         return agent

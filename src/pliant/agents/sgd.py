@@ -168,6 +168,8 @@ def make(
 
     def end_task(state: State, clock: Clock) -> State:
         state = best_of_task(state) if config.early_stopping else state
+        if continual_for is no_continual:
+            return state
         [key], optimizer = take_keys(state.optimizer, 1)
         params, of_method = continual.end_task(
             state.params, state.continual, inputs=_seen(state.latest, x, clock), clock=clock, key=key

@@ -17,6 +17,8 @@ def fine_tuning(tasks: tuple[Task, ...], copies: bool = False) -> Continual:
         tasks: of the run.
         copies: whether the network at the end of each task is stored for that task: FT-N; else one network: FT-1.
 
+    Differs from the authors' code: nothing.
+
     References:
         Gaya et al., `Building a subspace of policies for scalable continual learning
         <https://arxiv.org/abs/2211.10445>`_, ICLR 2023: FT-1 and FT-N. Sun and Mu, Rewiring neurons in non-stationary

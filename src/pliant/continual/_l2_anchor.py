@@ -26,6 +26,11 @@ def l2_anchor(strength: float = 1.0) -> Continual:
     Args:
         strength: $\lambda$, at least 0. Published: 0.01 to 10000, see the scenarios.
 
+    Raises:
+        ValueError: for a negative strength.
+
+    Differs from the authors' code: nothing.
+
     References:
         Kirkpatrick et al., `Overcoming catastrophic forgetting in neural networks <https://arxiv.org/abs/1612.00796>`_,
         PNAS 2017 (as their rival); FT-L2 of Gaya et al., `Building a subspace of policies for scalable continual

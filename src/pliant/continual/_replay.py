@@ -95,7 +95,7 @@ def replay(
         def fill(old: Array, new: Array) -> Array:
             return jnp.where(gets.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
-        filled = jax.tree.map(fill, (state.inputs, state.statistics, state.weights), (inputs, v, w))
-        return params, ReplayState(*filled, state.finished + 1)
+        slots = fill(state.inputs, inputs), fill(state.statistics, v), fill(state.weights, w)
+        return params, ReplayState(*slots, state.finished + 1)
 
     return Continual(init, penalty=penalty, end_task=end_task, samples=capacity)

@@ -75,8 +75,8 @@ def until(n: int | Array, method: Method) -> Method:
 def each_task(method: Method) -> Surgery:
     """Lets a surgery act before the first update of each task, the first task included, and at no other time.
 
-    It acts whatever its period is: a `head_reset` resets the head once a task. The surgery acts after the data of that
-    update were collected: the first round of a task of PPO or A2C is that of the network before.
+    It acts whatever its period is: a `head_reset` resets the head once a task. PPO, A2C and SAC let it act before they
+    collect the data of that update, so that the network of a task acts from the task's first step.
 
     Args:
         method: a surgery that does not need the features of a batch.

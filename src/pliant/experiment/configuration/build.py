@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from pliant.core import registry
 from pliant.core.agent import Context
 from pliant.core.base import Method, Topology
 from pliant.core.continual import Continual, ContinualContext, ContinualFor
@@ -89,8 +90,12 @@ def build(config: RunConfig, problem: Problem) -> Components:
 
     def continual_for(**of_network: Any) -> Continual:
         assert config.continual is not None
-        context = ContinualContext(**of_network, tasks=problem.tasks)
-        return _call(config.continual, context._asdict())
+        made = _call(config.continual, ContinualContext(**of_network, tasks=problem.tasks)._asdict())
+        if not isinstance(made, Continual):
+            raise ValueError(
+                f"continual={config.continual.name} returns a {type(made).__name__}; a continual method is a Continual"
+            )
+        return made
 
     try:
         agent = config.agent.found
@@ -112,17 +117,25 @@ def _continual(config: RunConfig, problem: Problem, continual_for: ContinualFor)
         ValueError: if the problem has no tasks, or the agent takes no continual method.
     """
     assert config.continual is not None
-    if len(problem.tasks) < 1:
+    if not problem.tasks:
         raise ValueError(
             f"continual={config.continual.name}: {config.problem.name} has no tasks; leave it out, or write a problem "
-            "with tasks, such as crl_halfcheetah"
+            "with tasks, such as permuted_mnist or crl_halfcheetah"
         )
-    if "continual_for" not in inspect.signature(config.agent.found.make).parameters:
+    agent = config.agent.found
+    if not _takes_continual(agent):
+        of_its_kind = (name for name in registry.names("agents") if _takes_continual(registry.find("agents", name)))
+        fitting = [name for name in of_its_kind if registry.find("agents", name).LEARNS_FROM == agent.LEARNS_FROM]
         raise ValueError(
-            f"continual={config.continual.name}: agent {config.agent.name} takes no continual method; write agent sac, "
-            "ppo or a2c, or sgd for a stream"
+            f"continual={config.continual.name}: agent {config.agent.name} takes no continual method; "
+            f"write agent {' or '.join(fitting)}"
         )
     return continual_for
+
+
+def _takes_continual(agent: Any) -> bool:
+    """Whether the module of an agent makes agents with continual methods."""
+    return "continual_for" in inspect.signature(agent.make).parameters
 
 
 def make_diagnostics(components: Sequence[ComponentSpec], wiring: Wiring) -> dict[str, Diagnostic]:

@@ -59,7 +59,8 @@ class DevicePlay(Play):
         environment: Environment = components.problem
         of_evaluation, task = given
         key = evaluation_keys(seed, of_evaluation)[0]
-        state, observation = environment.init_task(key, task) if in_task else environment.init(key)
+        init_task: Any = environment.init_task
+        state, observation = init_task(key, task) if in_task else environment.init(key)
         E = environment.num_envs
         return state, begin_episodes(components.agent.initial_carry(E), observation, (E,))
 

@@ -1,6 +1,7 @@
 """Makes plans; only this module depends on the kind of problem."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,6 +103,7 @@ def _planned(config: RunConfig, problem_of: Problems) -> Plan:
 def _checked(plan: Plan) -> Plan:
     """The plan with the notes of all members, after making the components of each."""
     notes = [*plan.notes]
+    _check_tasks(plan)
     _check_agent(plan.components.agent)
     for values in plan.combinations[1:]:
         components = plan.make(values)
@@ -109,6 +111,27 @@ def _checked(plan: Plan) -> Plan:
         notes += components.notes
     _check_memory(plan)
     return dataclasses.replace(plan, notes=tuple(dict.fromkeys(notes)))
+
+
+def _check_tasks(plan: Plan) -> None:
+    """Refuses tasks without a round of their own, and evaluations of tasks in which nobody can be put."""
+    name, tasks, asked = plan.config.problem.name, plan.tasks, plan.config.evaluate_tasks
+    for before, task in itertools.pairwise(tasks):
+        if before.until == task.until:
+            raise ConfigError(
+                f"{name}: the tasks {before.name} and {task.name} both end at step {task.until:,}, because the agent "
+                f"learns from {plan.steps_at_once:,} steps at once; write longer tasks, or a shorter horizon"
+            )
+    if not asked:
+        return
+    if not tasks:
+        raise ConfigError(f"evaluate_tasks={asked}: {name} has no tasks; leave it out")
+    has_init_task = isinstance(plan.problem, Environment) and plan.problem.init_task is not None
+    if not has_init_task and "env" not in plan.config.problem.schema:
+        raise ConfigError(
+            f"evaluate_tasks={asked}: {name} has no environments for one of its tasks alone, neither by init_task nor "
+            "by a setting env; leave it out"
+        )
 
 
 def _check_agent(agent: Agent | Learner) -> None:

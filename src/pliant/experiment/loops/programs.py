@@ -122,7 +122,8 @@ class DevicePrograms(Programs):
         return self._plan.make(values).agent.acting_params(member.agent)
 
     def _acting_params_in(self, member: Any, values: Any, task: Array) -> Any:
-        return self._plan.make(values).agent.acting_params_for(member.agent, task)
+        acting_params_for: Any = self._plan.make(values).agent.acting_params_for
+        return acting_params_for(member.agent, task)
 
     @override
     def acting_params(self, task: int | None = None) -> Any:

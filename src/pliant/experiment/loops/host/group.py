@@ -210,10 +210,14 @@ class Group:
     def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
         """See `Programs`."""
         if ended is not None and self._agent.end_task is not None:
-            self._state = self._programs.end_task(self._state, self._values, ended)
+            self._changed(self._programs.end_task(self._state, self._values, ended))
         if begun is not None and self._agent.begin_task is not None:
-            self._state = self._programs.begin_task(self._state, self._values, begun)
-        self._acting_params_here = self._acted = None  # of the agents before
+            self._changed(self._programs.begin_task(self._state, self._values, begun))
+
+    def _changed(self, state: Any) -> None:
+        """Takes other agents' states between two rounds, and drops what the agents before chose."""
+        self._state = state
+        self._acting_params_here = self._acted = None
 
     def saved(self) -> dict[str, Any]:
         """The state to save, on the devices, with padding."""

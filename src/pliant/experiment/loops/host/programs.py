@@ -87,7 +87,8 @@ class GroupPrograms:
         return self._plan.make(values).agent.acting_params(state)
 
     def _acting_params_for(self, state: Any, values: Any, task: Array) -> Any:
-        return self._plan.make(values).agent.acting_params_for(state, task)
+        acting_params_for: Any = self._plan.make(values).agent.acting_params_for
+        return acting_params_for(state, task)
 
     def _at_border(self, name: str, state: Any, values: Any, clock: Clock) -> Any:
         return getattr(self._plan.make(values).agent, name)(state, clock)
