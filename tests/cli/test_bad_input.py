@@ -180,7 +180,7 @@ FILES = {
         ("reproduce regression --book text.yaml", "--book text.yaml: this is a file; write the folder of the book"),
         (
             "reproduce regression --data mnist",
-            "--data=mnist: regression makes its own data; leave it out, or write: continual_imagenet, "
+            "--data=mnist: regression has no such option; leave it out, or write: continual_imagenet, "
             "incremental_cifar, permuted_mnist",
         ),
         (
@@ -188,6 +188,14 @@ FILES = {
             "data=nowhere: does not exist; write the name of a data set",
         ),
         ("reproduce permuted_mnist --data", "argument --data: expected one argument"),
+        (
+            "reproduce minigrid --scenario ant/transfer",
+            "--scenario=ant/transfer: minigrid has no such option; leave it out, or write: continual_rl",
+        ),
+        (
+            "reproduce continual_rl --scenario halfcheeta/forgetting",
+            "unknown scenario 'halfcheeta/forgetting'; did you mean halfcheetah/forgetting",
+        ),
         ("reproduce regression --fall", "unknown argument --fall; did you mean --full?"),
         ("report", "the following arguments are required: RUN (see pliant report --help)"),
         ("report nothing", "there is no directory nothing"),

@@ -18,6 +18,7 @@ P = "slowly_changing_regression"
         (["list", ""], {"methods", "presets"}, {P}),
         (["reproduce", ""], {"regression", "hopper"}, {P}),
         (["reproduce", "permuted_mnist", "--data", ""], {"fashion_mnist", "synthetic"}, {"regression"}),
+        (["reproduce", "continual_rl", "--scenario", ""], {"halfcheetah/forgetting", "humanoid/hard"}, {"regression"}),
         (["reproduce", "permuted_mnist", "--"], {"--data", "--full", "--seeds"}, {"regression"}),
         (["run", ""], {P, "hopper", "runs/one"}, {"hopper/std", "run"}),
         (["run", "hopper/"], {"hopper/std", "hopper/cbp"}, {"ant/std"}),

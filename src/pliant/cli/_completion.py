@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pliant import datasets
 from pliant.core import registry, sources
 
 from ._arguments import Parser
@@ -92,8 +91,12 @@ def words(before: Sequence[str], current: str) -> list[str]:
 
 
 def _of_reproduce(last: str, current: str) -> list[str]:
-    if last == "--data":
-        return [*datasets.names(), datasets.SYNTHETIC]
+    if last.startswith("--"):
+        from ._recipe_options import options
+
+        option = options().get(last.removeprefix("--"))
+        if option is not None:
+            return [*option.choices]
     if current.startswith("-"):
         from . import _reproduce  # imports JAX and matplotlib
 

@@ -2,10 +2,8 @@
 
 import argparse
 import dataclasses
-import inspect
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +17,7 @@ from pliant.report.recipe import Recipe
 
 from ._arguments import Parser
 from ._progress import progress
+from ._recipe_options import given_options, options
 
 _DESCRIPTION = """\
 Computes all runs of a published figure, and writes the figure (PNG, PDF) and
@@ -53,6 +52,9 @@ def command(arguments: list[str]) -> None:
         figure.table.to_terminal(console)
         if figure.step_by_step is not None:
             figure.step_by_step.to_terminal(console)
+        if figure.sequence is not None:
+            for table in figure.sequence.tables:
+                table.to_terminal(console)
         say(f"figure: {folder / name}.png and .pdf; table: .md and .csv\n")
     directories = {key: given.out / run.name for key, run in runs.items()}
     for name, evaluation in recipe.evaluations.items():
@@ -70,23 +72,13 @@ def command(arguments: list[str]) -> None:
 
 def _recipe(given: argparse.Namespace) -> Recipe:
     """The recipe of the arguments; figures of other data have names of their own, so that both stay."""
-    make = registry.find("recipes", given.recipe).make
-    arguments = {"full": given.full, "seeds": given.seeds, "scale": given.scale}
-    if given.data is None:
-        return make(**arguments)
-    if not _takes_data(make):
-        others = ", ".join(
-            name for name in registry.names("recipes") if _takes_data(registry.find("recipes", name).make)
-        )
-        raise ConfigError(f"--data={given.data}: {given.recipe} makes its own data; leave it out, or write: {others}")
-    recipe = make(**arguments, data=given.data)
-    name = re.sub(r"\W+", "_", Path(given.data).resolve().name)
-    return dataclasses.replace(recipe, panels={f"{key}_{name}": panels for key, panels in recipe.panels.items()})
-
-
-def _takes_data(make: Callable[..., Recipe]) -> bool:
-    """Whether a recipe can be given other images."""
-    return "data" in inspect.signature(make).parameters
+    own = given_options(given.recipe, vars(given))
+    recipe = registry.find("recipes", given.recipe).make(full=given.full, seeds=given.seeds, scale=given.scale, **own)
+    for value in own.values():
+        word = "_" + re.sub(r"\W+", "_", Path(value).resolve().name)
+        panels = {name if name.endswith(word) else name + word: of for name, of in recipe.panels.items()}
+        recipe = dataclasses.replace(recipe, panels=panels)
+    return recipe
 
 
 def parser() -> Parser:
@@ -101,12 +93,12 @@ def parser() -> Parser:
         type=float,
         help="of the published length of runs [default: the recipe's; with --full 1]",
     )
-    made.add_argument(
-        "--data",
-        metavar="NAME",
-        help="images, of recipes on images: mnist, cifar100, ..., synthetic (made-up ones), or a folder [default: the "
-        "recipe's]",
-    )
+    for option in options().values():
+        made.add_argument(
+            f"--{option.name}",
+            metavar="NAME",
+            help=f"{option.help} [of {', '.join(option.recipes)}; default: the recipe's]",
+        )
     made.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("runs"), help="folder of all runs [default runs]"
     )
@@ -128,5 +120,5 @@ def _words(given: argparse.Namespace) -> str:
     words += ["--full"] if given.full else []
     words += [f"--scale {given.scale:g}"] if given.scale is not None else []
     words += [f"--seeds {given.seeds}"] if given.seeds is not None else []
-    words += [f"--data {shlex.quote(given.data)}"] if given.data is not None else []
+    words += [f"--{name} {shlex.quote(value)}" for name, value in given_options(given.recipe, vars(given)).items()]
     return " ".join(words)

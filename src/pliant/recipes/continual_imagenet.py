@@ -4,9 +4,12 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pliant import datasets
 from pliant.experiment.configuration.seeds import read_seeds
 from pliant.presets.continual_imagenet import PRESETS
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
+
+CHOICES = {"data": (*datasets.names(), datasets.SYNTHETIC)}
 
 _TASKS, _SEEDS = 5000, 30  # published
 _BIN = 50  # tasks, published
@@ -70,7 +73,8 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
         seeds: other seeds; 3 by default, or 30 with `full`.
         scale: fraction of the published number of tasks; by default 100 tasks, or 1 with `full`, where backpropagation
             has 2,000 and the methods 5,000 tasks.
-        data: images, see the problem; made-up ones by default, or ImageNet with `full`.
+        data: images by the name of a data set, synthetic (made-up ones), or a folder;
+            made-up ones by default, or ImageNet with `full`.
     """
     seeds = seeds or (str(_SEEDS) if full else "3")
     scale = scale or (1.0 if full else _SHORT_SCALE)

@@ -4,9 +4,12 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from pliant import datasets
 from pliant.experiment.configuration.seeds import read_seeds
 from pliant.presets.incremental_cifar import PRESETS
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
+
+CHOICES = {"data": (*datasets.names(), datasets.SYNTHETIC)}
 
 _TASKS, _SEEDS = 20, 30  # published
 _CLASSES = 5  # that a task adds
@@ -98,7 +101,8 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
         full: the published network, images and epochs of a task.
         seeds: other seeds; 2 by default, or 30 with `full`.
         scale: fraction of the published number of tasks, and so of classes; by default 8 tasks, or 1 with `full`.
-        data: images, see the problem; made-up ones by default, or CIFAR-100 with `full`.
+        data: images by the name of a data set, synthetic (made-up ones), or a folder;
+            made-up ones by default, or CIFAR-100 with `full`.
     """
     seeds = seeds or (str(_SEEDS) if full else "2")
     scale = scale or (1.0 if full else _SHORT_SCALE)

@@ -5,9 +5,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from pliant import datasets
 from pliant.experiment.configuration.seeds import read_seeds
 from pliant.presets.permuted_mnist import PRESETS
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale
+
+CHOICES = {"data": (*datasets.names(), datasets.SYNTHETIC)}
 
 _EXAMPLES = 48_000_000  # of a published run
 _SEEDS = 10  # published
@@ -59,7 +62,8 @@ def make(full: bool = False, seeds: str | None = None, scale: float | None = Non
         full: the published networks of 2000 units and tasks of 60,000 images; other widths and lengths of a task.
         seeds: other seeds; 6 by default, or 10 with `full`.
         scale: fraction of the published length of the runs; by default 150 tasks of 6,000 images, or 1 with `full`.
-        data: images, see the problem; Fashion-MNIST by default, or MNIST with `full`.
+        data: images by the name of a data set, synthetic (made-up ones), or a folder;
+            Fashion-MNIST by default, or MNIST with `full`.
     """
     seeds = seeds or (str(_SEEDS) if full else "6")
     scale = scale or (1.0 if full else _SHORT_SCALE)

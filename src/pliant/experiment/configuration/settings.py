@@ -110,7 +110,7 @@ def _settings_of(source: Any, filled_in: tuple[str, ...]) -> dict[str, Setting]:
         helps = _field_docstrings(source)
         defaults = {field.name: field.default for field in dataclasses.fields(source)}
     else:
-        helps = _argument_docstrings(source)
+        helps = argument_docstrings(source)
         defaults = {name: parameter.default for name, parameter in inspect.signature(source).parameters.items()}
     return {
         name: _setting(source, name, annotations.get(name), default, plain(helps.get(name, "")))
@@ -145,7 +145,7 @@ def _field_docstrings(dataclass: Any) -> dict[str, str]:
     return helps
 
 
-def _argument_docstrings(function: Any) -> dict[str, str]:
+def argument_docstrings(function: Any) -> dict[str, str]:
     """The description of each argument; `first, last: ...` describes two."""
     parsed = docstring_parser.parse(inspect.getdoc(function) or "", docstring_parser.DocstringStyle.GOOGLE)
     return {
