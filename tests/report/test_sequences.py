@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from pliant import report
-from pliant.report.sequences import areas_of_curves, memory_of
+from pliant.report.sequences import areas_of_curves, memory_of, with_copies
 
 NAN = np.nan
 
@@ -64,3 +64,21 @@ def test_memory_is_that_after_the_last_task(write_sequence, sweep):
     memory = memory_of(write_sequence("grows", {0: [[0, 1, 1]] * 2}, stored=((10, 15), (20, 45))).metrics)
     assert [float(values[0]) for values in memory] == [20, 45, 10]
     assert all(np.isnan(values).all() for values in memory_of(report.load(sweep).metrics))
+
+
+def test_copies_keep_the_returns_at_the_ends_of_tasks(write_sequence):
+    returns = {0: [[-1, 6, 2], [-3, 0, 10]], 1: [[-1, 8, NAN], [-3, 1, NAN]]}
+    run = write_sequence("tuned", returns, stored=((10, 10), (10, 10)), diverged={1: 75})
+    copies = with_copies(run)
+    matrix = report.return_matrix(copies.metrics)
+    np.testing.assert_array_equal(matrix.returns, [[[6, 6], [0, 10]], [[8, NAN], [1, NAN]]])
+    np.testing.assert_array_equal(matrix.initial, [[-1, -3]] * 2)
+    memory = memory_of(copies.metrics)
+    assert [values[0] for values in memory] == [20, 20, 10]
+    others = ~run.metrics["metric"].isin(["task_return", "parameters", "parameters_and_buffers"])
+    pd.testing.assert_frame_equal(copies.metrics[others], run.metrics[others])
+
+
+def test_copies_of_an_unfinished_run(write_sequence):
+    run = write_sequence("tuned", {0: [[0, 6], [0, 1]]}, stored=((10, 10),))
+    np.testing.assert_array_equal(report.return_matrix(with_copies(run).metrics).returns[0], [[6, NAN], [1, NAN]])

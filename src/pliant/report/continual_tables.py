@@ -37,12 +37,15 @@ _SCALE = (
 )
 
 
-def continual_tables(runs: Sequence[Run], reference: Run | None = None) -> list[Table]:
+def continual_tables(
+    runs: Sequence[Run], reference: Run | None = None, labels: Sequence[str] | None = None
+) -> list[Table]:
     """Performance, forgetting, forward transfer and memory of runs on a sequence of tasks.
 
     Args:
         runs: at least one; a run has a row for each of its swept values.
         reference: whose agents learn each task by itself; `None`: there is no forward transfer, and no normalization.
+        labels: of the runs; `None`: by the settings in which they differ.
 
     Returns:
         A table of returns and memory, one of successes where they are recorded, and one of normalized returns if there
@@ -53,7 +56,7 @@ def continual_tables(runs: Sequence[Run], reference: Run | None = None) -> list[
     """
     everything = [*runs, *([] if reference is None else [reference])]
     check_tasks(everything)
-    learners = learners_of(runs)
+    learners = learners_of(runs, labels)
     notes = [*([] if reference is None else differences(reference, runs)), *_progress(everything)]
     tables = [_of_returns(learners, reference, notes)]
     if all(records(run, "task_success") for run in everything):

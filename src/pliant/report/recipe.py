@@ -120,18 +120,39 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
+class SequenceSpec:
+    """The returns on all tasks of a sequence, after each task: heat maps, and tables beside the paper's numbers.
+
+    Args:
+        lines: of the runs, which evaluate all tasks at the end of each.
+        reference: the line whose agents learn each task by itself.
+        copies: label -> a line: its agents as if the network at the end of each task had been stored for that task.
+        published: label -> the paper's average performance, with that of the reference as 1.
+        apart: the smallest difference of two of the paper's numbers whose order is compared with ours.
+        notes: for readers of the tables.
+    """
+
+    lines: tuple[Line, ...]
+    reference: Line
+    copies: Mapping[str, Line] = dataclasses.field(default_factory=dict)
+    published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    apart: float = 0.1
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Scale:
     """Length and number of a recipe's runs, and of the published runs.
 
     Args:
         steps, published_steps: length of a run, in the unit of the recipe's x axis.
-        seeds, published_seeds: number of seeds.
+        seeds, published_seeds: number of seeds; `None`: not stated.
     """
 
     steps: int
     published_steps: int
     seeds: int
-    published_seeds: int
+    published_seeds: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +171,7 @@ class Recipe:
             0 (left); those of reinforcement learning plot the mean of the steps before (right).
         step_by_step: whether there is a second table, of all steps for which the paper has a number.
         evaluations: tables of the trained agents' episodes, by the name of the table.
+        sequences: what runs on a sequence of tasks learned and forgot, by the name of the figure that shows it, too.
     """
 
     title: str
@@ -162,3 +184,4 @@ class Recipe:
     edge: Literal["left", "right"] = "left"
     step_by_step: bool = False
     evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
+    sequences: Mapping[str, SequenceSpec] = dataclasses.field(default_factory=dict)

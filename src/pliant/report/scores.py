@@ -51,9 +51,15 @@ class Scores(NamedTuple):
     transfer_of_curves: np.ndarray | None = None
 
 
-def learners_of(runs: Sequence[Run]) -> list[Learner]:
-    """The members of runs on a sequence of tasks, by run and swept values."""
-    labels = labels_of(runs) if len(runs) > 1 else [""]
+def learners_of(runs: Sequence[Run], labels: Sequence[str] | None = None) -> list[Learner]:
+    """The members of runs on a sequence of tasks, by run and swept values.
+
+    Args:
+        runs: the runs.
+        labels: of the runs; `None`: by the settings in which they differ, and none for a single run.
+    """
+    if labels is None:
+        labels = labels_of(runs) if len(runs) > 1 else [""]
     return [learner for run, label in zip(runs, labels, strict=True) for learner in _learners(run, label)]
 
 

@@ -6,6 +6,7 @@ other facts of these episodes. The group of a row is the task, `3/moon`: its ind
 numbers stored to act on all tasks.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -123,3 +124,30 @@ def memory_of(rows: pd.DataFrame) -> Memory:
 
     found = of("parameters").last(), of("parameters_and_buffers").last(), of("parameters").first()
     return Memory(*(values.reindex(seeds).to_numpy(float) for values in found))
+
+
+def with_copies(run: Run) -> Run:
+    """A run as if the network at the end of each task had been stored, and acted on that task from then on.
+
+    Learning does not depend on stored copies, so the returns are those of the copies: each return on a task after its
+    end is replaced by the return at its end.
+
+    Args:
+        run: with one network, which acts on all tasks, and without buffers.
+
+    Returns:
+        The run with other returns on tasks, and with the memory of the copies.
+    """
+    metric, group = (run.metrics[column].astype(str) for column in ("metric", "group"))
+    ends, values = np.array(return_matrix(run.metrics).ends, int), run.metrics["value"].to_numpy().copy()
+    rows = run.metrics[["seed", *run.settings, "step"]].assign(at=np.arange(len(values)), metric=metric, group=group)
+    of_tasks = rows[metric.str.startswith("task_")]
+    task = of_tasks["group"].str.partition("/")[0].astype(int).to_numpy()
+    keys = ["seed", *run.settings, "metric", "group"]
+    end = np.append(ends, np.full(task.max() + 1 - ends.size, run.last_step))[task]  # of each row's task
+    learned = of_tasks[of_tasks["step"] == end].set_index(keys)["at"]
+    later = of_tasks[(of_tasks["step"] > end) & np.isfinite(values[of_tasks["at"]])]  # a diverged member does not act
+    values[later["at"]] = values[learned.loc[pd.MultiIndex.from_frame(later[keys])]]
+    stored = metric.isin(["parameters", "parameters_and_buffers"]).to_numpy()
+    values[stored] *= np.searchsorted(ends, rows["step"][stored]) + 1
+    return dataclasses.replace(run, metrics=run.metrics.assign(value=values))

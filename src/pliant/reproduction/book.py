@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
 
 from pliant import report
 from pliant.experiment.environment import revision
-from pliant.report import Run
+from pliant.report import Run, Table
 from pliant.report.recipe import Recipe
 
 from .comparison import Figure
 from .evaluations import shortfalls_of, table_of
 from .index import FrontMatter, index_of
-from .page import Page, write_page
+from .page import Page, Picture, write_page
 from .provenance import Provenance, provenance_of
 from .rows import thinned
 from .scale import scale_note, seeds_text, steps_text
@@ -61,7 +62,8 @@ def write_book(
 def _page_of_figure(recipe: Recipe, name: str, figure: Figure, command: str, provenance: Provenance) -> Page:
     several = len(recipe.panels) > 1
     title = f"{recipe.title}: {name}" if several else recipe.title
-    tables = [dataclasses.replace(figure.table, title="First and last bin", notes=figure.notes)]
+    tables = [] if figure.sequence is None else [_titled(table) for table in figure.sequence.tables]
+    tables.append(dataclasses.replace(figure.table, title="First and last bin", notes=figure.notes))
     if figure.step_by_step is not None:
         tables.append(dataclasses.replace(figure.step_by_step, title="Step by step"))
     lines = [line for panel in recipe.panels[name] for line in panel.lines]
@@ -73,8 +75,7 @@ def _page_of_figure(recipe: Recipe, name: str, figure: Figure, command: str, pro
         name=name,
         front_matter=_front_matter(title, recipe, command, provenance),
         shows=recipe.shows,
-        figure=_png(figure),
-        figure_text=(", ".join(panel.title for panel in figure.panels), f"{figure.note.rstrip('.')}."),
+        figures=_pictures(figure),
         tables=tables,
         falls_short=figure.falls_short,
         made=made,
@@ -89,8 +90,7 @@ def _page_of_episodes(recipe: Recipe, name: str, episodes: pd.DataFrame, command
         name=name,
         front_matter=_front_matter(evaluation.title, recipe, command, provenance),
         shows=evaluation.shows,
-        figure=None,
-        figure_text=("", ""),
+        figures=(),
         tables=[dataclasses.replace(table, title="Episodes of the trained agents")],
         falls_short=(*scale_note(recipe), *shortfalls_of(evaluation, episodes)),
         made=_made(recipe, command, provenance),
@@ -126,10 +126,26 @@ def _made(recipe: Recipe, command: str, provenance: Provenance) -> list[tuple[st
     ]
 
 
-def _png(figure: Figure) -> bytes:
+def _titled(table: Table) -> Table:
+    return dataclasses.replace(table, title=table.title[:1].upper() + table.title[1:])
+
+
+def _pictures(figure: Figure) -> list[Picture]:
+    panels = report.plot(figure.panels, columns=2, note=figure.note)
+    alternative = ", ".join(panel.title for panel in figure.panels)
+    pictures = [Picture("", _png(panels), alternative, f"{figure.note.rstrip('.')}.")]
+    if figure.sequence is not None:
+        maps, note = figure.sequence.heat_maps, figure.sequence.note
+        drawn = report.plot_heat_maps(maps, note=note)
+        alternative = ", ".join(one.title for one in maps)
+        pictures.insert(0, Picture("_returns", _png(drawn), alternative, f"{note[:1].upper()}{note[1:]}."))
+    return pictures
+
+
+def _png(figure: MatplotlibFigure) -> bytes:
     """The figure with a palette, which keeps it small."""
     drawn, small = io.BytesIO(), io.BytesIO()
-    report.plot(figure.panels, columns=2, note=figure.note).savefig(drawn, format="png", dpi=_DPI)
+    figure.savefig(drawn, format="png", dpi=_DPI)
     image = Image.open(drawn).convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -26,6 +26,7 @@ from pliant.report.statistics import FEWEST_FOR_INTERVAL, HOW_INTERVALS
 
 from .runs import run_of
 from .scale import scale_note
+from .sequences import SequenceFigure, compare_sequence
 
 _HOW_TO_READ = (
     f"First and last bin: interquartile mean over seeds {HOW_INTERVALS}, and the mean, the statistic of papers. Paper: "
@@ -46,6 +47,7 @@ class Figure(NamedTuple):
             `measure`, `seed`, `step`, `value` (float32; NaN where a seed has no value).
         notes: how to read the table.
         falls_short: how the figure falls short of the paper's figure.
+        sequence: what runs on a sequence of tasks learned and forgot; `None` for other runs.
     """
 
     panels: list[Panel]
@@ -55,6 +57,7 @@ class Figure(NamedTuple):
     rows: pd.DataFrame
     notes: tuple[str, ...]
     falls_short: tuple[str, ...]
+    sequence: SequenceFigure | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,23 +97,28 @@ def compare(recipe: Recipe, runs: Mapping[str, Run]) -> dict[str, Figure]:
     Raises:
         ValueError: if a run lacks a metric or a group of units that a panel shows.
     """
-    return {name: _figure(recipe, panels, runs) for name, panels in recipe.panels.items()}
+    return {name: _figure(recipe, name, runs) for name in recipe.panels}
 
 
-def _figure(recipe: Recipe, panels: Sequence[PanelSpec], runs: Mapping[str, Run]) -> Figure:
+def _figure(recipe: Recipe, name: str, runs: Mapping[str, Run]) -> Figure:
+    panels = recipe.panels[name]
     series = [[_series(recipe, panel, line, runs) for line in panel.lines] for panel in panels]
     distinct = _distinct(list(itertools.chain.from_iterable(series)))
     has_published = any(one.line.published for one in distinct)
     notes = (_HOW_TO_READ, *_distances(distinct), *recipe.notes)
-    falls_short = (*scale_note(recipe), *recipe.falls_short, *_outside(distinct))
+    sequence = compare_sequence(recipe.sequences[name], runs) if name in recipe.sequences else None
+    contrary = () if sequence is None else sequence.falls_short
+    falls_short = (*scale_note(recipe), *recipe.falls_short, *_outside(distinct), *contrary)
+    more_rows = [] if sequence is None else [sequence.rows]
     return Figure(
         [_drawn(recipe, panel, of_panel) for panel, of_panel in zip(panels, series, strict=True)],
         _note(distinct) + "; markers: published." * has_published,
         _table(recipe, distinct, (*notes, *falls_short)),
         _step_by_step(recipe, distinct) if recipe.step_by_step else None,
-        pd.concat([_rows(one) for one in distinct], ignore_index=True),
+        pd.concat([*(_rows(one) for one in distinct), *more_rows], ignore_index=True),
         notes,
         falls_short,
+        sequence,
     )
 
 

@@ -14,6 +14,22 @@ from .rows import write_rows
 _REMARKS = "\n## Remarks\n"
 
 
+class Picture(NamedTuple):
+    """A figure of a page.
+
+    Args:
+        ending: of its file's name, behind the page's name.
+        png: the file.
+        alternative: the figure in words.
+        how_to_read: a sentence below it.
+    """
+
+    ending: str
+    png: bytes
+    alternative: str
+    how_to_read: str
+
+
 class Page(NamedTuple):
     """The parts of a page.
 
@@ -21,8 +37,7 @@ class Page(NamedTuple):
         name: of its files, without ending.
         front_matter: for the index.
         shows: the subject of the page, in a sentence or two.
-        figure: PNG; `None` for a page with tables only.
-        figure_text: the figure in words, and how to read it.
+        figures: none for a page with tables only.
         tables: with notes on how to read them.
         falls_short: how the results fall short of the paper's, sentence by sentence.
         made: how the numbers were made: name, value.
@@ -32,8 +47,7 @@ class Page(NamedTuple):
     name: str
     front_matter: FrontMatter
     shows: str
-    figure: bytes | None
-    figure_text: tuple[str, str]
+    figures: Sequence[Picture]
     tables: Sequence[Table]
     falls_short: Sequence[str]
     made: Sequence[tuple[str, str]]
@@ -41,7 +55,7 @@ class Page(NamedTuple):
 
 
 def write_page(page: Page, folder: Path) -> Path:
-    """Writes `NAME.md`, `NAME.parquet` and, for a figure, `NAME.png`.
+    """Writes `NAME.md`, `NAME.parquet` and, for a figure, `NAME.png`; a second figure has a longer name.
 
     The section Remarks at the end of a page is written by hand. It stays when the page is written again, so it must
     not repeat numbers.
@@ -59,21 +73,24 @@ def write_page(page: Page, folder: Path) -> Path:
     _, heading, remarks = before.partition(_REMARKS)
     path.write_text(_markdown(page) + heading + remarks, encoding="utf-8")
     write_rows(page.rows, folder / f"{page.name}.parquet")
-    if page.figure is not None:
-        (folder / f"{page.name}.png").write_bytes(page.figure)
+    for figure in page.figures:
+        (folder / f"{page.name}{figure.ending}.png").write_bytes(figure.png)
     return path
 
 
 def _markdown(page: Page) -> str:
-    alternative, how_to_read = page.figure_text
-    figure = [f"![{alternative}]({page.name}.png)", how_to_read] if page.figure is not None else []
+    figures = [
+        text
+        for figure in page.figures
+        for text in (f"![{figure.alternative}]({page.name}{figure.ending}.png)", figure.how_to_read)
+    ]
     falls_short = "\n".join(f"- {sentence}" for sentence in page.falls_short) or "Nothing that was measured."
     rows = f"[{page.name}.parquet]({page.name}.parquet): {', '.join(f'`{name}`' for name in page.rows)}"
     made = "\n".join(f"| {name} | {value} |" for name, value in [*page.made, ("rows", rows)])
     sections = [
         f"{page.front_matter.to_text()}\n# {page.front_matter.title}",
         page.shows,
-        *figure,
+        *figures,
         "## Results",
         *(table.to_markdown().rstrip() for table in page.tables),
         "## What falls short",

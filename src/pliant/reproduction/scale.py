@@ -9,8 +9,8 @@ def steps_text(recipe: Recipe) -> str:
 
 
 def seeds_text(recipe: Recipe) -> str:
-    """`4; published 30`."""
-    return f"{recipe.scale.seeds}; published {recipe.scale.published_seeds}"
+    """`4; published 30`, or `4; published: not stated`."""
+    return f"{recipe.scale.seeds}; {_published_seeds(recipe)}"
 
 
 def scale_note(recipe: Recipe) -> list[str]:
@@ -19,8 +19,13 @@ def scale_note(recipe: Recipe) -> list[str]:
     if scale.steps < scale.published_steps:
         return [
             f"Scaled down: {scale.steps:,} of the published {scale.published_steps:,} {recipe.x_label}; {scale.seeds} "
-            f"seeds, published {scale.published_seeds}. This is a check, not a reproduction."
+            f"seeds, {_published_seeds(recipe)}. This is a check, not a reproduction."
         ]
-    if scale.seeds < scale.published_seeds:
+    if scale.published_seeds is not None and scale.seeds < scale.published_seeds:
         return [f"{scale.seeds} seeds, published {scale.published_seeds}."]
     return []
+
+
+def _published_seeds(recipe: Recipe) -> str:
+    number = recipe.scale.published_seeds
+    return "published: not stated" if number is None else f"published {number}"

@@ -1,0 +1,179 @@
+"""Soft actor-critic learns tasks of a robot in turn: forgetting, transfer and memory of five methods (CSP, ICLR 2023).
+
+The paper's numbers are those of the interactive pages that its authors publish with their program.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pliant.core import registry
+from pliant.experiment.configuration.seeds import read_seeds
+from pliant.problems.scenarios._tasks import SCENARIOS, TASK_STEPS, Domain
+from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale, SequenceSpec
+
+_LABELS = {
+    "fine_tuning": "fine tuning (FT-1)",
+    "from_scratch": "from scratch (SAC-N)",
+    "l2_anchor": "L2 anchor (FT-L2)",
+    "ewc": "EWC",
+    "replay": "replay",
+}
+_COPIES = "copies (FT-N)"
+_NAMES: dict[str, tuple[Domain, str]] = {
+    f"{domain}/{scenario}": (domain, scenario) for domain in SCENARIOS for scenario in SCENARIOS[domain]
+}
+CHOICES = {"scenario": tuple(_NAMES)}
+
+_SEEDS = {False: "3", True: "10"}
+_SCALE = 0.03
+_SHORT, _NARROW = 0.3, 128  # fraction of the published length; units per layer of shorter runs
+_ENVS, _FEWEST_ENVS = 128, 4  # published; of a member in short runs
+_STARTS = 0.05  # of a task, before the first update
+_TEMPERATURE = 0.2
+_EPISODES = 8  # of an evaluation of one task
+_EPISODE = 1000  # steps, at most
+_BINS = 4  # of a task, at most
+
+# Average performance after eight tasks, by scenario.
+_PUBLISHED = {
+    "halfcheetah/forgetting": (0.95, 1.07, 1.37, 1.0, 1.68),
+    "halfcheetah/transfer": (0.42, 0.37, 0.52, 1.0, 0.89),
+    "halfcheetah/robustness": (0.36, 0.61, 0.66, 1.0, 0.84),
+    "halfcheetah/compositionality": (1.28, 1.19, 1.38, 1.0, 1.48),
+}
+_PUBLISHED_OF = (*(_LABELS[name] for name in ("fine_tuning", "l2_anchor", "ewc", "from_scratch")), _COPIES)
+
+_SHOWS = (
+    "Soft actor-critic learns {} tasks of {} in turn, and is evaluated on all of them before the first and after each. "
+    "One network forgets; fresh networks do not; three methods hold one network near what it did (Gaya et al., ICLR "
+    "2023; Sun and Mu, NeurIPS 2023)."
+)
+_NOTES = (
+    "Training: mean return over the episodes that ended in a bin; the agent explores, and an episode that the end of a "
+    "task cuts short counts as it is. Dormant units: of actor and critics. Lines stand where a task begins.",
+)
+_SEQUENCE_NOTES = (
+    "Returns of greedy actions, means of {} episodes of each seed. From scratch: a fresh policy for each task; the "
+    "critics go on, as published.",
+    f"{_COPIES}: the network of {_LABELS['fine_tuning']} at the end of each task, stored for that task. Stored copies "
+    "do not change how the network learns, so its numbers are computed from the returns of "
+    f"{_LABELS['fine_tuning']} at the ends of tasks, and there is no run of its own.",
+)
+_AGGREGATES = (
+    "Over the four scenarios of HalfCheetah, on this scale, the paper has a performance, forward transfer and "
+    "forgetting of 0.75, 0.20 and -0.45 (FT-1), 0.81, 0.09 and -0.28 (FT-L2), 0.98, 0.14 and -0.28 (EWC), and 1.22, "
+    "0.22 and 0 (FT-N)."
+)
+_ANOTHER_PROGRAM = (
+    "The paper's numbers come from an earlier program of its authors, with another observation of 23 numbers, other "
+    "learning rates and fresh critics for each task of SAC-N, and the number of seeds is not stated: they are for the "
+    "order of methods. Replay is not among its methods."
+)
+_NO_NUMBERS = "No numbers of the authors are known for this scenario."
+_ENGINE = (
+    "The physics is today's MuJoCo and not the published engine: robots, rewards and observations differ, and returns "
+    "cannot be compared."
+)
+
+
+def make(
+    full: bool = False, seeds: str | None = None, scale: float | None = None, scenario: str | None = None
+) -> Recipe:
+    """Returns on all tasks after each of them: of fine-tuning, of a fresh network for each task, and of three methods.
+
+    Args:
+        full: the published networks, engine, number of environments and of evaluated episodes, and 10 seeds.
+        seeds: other seeds; 3 by default.
+        scale: fraction of the published length of a task; 0.03 by default, or 1 with `full`. Without `full` there are
+            as many environments as leave each its number of episodes, and below 0.3 layers have 128 units.
+        scenario: sequence of tasks, such as halfcheetah/robustness or ant/transfer; halfcheetah/forgetting by default.
+
+    Raises:
+        UnknownNameError: if there is no such scenario, with the nearest names.
+    """
+    scenario = scenario or "halfcheetah/forgetting"
+    registry.check("scenario", scenario, _NAMES)
+    domain, name = _NAMES[scenario]
+    presets, published = registry.presets(f"crl_{domain}"), TASK_STEPS[domain]
+    config = _scaled(presets[f"{name}/published" if full else name], published, scale or _usual(full), full)
+    config["seeds"] = seeds or _SEEDS[full]
+    methods = {method: Line(label, {**config, "continual": {"name": method}}) for method, label in _LABELS.items()}
+    tasks, task = SCENARIOS[domain][name], config["problem"]["task_steps"]
+    number, figure = len(tasks.tasks) * tasks.repeat, f"continual_rl_{domain}_{name}"
+    return Recipe(
+        title=f"Continual reinforcement learning: {scenario}",
+        shows=_SHOWS.format(number, {"halfcheetah": "HalfCheetah", "ant": "Ant", "humanoid": "Humanoid"}[domain]),
+        x_label="steps",
+        panels={figure: _panels(config, tuple(methods.values()))},
+        scale=Scale(number * task, number * published, len(read_seeds(config["seeds"])), published_seeds=None),
+        notes=_NOTES,
+        falls_short=(
+            *_differences(config, presets[f"{name}/published"], published),
+            _ANOTHER_PROGRAM if scenario in _PUBLISHED else _NO_NUMBERS,
+        ),
+        edge="right",
+        sequences={figure: _sequence(methods, config["evaluate_tasks"], scenario)},
+    )
+
+
+def _usual(full: bool) -> float:
+    return 1.0 if full else _SCALE
+
+
+def _scaled(preset: Mapping[str, Any], published: int, scale: float, full: bool) -> dict[str, Any]:
+    """A preset with tasks of another length; unless `full`, with fewer environments and narrower networks."""
+    config = copy.deepcopy(dict(preset))
+    num_envs = _ENVS if full else max(_FEWEST_ENVS, round(_ENVS * scale / _FEWEST_ENVS) * _FEWEST_ENVS)
+    whole = _BINS * num_envs  # steps; a task has whole bins
+    task = published if scale == 1 else max(whole, round(published * scale / whole) * whole)
+    config["problem"] |= {"task_steps": task, "num_envs": num_envs}
+    config["record_every"] = max(num_envs, task // 10)
+    if not full:
+        config["evaluate_tasks"] = _EPISODES
+        config["agent"] |= {
+            "learning_starts": round(_STARTS * task),
+            "random_steps": num_envs,  # one of each environment, as published
+            "buffer_size": min(task, config["agent"]["buffer_size"]),
+        }
+        if scale < _SHORT:
+            # From the published 2.0 the temperature alone would take most of a short task to fall.
+            config["agent"] |= {"hidden_units": _NARROW, "initial_temperature": _TEMPERATURE}
+    return config
+
+
+def _panels(config: Mapping[str, Any], lines: tuple[Line, ...]) -> tuple[PanelSpec, ...]:
+    bin = _bin(config["problem"]["task_steps"], config["problem"]["num_envs"])
+    returns = Measure("return", "return of an episode", bin, decimals=0, episodes="ended")
+    dormant = Measure("dormant_fraction", "dormant units (%)", bin, factor=100, decimals=1)
+    return PanelSpec("Training", returns, lines), PanelSpec("Dormant units", dormant, lines)
+
+
+def _bin(task: int, num_envs: int) -> int:
+    """Width of bins: an equal part of a task, in which an episode of each environment ends."""
+    most = min(_BINS, max(1, task // num_envs // _EPISODE))
+    return next(task // parts for parts in range(most, 0, -1) if task % parts == 0)
+
+
+def _sequence(methods: Mapping[str, Line], episodes: int, scenario: str) -> SequenceSpec:
+    published = dict(zip(_PUBLISHED_OF, _PUBLISHED.get(scenario, ())))
+    of_returns, of_copies = _SEQUENCE_NOTES
+    return SequenceSpec(
+        lines=tuple(methods.values()),
+        reference=methods["from_scratch"],
+        copies={_COPIES: methods["fine_tuning"]},
+        published=published,
+        notes=(of_returns.format(episodes), of_copies, *([_AGGREGATES] if published else [])),
+    )
+
+
+def _differences(config: Mapping[str, Any], preset: Mapping[str, Any], task_steps: int) -> Iterator[str]:
+    """The settings that differ from the published settings, in sentences."""
+    usual = {"task_steps": task_steps, "num_envs": _ENVS, "hidden_units": 256}
+    ours, theirs = ({**of["problem"], **of["agent"], "evaluate_tasks": of["evaluate_tasks"]} for of in (config, preset))
+    theirs = {**usual, **theirs}
+    differ = [f"{key} {value:,} ({theirs[key]:,})" for key, value in ours.items() if value != theirs[key]]
+    if differ:
+        yield f"Settings that differ from the published settings, which stand in parentheses: {', '.join(differ)}."
+    if "engine" not in ours:
+        yield _ENGINE
