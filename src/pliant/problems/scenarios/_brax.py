@@ -46,7 +46,9 @@ def load(module: str) -> Any:
 
 
 def _repair() -> None:
-    """Gives JAX an attribute back that the engine reads."""
-    batching = importlib.import_module("jax.interpreters.batching")
+    """Gives the engine what it looks for in places where JAX no longer has it."""
+    batching, inside = (importlib.import_module(f"jax.{name}") for name in ("interpreters.batching", "_src"))
     if not hasattr(batching, "BatchTracer"):
-        batching.BatchTracer = importlib.import_module("jax._src.interpreters.batching").BatchTracer
+        batching.BatchTracer = inside.interpreters.batching.BatchTracer
+    jumpy = importlib.import_module("brax.v1.jumpy")
+    jumpy._in_jit = lambda: jax.config.jax_disable_jit or inside.core.unsafe_am_i_under_a_jit()

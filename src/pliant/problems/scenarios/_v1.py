@@ -1,6 +1,7 @@
 """The scenarios on the old engine of Brax, the published experiments' engine, as environments on the device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -57,33 +58,28 @@ def environment(domain: Domain, changes: Sequence[Change], tasks: tuple[Task, ..
         ValueError: if the engine is not installed.
     """
     E, robot = num_envs, ROBOTS[domain]
-    configs = [edited(domain, change) for change in changes]
-    at, calendar = robots(domain, configs), Calendar(tasks)
-    seen = np.stack([~np.isin(robot.quantities, change.hidden) for change in changes]) if robot.quantities else None
-    factors = np.array([change.actions or (1.0,) * robot.action for change in changes], np.float32)
+    configs, calendar = [edited(domain, change) for change in changes], Calendar(tasks)
+    begin, move = _physics(domain, changes, configs, E)
 
-    def observed(observation: Array, task: Array) -> Array:
-        return observation if seen is None else observation * jnp.asarray(seen)[task]
-
-    def begin(key: Key, task: Array) -> tuple[Bodies, Array]:
-        """The states in which the episodes of a task begin, with their observations."""
-        first = jax.vmap(at(task).reset)(jax.random.split(key, E))
-        return _bodies(first.qp), observed(first.obs, task)
-
-    def started(key: Key, task: Array, stays: bool) -> tuple[State, Array]:
+    @jax.jit
+    def start(key: Key, task: Array, stays: Array) -> tuple[State, Array]:
         key, first_key = jax.random.split(key)
         bodies, observation = begin(first_key, task)
         age, steps = jnp.zeros(E, jnp.int32), jnp.zeros((), jnp.int32)
-        task = jnp.asarray(task, jnp.int32)
-        return State(bodies, bodies, observation, age, steps, task, jnp.array(stays), key), observation
+        return State(bodies, bodies, observation, age, steps, task, stays, key), observation
 
+    def init(key: Key) -> tuple[State, Array]:
+        return start(key, np.int32(0), np.bool_(False))
+
+    def init_task(key: Key, task: Array) -> tuple[State, Array]:
+        return start(key, jnp.asarray(task, jnp.int32), np.bool_(True))
+
+    @jax.jit
     def step(state: State, action: Array) -> tuple[State, Timestep]:
-        force = jnp.clip(action, -1, 1) * jnp.asarray(factors)[state.task]
-        after = jax.vmap(_move(at(state.task)))(state.bodies, force)
-        final, age, steps = observed(after.obs, state.task), state.age + 1, state.steps + E
+        after, final, reward, terminated = move(state.bodies, action, state.task)
+        age, steps = state.age + 1, state.steps + E
         task = jnp.where(state.stays, state.task, calendar.task(steps))
         border = task != state.task
-        terminated = after.done > 0
         truncated = ~terminated & ((age >= TIME_LIMIT) | border)
         ended = terminated | truncated
 
@@ -92,34 +88,61 @@ def environment(domain: Domain, changes: Sequence[Change], tasks: tuple[Task, ..
         bodies, observation = jax.tree.map(
             lambda new, old: jnp.where(ended.reshape(E, *[1] * (old.ndim - 1)), new, old),
             (first, first_observation),
-            (_bodies(after.qp), final),
+            (after, final),
         )
         age = jnp.where(ended, 0, age)
         now = State(bodies, first, first_observation, age, steps, task, state.stays, state.key)
-        return now, Timestep(observation, after.reward, terminated, truncated, final, {})
+        return now, Timestep(observation, reward, terminated, truncated, final, {})
 
     spec = Spec(jax.ShapeDtypeStruct((robot.observation,), jnp.float32), Continuous(robot.action))
     return Environment(
         spec,
         E,
         tasks[-1].until,
-        jax.jit(lambda key: started(key, jnp.zeros((), jnp.int32), stays=False)),
-        jax.jit(step),
+        init,
+        step,
         tasks=tasks,
         render=views(configs, [task.name for task in tasks]),
-        init_task=jax.jit(lambda key, task: started(key, task, stays=True)),
+        init_task=init_task,
     )
 
 
-def _move(robot: Any) -> Callable[[Bodies, Array], Any]:
-    """One step of one environment: `(bodies, action) -> state` of the engine."""
-    state, qp = load("envs.env").State, load("physics.base").QP
-
-    def move(bodies: Bodies, action: Array) -> Any:
-        return robot.step(state(qp(*bodies), obs=None, reward=None, done=jnp.zeros(())), action)
-
-    return move
+class _Physics(NamedTuple):
+    begin: Callable[[Key, Array], tuple[Bodies, Array]]  # (key, task) -> first states and observations of a task
+    move: Callable[[Bodies, Array, Array], tuple[Bodies, Array, Array, Array]]  # (bodies, action, task) -> one step
 
 
-def _bodies(qp: Any) -> Bodies:
-    return Bodies(qp.pos, qp.rot, qp.vel, qp.ang)
+def _physics(domain: Domain, changes: Sequence[Change], configs: Sequence[Any], num_envs: int) -> _Physics:
+    """The engine's functions for all environments of a member; the index `()` of the task may be traced."""
+    robot, at = ROBOTS[domain], robots(domain, configs)
+    seen = np.stack([~np.isin(robot.quantities, change.hidden) for change in changes]) if robot.quantities else None
+    factors = np.array([change.actions or (1.0,) * robot.action for change in changes], np.float32)
+    engine_state, engine_bodies = load("envs.env").State, load("physics.base").QP
+
+    def unpacked(state: Any, task: Array) -> tuple[Bodies, Array]:
+        observation = state.obs if seen is None else state.obs * jnp.asarray(seen)[task][None]
+        return Bodies(state.qp.pos, state.qp.rot, state.qp.vel, state.qp.ang), observation
+
+    def begin(key: Key, task: Array) -> tuple[Bodies, Array]:
+        with _rules():
+            return unpacked(jax.vmap(at(task).reset)(jax.random.split(key, num_envs)), task)
+
+    def move(bodies: Bodies, action: Array, task: Array) -> tuple[Bodies, Array, Array, Array]:
+        environment = at(task)
+
+        def one(bodies: Bodies, action: Array) -> Any:
+            state = engine_state(engine_bodies(*bodies), obs=None, reward=None, done=jnp.zeros(()))
+            return environment.step(state, action)
+
+        with _rules():
+            state = jax.vmap(one)(bodies, jnp.clip(action, -1, 1) * jnp.asarray(factors)[task])
+            return *unpacked(state, task), state.reward, state.done > 0
+
+    return _Physics(begin, move)
+
+
+@contextmanager
+def _rules() -> Generator[None]:
+    """How the engine computes: in full precision also on accelerators, and with arrays of other ranks."""
+    with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
+        yield
