@@ -211,3 +211,21 @@ def test_refuses_in_one_line(replay, message):
     assert message in str(error.value) and "\n" not in str(error.value)
     least = int(re.search(r"write at least (\d+)", str(error.value))[1])
     dataclasses.replace(replay, buffer_size=least).check(1)
+
+
+def test_an_emptied_replay_draws_only_what_is_added_afterwards():
+    replay = Replay(2, 8, numbers(), numbers())
+
+    def steps(values):
+        values = np.broadcast_to(np.float32(values), (2, 2))
+        return Steps(values, values, (), values, np.zeros((2, 2), bool))
+
+    def run(old, new):
+        nothing, following = np.zeros((2, 2), bool), np.zeros((2, 2), np.float32)
+        stored = replay.emptied(replay.add(replay.init(), old, nothing, following))
+        sample = replay.sample(replay.add(stored, new, nothing, following), jax.random.key(0), 50, DISCOUNT)
+        return stored.size, replay.sample(stored, jax.random.key(0), 5, DISCOUNT).weight, sample
+
+    size, weight, sample = trees.numpy(jax.jit(run)(steps(1), steps(2)))
+    assert not size.any() and not weight.any()
+    assert (sample.observation == 2).all() and sample.weight.all()

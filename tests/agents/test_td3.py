@@ -9,75 +9,47 @@ import numpy as np
 import optax
 import pytest
 import trees
-from on_policy import QUICK, arena_of, assert_close, in_float64, no_methods, numerical_gradient
+from off_policy import (
+    ACTIONS,
+    ARENA,
+    INPUTS,
+    NUMBERS,
+    Adam,
+    E,
+    begun,
+    compiled,
+    critic,
+    merged,
+    perceptron,
+    rectifier,
+    some_transitions,
+)
+from on_policy import arena_of, assert_close, in_float64, no_methods
 
 from pliant.agents import td3
 from pliant.agents._replay import Replay
-from pliant.core.agent import Transitions
 from pliant.core.base import Edit, Topology
 from pliant.core.problem import Continuous, Discrete
 from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops import device as device_loop
 
-INPUTS, ACTIONS, E = 2, 2, 2
-NUMBERS = jax.ShapeDtypeStruct((2,), np.float32)  # of an observation, and of an action
-ARENA = arena_of(Continuous(ACTIONS), E, inputs=INPUTS)
 CONFIG = td3.Config(
     learning_starts=4, buffer_size=40, batch_size=6, update_to_data=0.5, learning_rate=0.02, b1=0.8, b2=0.95, eps=1e-5,
     discount=0.9, tau=0.1, hidden_units=3, actor_layers=1, critic_layers=2,
 )  # fmt: skip
 
 
-def compiled(function):
-    return jax.jit(function, compiler_options=QUICK)
+def transitions_of(seed, mean_action=None):
+    """Random ones; with `mean_action` numbers that stand for the action without noise."""
 
+    def extras(is_first, normal):
+        return td3.Extras(is_first, () if mean_action is None else np.tanh(normal(mean_action)))
 
-def some_transitions(seed, T=1, mean_action=None):
-    """Random ones of two environments, in which episodes end in both ways."""
-    random = np.random.default_rng(seed)
-
-    def normal(*shape):
-        return random.normal(size=(T, E, *shape)).astype(np.float32)
-
-    kind = random.choice(3, (T, E), p=[0.6, 0.2, 0.2])
-    extras = td3.Extras(random.random((T, E)) < 0.4, () if mean_action is None else np.tanh(normal(mean_action)))
-    action, terminated, truncated = np.tanh(normal(ACTIONS)), kind == 1, kind == 2
-    return Transitions(normal(INPUTS), action, extras, normal(), terminated, truncated, normal(INPUTS))
-
-
-def merged(both):
-    return both.actor | both.critics
-
-
-def begun(agent):
-    return compiled(agent.init)(trees.key(0))
-
-
-# The independent implementation
-
-
-def layers_of(params):
-    return [params[f"Dense_{i}"] for i in range(sum(name.startswith("Dense") for name in params))]
+    return some_transitions(extras, seed)
 
 
 def actor(params, x):
-    *hidden, last = layers_of(params["actor"])
-    for layer in hidden:
-        x = np.maximum(x @ layer["kernel"] + layer["bias"], 0)
-    return np.tanh(x @ last["kernel"] + last["bias"])
-
-
-def critic(params, x, activities=None):
-    *hidden, last = layers_of(params)
-    for i, layer in enumerate(hidden):
-        x = x @ layer["kernel"] + layer["bias"]
-        if "LayerNorm" in params and i == len(hidden) - 1:
-            x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
-            x = x * params["LayerNorm"]["scale"] + params["LayerNorm"]["bias"]
-        x = np.maximum(x, 0)
-        if activities is not None:
-            activities.append(x > 0)
-    return (x @ last["kernel"] + last["bias"])[:, 0]
+    return np.tanh(perceptron(params["actor"], x, rectifier))
 
 
 class Reference:
@@ -86,7 +58,7 @@ class Reference:
     def __init__(self, state, config):
         self.params, self.target = in_float64(merged(state.learned.params)), in_float64(merged(state.learned.target))
         self.elastic, self._config, self._updates = self.params, config, 0
-        self._optimizers = {name: [0.0, 0.0, 0] for name in ("actor", "critics")}
+        self._optimizers = {name: Adam(config.learning_rate, config) for name in ("actor", "critics")}
 
     def update(self, sample, noise, weight):
         config = self._config
@@ -104,7 +76,7 @@ class Reference:
 
         critics = {name: self.params[name] for name in ("critic_0", "critic_1")}
         loss = critics_loss(critics)
-        self.params = self.params | self._step("critics", critics_loss, critics)
+        self.params = self.params | self._optimizers["critics"].step(critics_loss, critics)
         if self._updates % config.policy_delay == 0:
 
             def actor_loss(mu):
@@ -112,28 +84,13 @@ class Reference:
                 return -(critic(self.params["critic_0"], inputs) * weight).sum() / weight.sum()
 
             mu = {"actor": self.params["actor"]}
-            self.params = self.params | self._step("actor", actor_loss, mu)
+            self.params = self.params | self._optimizers["actor"].step(actor_loss, mu)
             self.target = self._nearer(self.target, config.tau)
             self.elastic = self._nearer(self.elastic, config.elastic_rate)
         return loss
 
     def _nearer(self, average, rate):
         return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, average, self.params)
-
-    def _step(self, name, loss, params):
-        """Adam, with a numerical gradient."""
-        leaves, structure = jax.tree.flatten(params)
-        ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-        w = np.concatenate([leaf.ravel() for leaf in leaves])
-
-        def tree(w):
-            return structure.unflatten([x.reshape(leaf.shape) for x, leaf in zip(np.split(w, ends), leaves)])
-
-        g, (m, v, t), config = numerical_gradient(lambda w: loss(tree(w)), w), self._optimizers[name], self._config
-        m, v, t = config.b1 * m + (1 - config.b1) * g, config.b2 * v + (1 - config.b2) * g**2, t + 1
-        self._optimizers[name] = [m, v, t]
-        root = np.sqrt(v / (1 - config.b2**t)) + config.eps
-        return tree(w - config.learning_rate * m / (1 - config.b1**t) / root)
 
 
 SWITCHES = {"recall": True, "auto_batch": True, "awaken": 0.52, "recall_slope": 3.0}
@@ -159,7 +116,7 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
     reference, number, chosen = Reference(state, config), 0, []
     for call in range(first + 6):
         before = state
-        state, metrics = learn(state, some_transitions(call), np.int32(call))
+        state, metrics = learn(state, transitions_of(call), np.int32(call))
         metrics = trees.numpy(metrics)
         assert int(state.steps) == (call + 1) * E
         if call < first:
@@ -223,7 +180,7 @@ def test_what_the_actor_would_do_otherwise_by_now_is_dropped():
     state, learn = begun(agent), compiled(agent.learn)
     sizes, distances = [], []
     for call in range(21):
-        transitions = some_transitions(call, mean_action=ACTIONS)
+        transitions = transitions_of(call, mean_action=ACTIONS)
         whole = transitions._replace(extras=transitions.extras._replace(is_first=np.zeros((1, E), bool)))
         after, metrics = learn(state, whole, np.int32(call))
         sizes.append(np.asarray(after.replay.size).tolist())
@@ -293,12 +250,12 @@ def test_actor_and_critics_have_methods_with_clocks_of_their_own():
     assert set(given) == {(actors, ("actor",)), (critics, ("critic_0", "critic_1"))}
     state, learn = begun(agent), compiled(agent.learn)
     for call in range(6):
-        state, _ = learn(state, some_transitions(call), np.int32(call))
+        state, _ = learn(state, transitions_of(call), np.int32(call))
     # Four calls of two updates, after the steps 4, 6, 8 and 10; the third and the sixth are the actor's.
     assert np.asarray(state.learned.optimizer.critics.before[0]).tolist() == [[6, 8], [7, 10], [8, 10]]
     assert np.asarray(state.learned.optimizer.actor.before[0]).tolist() == [[0, 0], [1, 6], [2, 8]]
     assert learn._cache_size() == 1
-    signals = jax.eval_shape(agent.signals, agent.acting_params(state), state, some_transitions(0))
+    signals = jax.eval_shape(agent.signals, agent.acting_params(state), state, transitions_of(0))
     assert set(signals["features"]) == {*actors, *critics}
     for name in ("params", "previous_params", "grads"):
         assert jax.tree.structure(signals[name]) == jax.tree.structure(merged(state.learned.params))
@@ -323,7 +280,7 @@ def test_targets_begin_whole_and_then_have_the_weights_that_the_network_has():
     assert np.asarray(whole["critic_0"]["Dense_0"]["kernel"]).all()
     state = before
     for call in range(4):  # the last two of which learn
-        state, _ = learn(state, some_transitions(call), np.int32(call))
+        state, _ = learn(state, transitions_of(call), np.int32(call))
     for params in (before.learned.params, state.learned.params, state.learned.target):
         assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(params.critics["critic_0"]))
         assert_close(params.critics["critic_1"], whole["critic_1"], 1e-6, 0)
