@@ -29,6 +29,7 @@ from on_policy import arena_of, assert_close, in_float64, no_methods
 
 from pliant.agents import sac
 from pliant.agents._replay import Replay
+from pliant.agents._soft_losses import Noise
 from pliant.core.clock import Clock, Task
 from pliant.core.continual import Continual
 from pliant.core.likelihood import gaussian
@@ -161,7 +162,7 @@ def everything_drawn(config, updates, stored, key):
     )
     target_key, actor_key = jax.random.split(noise_key)
     states = config.batch_size * (1 + (config.actor_states == "both"))
-    return samples, sac.Noise(
+    return samples, Noise(
         jax.random.normal(target_key, (updates, config.batch_size, ACTIONS)),
         jax.random.normal(actor_key, (updates, states, ACTIONS)),
     )

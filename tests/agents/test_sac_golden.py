@@ -16,6 +16,7 @@ import pytest
 import trees
 
 from pliant.agents import _actor_and_critics as actor_and_critics
+from pliant.agents import _soft_losses as soft_losses
 from pliant.agents import sac
 from pliant.agents._actor_and_critics import Both
 from pliant.agents._off_policy import Schedule
@@ -66,9 +67,9 @@ def update(numbers, learned, sample, noise, number):
         tanh_correction="half", entropy_target="batch_mean", truncation="terminal", actor_states="both",
     )  # fmt: skip
     networks, (wiring, tx, _), temperature_tx = parts(config)
-    losses = sac.Losses(config, networks, wiring, -config.target_multiplier * ACTION, 1.0)
+    losses = soft_losses.Losses(config, networks, wiring, -config.target_multiplier * ACTION, 1.0)
     clock = functools.partial(Schedule(1, 4, 2, 8, 1000).clock, Calendar(), 8)
-    after, metrics = sac.update_of(losses, tx, temperature_tx, clock, lambda params, clock: 0.0)(
+    after, metrics = sac.update_of(config, losses, tx, temperature_tx, clock, lambda params, clock: 0.0)(
         learned, (sample, noise), number
     )
     alpha, mu = jnp.exp(learned.temperature.log), learned.params.actor
@@ -127,7 +128,7 @@ def test_updates_match_the_recorded_ones(file):
         )  # fmt: skip
         k = of_actor.get(i)
         of_states = np.zeros((2 * BATCH, ACTION), np.float32) if k is None else data["actor_noise"][k]
-        noise = sac.Noise(data["critic_noise"][i, 1], of_states.reshape(2 * BATCH, ACTION))
+        noise = soft_losses.Noise(data["critic_noise"][i, 1], of_states.reshape(2 * BATCH, ACTION))
         learned, seen = update(numbers, learned, sample, noise, np.int32(i + 1))
         learned, seen = trees.numpy((learned, seen))
 

@@ -36,10 +36,12 @@ from pliant.networks import critic_ensemble, normal_actor
 
 from . import _actor_and_critics as actor_and_critics
 from . import _off_policy as off_policy
+from . import _soft_losses as soft_losses
 from ._actor_and_critics import Both
-from ._off_policy import flat, td_targets, weighted_mean
+from ._off_policy import flat, weighted_mean
 from ._replay import Sample, Stored
-from ._squashed_normal import Correction, SquashedNormal
+from ._soft_losses import Noise
+from ._squashed_normal import SquashedNormal
 
 LEARNS_FROM = "environment"
 
@@ -47,8 +49,8 @@ Metrics: TypeAlias = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(actor_and_critics.Config):
-    """Settings of SAC; the defaults are those of Haarnoja et al. (2018), with two critics of two layers."""
+class Config(soft_losses.Config, actor_and_critics.Config):
+    """Settings of SAC; the defaults are those of Haarnoja et al. (2018)."""
 
     learning_starts: Annotated[int, AtLeast(0)] = 10_000
     """Steps of a member in a task before the first update."""
@@ -64,10 +66,6 @@ class Config(actor_and_critics.Config):
     """Learning rate of the temperature's Adam; 0: the temperature stays."""
     initial_temperature: Annotated[float, AtLeast(1e-6)] = 1.0
     """Temperature at the beginning: the factor of the entropy."""
-    target_multiplier: float = 1.0
-    """Target entropy in nats per number of an action, with the sign changed."""
-    reward_scale: Annotated[float, AtLeast(0)] = 1.0
-    """Factor of rewards in updates."""
     policy_delay: Annotated[int, AtLeast(1)] = 1
     """Updates of the critics per update of actor and temperature."""
     target_delay: Annotated[int, AtLeast(1)] = 1
@@ -82,12 +80,6 @@ class Config(actor_and_critics.Config):
     """Activation of the hidden units, of actor and critics."""
     negative_slope: Annotated[float, AtLeast(0)] = 0.01
     """Slope of leaky_relu for negative numbers."""
-    tanh_correction: Correction = "full"
-    """How log probabilities account for tanh; half: half as much, and -log 2 per number of an action, as published."""
-    entropy_target: Literal["sample", "batch_mean"] = "sample"
-    """Entropy in a target: that of the next action itself, or the mean over the batch, as published."""
-    actor_states: Literal["first", "both"] = "first"
-    """States that actor and temperature learn from: those of the batch, or the next states as well, as published."""
 
 
 class ActingParams(NamedTuple):
@@ -123,71 +115,9 @@ class Extras(NamedTuple):
     is_first: Array  # bool: the first observation of an episode
 
 
-class Noise(NamedTuple):
-    """The standard normal numbers of one update."""
-
-    target: Array  # (batch, action): for actions in the next states
-    actor: Array  # (states, action): for actions in the states that the actor learns from
-
-
-@dataclasses.dataclass(frozen=True)
-class Losses:
-    """The losses of one batch.
-
-    Args:
-        config: the settings.
-        networks: of actor and critics.
-        wiring: of both.
-        target_entropy: of the actor's numbers in (-1, 1).
-        bound: largest magnitude of each part of an action.
-    """
-
-    config: Config
-    networks: Both
-    wiring: Both
-    target_entropy: float | Array
-    bound: float
-
-    def targets(self, actor: Params, target: Params, alpha: Array, sample: Sample, noise: Array) -> tuple[Array, Array]:
-        """The targets of the values $y$ and the log probabilities of the next actions, `(batch,)` each."""
-        s, config = flat(sample.next_observation), self.config
-        a, log_p = SquashedNormal(*self.networks.actor.apply(actor, s)).sample(noise, config.tanh_correction)
-        Q = self.networks.critics.apply(target, joined(s, self.bound * a)).min(1)
-        entropy = -log_p
-        if config.entropy_target == "batch_mean":
-            entropy = jnp.broadcast_to(weighted_mean(entropy, sample.weight), entropy.shape)
-        return td_targets(config.reward_scale * sample.reward, sample.discount, Q + alpha * entropy), log_p
-
-    def of_critics(self, params: Params, sample: Sample, y: Array) -> tuple[Array, tuple[Features, Array]]:
-        """$L_Q$, with features and the first critic's mean value."""
-        Q, features = self.wiring.critics.apply(params, joined(flat(sample.observation), sample.action))
-        loss = weighted_mean(((Q - y[:, None]) ** 2).sum(1), sample.weight)
-        return loss, (features, weighted_mean(Q[:, 0], sample.weight))
-
-    def of_actor(
-        self, params: Params, critics: Params, alpha: Array, sample: Sample, noise: Array
-    ) -> tuple[Array, tuple[Features, Array]]:
-        r"""$L_\mu$, with features and the log probabilities of the actions, `(states,)`."""
-        s, weight = self.states(sample)
-        outputs, features = self.wiring.actor.apply(params, s)
-        a, log_p = SquashedNormal(*outputs).sample(noise, self.config.tanh_correction)
-        Q = self.networks.critics.apply(critics, joined(s, self.bound * a)).min(1)
-        return weighted_mean(alpha * log_p - Q, weight), (features, log_p)
-
-    def of_temperature(self, log_alpha: Array, sample: Sample, log_p: Array) -> Array:
-        r"""$L_\alpha$, of the log probabilities of the actor's loss."""
-        return -weighted_mean(jnp.exp(log_alpha) * (log_p + self.target_entropy), self.states(sample)[1])
-
-    def states(self, sample: Sample) -> tuple[Array, Array]:
-        """The states that the actor learns from, `(states, numbers)`, and their weights."""
-        if self.config.actor_states == "first":
-            return flat(sample.observation), sample.weight
-        both = flat(sample.observation), flat(sample.next_observation)
-        return jnp.concatenate(both), jnp.concatenate([sample.weight, sample.weight])
-
-
 def update_of(
-    losses: Losses,
+    config: Config,
+    losses: soft_losses.Losses,
     tx: Both,
     temperature_tx: optax.GradientTransformation,
     clock: Callable[..., Clock],
@@ -196,13 +126,13 @@ def update_of(
     """Makes the function of one update, `(learned, (sample, noise), number) -> (learned, metrics)`, numbers from 1.
 
     Args:
+        config: the settings.
         losses: of a batch.
         tx: the `Plastic`s of actor and critics.
         temperature_tx: the optimizer of the temperature.
         clock: `(number, of_network) -> Clock`, see `Schedule.clock`.
         penalty: `(actor's params, clock) -> ()`, added to the actor's loss.
     """
-    config = losses.config
 
     def update(now: Learned, batch: tuple[Sample, Noise], number: Array) -> tuple[Learned, Metrics]:
         sample, noise = batch
@@ -262,11 +192,6 @@ def delayed(config: Config, updates: Any) -> Any:
     return -(-updates // config.policy_delay)
 
 
-def joined(s: Array, a: Array) -> Array:
-    """The inputs of critics."""
-    return jnp.concatenate([s, a], axis=1)
-
-
 def make(
     config: Config,
     environment: Environment | HostEnvironment,
@@ -304,10 +229,10 @@ def make(
     Raises:
         ValueError: if actions are discrete, the environment has its own network, or the buffer is too small.
 
-    Differs from the authors' code: theirs has two critics that both enter as here, and no temperature in its first
-    version. The published program of Rewire has three departures, each of which is a setting: `tanh_correction=half`,
-    `entropy_target=batch_mean` and `truncation=terminal`. Its temperature is a float64 number. Rows that only mark a
-    truncation occupy the buffer; when sampled they have weight 0, which makes that batch smaller.
+    Differs from the authors' code: rows that only mark a truncation occupy the buffer; when sampled they have weight 0,
+    which makes that batch smaller. The published program of Rewire departs from the equations in four places, each of
+    which is a setting here: `tanh_correction=half`, `entropy_target=batch_mean`, `actor_states=both` and
+    `truncation=terminal`. Its temperature is a float64 number.
 
     References:
         Haarnoja et al., `Soft actor-critic algorithms and applications <https://arxiv.org/abs/1812.05905>`_, 2018.
@@ -342,7 +267,7 @@ def make(
         Both(config.learning_rate, config.critic_learning_rate),
     )
     temperature_tx = optax.adam(config.temperature_learning_rate, config.b1, config.b2, config.eps)
-    losses = Losses(config, Both(actor, critics), wiring, -config.target_multiplier * A, bound)
+    losses = soft_losses.Losses(config, Both(actor, critics), wiring, -config.target_multiplier * A, bound)
     of_networks = Both(functools.partial(delayed, config), lambda updates: updates)
 
     def temperature() -> Temperature:
@@ -398,6 +323,7 @@ def make(
             jax.random.split(sample_key, schedule.updates)
         )
         update = update_of(
+            config,
             losses,
             tx,
             temperature_tx,
