@@ -56,13 +56,15 @@ def test_runs_at_every_scale(scale):
     assert abs(task - 999_936 * scale) <= 4 * num_envs and task % (4 * num_envs) == 0
     assert agent["update_to_data"] * num_envs == int(agent["update_to_data"] * num_envs)
     assert agent["learning_starts"] == round(task / 20) and agent["buffer_size"] == min(task, 1_280_000)
-    assert agent["hidden_units"] == (128 if scale < 0.3 else 256)
+    short = scale < 0.3
+    assert agent["hidden_units"] == (128 if short else 256)
+    assert (agent["critic_learning_rate"], agent["target_delay"]) == ((1e-3, 1) if short else (3e-4, 2))
     if scale > 0.03:
         # As published, an environment has about 7,800 steps and so seven episodes in a task.
         assert 6_000 < task / num_envs < 9_500
     recipe = continual_rl.make(scale=scale)
     assert recipe.scale == Scale(8 * task, 8 * 999_936, 3, None)
-    assert ("hidden_units 128 (256)" in " ".join(recipe.falls_short)) == (scale < 0.3)
+    assert ("hidden_units 128 (256)" in " ".join(recipe.falls_short)) == short
 
 
 def test_the_full_recipe_is_published():
@@ -81,7 +83,8 @@ def test_the_full_recipe_is_published():
 def test_what_differs_from_the_published_settings_is_said():
     (settings, engine, numbers) = continual_rl.make(scale=0.03, scenario="ant/transfer").falls_short
     assert "task_steps 30,000 (999,936), num_envs 4 (128), learning_starts 1,500 (12,800)" in settings
-    assert "evaluate_tasks 8 (5,120)" in settings and "learning_rate" not in settings
+    assert "critic_learning_rate 0.001" not in settings and "initial_temperature 0.1 (2.0)" in settings
+    assert "evaluate_tasks 8 (5,120)" in settings and "reward_scale" not in settings
     assert "MuJoCo" in engine
     assert numbers == "No numbers of the authors are known for this scenario."
 
