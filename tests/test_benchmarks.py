@@ -55,3 +55,15 @@ def test_the_floor_of_images_counts_the_weights_of_the_network(images):
     parts = plan(images["config_of"](images["ROWS"]["permuted_2000"])).components
     params = jax.eval_shape(parts.agent.init, trees.key(0)).params
     assert sum(x.size for x in jax.tree.leaves(params) if len(x.shape) == 2) == images["WEIGHTS"]
+
+
+def test_a_call_of_sac_with_a_continual_method_returns_what_the_next_begins_with():
+    benchmark = runpy.run_path(str(next(path for path in ALL if path.stem == "sac")))
+    agent = benchmark["agent_of"]("ewc", 18, 4, 0.5)
+    state = jax.eval_shape(agent.init, trees.key(0))
+
+    def one_call(state, key):
+        return agent.learn(state, benchmark["made_up"](key, 18, 4), 0)[0]
+
+    after = jax.eval_shape(one_call, state, trees.key(1))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
