@@ -20,6 +20,7 @@ from flax.training.train_state import TrainState
 import pliant
 from pliant import datasets
 from pliant.core import registry
+from pliant.core.continual import ContinualContext
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.configuration.settings import settings_of
 
@@ -172,6 +173,9 @@ def known_flags():
     for name in registry.names("methods"):
         settings = set(settings_of(registry.find("methods", name))) | {"groups", "on_new_task"}
         found |= {f"method.{owner}{setting}" for setting in settings for owner in ("", f"{name}.")}
+    for name in registry.names("continual"):
+        settings = settings_of(registry.find("continual", name), ContinualContext._fields)
+        found |= {f"continual.{setting}" for setting in settings}
     found |= set(RunConfig.__dataclass_fields__)
     commands = "".join(path.read_text() for path in (ROOT / "src" / "pliant" / "cli").glob("*.py"))
     written = {flag for flag in re.findall(r'"--([a-z-]+)"', commands)}
