@@ -67,6 +67,10 @@ _SEQUENCE_NOTES = (
     "do not change how the network learns, so its numbers are computed from the returns of "
     f"{_LABELS['fine_tuning']} at the ends of tasks, and there is no run of its own.",
 )
+_STRENGTHS = (
+    "The L2 anchor and EWC have the strengths that are published for this scenario. Replay has its defaults: a "
+    "reservoir of 8,192 states, and a strength of 1."
+)
 _AGGREGATES = (
     "Over the four scenarios of HalfCheetah, on this scale, the paper has a performance, forward transfer and "
     "forgetting of 0.75, 0.20 and -0.45 (FT-1), 0.81, 0.09 and -0.28 (FT-L2), 0.98, 0.14 and -0.28 (EWC), and 1.22, "
@@ -170,7 +174,7 @@ def _sequence(methods: Mapping[str, Line], episodes: int, scenario: str) -> Sequ
         reference=methods["from_scratch"],
         copies={_COPIES: methods["fine_tuning"]},
         published=published,
-        notes=(of_returns.format(episodes), of_copies, *([_AGGREGATES] if published else [])),
+        notes=(of_returns.format(episodes), of_copies, _STRENGTHS, *([_AGGREGATES] if published else [])),
     )
 
 
