@@ -13,7 +13,7 @@ from pliant.presets._crl import continual_settings
 
 from ._tasks import SCENARIOS, TASKS, Change, Domain, random_change
 
-EPISODES = 32  # of each task, in the evaluation at the end of each task
+EPISODES = 10  # of each task, in the evaluation at the end of each task
 
 ENGINES = ("mujoco", "v1")
 
