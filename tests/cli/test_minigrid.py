@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pliant import report
 from pliant.cli import main
 
 # Each command is planned, and compiles what acts and what is acted in.
@@ -19,7 +20,8 @@ def run(tmp_path_factory):
     """The directory of a run of one seed."""
     folder = tmp_path_factory.mktemp("runs")
     words = ("run", "minigrid_doorkey/reference", "--tasks", TASKS, "--seeds", "1", "--diagnostics", "unit_age")
-    assert main([*words, "--out", str(folder)]) == 0
+    more = ("--continual", "fine_tuning", "--copies", "true", "--evaluate-tasks", "20")
+    assert main([*words, *more, "--out", str(folder)]) == 0
     (path,) = folder.iterdir()
     return path
 
@@ -59,6 +61,19 @@ def test_without_a_size_it_is_the_task_of_the_checkpoint(episodes):
         table, out = episodes(*words, "--episodes", 4)
         assert size in out
         assert table["length"].max() <= limit
+
+
+@pytest.mark.slow
+def test_each_task_is_played_at_each_border_and_by_its_own_copy_later(run, episodes):
+    rows = report.load(run).metrics
+    success = rows[rows["metric"] == "task_success"].pivot(index="step", columns="group", values="value")
+    assert list(success.index) == [0, 40960, 43008] and list(success.columns) == ["0/5x5", "1/6x6"]
+    assert success["0/5x5"][0] < 0.5 < 0.8 < success["0/5x5"][40960]
+    assert success["0/5x5"][40960] == success["0/5x5"][43008]  # the same copy, in the same episodes
+    of_random = rows[rows["metric"] == "task_random_return"]
+    assert set(of_random["step"]) == {0} and (of_random["value"] < 0.5).all()
+    table, out = episodes("--task", "5x5", "--episodes", 20)
+    assert "5x5" in out and table["success"].mean() > 0.8
 
 
 @pytest.mark.slow

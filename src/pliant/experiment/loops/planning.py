@@ -77,7 +77,8 @@ def unchecked_plan(config: RunConfig) -> Plan:
 
 
 def with_problem(plan: Plan, config: RunConfig, problem: Problem) -> Plan:
-    """The plan of the same members with another problem, and the loop that suits it.
+    """The plan of the same members with another problem, and the loop that suits it. The tasks stay those of their run, for
+    which the agents have room.
 
     Args:
         plan: of the members.
@@ -87,6 +88,7 @@ def with_problem(plan: Plan, config: RunConfig, problem: Problem) -> Plan:
     Raises:
         ConfigError: if the agent refuses the problem.
     """
+    problem = problem._replace(tasks=plan.problem.tasks)
     components = build(first_member(config), problem)
     return dataclasses.replace(plan, config=config, problem=problem, loop=_LOOPS[type(problem)], components=components)
 
