@@ -48,10 +48,9 @@ def run(
         on_progress: is called with `(done, total)` after every chunk.
         fields: fields that replace those of `config`: `problem`, `network`, `agent`, `methods`, `continual`,
             `diagnostics`, `seeds`, `sweep`, `record_every`, `seed_axis`, `acting`, `evaluate_every`,
-            `evaluate_episodes`, `keep_checkpoints`. A problem or an agent without a `name` changes settings of
-            `config`: `agent={"learning_rate": 1e-3}`. A
-            function, a module or a file (`"my_methods.py:my_method"`) stands for a component of one's own; `method=x`
-            is `methods=[x]`.
+            `evaluate_episodes`, `evaluate_tasks`, `keep_checkpoints`. A problem or an agent without a `name` changes
+            settings of `config`: `agent={"learning_rate": 1e-3}`. A function, a module or a file
+            (`"my_methods.py:my_method"`) stands for a component of one's own; `method=x` is `methods=[x]`.
 
     Returns:
         The run with all its seeds, also seeds of earlier calls.

@@ -15,7 +15,8 @@ Draws the curves of every metric of a run (PNG and PDF) and writes its table
 sequence of tasks: also the matrix of returns, forgetting, forward transfer
 and memory; with --reference normalized by another run on the same tasks.
 
-  pliant report runs/crl_halfcheetah-ewc-... --reference runs/crl_halfcheetah-from_scratch-..."""
+  pliant report runs/crl_ant-ewc-1a2b3c4d \\
+      --reference runs/crl_ant-from_scratch-5e6f7a8b"""
 
 
 def command(arguments: list[str]) -> None:

@@ -169,6 +169,8 @@ def _continual(problem: ComponentSpec, given: Any) -> ComponentSpec:
         ConfigError, UnknownNameError: one line that names the method and what is allowed.
     """
     settings = _named("continual", given)
+    if settings.get("source"):  # the user's own, whatever its name is
+        return _component("continual", settings)
     name = settings.get("name")
     if isinstance(name, str) and name in PUBLISHED_NAMES:
         settings = {**PUBLISHED_NAMES[name], **{key: value for key, value in settings.items() if key != "name"}}

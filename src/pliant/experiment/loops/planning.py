@@ -77,8 +77,9 @@ def unchecked_plan(config: RunConfig) -> Plan:
 
 
 def with_problem(plan: Plan, config: RunConfig, problem: Problem) -> Plan:
-    """The plan of the same members with another problem, and the loop that suits it. The tasks stay those of their run, for
-    which the agents have room.
+    """The plan of the same members with another problem, and the loop that suits it.
+
+    The tasks stay those of the run, for which the agents have room.
 
     Args:
         plan: of the members.
