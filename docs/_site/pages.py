@@ -1,4 +1,5 @@
-"""Generated pages: one for each method, diagnostic, problem, agent and recipe, and for the presets of each problem.
+"""Generated pages: one for each method, continual method, diagnostic, problem, agent and recipe, and for the presets of
+each problem.
 
 They have the sources of the command line: names and first lines from the registry, settings from signatures and
 docstrings, presets as configuration files.
@@ -27,6 +28,11 @@ A method keeps a network able to learn. Each is an optax transformation, a `Surg
 optimizer's step, or a `Topology` that decides which weights exist. `pliant.plastic(optimizer, *methods)` joins any
 number of them; `pliant run PROBLEM --method NAME` adds one to a run. Each page has the equation, the arguments with
 their published values, and the differences from the authors' code.
+""",
+    "continual": """# Continual methods
+
+A continual method decides what a network keeps of earlier tasks. `pliant run PROBLEM --continual NAME` chooses the one
+of a run, beside any number of plasticity methods. [Learning tasks in turn](../guides/continual.md) compares them.
 """,
     "diagnostics": """# Diagnostics
 
@@ -60,6 +66,7 @@ changes it.
 def generated() -> Iterator[tuple[str, str]]:
     """All generated pages: `(path below docs/, Markdown)`, each family's `index.md` first."""
     yield from _family("methods", _function)
+    yield from _family("continual", _function)
     yield from _family("diagnostics", _function)
     yield from _family("problems", _problem)
     yield from _family("agents", _agent)
@@ -77,13 +84,13 @@ def _family(kind: registry.Kind, page: Callable[[registry.Kind, str], str]) -> I
 
 
 def _function(kind: registry.Kind, name: str) -> str:
-    """The page of a method or a diagnostic: its docstring."""
-    flag = {"methods": f"--method {name}", "diagnostics": f"--diagnostics {name}"}[kind]
+    """The page of a method, a continual method or a diagnostic: its docstring."""
+    flag = {"methods": "--method", "continual": "--continual", "diagnostics": "--diagnostics"}[kind]
     used = [f"[`{preset}`](../presets/{preset.partition('/')[0]}.md)" for preset in _presets_with(kind, name)]
     many = len(used) > 8
     presets = f"**Presets with it:** {', '.join(used[:8])}{' and more' if many else ''}.\n" if used else ""
     face = f"pliant.{name}" if kind == "methods" else f"pliant.{kind}.{name}"
-    command = f"## From the command line\n\n```sh\npliant run PROBLEM {flag}\n```\n"
+    command = f"## From the command line\n\n```sh\npliant run PROBLEM {flag} {name}\n```\n"
     return f"{_documentation(face, heading=1)}\n{command}\n{presets}"
 
 
@@ -169,13 +176,18 @@ def _face(package: str) -> str:
 
 
 def _presets_with(kind: registry.Kind, name: str) -> list[str]:
-    """The presets that set a method or a diagnostic."""
+    """The presets that set a method, a continual method or a diagnostic."""
     return [
         f"{problem}/{preset}"
         for problem in registry.names("problems")
         for preset, configuration in registry.presets(problem).items()
-        if name in map(_name, configuration.get(kind, []))
+        if name in map(_name, _listed(configuration.get(kind, [])))
     ]
+
+
+def _listed(components: Any) -> list[Any]:
+    """The components of a field; a run has one continual method, which stands alone."""
+    return [components] if isinstance(components, str | Mapping) else components
 
 
 def _name(component: str | Mapping[str, Any]) -> str:

@@ -3,12 +3,17 @@
 import pathlib
 import re
 
+import jax
+import numpy as np
 import pytest
+import trees
 import yaml
 
 from pliant.core import sources
+from pliant.core.clock import Clock
+from pliant.experiment.loops.planning import plan
 
-GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "your_own.md"
+GUIDES = pathlib.Path(__file__).parents[2] / "docs" / "guides"
 P = "slowly_changing_regression"
 SMALL = ("--examples", 20, "--record-every", 5, "--seeds", 2)
 
@@ -19,8 +24,13 @@ pytestmark = pytest.mark.usefixtures("counts")
 def things(monkeypatch):
     """The guide's file in the working directory; no file was named yet."""
     monkeypatch.setattr(sources, "_files", {})
-    [code] = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
-    file = pathlib.Path("my_things.py")
+    return shown_in("your_own", "my_things.py")
+
+
+def shown_in(guide, name):
+    """The file that a guide shows."""
+    [code] = re.findall(r"^```python\n(.*?)^```", (GUIDES / f"{guide}.md").read_text(), re.MULTILINE | re.DOTALL)
+    file = pathlib.Path(name)
     file.write_text(code)
     return file
 
@@ -77,6 +87,24 @@ def test_a_method_of_a_file_stands_beside_others(asked):
         ("l2", None),
         ("weight_clipping", 0.5),
     ]
+
+
+def test_the_continual_method_of_its_guide_is_one_of_a_run(asked):
+    shown_in("continual", "my_continual.py")
+    digits = ("--data", "digits", "--tasks", 2, "--change-every", 60, "--batch-size", 5, "--hidden-units", 3)
+    own = ("--continual", "my_continual.py:averaging", "--continual.weight", 0.75)
+    config, _ = asked("permuted_mnist", *digits, *own)
+    assert config.name.startswith("permuted_mnist-averaging-")
+    learner = plan(config).components.agent
+
+    def run(key):
+        states = [learner.end_task(learner.init(key), Clock(12, 11, 0, 12))]
+        moved = states[0]._replace(params=jax.tree.map(lambda w: w + 1, states[0].params))
+        states.append(learner.end_task(moved, Clock(24, 23, 1, 12)))
+        return [state.params for state in states]
+
+    first, second = trees.numpy(jax.jit(run)(trees.key(0)))
+    jax.tree.map(lambda before, after: np.testing.assert_allclose(after, before + 0.75, rtol=1e-5), first, second)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ def make(
         config: the settings; numbers may be traced.
         stream: its network and its judge.
         methods_for: makes the plasticity methods.
-        continual_for: makes the continual method, which sees the newest inputs of each task.
+        continual_for: makes the continual method, which sees the newest inputs of each task. The newest parameters
+            predict, whatever the method stores for earlier tasks.
 
     Raises:
         ValueError: for early stopping on a stream without a validation split, or epochs that cannot be read.
