@@ -1,4 +1,6 @@
-"""EWC and the L2 anchor, in numbers by hand."""
+"""EWC, MAS and the L2 anchor, in numbers by hand."""
+
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 import trees
 
-from pliant.continual import ewc, l2_anchor
+from pliant.continual import ewc, l2_anchor, mas
 from pliant.core.clock import Clock
 from pliant.core.likelihood import categorical, gaussian, unit_normal
 
@@ -81,6 +83,17 @@ def test_ewc_sums_information_which_may_decay_around_the_newest_network(decay):
     np.testing.assert_allclose(method.penalty(theta, second, Clock(1)), 2 * both * (2 - 3) ** 2, rtol=1e-6)
 
 
+def test_mas_sums_the_sensitivity_of_the_squared_outputs():
+    # Of (w x, -2) it is 2 |w| x^2: 4 and 1 for w = 1/2 and x = 2, 1; and 54 for w = -3 and x = 3, in the second task.
+    method = mas(lambda w, x: (x @ w, jnp.full((len(x), 1), -2.0)), strength=2.0)
+    networks = [np.full((1, 1), value, np.float32) for value in (0.5, -3)]
+    first, second = after_tasks(method, networks, [np.float32([[2], [1]]), np.float32([[3], [3]])])
+    theta = np.full((1, 1), 1, np.float32)
+    np.testing.assert_allclose(first.importance, [[2.5]], rtol=1e-6)
+    np.testing.assert_allclose(method.penalty(theta, first, Clock(1)), 2 * 2.5 * 0.5**2, rtol=1e-6)
+    np.testing.assert_allclose(method.penalty(theta, second, Clock(1)), 2 * 56.5 * 4**2, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
@@ -88,11 +101,14 @@ def test_ewc_sums_information_which_may_decay_around_the_newest_network(decay):
         (ewc, {"strength": -1.0}, "strength=-1.0"),
         (ewc, {"samples": 0}, "samples=0"),
         (ewc, {"decay": 1.5}, "decay=1.5"),
+        (mas, {"strength": -1.0}, "strength=-1.0"),
+        (mas, {"samples": 0}, "samples=0"),
         (ewc, {"published_outputs": True}, "published_outputs=true is for policies of means and standard deviations"),
     ],
 )
 def test_what_is_refused(method, settings, message):
-    context = {} if method is l2_anchor else {"apply": lambda w, x: x @ w, "likelihood": categorical}
+    context = {"apply": lambda w, x: x @ w, "likelihood": categorical}
+    context = {name: value for name, value in context.items() if name in inspect.signature(method).parameters}
     with pytest.raises(ValueError, match=message) as error:
         method(**context, **settings)
     assert "\n" not in str(error.value)

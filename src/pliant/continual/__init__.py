@@ -4,4 +4,5 @@ from ._ewc import ewc as ewc
 from ._fine_tuning import fine_tuning as fine_tuning
 from ._from_scratch import from_scratch as from_scratch
 from ._l2_anchor import l2_anchor as l2_anchor
+from ._mas import mas as mas
 from ._replay import replay as replay
