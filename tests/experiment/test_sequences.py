@@ -74,14 +74,13 @@ def test_a_run_that_is_stopped_at_a_border_goes_on_to_the_bit(tmp_path, caplog):
 
 
 @pytest.mark.compilations(12)  # a run, and the parameters that act
-def test_copies_act_on_their_tasks_from_the_last_checkpoint_and_the_next_task_begins_with_a_fresh_network(tmp_path):
+def test_copies_act_on_their_tasks_and_checkpoints_at_borders_act_as_their_task_ended(tmp_path):
     path = run(plan(config_of({"name": "from_scratch"})), tmp_path)
     border, end = (load(path, step) for step in (32, 64))
-    first, second = (transfer(end, task=task).acting_params() for task in ("0/short", "1/long"))
+    first, second = (trees.numpy(transfer(end, task=task).acting_params()) for task in ("0/short", "1/long"))
+    trees.assert_equal(first, border.acting_params())
     trees.assert_equal(first, transfer(border, task="short").acting_params())
     trees.assert_equal(second, end.acting_params())
-    fresh = border.acting_params()  # after the border
-    for drawn, old, learned in zip(*map(jax.tree.leaves, trees.numpy((fresh, first, second))), strict=True):
-        if drawn.ndim == 3:  # weights of both members, and no biases
-            assert (drawn != old).all()
-            np.testing.assert_allclose(drawn, learned, atol=0.01)  # which learned a little from there
+    # With its learning rate of 1e-4 a network hardly moves in four updates: the second task has another one.
+    weights = [(old, new) for old, new in zip(*map(jax.tree.leaves, (first, second)), strict=True) if old.ndim == 3]
+    assert all(np.abs(old - new).mean() > 0.05 for old, new in weights)

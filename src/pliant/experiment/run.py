@@ -118,15 +118,11 @@ def _advance(
             if means:
                 ranking.add(step, means["return"])
 
-        def cross_border(step: int, diverged: np.ndarray) -> None:
-            """End of a task, evaluation of all tasks, beginning of the next task."""
-            # The loop of a stream ends its tasks itself.
-            if not plan.loop.has_episodes or (clocks := schedule.border(step)) is None:
-                return
-            ended, begun = clocks
-            programs.cross_border(ended, None)
-            rows.add_of_tasks(step, task_evaluations.means(programs, int(ended.task) + 1, diverged))
-            programs.cross_border(None, begun)
+        def end_task(step: int, diverged: np.ndarray) -> None:
+            """The end of a task, if one ends here, and an evaluation of all tasks."""
+            if (clock := schedule.ended(step)) is not None:
+                programs.end_task(clock)
+                rows.add_of_tasks(step, task_evaluations.means(programs, int(clock.task) + 1, diverged))
 
         step = _begin(plan, programs, store)
         ranking = Ranking(*store.read(f"{EVALUATION}return"))
@@ -139,6 +135,8 @@ def _advance(
             rows.add_of_tasks(0, task_evaluations.before(programs))
         reported_at = None  # since the first slice, which compiles
         while step < steps:
+            if (begun := schedule.begun(step)) is not None:  # here, so that checkpoints have what acted until the end
+                programs.begin_task(begun)
             chunk = schedule.chunk(step)
             length = pace.length(chunk.last - step, programs.unit(chunk.last - chunk.first))
             begun_at = time.monotonic()
@@ -151,7 +149,7 @@ def _advance(
             if is_over and schedule.evaluates(step):
                 evaluate(step, results.diverged >= 0)
             if is_over:
-                cross_border(step, results.diverged >= 0)
+                end_task(step, results.diverged >= 0)
             if not (is_over or stop.made or now - reported_at > _REPORT_EVERY):
                 continue
             reported_at = now

@@ -27,25 +27,29 @@ class Schedule:
         steps = plan.steps
         self._chunk_steps = min(plan.filled_up(plan.config.record_every or max(1, steps // 100)), steps)
         self._evaluate_every = plan.filled_up(plan.config.evaluate_every)
-        self._task_ends = [task.until for task in plan.tasks if task.until <= steps]
-        self._ends = (0, *self._task_ends, steps)
+        ends = [task.until for task in plan.tasks if task.until <= steps]
+        self._borders = ends if plan.loop.has_episodes else []
+        self._ends = (0, *ends, steps)
         self._steps = steps
 
     def evaluates(self, step: int) -> bool:
         """Whether the run is evaluated after `step` steps."""
         return bool(self._evaluate_every) and step % self._evaluate_every == 0
 
-    def border(self, step: int) -> tuple[Clock, Clock | None] | None:
-        """The clocks of the task that ends after `step` steps and of the next; `None` where no task ends.
-
-        The last task has no next one. A run counts steps, not updates: `update` is 0.
-        """
-        if step not in self._task_ends:
+    def ended(self, step: int) -> Clock | None:
+        """The clock of the task that an agent ends after `step` steps; `None`: there is none. See `begun`."""
+        if step not in self._borders:
             return None
-        task, zero = self._task_ends.index(step), np.int32(0)
-        ended = Clock(zero, np.int32(step), np.int32(task), zero, zero)
-        begun = Clock(zero, np.int32(step), np.int32(task + 1), np.int32(1), zero)
-        return ended, begun if step < self._steps else None
+        return _clock(step, self._borders.index(step))
+
+    def begun(self, step: int) -> Clock | None:
+        """The clock of a later task that an agent begins after `step` steps; `None`: there is none.
+
+        A run counts steps, not updates: `update` is 0. The loop of a stream ends and begins its tasks itself.
+        """
+        if step not in self._borders or step == self._steps:
+            return None
+        return _clock(step, self._borders.index(step) + 1)._replace(task_update=np.int32(1))
 
     def chunk(self, step: int) -> Span:
         """The chunk of the step after `step`; a chunk ends early at an evaluation or at the end of a task."""
@@ -55,3 +59,9 @@ class Schedule:
             before, after = max(before, evaluated), min(after, evaluated + self._evaluate_every)
         first = step - (step - before) % self._chunk_steps
         return Span(first, min(first + self._chunk_steps, after))
+
+
+def _clock(step: int, task: int) -> Clock:
+    """Of numbers of one type, so that one program serves all borders."""
+    zero = np.int32(0)
+    return Clock(zero, np.int32(step), np.int32(task), zero, zero)

@@ -97,14 +97,13 @@ class Programs(Protocol):
         """
         ...
 
-    def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
-        """Tells agents in environments that a task ended, and then that the next task begins; by default nothing.
+    def end_task(self, clock: Clock) -> None:
+        """Tells agents in environments that a task ended, whose index is `clock.task`; by default nothing."""
+        del clock
 
-        Args:
-            ended: of the task that ended; `None`: that was told before.
-            begun: of the task that begins; `None`: that is told later, or the run is over.
-        """
-        del ended, begun
+    def begin_task(self, clock: Clock) -> None:
+        """Tells agents in environments that a later task begins, whose index is `clock.task`; by default nothing."""
+        del clock
 
     def save(self) -> dict[str, np.ndarray]:
         """The state as plain arrays by name, `(members, ...)` each, for a checkpoint; see `saving`."""

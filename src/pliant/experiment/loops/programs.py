@@ -135,12 +135,14 @@ class DevicePrograms(Programs):
         return member._replace(agent=getattr(self._plan.make(values).agent, name)(member.agent, clock))
 
     @override
-    def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
-        agent = self._plan.components.agent
-        if ended is not None and agent.end_task is not None:
-            self._state = self._end_task(self._state, self._values, ended)
-        if begun is not None and agent.begin_task is not None:
-            self._state = self._begin_task(self._state, self._values, begun)
+    def end_task(self, clock: Clock) -> None:
+        if self._plan.components.agent.end_task is not None:
+            self._state = self._end_task(self._state, self._values, clock)
+
+    @override
+    def begin_task(self, clock: Clock) -> None:
+        if self._plan.components.agent.begin_task is not None:
+            self._state = self._begin_task(self._state, self._values, clock)
 
     @override
     def save(self) -> dict[str, np.ndarray]:

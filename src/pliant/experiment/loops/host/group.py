@@ -207,12 +207,15 @@ class Group:
             return self._map.gather(self._acting_params())
         return self._map.gather(self._programs.acting_params_for(self._state, self._values, np.int32(task)))
 
-    def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
+    def end_task(self, clock: Clock) -> None:
         """See `Programs`."""
-        if ended is not None and self._agent.end_task is not None:
-            self._changed(self._programs.end_task(self._state, self._values, ended))
-        if begun is not None and self._agent.begin_task is not None:
-            self._changed(self._programs.begin_task(self._state, self._values, begun))
+        if self._agent.end_task is not None:
+            self._changed(self._programs.end_task(self._state, self._values, clock))
+
+    def begin_task(self, clock: Clock) -> None:
+        """See `Programs`."""
+        if self._agent.begin_task is not None:
+            self._changed(self._programs.begin_task(self._state, self._values, clock))
 
     def _changed(self, state: Any) -> None:
         """Takes other agents' states between two rounds, and drops what the agents before chose."""

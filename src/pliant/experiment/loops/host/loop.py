@@ -77,9 +77,14 @@ class HostPrograms(Programs):
         return _joined([group.acting_params(task) for group in self._groups])
 
     @override
-    def cross_border(self, ended: Clock | None, begun: Clock | None) -> None:
+    def end_task(self, clock: Clock) -> None:
         for group in self._groups:
-            group.cross_border(ended, begun)
+            group.end_task(clock)
+
+    @override
+    def begin_task(self, clock: Clock) -> None:
+        for group in self._groups:
+            group.begin_task(clock)
 
     @override
     def save(self) -> dict[str, np.ndarray]:
