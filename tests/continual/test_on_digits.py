@@ -20,6 +20,7 @@ STEPS = CONFIG.change_every // CONFIG.batch_size
 SETTINGS = {
     "l2_anchor": {"strength": 0.03},
     "ewc": {"strength": 2.0, "samples": 128},
+    "mas": {"strength": 0.01, "samples": 128},
     "replay": {"strength": 1.0, "capacity": 256, "batch_size": 32},
 }
 

@@ -468,7 +468,7 @@ def test_what_is_swept_in_one_program(form, sweep, runs):
         (
             "drift",
             "sgd",
-            "learns from a problem of another kind: drift is an environment; write agent a2c or ppo or sac or td3 or watcher",
+            "learns from a problem of another kind: drift is an environment; write agent a2c or ppo or sac or td3 or",
         ),
         ("drift_host", "sgd", "drift_host is an environment; write agent a2c or ppo or sac or td3 or watcher"),
         ("slowly_changing_regression", "ppo", "slowly_changing_regression is a stream; write agent sgd"),
