@@ -42,7 +42,8 @@ class FrontMatter:
         seeds: number of seeds and of published seeds.
         date: on which its runs were finished, `YYYY-MM-DD`.
         commit: of the program that made the runs; `+` if files of the package were changed.
-        source: `reproduce` if `pliant reproduce` wrote the page, `copied` if it holds a table of an earlier program.
+        source: `reproduce` if `pliant reproduce` wrote the page, `run` if its table was made by hand from runs of this
+            program, `copied` if it holds a table of an earlier program.
     """
 
     title: str
