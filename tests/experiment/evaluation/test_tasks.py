@@ -41,7 +41,9 @@ def toy_problems():
 def config_of(form, agent="rememberer", **fields):
     """Two seeds and two tasks of 32 steps each, in rounds of 16."""
     problem = {"name": "staged", **FORMS[form]}
-    given = {"seeds": "2", "diagnostics": [], "record_every": 16, "evaluate_tasks": 3, "agent": agent}
+    # Outside of the device by the program that learns, which chooses the next action before a task ends.
+    acting = "compiled" if form == "host" else "auto"
+    given = {"acting": acting, "seeds": "2", "diagnostics": [], "record_every": 16, "evaluate_tasks": 3, "agent": agent}
     return from_mapping({"problem": problem, **given, **fields})
 
 
@@ -135,6 +137,12 @@ def test_a_task_ends_once_and_the_last_has_none_after_it(evaluated):
         {"name": "short", "until": 32},
         {"name": "long", "until": 64},
     ]
+
+
+def test_agents_act_in_a_task_from_its_first_step_as_it_began(evaluated):
+    # The first episodes of the second task have four steps, each rewarded by about 100 more, with some noise.
+    returns = evaluated.rows[(evaluated.rows["metric"] == "return") & (evaluated.rows["step"].between(33, 40))]
+    assert len(returns) == 4 and (returns["value"] > 390).all()
 
 
 def test_programs_of_evaluations_are_compiled_once_for_each_kind_of_environments(evaluated):
