@@ -20,7 +20,7 @@ def run(tmp_path_factory):
     """The directory of a run of one seed."""
     folder = tmp_path_factory.mktemp("runs")
     words = ("run", "minigrid_doorkey/reference", "--tasks", TASKS, "--seeds", "1", "--diagnostics", "unit_age")
-    more = ("--continual", "fine_tuning", "--copies", "true", "--evaluate-tasks", "20")
+    more = ("--continual", "fine_tuning", "--continual.copies", "true", "--evaluate-tasks", "20")
     assert main([*words, *more, "--out", str(folder)]) == 0
     (path,) = folder.iterdir()
     return path
