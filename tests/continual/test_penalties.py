@@ -31,7 +31,7 @@ def after_tasks(method, networks, inputs):
 def information(apply, likelihood, params, x, **settings):
     """The information after one task."""
     [state] = after_tasks(ewc(apply, likelihood, **settings), [params], [np.asarray(x, np.float32)])
-    return state.fisher
+    return state.importance
 
 
 def test_l2_anchor_is_the_squared_distance_to_the_network_of_the_task_before():

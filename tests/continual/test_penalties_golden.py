@@ -90,9 +90,9 @@ def test_penalties_and_their_gradients_are_the_recorded_ones(name, actions):
             continue
         trees.assert_equal(state.anchor, part(task, "anchor_"))
         if name == "ewc":
-            assert_as_recorded(state.fisher, part(task, "fisher_sum_"), f"information after task {index}")
+            assert_as_recorded(state.importance, part(task, "fisher_sum_"), f"information after task {index}")
             fisher_sum = fisher_sum + task["fisher_b3"]
-            np.testing.assert_allclose(state.fisher["b3"], fisher_sum, rtol=2e-6)
+            np.testing.assert_allclose(state.importance["b3"], fisher_sum, rtol=2e-6)
 
 
 @pytest.mark.parametrize("actions", ["acteven", "actodd"])
@@ -102,7 +102,7 @@ def test_the_published_slip_leaves_standard_deviations_without_weight(actions):
     found = {}
     for published in (True, False):
         method = ewc(policy, gaussian, settings["fisher_coeff"], settings["n_samples"], published_outputs=published)
-        found[published] = over_tasks(method, tasks)[0][3].fisher
+        found[published] = over_tasks(method, tasks)[0][3].importance
     of_deviations = slice(settings["act"], None)
     np.testing.assert_allclose(found[True]["w3"][:, of_deviations], 1e-5, rtol=1e-5)
     assert (found[False]["w3"][:, of_deviations] > 1e-4).mean() > 0.5

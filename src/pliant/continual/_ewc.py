@@ -1,23 +1,18 @@
 """Elastic weight consolidation (EWC): a pull on the parameters that mattered to earlier tasks."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from pliant.core.base import Array, Key, Params
-from pliant.core.clock import Clock
+from pliant.core.base import Array, Params
 from pliant.core.continual import Continual
 from pliant.core.likelihood import Likelihood, gaussian
-from pliant.core.settings import AtLeast, Between, require
+
+from ._importance import anchored_by_importance
 
 _FISHER_FLOOR = 1e-5  # of the information from one input
-
-
-class EWCState(NamedTuple):
-    anchor: Params  # the parameters at the end of the newest finished task
-    fisher: Params  # diagonal of the Fisher information, summed over finished tasks
 
 
 def ewc(
@@ -68,9 +63,6 @@ def ewc(
         ...     return x @ params["w"]
         >>> method = pliant.continual.ewc(apply, categorical, strength=100.0)
     """
-    require("strength", strength, AtLeast(0))
-    require("samples", samples, AtLeast(1))
-    require("decay", decay, Between(0, 1))
     if published_outputs and likelihood is not gaussian:
         raise ValueError(
             "published_outputs=true is for policies of means and standard deviations, and this network has other "
@@ -87,36 +79,10 @@ def ewc(
         v, w = likelihood(outputs)
         return v[0], w[0]
 
-    def fisher(params: Params, inputs: Array) -> Params:
-        """The mean over inputs; one at a time, because all gradients at once would not fit into memory."""
+    def fisher(params: Params, x: Array) -> Params:
+        """The information from one input."""
+        v, gradients, w = jax.vjp(lambda theta: statistics(theta, x), params, has_aux=True)
+        rows = jax.vmap(lambda one: gradients(one)[0])(jnp.eye(v.size, dtype=v.dtype))
+        return jax.tree.map(lambda rows: jnp.maximum(jnp.tensordot(w, rows**2, 1), _FISHER_FLOOR), rows)
 
-        def add(total: Params, x: Array) -> tuple[Params, None]:
-            v, gradients, w = jax.vjp(lambda theta: statistics(theta, x), params, has_aux=True)
-            rows = jax.vmap(lambda one: gradients(one)[0])(jnp.eye(v.size, dtype=v.dtype))
-
-            def of_leaf(total: Array, rows: Array) -> Array:
-                F = jnp.tensordot(w, rows**2, 1)
-                return total + jnp.maximum(F, _FISHER_FLOOR)
-
-            return jax.tree.map(of_leaf, total, rows), None
-
-        total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), inputs)
-        return jax.tree.map(lambda total: total / len(inputs), total)
-
-    def init(params: Params) -> EWCState:
-        return EWCState(jax.tree.map(jnp.array, params), jax.tree.map(jnp.zeros_like, params))
-
-    def penalty(params: Params, state: EWCState, clock: Clock) -> Array:
-        del clock
-
-        def of_leaf(theta: Array, anchor: Array, F: Array) -> Array:
-            return (F * (theta - anchor) ** 2).sum()
-
-        return strength * sum(jax.tree.leaves(jax.tree.map(of_leaf, params, state.anchor, state.fisher)))
-
-    def end_task(params: Params, state: EWCState, *, inputs: Array, clock: Clock, key: Key) -> tuple[Params, Any]:
-        del clock, key
-        F = jax.tree.map(lambda old, new: decay * old + new, state.fisher, fisher(params, inputs))
-        return params, EWCState(params, F)
-
-    return Continual(init, penalty=penalty, end_task=end_task, samples=samples)
+    return anchored_by_importance(fisher, strength, samples, decay)

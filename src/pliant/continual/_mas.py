@@ -1,20 +1,15 @@
 """Memory aware synapses (MAS): a pull on the parameters to which the outputs of earlier tasks are sensitive."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from pliant.core.base import Array, Key, Params
-from pliant.core.clock import Clock
+from pliant.core.base import Array, Params
 from pliant.core.continual import Continual
-from pliant.core.settings import AtLeast, require
 
-
-class MASState(NamedTuple):
-    anchor: Params  # the parameters at the end of the newest finished task
-    importance: Params  # summed over finished tasks
+from ._importance import anchored_by_importance
 
 
 def mas(apply: Callable[[Params, Array], Any], strength: float = 1.0, samples: int = 1024) -> Continual:
@@ -48,36 +43,12 @@ def mas(apply: Callable[[Params, Array], Any], strength: float = 1.0, samples: i
         ...     return x @ params["w"]
         >>> method = pliant.continual.mas(apply, strength=100.0)
     """
-    require("strength", strength, AtLeast(0))
-    require("samples", samples, AtLeast(1))
 
     def squared_norm(params: Params, x: Array) -> Array:
         return sum(jax.tree.leaves(jax.tree.map(lambda h: (h**2).sum(), apply(params, x[None]))), jnp.zeros(()))
 
-    def importance(params: Params, inputs: Array) -> Params:
-        """The mean over inputs; one at a time, because all gradients at once would not fit into memory."""
+    def sensitivity(params: Params, x: Array) -> Params:
+        """That of the outputs for one input."""
+        return jax.tree.map(jnp.abs, jax.grad(squared_norm)(params, x))
 
-        def add(total: Params, x: Array) -> tuple[Params, None]:
-            gradient = jax.grad(squared_norm)(params, x)
-            return jax.tree.map(lambda total, g: total + jnp.abs(g), total, gradient), None
-
-        total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), inputs)
-        return jax.tree.map(lambda total: total / len(inputs), total)
-
-    def init(params: Params) -> MASState:
-        return MASState(jax.tree.map(jnp.array, params), jax.tree.map(jnp.zeros_like, params))
-
-    def penalty(params: Params, state: MASState, clock: Clock) -> Array:
-        del clock
-
-        def of_leaf(theta: Array, anchor: Array, Omega: Array) -> Array:
-            return (Omega * (theta - anchor) ** 2).sum()
-
-        return strength * sum(jax.tree.leaves(jax.tree.map(of_leaf, params, state.anchor, state.importance)))
-
-    def end_task(params: Params, state: MASState, *, inputs: Array, clock: Clock, key: Key) -> tuple[Params, Any]:
-        del clock, key
-        Omega = jax.tree.map(jnp.add, state.importance, importance(params, inputs))
-        return params, MASState(params, Omega)
-
-    return Continual(init, penalty=penalty, end_task=end_task, samples=samples)
+    return anchored_by_importance(sensitivity, strength, samples)
