@@ -12,15 +12,14 @@ import argparse
 import copy
 import itertools
 import math
-import os
 import time
-import warnings
 
 import numpy as np
 import torch
+from _torch_off_policy import Replay, arguments, train
 from torch import Tensor, nn
 
-HIDDEN, LAYERS, BATCH, CAPACITY, EXPLORATION = 256, 3, 256, 1_000_000, 1_000
+HIDDEN, LAYERS = 256, 3
 DISCOUNT, TAU, LEARNING_RATE = 0.99, 0.005, 3e-4
 OBSERVATION, ACTION, STORED = 18, 6, 100_000  # of updates alone
 
@@ -29,22 +28,6 @@ def perceptron(inputs: int, outputs: int, activation: type[nn.Module]) -> nn.Seq
     sizes = (inputs, *[HIDDEN] * LAYERS, outputs)
     layers = [[nn.Linear(i, o), activation()] for i, o in itertools.pairwise(sizes)]
     return nn.Sequential(*itertools.chain(*layers)).append(nn.Identity())[:-2]
-
-
-class Replay:
-    def __init__(self, observations: int, actions: int):
-        widths = (observations, actions, 1, 1, observations)  # observation, action, reward, goes on, next observation
-        self.columns = [np.zeros((CAPACITY, width), np.float32) for width in widths]
-        self.steps = 0
-
-    def add(self, *step) -> None:
-        for column, value in zip(self.columns, step, strict=True):
-            column[self.steps % CAPACITY] = value
-        self.steps += 1
-
-    def sample(self) -> list[Tensor]:
-        chosen = np.random.randint(0, min(self.steps, CAPACITY), BATCH)
-        return [torch.from_numpy(column[chosen]) for column in self.columns]
 
 
 class SAC:
@@ -118,44 +101,14 @@ def update(seconds: float, published: bool) -> float:
     return (program.updates - 100) / taken
 
 
-def train(seconds: float, published: bool) -> float:
-    """Steps per second, after exploration and some updates."""
-    import gymnasium
-
-    environment = gymnasium.make("HalfCheetah-v4")
-    observation, _ = environment.reset(seed=0)
-    program = SAC(observation.size, environment.action_space.shape[0], published)
-    replay = Replay(observation.size, environment.action_space.shape[0])
-    taken, steps, started = 0.0, 0, 0.0
-    while taken < seconds:
-        explores = replay.steps < EXPLORATION
-        action = environment.action_space.sample() if explores else program.act(observation)
-        next_observation, reward, terminated, truncated, _ = environment.step(action)
-        replay.add(observation, action, reward, not terminated, next_observation)
-        observation = environment.reset()[0] if terminated or truncated else next_observation
-        if explores:
-            continue
-        program.update(replay)
-        if program.updates <= 100:  # warms up
-            started = time.perf_counter()
-            continue
-        steps += 1
-        taken = time.perf_counter() - started
-    return steps / taken
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("seconds", type=float)
-    parser.add_argument("--core", type=int, help="the core to run on")
     parser.add_argument("--trains", action="store_true")
-    parser.add_argument("--published", action="store_true")
-    given = parser.parse_args()
-    if given.core is not None:
-        os.sched_setaffinity(0, {given.core})
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    print((train if given.trains else update)(given.seconds, given.published))
+    given = arguments(parser)
+    if given.trains:
+        print(train(SAC, given.seconds, given.published))
+    else:
+        print(update(given.seconds, given.published))
 
 
 if __name__ == "__main__":

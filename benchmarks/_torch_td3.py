@@ -13,16 +13,13 @@ The work of that program every hundred updates, and its logs, are left out.
 import argparse
 import copy
 import itertools
-import os
-import time
-import warnings
 
-import gymnasium
 import numpy as np
 import torch
+from _torch_off_policy import Replay, arguments, train
 from torch import Tensor, nn
 
-HIDDEN, BATCH, CAPACITY, EXPLORATION = 256, 256, 1_000_000, 1_000
+HIDDEN = 256
 DISCOUNT, TARGET_RATE, EXPLORATION_NOISE, TARGET_NOISE, TARGET_NOISE_CLIP = 0.99, 0.005, 0.1, 0.2, 0.5
 SPARSITY = 0.8
 
@@ -57,28 +54,6 @@ class Critic(nn.Module):
         z = torch.relu(self.norm(third(y)))
         self.hidden = [x, y, z]
         return last(z)
-
-
-class Replay:
-    def __init__(self, observations: int, actions: int):
-        widths = (
-            observations,
-            actions,
-            1,
-            1,
-            observations,
-        )  # the third is the reward, the fourth whether the episode continues
-        self.columns = [np.zeros((CAPACITY, width), np.float32) for width in widths]
-        self.steps = 0
-
-    def add(self, *step) -> None:
-        for column, value in zip(self.columns, step, strict=True):
-            column[self.steps % CAPACITY] = value
-        self.steps += 1
-
-    def sample(self) -> list[Tensor]:
-        chosen = np.random.randint(0, min(self.steps, CAPACITY), BATCH)
-        return [torch.from_numpy(column[chosen]) for column in self.columns]
 
 
 class TD3:
@@ -146,41 +121,9 @@ class TD3:
         self.active = sum((x > 0).sum().item() for x in hidden) / sum(x.numel() for x in hidden)
 
 
-def train(seconds: float, published: bool) -> float:
-    """Steps per second, after exploration and some updates."""
-    environment = gymnasium.make("HalfCheetah-v4")
-    observation, _ = environment.reset(seed=0)
-    program = TD3(observation.size, environment.action_space.shape[0], published)
-    replay = Replay(observation.size, environment.action_space.shape[0])
-    taken, steps, started = 0.0, 0, 0.0
-    while taken < seconds:
-        explores = replay.steps < EXPLORATION
-        action = environment.action_space.sample() if explores else program.act(observation)
-        next_observation, reward, terminated, truncated, _ = environment.step(action)
-        replay.add(observation, action, reward, not terminated, next_observation)
-        observation = environment.reset()[0] if terminated or truncated else next_observation
-        if explores:
-            continue
-        program.update(replay)
-        if program.updates <= 100:  # warms up
-            started = time.perf_counter()
-            continue
-        steps += 1
-        taken = time.perf_counter() - started
-    return steps / taken
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("seconds", type=float)
-    parser.add_argument("--core", type=int, help="the core to run on")
-    parser.add_argument("--published", action="store_true")
-    given = parser.parse_args()
-    if given.core is not None:
-        os.sched_setaffinity(0, {given.core})
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    print(train(given.seconds, given.published))
+    given = arguments(argparse.ArgumentParser(description=__doc__.split("\n")[0]))
+    print(train(TD3, given.seconds, given.published))
 
 
 if __name__ == "__main__":

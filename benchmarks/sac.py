@@ -21,21 +21,15 @@ and evaluations: beside the usual program, and as a fraction of the same updates
 """
 
 import argparse
-import functools
-import importlib.util
-import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _cores import on_cores, products_per_second, torch
 
 import pliant.continual
 from pliant.agents import sac
@@ -45,11 +39,11 @@ from pliant.core.continual import Continual, no_continual
 from pliant.core.problem import Continuous, Environment, Spec
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.configuration.reading import from_mapping
-from pliant.experiment.devices import prepare
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.loops.population import MemberMap, layout
 from pliant.report import Table
 
+PROGRAM = "_torch_sac.py"
 SIZES = ((1, 1), (4, 2))  # seeds, cores
 OBSERVATION, ACTION, NUM_ENVS, BATCH, UNITS = 18, 6, 128, 256, 256
 EXPLORATION = 1_000
@@ -172,39 +166,7 @@ def arithmetic() -> float:
     # Actions and their values, the way back through the critics, to the actor's weights and to its layers; in the
     # published setting twice as much, every second time.
     of_actor = 4 * critic + 2 * actor + actor - OBSERVATION * UNITS
-    x = jnp.full((UNITS, UNITS), 1 / UNITS)
-    products = jax.jit(lambda x: jax.lax.fori_loop(0, 200, lambda _, y: y @ x, x))
-    times = []
-    for _ in range(8):
-        started = time.perf_counter()
-        jax.block_until_ready(products(x))
-        times.append(time.perf_counter() - started)
-    return 200 * UNITS**3 / min(times) / BATCH / (of_critics + of_actor)
-
-
-def on_cores(cores: int, measure: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of `measure` in a separate process with a number of cores."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, _take_cores, (cores,)) as process:
-        return process.submit(measure, *arguments).result()
-
-
-def _take_cores(cores: int) -> None:
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    prepare()
-
-
-@functools.cache
-def torch(cores: int, seconds: float, *flags: str) -> float | None:
-    """The rate of the PyTorch program, a process on each core; `None` without PyTorch."""
-    if importlib.util.find_spec("torch") is None:
-        return None
-    command = [sys.executable, str(Path(__file__).with_name("_torch_sac.py")), str(seconds), *flags]
-    processes = [
-        subprocess.Popen([*command, "--core", str(core)], stdout=subprocess.PIPE, text=True)
-        for core in sorted(os.sched_getaffinity(0))[:cores]
-    ]
-    return sum(float(process.communicate()[0]) for process in processes)
+    return products_per_second(UNITS) * UNITS**3 / BATCH / (of_critics + of_actor)
 
 
 def times(ours: float, theirs: float | None) -> list[str | None]:
@@ -217,7 +179,7 @@ def of_updates(seconds: float, kind: str) -> Table:
         rates: dict[str, float] = {}
         for row in ROWS:
             rates[row] = ours = on_cores(cores, updating, row, seeds, seconds)
-            theirs = torch(cores, seconds, *["--published"] * (row != "sac"))
+            theirs = torch(PROGRAM, cores, seconds, *["--published"] * (row != "sac"))
             plain = rates["sac" if row == "sac" else "published"]
             rows.append(
                 [row, str(seeds), str(cores), f"{ours:.1f}", *times(ours, theirs),
@@ -233,7 +195,7 @@ def of_training(seconds: float, kind: str) -> Table:
     for seeds, cores in SIZES:
         ours = on_cores(cores, training, seeds, seconds)
         alone = on_cores(cores, updating, "sac", seeds, seconds, 17, 1, 1.0, CHUNK)
-        theirs = torch(cores, seconds, "--trains")
+        theirs = torch(PROGRAM, cores, seconds, "--trains")
         rows.append([str(seeds), str(cores), f"{ours:.1f}", *times(ours, theirs), f"{ours / alone:.0%}"])
     columns = ["seeds", "cores", "steps/s", "PyTorch", "times PyTorch", "of the updates alone"]
     return Table(f"Steps/s of SAC on HalfCheetah-v4, {kind}", columns, rows)

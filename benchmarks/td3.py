@@ -17,24 +17,18 @@ evaluates another batch at each update to choose the size of the next batch.
 """
 
 import argparse
-import importlib.util
-import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from _cores import on_cores, products_per_second, torch
 
 from pliant.core.registry import presets
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.configuration.reading import from_mapping
-from pliant.experiment.devices import prepare
 from pliant.experiment.loops.learning import zero_transitions
 from pliant.experiment.loops.planning import plan
 from pliant.report import Table
@@ -118,39 +112,7 @@ def arithmetic() -> float:
     each = actor + 2 * critic + 2 * (2 * critic + critic - 23 * 256)
     # Actions and one critic's values, their way back through the critic, to the actor's weights and to its layers.
     every_second = 2 * critic + 2 * actor + actor - 17 * 256
-    x = jnp.full((256, 256), 1 / 256)
-    products = jax.jit(lambda x: jax.lax.fori_loop(0, 200, lambda _, y: y @ x, x))
-    times = []
-    for _ in range(8):
-        started = time.perf_counter()
-        jax.block_until_ready(products(x))
-        times.append(time.perf_counter() - started)
-    return 200 * 256**2 / min(times) / (each + every_second / 2)
-
-
-def on_cores(cores: int, measure: Callable[..., float], *arguments: Any) -> float:
-    """The result of `measure` in a separate process with a number of cores."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, _take_cores, (cores,)) as process:
-        return process.submit(measure, *arguments).result()
-
-
-def _take_cores(cores: int) -> None:
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    prepare()
-
-
-def torch(cores: int, published: bool, seconds: float) -> float | None:
-    """Steps per second of the PyTorch program, a process on each core; `None` without PyTorch."""
-    if importlib.util.find_spec("torch") is None:
-        return None
-    command = [sys.executable, str(Path(__file__).with_name("_torch_td3.py")), str(seconds)]
-    command += ["--published"] * published
-    processes = [
-        subprocess.Popen([*command, "--core", str(core)], stdout=subprocess.PIPE, text=True)
-        for core in sorted(os.sched_getaffinity(0))[:cores]
-    ]
-    return sum(float(process.communicate()[0]) for process in processes)
+    return products_per_second(256) * 256**2 / (each + every_second / 2)
 
 
 def main() -> None:
@@ -161,7 +123,7 @@ def main() -> None:
     floor = on_cores(1, arithmetic)
     rows, notes = [], [f"The floor: matrix products alone allow {floor:.0f} updates/s on one core."]
     for seeds, cores in SIZES:
-        usual, published = (torch(cores, published, seconds) for published in (False, True))
+        usual, published = (torch("_torch_td3.py", cores, seconds, *flags) for flags in ((), ("--published",)))
         if usual and published:
             notes.append(f"PyTorch, cores {cores}: {usual:.0f} steps/s, as published {published:.0f}.")
         rates: dict[str, float] = {}
