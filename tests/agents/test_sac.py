@@ -17,13 +17,16 @@ from off_policy import (
     NUMBERS,
     Adam,
     E,
+    assert_refuses_in_one_line,
     begun,
     compiled,
     critic,
     merged,
     perceptron,
     rectifier,
+    refusals,
     some_transitions,
+    train,
 )
 from on_policy import arena_of, assert_close, in_float64, no_methods
 
@@ -33,7 +36,7 @@ from pliant.agents._soft_losses import Noise
 from pliant.core.clock import Clock, Task
 from pliant.core.continual import Continual
 from pliant.core.likelihood import gaussian
-from pliant.core.problem import Continuous, Discrete
+from pliant.core.problem import Continuous
 from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops import device as device_loop
 from pliant.methods import full_reset, head_reset, layer_reset
@@ -331,39 +334,17 @@ def test_periodic_resets_reset_the_optimizer_with_its_counts(which):
                 assert np.asarray(m).any() != is_reset
 
 
-@pytest.mark.parametrize(
-    ("settings", "environment", "message"),
-    [
-        ({}, arena_of(Discrete(3)), "SAC needs continuous actions, and this problem has 3 discrete ones"),
-        ({}, ARENA._replace(network=object()), "SAC makes its own networks, but this problem brings a network"),
-        ({"n_step": 30}, ARENA, "buffer_size=40 is too small for returns of 30 steps"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "environment", "message"), refusals("SAC"))
 def test_refuses_in_one_line(settings, environment, message):
-    with pytest.raises(ValueError) as error:
-        sac.make(dataclasses.replace(CONFIG, **settings), environment, no_methods)
-    assert message in str(error.value) and "; write " in str(error.value) and "\n" not in str(error.value)
+    assert_refuses_in_one_line(sac.make, dataclasses.replace(CONFIG, **settings), environment, message)
 
 
 # Learning
 
 
-def train(environment, config, *seen, steps, time_limit=2**30):
-    """Of three seeds: the middle of the actions where a number is seen, and what the first critic says of it."""
-    environment = environments.auto_reset(environment, steps, num_envs=4, time_limit=time_limit)
-    parts = Components(environment, sac.make(config, environment, no_methods), {})
-
-    def run(seed):
-        return device_loop.advance(parts, device_loop.begin(parts, seed), jnp.int32(0), steps)[0]
-
-    members = trees.numpy(compiled(lambda seeds: jax.lax.map(run, seeds))(np.arange(3)))
-    assert (members.diverged == -1).all()
-    x, answers = np.array(seen, float)[:, None], []
-    for seed in range(3):
-        params = in_float64(trees.at(merged(members.agent.learned.params), seed))
-        action = np.tanh(perceptron(params["actor"], x, rectifier)[:, :1])
-        answers.append((action, critic(params["critic_0"], np.concatenate([x, action], 1))[:, None]))
-    return np.moveaxis(answers, 0, 1)[..., 0]
+def middle(params, x):
+    """The middle of the actions."""
+    return np.tanh(perceptron(params["actor"], x, rectifier)[:, :1])
 
 
 PROBE = dataclasses.replace(
@@ -374,7 +355,7 @@ PROBE = dataclasses.replace(
 
 
 def test_the_actor_finds_where_the_reward_is():
-    action, value = train(environments.aiming(), PROBE, 1, -1, steps=2400)
+    action, value = train(sac.make, middle, environments.aiming(), PROBE, 1, -1, steps=2400)
     np.testing.assert_allclose(action, np.tile([environments.target(1), environments.target(-1)], (3, 1)), atol=0.1)
     np.testing.assert_allclose(value, 0, atol=0.05)
 
@@ -384,7 +365,7 @@ def test_a_time_limit_is_no_end():
     # Any action is as good as another: with a temperature of nearly 0 its entropy does not count.
     always = environments.always_rewarded()._replace(action=Continuous(1))
     config = dataclasses.replace(PROBE, discount=0.5, n_step=2, initial_temperature=1e-4)
-    _, value = train(always, config, 1, steps=2400, time_limit=2)
+    _, value = train(sac.make, middle, always, config, 1, steps=2400, time_limit=2)
     np.testing.assert_allclose(value, 2, atol=0.1)
 
 

@@ -16,22 +16,23 @@ from off_policy import (
     NUMBERS,
     Adam,
     E,
+    assert_refuses_in_one_line,
     begun,
     compiled,
     critic,
     merged,
     perceptron,
     rectifier,
+    refusals,
     some_transitions,
+    train,
 )
 from on_policy import arena_of, assert_close, in_float64, no_methods
 
 from pliant.agents import td3
 from pliant.agents._replay import Replay
 from pliant.core.base import Edit, Topology
-from pliant.core.problem import Continuous, Discrete
-from pliant.experiment.configuration.components import Components
-from pliant.experiment.loops import device as device_loop
+from pliant.core.problem import Continuous
 
 CONFIG = td3.Config(
     learning_starts=4, buffer_size=40, batch_size=6, update_to_data=0.5, learning_rate=0.02, b1=0.8, b2=0.95, eps=1e-5,
@@ -286,36 +287,9 @@ def test_targets_begin_whole_and_then_have_the_weights_that_the_network_has():
         assert_close(params.critics["critic_1"], whole["critic_1"], 1e-6, 0)
 
 
-@pytest.mark.parametrize(
-    ("settings", "environment", "message"),
-    [
-        ({}, arena_of(Discrete(3)), "TD3 needs continuous actions, and this problem has 3 discrete ones"),
-        ({}, ARENA._replace(network=object()), "TD3 makes its own networks, but this problem brings a network"),
-        ({"n_step": 30}, ARENA, "buffer_size=40 is too small for returns of 30 steps"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "environment", "message"), refusals("TD3"))
 def test_refuses_in_one_line(settings, environment, message):
-    with pytest.raises(ValueError) as error:
-        td3.make(dataclasses.replace(CONFIG, **settings), environment, no_methods)
-    assert message in str(error.value) and "; write " in str(error.value) and "\n" not in str(error.value)
-
-
-def train(environment, config, *seen, steps, time_limit=2**30):
-    """Of three seeds: what the actor does where a number is seen, and what the first critic says of it."""
-    environment = environments.auto_reset(environment, steps, num_envs=4, time_limit=time_limit)
-    parts = Components(environment, td3.make(config, environment, no_methods), {})
-
-    def run(seed):
-        return device_loop.advance(parts, device_loop.begin(parts, seed), jnp.int32(0), steps)[0]
-
-    members = trees.numpy(compiled(lambda seeds: jax.lax.map(run, seeds))(np.arange(3)))
-    assert (members.diverged == -1).all()
-    x, answers = np.array(seen, float)[:, None], []
-    for seed in range(3):
-        params = in_float64(trees.at(merged(members.agent.learned.params), seed))
-        action = actor(params, x)
-        answers.append((action, critic(params["critic_0"], np.concatenate([x, action], 1))[:, None]))
-    return np.moveaxis(answers, 0, 1)[..., 0]
+    assert_refuses_in_one_line(td3.make, dataclasses.replace(CONFIG, **settings), environment, message)
 
 
 PROBE = dataclasses.replace(
@@ -325,7 +299,7 @@ PROBE = dataclasses.replace(
 
 
 def test_the_actor_finds_where_the_reward_is():
-    action, value = train(environments.aiming(), PROBE, 1, -1, steps=2400)
+    action, value = train(td3.make, actor, environments.aiming(), PROBE, 1, -1, steps=2400)
     np.testing.assert_allclose(action, np.tile([environments.target(1), environments.target(-1)], (3, 1)), atol=0.1)
     np.testing.assert_allclose(value, 0, atol=0.05)
 
@@ -333,5 +307,7 @@ def test_the_actor_finds_where_the_reward_is():
 def test_a_time_limit_is_no_end():
     # Each step is worth 1, and all that are to come 1 / (1 - 0.5) = 2, though episodes are cut short after two steps.
     always = environments.always_rewarded()._replace(action=Continuous(1))
-    _, value = train(always, dataclasses.replace(PROBE, discount=0.5, n_step=2), 1, steps=2400, time_limit=2)
+    _, value = train(
+        td3.make, actor, always, dataclasses.replace(PROBE, discount=0.5, n_step=2), 1, steps=2400, time_limit=2
+    )
     np.testing.assert_allclose(value, 2, atol=0.1)

@@ -1,12 +1,17 @@
 """What the tests of the agents with a replay share: arenas, random transitions, critics and Adam in NumPy."""
 
+import environments
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 import trees
-from on_policy import QUICK, arena_of, numerical_gradient
+from on_policy import QUICK, arena_of, in_float64, no_methods, numerical_gradient
 
 from pliant.core.agent import Transitions
-from pliant.core.problem import Continuous
+from pliant.core.problem import Continuous, Discrete
+from pliant.experiment.configuration.components import Components
+from pliant.experiment.loops import device as device_loop
 
 INPUTS, ACTIONS, E = 2, 2, 2
 NUMBERS = jax.ShapeDtypeStruct((2,), np.float32)  # of an observation, and of an action
@@ -93,3 +98,46 @@ class Adam:
         self.v = config.b2 * self.v + (1 - config.b2) * g**2
         root = np.sqrt(self.v / (1 - config.b2**self.t)) + config.eps
         return tree(w - self._learning_rate * self.m / (1 - config.b1**self.t) / root)
+
+
+def refusals(name):
+    """What an agent of this name refuses: settings, an environment, and a part of the message."""
+    return [
+        ({}, arena_of(Discrete(3)), f"{name} needs continuous actions, and this problem has 3 discrete ones"),
+        ({}, ARENA._replace(network=object()), f"{name} makes its own networks, but this problem brings a network"),
+        ({"n_step": 30}, ARENA, "buffer_size=40 is too small for returns of 30 steps"),
+    ]
+
+
+def assert_refuses_in_one_line(make, config, environment, message):
+    with pytest.raises(ValueError) as error:
+        make(config, environment, no_methods)
+    assert message in str(error.value) and "; write " in str(error.value) and "\n" not in str(error.value)
+
+
+def train(make, act, environment, config, *seen, steps, time_limit=2**30):
+    """Of three seeds: the actions where a number is seen, and what the first critic says of them.
+
+    Args:
+        make: of the agent.
+        act: `(params, x) -> actions` in NumPy, of all networks' params.
+        environment: of one number and one action.
+        config: of the agent.
+        seen: the numbers.
+        steps: of each environment.
+        time_limit: of an episode.
+    """
+    environment = environments.auto_reset(environment, steps, num_envs=4, time_limit=time_limit)
+    parts = Components(environment, make(config, environment, no_methods), {})
+
+    def run(seed):
+        return device_loop.advance(parts, device_loop.begin(parts, seed), jnp.int32(0), steps)[0]
+
+    members = trees.numpy(compiled(lambda seeds: jax.lax.map(run, seeds))(np.arange(3)))
+    assert (members.diverged == -1).all()
+    x, answers = np.array(seen, float)[:, None], []
+    for seed in range(3):
+        params = in_float64(trees.at(merged(members.agent.learned.params), seed))
+        action = act(params, x)
+        answers.append((action, critic(params["critic_0"], np.concatenate([x, action], 1))[:, None]))
+    return np.moveaxis(answers, 0, 1)[..., 0]
