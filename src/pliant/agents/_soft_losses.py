@@ -29,7 +29,7 @@ class Config:
     tanh_correction: Correction = "full"
     """Correction of log probabilities for tanh; half: halved, and log 2 less per number of an action, as published."""
     entropy_target: Literal["sample", "batch_mean"] = "sample"
-    """Entropy in a target: that of the next action itself, or the mean over the batch, as published."""
+    """Entropy in a target: of the next action itself, or the mean over the batch, as published."""
     actor_states: Literal["first", "both"] = "first"
     """States that actor and temperature learn from: those of the batch, or the next states as well, as published."""
 

@@ -17,7 +17,7 @@ from ._copies import stored_copies
 def from_scratch(initialize: Initialize, tasks: tuple[Task, ...]) -> Continual:
     """From scratch: each task is learned by a fresh network, and the network of each finished task is stored.
 
-    It neither forgets nor transfers: the reference of the other methods. The optimizer's moments begin anew if the
+    It neither forgets nor transfers: the reference of the other methods. The optimizer's moments restart if the
     agent resets those of reinitialized weights (`reset_moments`); a step count that the weights share goes on.
 
     Args:

@@ -127,7 +127,7 @@ class SequenceSpec:
         lines: of the runs, which evaluate all tasks at the end of each.
         reference: the line whose agents learn each task by itself.
         copies: label -> a line: its agents as if the network at the end of each task had been stored for that task.
-        published: label -> the paper's average performance, with that of the reference as 1.
+        published: label -> the paper's average performance; the reference has 1.
         apart: the smallest difference of two of the paper's numbers whose order is compared with ours.
         notes: for readers of the tables.
     """

@@ -44,7 +44,7 @@ class State(NamedTuple):
 def environment(domain: Domain, changes: Sequence[Change], tasks: tuple[Task, ...], num_envs: int) -> Environment:
     """A sequence of tasks as an environment on the device; one program serves all tasks.
 
-    When the steps so far reach the end of a task, all environments begin anew in the next task: what did not terminate
+    When the steps so far reach the end of a task, all environments restart in the next task: what did not terminate
     is truncated. In a task each environment begins all its episodes in one state of its own, as in the published
     program. Numbers of an action act from -1 to 1.
 

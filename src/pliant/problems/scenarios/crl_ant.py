@@ -31,7 +31,7 @@ def make(config: Config) -> Environment | HostEnvironment:
     motor costs nothing. The cost $c$ of contacts, in the engine `v1` alone, is 0.0005 times the sum of the squared
     velocities that contacts add, each clipped to $[-1, 1]$.
 
-    With the engine `v1` the physics is that of the published experiments, and each environment begins all its episodes
+    The engine `v1` has the physics of the published experiments, and each environment begins all its episodes
     of a task in one state. With `mujoco` it is Ant-v4. Both observe 27 numbers; their returns are not comparable.
 
     Raises:

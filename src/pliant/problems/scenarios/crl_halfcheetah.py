@@ -29,7 +29,7 @@ def make(config: Config) -> Environment | HostEnvironment:
 
     with the torso's forward velocity $\dot x$ and the action $a \in [-1, 1]^6$ as it reaches the motors.
 
-    With the engine `v1` the physics is that of the published experiments, 18 numbers are observed, and each environment
+    The engine `v1` has the physics of the published experiments and 18 observed numbers, and each environment
     begins all its episodes of a task in one state. With `mujoco` it is HalfCheetah-v4, with 17 numbers: returns of the
     two are not comparable.
 

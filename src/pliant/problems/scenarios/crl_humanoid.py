@@ -35,7 +35,7 @@ def make(config: Config) -> Environment | HostEnvironment:
     with the forward velocity $\dot x$ of the centre of mass and the action $a \in \mathbb{R}^{17}$ as it reaches the
     motors.
 
-    With the engine `v1` the physics is that of the published experiments, 240 numbers are observed, and each
+    The engine `v1` has the physics of the published experiments and 240 observed numbers, and each
     environment begins all its episodes of a task in one state. With `mujoco` it is Humanoid-v4, with 376 numbers:
     returns of the two are not comparable.
 
