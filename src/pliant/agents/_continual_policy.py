@@ -27,21 +27,25 @@ def continual_method(
     """
     if jax.tree.leaves(network.initial_carry(1)) and continual_for is not no_continual:
         raise ValueError("a continual method is for networks without a recurrent state; write recurrent=false")
-    continuous = isinstance(environment.spec.action, Continuous)
 
     def apply(params: Params, observation: Array) -> Any:
         (outputs, _), _ = network.apply(params, observation, ())
-        if not continuous:
-            return outputs
-        mean, log_std = outputs
-        return mean, jnp.broadcast_to(log_std, mean.shape)
+        return of_policy(environment, outputs)
 
     return continual_for(
         initialize=network.init,
         apply=apply,
-        likelihood=gaussian if continuous else categorical,
+        likelihood=gaussian if isinstance(environment.spec.action, Continuous) else categorical,
         inputs=environment.spec.observation,
     )
+
+
+def of_policy(environment: Environment | HostEnvironment, outputs: Any) -> Any:
+    """The outputs of a policy, each with a leading axis of the batch."""
+    if not isinstance(environment.spec.action, Continuous):
+        return outputs
+    mean, log_std = outputs
+    return mean, jnp.broadcast_to(log_std, mean.shape)
 
 
 def evenly(observations: Array, samples: int) -> Any:

@@ -27,14 +27,14 @@ import optax
 from pliant.core.agent import Agent, MethodsFor, Transitions
 from pliant.core.base import Activation, Array, Features, Initializer, Key, Params
 from pliant.core.clock import Calendar, Clock
-from pliant.core.continual import ContinualFor, memory_of, no_continual
+from pliant.core.continual import ContinualFor, Memory, Update, beside, no_continual
 from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import ActorCritic, Continuous, Environment, HostEnvironment
 from pliant.core.settings import AtLeast, Between
 from pliant.networks import actor_critic
 
 from ._advantage import generalized_advantages, normalized
-from ._continual_policy import continual_method, evenly
+from ._continual_policy import continual_method, evenly, of_policy
 from ._distributions import distribution
 from ._minibatches import Schedule, over_minibatches
 from ._sequences import restart, run_along, trace_along
@@ -209,7 +209,7 @@ def make(
     continual = continual_method(continual_for, network, environment)
 
     def transformation(key: Key | int):
-        methods = *methods_for(wiring, network, updates), continual.method
+        methods = beside(continual, methods_for(wiring, network, updates))
         return plastic(optimizer(updates), *methods, key=key, reset_moments=config.reset_moments)
 
     tx, calendar, observation = transformation(0), Calendar(environment.tasks), environment.spec.observation
@@ -240,30 +240,32 @@ def make(
         action = pi.mode() if greedy else pi.sample(key)
         return carry, action, Extras(pi.log_prob(action), V, before)
 
-    def step_loss(answer: tuple[Any, Array], step: Samples) -> tuple[Array, Metrics]:
-        """The loss of one step of all sequences."""
+    def step_loss(answer: tuple[Any, Array], step: Samples) -> tuple[Array, Metrics, Any]:
+        """The loss of one step of all sequences, its metrics, and the outputs of the policy."""
         outputs, V = answer
         pi = distribution(environment.spec.action, outputs)
         losses, metrics = policy_loss(pi.log_prob(step.action), step.log_prob, step.advantage)
         L_pi, H = losses.mean(), pi.entropy().mean()
         L_V = value_errors(V, step.value, step.returns, value_clip).mean()
         L = L_pi + config.value_coefficient * L_V - config.entropy_coefficient * H
-        return L, {"policy_loss": L_pi, "value_loss": L_V, "entropy": H, **metrics}
+        return L, {"policy_loss": L_pi, "value_loss": L_V, "entropy": H, **metrics}, outputs
 
-    def loss(params: Params, batch: Samples, carry: Any) -> tuple[Array, tuple[Features, Metrics, Any]]:
-        """The mean over the steps of sequences, and the features of the first steps, metrics and later carries."""
+    def loss(
+        params: Params, batch: Samples, carry: Any, of_method: Any = None, now: Clock | None = None
+    ) -> tuple[Array, tuple[Features, Metrics, Any]]:
+        """The mean over the steps of sequences, and the features of the first steps, metrics and later carries.
+
+        With the state of the continual method and the clock of the update, its penalty belongs to the loss.
+        """
         if config.normalize_advantages == "minibatch":
             batch = batch._replace(advantage=normalized(batch.advantage))
-        losses, features, carries = run_along(network, wiring, params, batch, carry, step_loss)
+        (*losses, outputs), features, carries = run_along(network, wiring, params, batch, carry, step_loss)
         L, metrics = jax.tree.map(lambda x: x.mean(0), losses)
+        if now is not None:
+            # A network with a continual method is not recurrent: there is one step.
+            x, outputs = jax.tree.map(lambda x: x[0], (batch.observation, outputs))
+            L = L + continual.penalty(params, of_method, Update(now, x, of_policy(environment, outputs)))
         return L, (features, metrics, carries)
-
-    def whole_loss(
-        params: Params, batch: Samples, carry: Any, of_method: Any, now: Clock
-    ) -> tuple[Array, tuple[Features, Metrics, Any]]:
-        """The loss with the penalty of the continual method."""
-        L, others = loss(params, batch, carry)
-        return L + continual.penalty(params, of_method, now), others
 
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         samples = samples_of(config, network, state.params, transitions)
@@ -279,20 +281,22 @@ def make(
             rows = schedule.along(first)
             batch, carry = jax.tree.map(lambda x: x[rows], samples), jax.tree.map(lambda x: x[first], carries)
             now = clock(calls, number)
-            grads, (features, metrics, later) = jax.grad(whole_loss, has_aux=True)(
+            grads, (features, metrics, later) = jax.grad(loss, has_aux=True)(
                 state.params, batch, carry, state.continual, now
             )
             if config.max_gradient_norm > 0:
                 norm = optax.tree.norm(grads)
                 grads = jax.tree.map(lambda g: g * jnp.minimum(1, config.max_gradient_norm / norm), grads)
                 metrics["gradient_norm"] = norm
+            changed = continual.changed(grads, state.params, state.continual, now)
             params, optimizer = tx.step(
-                grads, state.optimizer, state.params, random=random, clock=now, features=features
+                changed, state.optimizer, state.params, random=random, clock=now, features=features
             )
+            params, of_method = continual.after_update(params, state.continual, previous=state.params, grads=grads)
             if schedule.recurrence > 1:  # sequences of the next epoch may begin in the middle of these
                 later = restart(later, batch.is_first[1:])
                 carries = jax.tree.map(lambda x, y: x.at[rows[1:]].set(y), carries, later)
-            return (state._replace(params=params, optimizer=optimizer), carries), metrics
+            return (state._replace(params=params, optimizer=optimizer, continual=of_method), carries), metrics
 
         def draw(key: Key, updates: int) -> Any:
             return tx.draw(key, state.params, updates)
@@ -318,17 +322,24 @@ def make(
         }
 
     def end_task(state: State, clock: Clock) -> State:
-        [key], optimizer = take_keys(state.optimizer, 1)
+        [trained_key, key], optimizer = take_keys(state.optimizer, 2)
         inputs = state.latest if continual.samples else jnp.zeros((0, *observation.shape), observation.dtype)
-        params, of_method = continual.end_task(state.params, state.continual, inputs=inputs, clock=clock, key=key)
+        params, of_method = continual.end_training(state.params, state.continual, clock=clock, key=trained_key)
+        params, of_method = continual.end_task(params, of_method, inputs=inputs, clock=clock, key=key)
         return state._replace(params=params, optimizer=optimizer, continual=of_method)
 
     def begin_task(state: State, clock: Clock) -> State:
         params, optimizer = begun(state.params, state.optimizer, clock.task)
-        return state._replace(params=params, optimizer=optimizer)
+        params = continual.kept(params, state.continual, state.params)
+        [key], optimizer = take_keys(optimizer, 1)
+        params, of_method = continual.begin_task(params, state.continual, clock=clock, key=key)
+        return state._replace(params=params, optimizer=optimizer, continual=of_method)
 
     def acting_params_for(state: State, task: Array) -> Params:
         return continual.view(state.params, state.continual, task)
+
+    def memory(state: State, tasks: Array) -> Memory:
+        return continual.memory(state.params, state.continual, tasks)
 
     agent = Agent(
         horizon=schedule.horizon,
@@ -342,11 +353,11 @@ def make(
     )
     if continual_for is no_continual:
         return agent
-    of_network = jax.eval_shape(network.init, jax.random.key(0))
     return agent._replace(
+        begin_task=begin_task,
         end_task=end_task,
         acting_params_for=acting_params_for if continual.per_task else None,
-        memory=functools.partial(memory_of, continual, of_network),
+        memory=memory,
     )
 
 

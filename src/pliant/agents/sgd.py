@@ -18,7 +18,7 @@ import optax
 from pliant.core.agent import Learner, MethodsFor
 from pliant.core.base import Array, Features, Key, Params
 from pliant.core.clock import Clock
-from pliant.core.continual import ContinualFor, no_continual
+from pliant.core.continual import ContinualFor, Update, beside, no_continual
 from pliant.core.judgement import Judgement
 from pliant.core.likelihood import Likelihood, categorical, unit_normal
 from pliant.core.plastic import plastic, take_keys
@@ -98,7 +98,7 @@ def make(
     continual = continual_for(initialize=network.init, apply=network.apply, likelihood=_likelihood(stream), inputs=one)
 
     def transformation(key: Key):
-        methods = *methods_for(wiring, network, stream.steps), continual.method
+        methods = beside(continual, methods_for(wiring, network, stream.steps))
         return plastic(_optimizer(config, params_shape), *methods, key=key, reset_moments=config.reset_moments)
 
     tx = transformation(some_key)
@@ -110,25 +110,38 @@ def make(
         latest = jnp.zeros((continual.samples, *one.shape), one.dtype) if continual.samples else ()
         return State(params, transformation(methods_key).init(params), best, continual.init(params), latest)
 
-    def loss(params: Params, batch: Batch) -> tuple[Array, tuple[Judgement, Params, Features]]:
-        """The loss; and the judgement, the parameters with running statistics moved on, and the features."""
+    def loss(params: Params, batch: Batch) -> tuple[Array, tuple[Judgement, Params, Features, Array]]:
+        """The loss; and the judgement, the parameters with running statistics moved on, features, and predictions."""
         output, features = wiring.apply(params, batch.x)
         prediction, moved = output if network.train else (output, params)
         judgement = stream.judge(prediction, batch.y)
-        return judgement.loss, (judgement, moved, features)
+        return judgement.loss, (judgement, moved, features, prediction)
 
     def whole_loss(
         params: Params, batch: Batch, state: Any, clock: Clock
     ) -> tuple[Array, tuple[Judgement, Params, Features]]:
         """The loss with the penalty of the continual method."""
-        L, others = loss(params, batch)
-        return L + continual.penalty(params, state, clock), others
+        L, (judgement, moved, features, prediction) = loss(params, batch)
+        penalty = continual.penalty(params, state, Update(clock, batch.x, prediction))
+        return L + penalty, (judgement, moved, features)
 
     def rate(clock: Clock) -> dict[str, Array]:
         """The signal of an optimizer whose learning rate falls."""
         if not decay_epochs:
             return {}
         return {"learning_rate": rate_at(clock, config.learning_rate, decay_epochs, config.decay_factor)}
+
+    def begun(params: Params, of_method: Any, optimizer: Any, clock: Clock) -> tuple[Params, Any, Any]:
+        """Parameters and states after what the continual method does before a later task."""
+        if continual_for is no_continual:
+            return params, of_method, optimizer
+        [key], optimizer = take_keys(optimizer, 1)
+        params, of_method = jax.lax.cond(
+            (clock.task_update == 1) & (clock.task > 0),
+            lambda: continual.begin_task(params, of_method, clock=clock, key=key),
+            lambda: (params, of_method),
+        )
+        return params, of_method, optimizer
 
     def learn(state: State, batches: Batch, clock: Clock) -> tuple[State, Judgement]:
         steps = batches.x.shape[0]
@@ -142,13 +155,18 @@ def make(
             grads, (judgement, moved, features) = jax.grad(whole_loss, has_aux=True)(
                 state.params, batch, state.continual, now
             )
+            changed = continual.changed(grads, moved, state.continual, now)
             params, optimizer = tx.step(
-                grads, state.optimizer, moved, random=draw, clock=now, features=features, **rate(clock)
+                changed, state.optimizer, moved, random=draw, clock=now, features=features, **rate(clock)
             )
+            params, of_method = continual.after_update(params, state.continual, previous=state.params, grads=grads)
             latest = _newest(state.latest, batch.x, now)
-            return state._replace(params=params, optimizer=optimizer, latest=latest), judgement
+            after = state._replace(params=params, optimizer=optimizer, continual=of_method, latest=latest)
+            return after, judgement
 
-        state = state._replace(params=params, optimizer=optimizer)
+        params = continual.kept(params, state.continual, state.params)
+        params, of_method, optimizer = begun(params, state.continual, optimizer, clock)
+        state = state._replace(params=params, optimizer=optimizer, continual=of_method)
         return jax.lax.scan(update, state, (batches, draws, jnp.arange(steps)))
 
     def predict(state: State, x: Array) -> Array:
@@ -171,14 +189,15 @@ def make(
         state = best_of_task(state) if config.early_stopping else state
         if continual_for is no_continual:
             return state
-        [key], optimizer = take_keys(state.optimizer, 1)
+        [trained_key, key], optimizer = take_keys(state.optimizer, 2)
+        params, of_method = continual.end_training(state.params, state.continual, clock=clock, key=trained_key)
         params, of_method = continual.end_task(
-            state.params, state.continual, inputs=_seen(state.latest, x, clock), clock=clock, key=key
+            params, of_method, inputs=_seen(state.latest, x, clock), clock=clock, key=key
         )
         return state._replace(params=params, optimizer=optimizer, continual=of_method)
 
     def signals(previous: State, state: State, batch: Batch) -> dict[str, Any]:
-        grads, (_, _, features) = jax.grad(loss, has_aux=True)(state.params, batch)
+        grads, (_, _, features, _) = jax.grad(loss, has_aux=True)(state.params, batch)
         return {
             "params": state.params,
             "previous_params": previous.params,

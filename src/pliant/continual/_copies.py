@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock
-from pliant.core.continual import Continual
+from pliant.core.continual import Continual, Memory, size_of
 
 
 class CopiesState(NamedTuple):
@@ -35,4 +35,9 @@ def stored_copies(tasks: int) -> Continual:
         has_copy = task < state.finished
         return jax.tree.map(lambda all, one: jnp.where(has_copy, all[task], one), state.stored, params)
 
-    return Continual(init, end_task=end_task, view=view, per_task=True, copies=lambda tasks: max(tasks, 1))
+    def memory(params: Params, state: CopiesState, tasks: Array | int) -> Memory:
+        del state
+        stored = jnp.maximum(tasks, 1) * size_of(params)
+        return Memory(stored, stored)
+
+    return Continual(init, end_task=end_task, view=view, per_task=True, memory=memory)

@@ -28,7 +28,7 @@ def fine_tuning(tasks: tuple[Task, ...], copies: bool = False) -> Continual:
         >>> import pliant.continual
         >>> from pliant.core.clock import Task
         >>> method = pliant.continual.fine_tuning((Task("moon", 1000), Task("normal", 2000)), copies=True)
-        >>> method.copies(2)
-        2
+        >>> method.per_task
+        True
     """
     return stored_copies(len(tasks)) if copies else Continual()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock
-from pliant.core.continual import Continual
+from pliant.core.continual import Continual, Update
 from pliant.core.settings import AtLeast, Between, require
 
 
@@ -50,8 +50,8 @@ def anchored_by_importance(
     def init(params: Params) -> ImportanceState:
         return ImportanceState(jax.tree.map(jnp.array, params), jax.tree.map(jnp.zeros_like, params))
 
-    def penalty(params: Params, state: ImportanceState, clock: Clock) -> Array:
-        del clock
+    def penalty(params: Params, state: ImportanceState, update: Update) -> Array:
+        del update
 
         def of_leaf(theta: Array, anchor: Array, Omega: Array) -> Array:
             return (Omega * (theta - anchor) ** 2).sum()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock
-from pliant.core.continual import Continual
+from pliant.core.continual import Continual, Update
 from pliant.core.settings import AtLeast, require
 
 
@@ -45,8 +45,8 @@ def l2_anchor(strength: float = 1.0) -> Continual:
     def init(params: Params) -> L2AnchorState:
         return L2AnchorState(jax.tree.map(jnp.array, params), jnp.zeros((), jnp.int32))
 
-    def penalty(params: Params, state: L2AnchorState, clock: Clock) -> Array:
-        del clock
+    def penalty(params: Params, state: L2AnchorState, update: Update) -> Array:
+        del update
         distances = jax.tree.map(lambda theta, anchor: ((theta - anchor) ** 2).sum(), params, state.anchor)
         return strength * (state.finished > 0) * sum(jax.tree.leaves(distances))
 

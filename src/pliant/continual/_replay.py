@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock
-from pliant.core.continual import Continual
+from pliant.core.continual import Continual, Update
 from pliant.core.likelihood import Likelihood
 from pliant.core.settings import AtLeast, require
 
@@ -77,9 +77,9 @@ def replay(
         x, v, w = (jnp.zeros(like.shape, like.dtype) for like in (x, v, w))
         return ReplayState(x, v, w, jnp.zeros((), jnp.int32))
 
-    def penalty(params: Params, state: ReplayState, clock: Clock) -> Array:
+    def penalty(params: Params, state: ReplayState, update: Update) -> Array:
         batches = capacity // batch_size
-        first = jnp.asarray(clock.update) % batches * batch_size
+        first = jnp.asarray(update.clock.update) % batches * batch_size
 
         def rows(of_slots: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(of_slots, first, batch_size)

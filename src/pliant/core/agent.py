@@ -76,6 +76,42 @@ class Transitions(NamedTuple):
     next_observation: Array  # after the action, in the same episode even if it ended
 
 
+class Trials(NamedTuple):
+    """Candidates that play a task after it was learned, for an agent; see `continual.Trial`.
+
+    Attributes:
+        candidates, episodes: how many there are, and how many episodes each plays at least.
+        propose: `(state, clock) -> state`, before they play.
+        acting_params: `(state, first) -> acting_params`: environment i plays candidate `(first + i) % candidates`.
+        choose: `(state, scores, clock) -> state`, with mean returns `(candidates,)`.
+        standing: `(state, score) -> state`: takes the mean return `()` of the agent itself, greedy, before its first
+            update in a later task; `None`: it does not play then.
+    """
+
+    candidates: int
+    episodes: int
+    propose: Callable[[Any, Clock], Any]
+    acting_params: Callable[[Any, Array], Any]
+    choose: Callable[[Any, Array, Clock], Any]
+    standing: Callable[[Any, Array], Any] | None = None
+
+
+class Finetuning(NamedTuple):
+    """Updates on the data of a task after it was learned, before its `end_task`.
+
+    Attributes:
+        updates: their number.
+        at_once: how many `learn` makes; a divisor of `updates`.
+        begin: `(state, clock) -> state`, before the first.
+        learn: `(state, first, clock) -> state`: updates `first` `()`, counted from 1, and those after it.
+    """
+
+    updates: int
+    at_once: int
+    begin: Callable[[Any, Clock], Any]
+    learn: Callable[[Any, Array, Clock], Any]
+
+
 class Act(Protocol):
     """Chooses actions; see `Agent`."""
 
@@ -119,7 +155,9 @@ class Agent(NamedTuple):
             changes.
         acting_params_for: `(state, task) -> acting_params` for the task with this index, `()` int; `None`: those of
             `acting_params` act on all tasks.
-        memory: `tasks -> Memory`: numbers stored after so many finished tasks; `None`: it is not known.
+        memory: `(state, tasks) -> Memory`: numbers stored after so many finished tasks; `None`: it is not known.
+        trials: candidates that play a learned task; `None`: there are none.
+        finetuning: updates after a task; `None`: there are none.
     """
 
     horizon: int
@@ -132,4 +170,6 @@ class Agent(NamedTuple):
     end_task: Callable[[Any, Clock], Any] | None = None
     begin_task: Callable[[Any, Clock], Any] | None = None
     acting_params_for: Callable[[Any, Array], Any] | None = None
-    memory: Callable[[int], Memory] | None = None
+    memory: Callable[[Any, Array], Memory] | None = None
+    trials: Trials | None = None
+    finetuning: Finetuning | None = None
