@@ -34,7 +34,7 @@ from pliant.agents import sac
 from pliant.agents._replay import Replay
 from pliant.agents._soft_losses import Noise
 from pliant.core.clock import Clock, Task
-from pliant.core.continual import Continual
+from pliant.core.continual import Continual, Memory, size_of
 from pliant.core.likelihood import gaussian
 from pliant.core.problem import Continuous
 from pliant.experiment.configuration.components import Components
@@ -47,7 +47,7 @@ CONFIG = sac.Config(
     hidden_units=3, actor_layers=1, critic_layers=2,
 )  # fmt: skip
 
-transitions_of = functools.partial(some_transitions, lambda is_first, normal: sac.Extras(is_first))
+transitions_of = functools.partial(some_transitions, lambda is_first, normal: sac.Extras(is_first, normal(0)))
 
 
 class Reference:
@@ -159,7 +159,8 @@ def test_equals_an_independent_implementation_with_numerical_gradients(settings)
 def everything_drawn(config, updates, stored, key):
     """The batches and the noise of the updates of a call."""
     replay = Replay(E, config.buffer_size, NUMBERS, NUMBERS, n=config.n_step)
-    _, noise_key, sample_key = jax.random.split(key, 3)
+    _, updates_key = jax.random.split(key)
+    noise_key, sample_key, _ = jax.random.split(updates_key, 3)
     samples = jax.vmap(lambda key: replay.sample(stored, key, config.batch_size, config.discount, config.n_step))(
         jax.random.split(sample_key, updates)
     )
@@ -183,7 +184,7 @@ def test_acts_at_random_at_first_then_by_its_distribution_and_greedily_by_the_mi
     mean, log_std = perceptron(in_float64(params.actor)["actor"], x[:1].astype(float), rectifier)[0]
 
     def taken(steps, **how):
-        carry, action, extras = act(sac.ActingParams(params, np.int32(steps)), (), x, is_first, trees.key(2), **how)
+        carry, action, extras = act(sac.ActingParams(params, (), np.int32(steps)), (), x, is_first, trees.key(2), **how)
         assert carry == () and action.shape == (many, 1)
         np.testing.assert_array_equal(extras.is_first, is_first)
         return np.asarray(action)[:, 0]
@@ -252,7 +253,10 @@ def test_a_new_task_can_keep_everything():
     for call in range(6):
         state, _ = learn(state, transitions_of(call), np.int32(call))
     clock = Clock(update=1, step=12, task=np.int32(1), task_update=1)
-    assert trees.same(compiled(agent.begin_task)(state, clock), state)
+    kept = compiled(agent.begin_task)(state, clock)
+    assert trees.same(kept.learned._replace(key=()), state.learned._replace(key=())) and trees.same(
+        kept.replay, state.replay
+    )
     after, metrics = learn(state, transitions_of(6), np.int32(6))
     assert int(after.steps) == 14 and float(metrics["critic_loss"]) > 0
 
@@ -269,12 +273,12 @@ def test_a_continual_method_is_of_the_actor():
 
         return Continual(
             init=lambda params: {"inputs": jnp.zeros((5, INPUTS)), "task": jnp.int32(-1)},
-            penalty=lambda params, state, clock: 1000 * sum(x.sum() for x in jax.tree.leaves(params)),
+            penalty=lambda params, state, update: 1000 * sum(x.sum() for x in jax.tree.leaves(params)),
             end_task=end_task,
             view=lambda params, state, task: jax.tree.map(lambda x: x + task, params),
             samples=5,
             per_task=True,
-            copies=lambda tasks: tasks,
+            memory=lambda params, state, tasks: Memory(tasks * size_of(params), 0),
         )
 
     agent = sac.make(CONFIG, IN_TASKS, no_methods, continual_for)
@@ -293,12 +297,12 @@ def test_a_continual_method_is_of_the_actor():
     assert all((np.asarray(x) == 1).all() for x in jax.tree.leaves(ended.learned.params.actor))
     trees.assert_equal(ended.learned.params.critics, state.learned.params.critics)
     rows = np.asarray(state.replay.rows.observation).reshape(-1, INPUTS)
-    assert all((row == rows).all(1).any() for row in np.asarray(ended.continual["inputs"]))
-    assert int(ended.continual["task"]) == 0
+    assert all((row == rows).all(1).any() for row in np.asarray(ended.learned.continual["inputs"]))
+    assert int(ended.learned.continual["task"]) == 0
     shown = compiled(lambda state: agent.acting_params_for(state, np.int32(2)))(ended)
     assert all((np.asarray(x) == 3).all() for x in jax.tree.leaves(shown.params.actor))
     # 2 * 3 + 3 weights, and 3 * 4 + 4.
-    assert agent.memory(2) == (2 * 25, 2 * 25)
+    assert agent.memory(state, 2) == (2 * 25, 0)
 
 
 def test_a_continual_method_may_need_no_inputs():

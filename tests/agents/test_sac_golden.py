@@ -23,6 +23,7 @@ from pliant.agents._off_policy import Schedule
 from pliant.agents._replay import Sample
 from pliant.agents._squashed_normal import SquashedNormal
 from pliant.core.clock import Calendar
+from pliant.core.continual import Continual, without_context
 from pliant.networks import critic_ensemble, normal_actor
 
 FILES = sorted((pathlib.Path(__file__).parents[1] / "golden").glob("sac_update_*.npz"))
@@ -67,14 +68,15 @@ def update(numbers, learned, sample, noise, number):
         tanh_correction="half", entropy_target="batch_mean", truncation="terminal", actor_states="both",
     )  # fmt: skip
     networks, (wiring, tx, _), temperature_tx = parts(config)
-    losses = soft_losses.Losses(config, networks, wiring, -config.target_multiplier * ACTION, 1.0)
+    actor = without_context(networks.actor.init, networks.actor.apply)
+    losses = soft_losses.Losses(config, actor, networks.critics, wiring, -config.target_multiplier * ACTION, 1.0)
     clock = functools.partial(Schedule(1, 4, 2, 8, 1000).clock, Calendar(), 8)
-    after, metrics = sac.update_of(config, losses, tx, temperature_tx, clock, lambda params, clock: 0.0)(
-        learned, (sample, noise), number
+    after, metrics = sac.update_of(config, losses, tx, temperature_tx, clock, Continual(), config.target_delay)(
+        learned, (sample, noise, soft_losses.Contexts((), ())), number
     )
     alpha, mu = jnp.exp(learned.temperature.log), learned.params.actor
     y, next_log_p = losses.targets(mu, learned.target, alpha, sample, noise.target)
-    actor_loss, (_, log_p) = losses.of_actor(mu, after.params.critics, alpha, sample, noise.actor)
+    actor_loss, (_, log_p, _) = losses.of_actor(mu, after.params.critics, alpha, sample, noise.actor)
     return after, {
         **metrics, "y": y, "next_log_p": next_log_p, "actor_loss": actor_loss, "log_p": log_p,
         "temperature_loss": losses.of_temperature(learned.temperature.log, sample, log_p),
@@ -90,7 +92,7 @@ def begun(data):
     of_temperature = jax.eval_shape(lambda: temperature_tx.init(log_alpha))
     zeros = functools.partial(jax.tree.map, lambda like: np.zeros(like.shape, like.dtype))
     return sac.Learned(
-        params, target, zeros(optimizer), sac.Temperature(log_alpha, zeros(of_temperature)), trees.key(0)
+        params, target, zeros(optimizer), sac.Temperature(log_alpha, zeros(of_temperature)), (), trees.key(0)
     )
 
 

@@ -72,19 +72,21 @@ def learners(
 
     Args:
         config: settings of Adam, and the batch size.
-        networks: `Network`s of vectors.
+        networks: `Network`s of vectors; `None`: one without units that are known.
         inputs: sizes of their input vectors.
         methods_for: `MethodsFor` of each.
         updates: in a whole run.
         learning_rates: of their optimizers.
     """
 
-    def found(network: Network, size: int) -> Wiring:
+    def found(network: Network | None, size: int) -> Wiring:
+        if network is None:
+            return Wiring({})
         x = jax.ShapeDtypeStruct((config.batch_size, size), jnp.float32)
         return trace(network.apply, jax.eval_shape(network.init, jax.random.key(0)), x)
 
     def transformation(
-        network: Network, wiring: Wiring, methods_for: MethodsFor, learning_rate: float, key: Key | int
+        network: Any, wiring: Wiring, methods_for: MethodsFor, learning_rate: float, key: Key | int
     ) -> Plastic:
         make = adam if config.optimizer == "per_weight_adam" else optax.adam
         optimizer = make(learning_rate, config.b1, config.b2, config.eps)

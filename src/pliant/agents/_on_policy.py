@@ -16,7 +16,6 @@ for each call of `learn`, after `horizon` steps of all environments:
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 

@@ -56,6 +56,7 @@ class Sample(NamedTuple):
     discount: Array  # factor of the value of `next_observation`; 0 if there is no future
     next_observation: Any  # after these steps
     weight: Array  # 0 for the few rows without a step; else 1
+    extras: Any = ()  # of the step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,10 +180,10 @@ class Replay:
             R = R + jnp.where(goes_on, discount**k * reward[:, k], 0)
             alive = alive & ~(goes_on & (kind[:, k] == _LAST))
             taken = taken + goes_on
-        observation, action = of((stored.rows.observation, stored.rows.action))
+        observation, action, extras = of((stored.rows.observation, stored.rows.action, stored.rows.extras))
         weight = ((kind[:, 0] != _NOTHING) & (ends[-1] > 0)).astype(jnp.float32)
         discounts = jnp.where(alive, jnp.power(discount, taken.astype(jnp.float32)), 0)
-        return Sample(observation, action, R, discounts, of(stored.rows.observation, taken), weight)
+        return Sample(observation, action, R, discounts, of(stored.rows.observation, taken), weight, extras)
 
     def oldest(self, stored: Stored, count: int) -> tuple[Steps, Array]:
         """The oldest rows, the same number from each environment.

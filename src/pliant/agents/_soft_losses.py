@@ -5,11 +5,13 @@ for tanh is halved, targets have the mean entropy of the batch, and the actor le
 """
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Features, Params
+from pliant.core.continual import TaskNetwork
+from pliant.core.problem import Network
 from pliant.core.settings import AtLeast
 
 from ._actor_and_critics import Both
@@ -34,6 +36,13 @@ class Config:
     """States that actor and temperature learn from: those of the batch, or the next states as well, as published."""
 
 
+class Contexts(NamedTuple):
+    """What the actor gets beside the states of one update, see `TaskNetwork.draw`."""
+
+    target: Any  # in the next states
+    actor: Any  # in the states that the actor learns from
+
+
 class Noise(NamedTuple):
     """The standard normal numbers of one update."""
 
@@ -47,23 +56,26 @@ class Losses:
 
     Args:
         config: the settings.
-        networks: of actor and critics.
-        wiring: of both.
+        actor, critics: the networks.
+        wiring: of both; that of an actor without known units has no function.
         target_entropy: of the actor's numbers in (-1, 1).
         bound: largest magnitude of each part of an action.
     """
 
     config: Config
-    networks: Both
+    actor: TaskNetwork
+    critics: Network
     wiring: Both
     target_entropy: float | Array
     bound: float
 
-    def targets(self, actor: Params, target: Params, alpha: Array, sample: Sample, noise: Array) -> tuple[Array, Array]:
+    def targets(
+        self, actor: Params, target: Params, alpha: Array, sample: Sample, noise: Array, context: Any = ()
+    ) -> tuple[Array, Array]:
         """The targets of the values $y$ and the log probabilities of the next actions, `(batch,)` each."""
         s, config = flat(sample.next_observation), self.config
-        a, log_p = SquashedNormal(*self.networks.actor.apply(actor, s)).sample(noise, config.tanh_correction)
-        Q = self.networks.critics.apply(target, joined(s, self.bound * a)).min(1)
+        a, log_p = SquashedNormal(*self.actor.apply(actor, s, context)).sample(noise, config.tanh_correction)
+        Q = self.critics.apply(target, joined(s, self.bound * a, self.seen(context))).min(1)
         entropy = -log_p
         if config.entropy_target == "batch_mean":
             entropy = jnp.broadcast_to(weighted_mean(entropy, sample.weight), entropy.shape)
@@ -71,19 +83,23 @@ class Losses:
 
     def of_critics(self, params: Params, sample: Sample, y: Array) -> tuple[Array, tuple[Features, Array]]:
         """$L_Q$, with features and the first critic's mean value."""
-        Q, features = self.wiring.critics.apply(params, joined(flat(sample.observation), sample.action))
+        x = joined(flat(sample.observation), sample.action, self.seen(sample.extras))
+        Q, features = self.wiring.critics.apply(params, x)
         loss = weighted_mean(((Q - y[:, None]) ** 2).sum(1), sample.weight)
         return loss, (features, weighted_mean(Q[:, 0], sample.weight))
 
     def of_actor(
-        self, params: Params, critics: Params, alpha: Array, sample: Sample, noise: Array
-    ) -> tuple[Array, tuple[Features, Array]]:
-        r"""$L_\mu$, with features and the log probabilities of the actions, `(states,)`."""
+        self, params: Params, critics: Params, alpha: Array, sample: Sample, noise: Array, context: Any = ()
+    ) -> tuple[Array, tuple[Features, Array, Any]]:
+        r"""$L_\mu$, with features, the log probabilities of the actions, `(states,)`, and the actor's outputs."""
         s, weight = self.states(sample)
-        outputs, features = self.wiring.actor.apply(params, s)
+        if self.wiring.actor:
+            outputs, features = self.wiring.actor.apply(params, s)
+        else:
+            outputs, features = self.actor.apply(params, s, context), {}
         a, log_p = SquashedNormal(*outputs).sample(noise, self.config.tanh_correction)
-        Q = self.networks.critics.apply(critics, joined(s, self.bound * a)).min(1)
-        return weighted_mean(alpha * log_p - Q, weight), (features, log_p)
+        Q = self.critics.apply(critics, joined(s, self.bound * a, self.seen(context))).min(1)
+        return weighted_mean(alpha * log_p - Q, weight), (features, log_p, outputs)
 
     def of_temperature(self, log_alpha: Array, sample: Sample, log_p: Array) -> Array:
         r"""$L_\alpha$, of the log probabilities of the actor's loss."""
@@ -96,7 +112,11 @@ class Losses:
         both = flat(sample.observation), flat(sample.next_observation)
         return jnp.concatenate(both), jnp.concatenate([sample.weight, sample.weight])
 
+    def seen(self, numbers: Any) -> tuple[Array, ...]:
+        """What critics get beside states and actions, of a context or of a stored step."""
+        return (numbers,) if self.actor.seen else ()
 
-def joined(s: Array, a: Array) -> Array:
+
+def joined(s: Array, a: Array, more: tuple[Array, ...] = ()) -> Array:
     """The inputs of critics."""
-    return jnp.concatenate([s, a], axis=1)
+    return jnp.concatenate([s, a, *more], axis=1)

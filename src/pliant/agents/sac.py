@@ -12,10 +12,12 @@ for each step of the environments:
         every `target_delay` updates:
             targets <- a small step towards the critics, with their masks
 at the beginning of each task: a fresh replay, fresh optimizers, temperature and targets; actor and critics stay
+at the end of each task a continual method may choose among candidates, ask for further updates, and store what it keeps
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -23,16 +25,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pliant.core.agent import Agent, MethodsFor, Transitions
+from pliant.core.agent import Agent, Finetuning, MethodsFor, Transitions, Trials
 from pliant.core.base import Activation, Array, Features, Key, Method, Params
 from pliant.core.clock import Calendar, Clock
-from pliant.core.continual import ContinualFor, memory_of, no_continual
+from pliant.core.continual import (
+    Continual,
+    ContinualFor,
+    Memory,
+    Replayed,
+    Trial,
+    Update,
+    beside,
+    no_continual,
+    without_context,
+)
 from pliant.core.likelihood import gaussian
 from pliant.core.plastic import Plastic
 from pliant.core.problem import Environment, HostEnvironment, Network
 from pliant.core.settings import AtLeast, Between
 from pliant.core.units import Wiring
-from pliant.networks import critic_ensemble, normal_actor
+from pliant.networks import critic_ensemble, normal_actor, normal_actor_layers
 
 from . import _actor_and_critics as actor_and_critics
 from . import _off_policy as off_policy
@@ -40,10 +52,12 @@ from . import _soft_losses as soft_losses
 from ._actor_and_critics import Both
 from ._off_policy import flat, weighted_mean
 from ._replay import Sample, Stored
-from ._soft_losses import Noise
+from ._soft_losses import Contexts, Noise
 from ._squashed_normal import SquashedNormal
 
 LEARNS_FROM = "environment"
+
+_UPDATES_AT_ONCE = 100  # after a task, in one call
 
 Metrics: TypeAlias = dict[str, Array]
 
@@ -84,6 +98,7 @@ class Config(soft_losses.Config, actor_and_critics.Config):
 
 class ActingParams(NamedTuple):
     params: Both
+    route: Any  # along which the actor acts, see `TaskNetwork`
     steps: Array  # () of the member in this task so far
 
 
@@ -99,12 +114,12 @@ class Learned(NamedTuple):
     target: Params  # of the critics
     optimizer: Both  # PlasticStates: the optimizers' and the methods'
     temperature: Temperature
+    continual: Any  # the continual method's
     key: Key
 
 
 class State(NamedTuple):
     learned: Learned
-    continual: Any  # the continual method's
     steps: Array  # () of the member in this task so far
     replay: Stored
 
@@ -113,6 +128,7 @@ class Extras(NamedTuple):
     """What `act` records of an action for `learn`; leading axes there: `(horizon, num_envs)`."""
 
     is_first: Array  # bool: the first observation of an episode
+    seen: Array  # what critics get beside observation and action
 
 
 def update_of(
@@ -121,9 +137,12 @@ def update_of(
     tx: Both,
     temperature_tx: optax.GradientTransformation,
     clock: Callable[..., Clock],
-    penalty: Callable[[Params, Clock], Array | float],
-) -> Callable[[Learned, tuple[Sample, Noise], Array], tuple[Learned, Metrics]]:
-    """Makes the function of one update, `(learned, (sample, noise), number) -> (learned, metrics)`, numbers from 1.
+    continual: Continual,
+    target_delay: int | Array,
+) -> Callable[[Learned, tuple[Sample, Noise, Contexts], Array], tuple[Learned, Metrics]]:
+    """Makes the function of one update, `(learned, (sample, noise, contexts), number) -> (learned, metrics)`.
+
+    Numbers are counted from 1.
 
     Args:
         config: the settings.
@@ -131,13 +150,14 @@ def update_of(
         tx: the `Plastic`s of actor and critics.
         temperature_tx: the optimizer of the temperature.
         clock: `(number, of_network) -> Clock`, see `Schedule.clock`.
-        penalty: `(actor's params, clock) -> ()`, added to the actor's loss.
+        continual: the continual method of the actor.
+        target_delay: updates of the critics per step of the targets.
     """
 
-    def update(now: Learned, batch: tuple[Sample, Noise], number: Array) -> tuple[Learned, Metrics]:
-        sample, noise = batch
+    def update(now: Learned, batch: tuple[Sample, Noise, Contexts], number: Array) -> tuple[Learned, Metrics]:
+        sample, noise, contexts = batch
         alpha = jnp.exp(now.temperature.log)
-        y, log_p = losses.targets(now.params.actor, now.target, alpha, sample, noise.target)
+        y, log_p = losses.targets(now.params.actor, now.target, alpha, sample, noise.target, contexts.target)
         (loss, (features, value)), grads = jax.value_and_grad(losses.of_critics, has_aux=True)(
             now.params.critics, sample, y
         )
@@ -145,26 +165,34 @@ def update_of(
             grads, now.optimizer.critics, now.params.critics, clock=clock(number), features=features
         )
 
-        def improve() -> tuple[Params, Any, Temperature]:
+        def improve() -> tuple[Params, Any, Any, Temperature]:
             of_actor = clock(number, functools.partial(delayed, config))
 
             def actor_loss(params: Params) -> tuple[Array, tuple[Features, Array]]:
-                loss, aux = losses.of_actor(params, Q, alpha, sample, noise.actor)
-                return loss + penalty(params, of_actor), aux
+                loss, (features, log_p, outputs) = losses.of_actor(
+                    params, Q, alpha, sample, noise.actor, contexts.actor
+                )
+                now_seen = Update(of_actor, losses.states(sample)[0], outputs, contexts.actor)
+                return loss + continual.penalty(params, now.continual, now_seen), (features, log_p)
 
             grads, (features, log_p) = jax.grad(actor_loss, has_aux=True)(now.params.actor)
+            changed = continual.changed(grads, now.params.actor, now.continual, of_actor)
             mu, mu_state = tx.actor.step(
-                grads, now.optimizer.actor, now.params.actor, clock=of_actor, features=features
+                changed, now.optimizer.actor, now.params.actor, clock=of_actor, features=features
             )
+            mu, kept = continual.after_update(mu, now.continual, previous=now.params.actor, grads=grads)
             grad = jax.grad(losses.of_temperature)(now.temperature.log, sample, log_p)
             change, optimizer = temperature_tx.update(grad, now.temperature.optimizer)
-            return mu, mu_state, Temperature(now.temperature.log + change, optimizer)
+            return mu, mu_state, kept, Temperature(now.temperature.log + change, optimizer)
 
-        mu, mu_state, temperature = every(
-            config.policy_delay, number, improve, lambda: (now.params.actor, now.optimizer.actor, now.temperature)
+        mu, mu_state, kept, temperature = every(
+            config.policy_delay,
+            number,
+            improve,
+            lambda: (now.params.actor, now.optimizer.actor, now.continual, now.temperature),
         )
         target = every(
-            config.target_delay,
+            target_delay,
             number,
             lambda: tx.critics.mask(optax.incremental_update(Q, now.target, config.tau), Q_state),
             lambda: now.target,
@@ -175,7 +203,7 @@ def update_of(
             "entropy": -weighted_mean(log_p, sample.weight),
             "temperature": alpha,
         }
-        return Learned(Both(mu, Q), target, Both(mu_state, Q_state), temperature, now.key), metrics
+        return Learned(Both(mu, Q), target, Both(mu_state, Q_state), temperature, kept, now.key), metrics
 
     return update
 
@@ -185,6 +213,11 @@ def every(delay: Any, number: Array, act: Callable[[], Any], wait: Callable[[], 
     if isinstance(delay, int) and delay == 1:
         return act()
     return jax.lax.cond((number - 1) % delay == 0, act, wait)
+
+
+def lcm(one: Any, other: Any) -> Any:
+    """The least common multiple of two delays, which may be traced."""
+    return math.lcm(one, other) if isinstance(one, int) and isinstance(other, int) else jnp.lcm(one, other)
 
 
 def delayed(config: Config, updates: Any) -> Any:
@@ -213,7 +246,12 @@ def make(
 
     with $a'$ and $\tilde a$ drawn by the actor, and without the value term where the episode terminated. Actor and
     critics each have methods and an optimizer, whose steps count the updates of that network. Their groups are
-    `actor/Dense_0`, `critic_0/Dense_0`, and so on. A continual method acts on the actor alone.
+    `actor/Dense_0`, `critic_0/Dense_0`, and so on. A continual method acts on the actor alone; it may replace the
+    actor's network, give critics further inputs, and ask for critics that begin anew with each task.
+
+    Updates after a task, which a continual method asks for, have fresh optimizers, temperature and targets, and no
+    further steps. As in the program of Rewire the temperature learns at the actor's rate there, and targets move
+    only in updates in which the actor learns, too.
 
     A task of the environment restarts replay, optimizers, temperature, targets, and the schedule of random steps and
     updates; actor, critics and the states of the methods stay. `on_new_task=keep` keeps all of it.
@@ -241,38 +279,50 @@ def make(
     A, bound = off_policy.continuous_actions(environment, "SAC")
     numbers = environment.spec.observation.size  # of an observation
     schedule = off_policy.schedule_of(config, environment, restarts=config.on_new_task == "restart")
-    replay = off_policy.replay_for(config, environment, schedule.horizon)
     how = config.activation, config.negative_slope
-    actor = normal_actor(numbers, A, (config.hidden_units,) * config.actor_layers, *how)
-    critics = critic_ensemble(
-        numbers + A, (config.hidden_units,) * config.critic_layers, config.critics, config.layer_norm, *how
-    )
-    calendar = Calendar(environment.tasks)
+    of_actor = numbers, A, (config.hidden_units,) * config.actor_layers, *how
+    plain = normal_actor(*of_actor)
     continual = continual_for(
-        initialize=actor.init,
-        apply=actor.apply,
+        initialize=plain.init,
+        apply=plain.apply,
         likelihood=gaussian,
         inputs=jax.ShapeDtypeStruct((numbers,), jnp.float32),
+        layers=normal_actor_layers(*of_actor),
     )
+    actor = continual.network or without_context(plain.init, plain.apply)
+    seen = numbers + A + actor.seen  # by critics
+    critics = critic_ensemble(
+        seen, (config.hidden_units,) * config.critic_layers, config.critics, config.layer_norm, *how
+    )
+    replay = off_policy.replay_for(
+        config, environment, schedule.horizon, jax.ShapeDtypeStruct((actor.seen,), jnp.float32)
+    )
+    calendar = Calendar(environment.tasks)
 
-    def methods_for_actor(wiring: Wiring, network: Network, updates: int) -> tuple[Method, ...]:
-        return *methods_for(wiring, network, updates), continual.method
+    def methods_for_actor(wiring: Wiring, network: Network | None, updates: int) -> tuple[Method, ...]:
+        return beside(continual, methods_for(wiring, network or plain, updates), updates_on_replay=True)
 
     wiring, tx, begin = actor_and_critics.learners(
         config,
-        Both(actor, critics),
-        Both(numbers, numbers + A),
+        Both(None if continual.network else plain, critics),
+        Both(numbers, seen),
         Both(methods_for_actor, methods_for),
         sum(schedule.updates_in_segments),
         Both(config.learning_rate, config.critic_learning_rate),
     )
     temperature_tx = optax.adam(config.temperature_learning_rate, config.b1, config.b2, config.eps)
-    losses = soft_losses.Losses(config, Both(actor, critics), wiring, -config.target_multiplier * A, bound)
+    losses = soft_losses.Losses(config, actor, critics, wiring, -config.target_multiplier * A, bound)
     of_networks = Both(functools.partial(delayed, config), lambda updates: updates)
 
-    def temperature() -> Temperature:
+    def fresh(params: Both, optimizer: Both) -> tuple[Params, Both, Temperature]:
+        """Targets, states of the optimizers, and a temperature that begin with these parameters."""
+
+        def restarted(tx: Plastic, params: Params, state: Any) -> Any:
+            return state._replace(optimizer=tx.init(params).optimizer)
+
         log_alpha = jnp.log(jnp.float32(config.initial_temperature))
-        return Temperature(log_alpha, temperature_tx.init(log_alpha))
+        temperature = Temperature(log_alpha, temperature_tx.init(log_alpha))
+        return params.critics, Both(*map(restarted, tx, params, optimizer)), temperature
 
     def begun(params: Both, optimizer: Both, task: Array | int) -> tuple[Both, Both]:
         """The parameters and the states of the optimizers after what the methods do before a task."""
@@ -283,105 +333,204 @@ def make(
             return (params, state) if tx.begin_task is None else tx.begin_task(params, state, clock)
 
         after = map(of_one, tx, params, optimizer, of_networks)
-        return tuple(Both(*each) for each in zip(*after))
+        after, optimizer = (Both(*each) for each in zip(*after))
+        return after, optimizer
 
     def init(key: Key) -> State:
         actor_key, critics_key, methods_key, key = jax.random.split(key, 4)
         params, optimizer = begin(Both(actor.init(actor_key), critics.init(critics_key)), methods_key)
         params, optimizer = begun(params, optimizer, 0)
-        learned = Learned(params, params.critics, optimizer, temperature(), key)
-        return State(learned, continual.init(params.actor), jnp.int32(0), replay.init())
+        target, optimizer, temperature = fresh(params, optimizer)
+        learned = Learned(params, target, optimizer, temperature, continual.init(params.actor), key)
+        return State(learned, jnp.int32(0), replay.init())
 
     def acting_params(state: State) -> ActingParams:
-        return ActingParams(state.learned.params, state.steps)
+        return ActingParams(state.learned.params, actor.training_route(state.learned.continual), state.steps)
 
     def act(
         acting_params: ActingParams, carry: Any, observation: Array, is_first: Array, key: Key, *, greedy: bool = False
     ):
-        policy = SquashedNormal(*actor.apply(acting_params.params.actor, flat(observation)))
+        params, route, steps = acting_params
+        route_key, noise_key, random_key = jax.random.split(key, 3)
+        carry, outputs, seen = actor.act(
+            params.actor, route, carry, flat(observation), is_first=is_first, key=route_key, greedy=greedy
+        )
+        policy, extras = SquashedNormal(*outputs), Extras(is_first, seen)
         if greedy:
-            return carry, bound * policy.mode(), Extras(is_first)
-        noise_key, random_key = jax.random.split(key)
+            return carry, bound * policy.mode(), extras
         action, _ = policy.sample(jax.random.normal(noise_key, policy.mean.shape))
-        explores = acting_params.steps < config.random_steps
-        return carry, off_policy.explore(random_key, explores, bound * action, bound), Extras(is_first)
+        return carry, off_policy.explore(random_key, steps < config.random_steps, bound * action, bound), extras
+
+    states = config.batch_size * (2 if config.actor_states == "both" else 1)  # that the actor learns from
 
     def noise_of(key: Key, *updates: int) -> Noise:
         """The noise of some updates, on a leading axis, or of one."""
         target_key, actor_key = jax.random.split(key)
-        shape, states = (config.batch_size, A), config.batch_size * (2 if config.actor_states == "both" else 1)
         return Noise(
-            jax.random.normal(target_key, (*updates, *shape)), jax.random.normal(actor_key, (*updates, states, A))
+            jax.random.normal(target_key, (*updates, config.batch_size, A)),
+            jax.random.normal(actor_key, (*updates, states, A)),
         )
+
+    def contexts_of(key: Key, kept: Any) -> Contexts:
+        """The actor's contexts in one update."""
+        target_key, actor_key = jax.random.split(key)
+        return Contexts(actor.draw(kept, config.batch_size, target_key), actor.draw(kept, states, actor_key))
+
+    def drawn(key: Key, stored: Stored, updates: int) -> tuple[Sample, Noise, Key]:
+        """The batches and the noise of some updates, and a key for the contexts of each."""
+        noise_key, sample_key, context_key = jax.random.split(key, 3)
+        # All draws at once: a replay that enters a branch or a loop might be copied there.
+        samples = jax.vmap(lambda key: replay.sample(stored, key, config.batch_size, config.discount, config.n_step))(
+            jax.random.split(sample_key, updates)
+        )
+        return samples, noise_of(noise_key, updates), jax.random.split(context_key, updates)
+
+    def updates_by(tx_of_temperature: Any, clock: Callable[..., Clock], target_delay: Any) -> Callable[..., Any]:
+        """The function of one update, which draws its contexts."""
+        update = update_of(config, losses, tx, tx_of_temperature, clock, continual, target_delay)
+
+        def with_contexts(now: Learned, given: tuple[Sample, Noise, Key], number: Array) -> tuple[Learned, Metrics]:
+            sample, noise, key = given
+            return update(now, (sample, noise, contexts_of(key, now.continual)), number)
+
+        return with_contexts
 
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         learned = state.learned
-        stored = off_policy.store(config, replay, state.replay, transitions, transitions.extras.is_first)
-        key, noise_key, sample_key = jax.random.split(learned.key, 3)
-        # All draws at once: a replay that enters a branch or a loop might be copied there.
-        samples = jax.vmap(lambda key: replay.sample(stored, key, config.batch_size, config.discount, config.n_step))(
-            jax.random.split(sample_key, schedule.updates)
-        )
-        update = update_of(
-            config,
-            losses,
-            tx,
-            temperature_tx,
-            functools.partial(schedule.clock, calendar, calls),
-            lambda params, clock: continual.penalty(params, state.continual, clock),
-        )
-        drawn = samples, noise_of(noise_key, schedule.updates)
-        learned, metrics = off_policy.make_updates(schedule, update, learned._replace(key=key), drawn, calls)
-        steps = (schedule.call(calls) + 1) * schedule.steps
-        return State(learned, state.continual, steps, stored), metrics
+        extras = transitions.extras
+        stored = off_policy.store(config, replay, state.replay, transitions, extras.is_first, extras.seen)
+        key, updates_key = jax.random.split(learned.key)
+        update = updates_by(temperature_tx, functools.partial(schedule.clock, calendar, calls), config.target_delay)
+        given = drawn(updates_key, stored, schedule.updates)
+        learned, metrics = off_policy.make_updates(schedule, update, learned._replace(key=key), given, calls)
+        return State(learned, (schedule.call(calls) + 1) * schedule.steps, stored), metrics
+
+    def changed(state: State, change: Callable[..., tuple[Params, Any]], **given: Any) -> State:
+        """The state after a change of the actor and of the continual method's state."""
+        now = state.learned
+        mu, kept = change(now.params.actor, now.continual, **given)
+        return state._replace(learned=now._replace(params=now.params._replace(actor=mu), continual=kept))
+
+    def keyed(state: State) -> tuple[State, Key]:
+        key, taken = jax.random.split(state.learned.key)
+        return state._replace(learned=state.learned._replace(key=key)), taken
+
+    def end_training(state: State, clock: Clock) -> State:
+        state, key = keyed(state)
+        return changed(state, continual.end_training, clock=clock, key=key)
 
     def end_task(state: State, clock: Clock) -> State:
-        key, sample_key, method_key = jax.random.split(state.learned.key, 3)
+        if not continual.finetune:
+            state = end_training(state, clock)
+        state, key = keyed(state)
+        sample_key, method_key = jax.random.split(key)
         inputs = flat(replay.sample(state.replay, sample_key, continual.samples, config.discount).observation)
-        mu, kept = continual.end_task(
-            state.learned.params.actor, state.continual, inputs=inputs, clock=clock, key=method_key
-        )
-        learned = state.learned._replace(params=state.learned.params._replace(actor=mu), key=key)
-        return state._replace(learned=learned, continual=kept)
+        return changed(state, continual.end_task, inputs=inputs, clock=clock, key=method_key)
+
+    def begin_finetuning(state: State, clock: Clock) -> State:
+        state = end_training(state, clock)
+        now = state.learned
+        target, optimizer, temperature = fresh(now.params, now.optimizer)
+        return state._replace(learned=now._replace(target=target, optimizer=optimizer, temperature=temperature))
+
+    at_once = math.gcd(continual.finetune, _UPDATES_AT_ONCE)
+
+    def finetune(state: State, first: Array, clock: Clock) -> State:
+        def of_update(number: Array, of_network: Callable[[Any], Any] = lambda n: n) -> Clock:
+            return clock._replace(update=of_network(number), task_update=of_network(number))
+
+        state, key = keyed(state)
+        actor_tx = optax.adam(config.learning_rate, config.b1, config.b2, config.eps)
+        update = updates_by(actor_tx, of_update, lcm(config.policy_delay, config.target_delay))
+        given = drawn(key, state.replay, at_once), first + jnp.arange(at_once)
+        learned, _ = jax.lax.scan(lambda now, each: update(now, *each), state.learned, given)
+        return state._replace(learned=learned)
 
     def begin_task(state: State, clock: Clock) -> State:
+        if config.on_new_task == "restart":
+            state = state._replace(steps=jnp.int32(0), replay=replay.emptied(state.replay))
+        state, key = keyed(state)
+        method_key, critics_key = jax.random.split(key)
+        state = changed(state, continual.begin_task, clock=clock, key=method_key)
         now = state.learned
-        if config.on_new_task == "keep":
-            params, optimizer = begun(now.params, now.optimizer, clock.task)
-            return state._replace(learned=now._replace(params=params, optimizer=optimizer))
-
-        def restarted(tx: Plastic, params: Params, state: Any) -> Any:
-            return state._replace(optimizer=tx.init(params).optimizer)
-
-        params, optimizer = begun(now.params, Both(*map(restarted, tx, now.params, now.optimizer)), clock.task)
-        learned = Learned(params, params.critics, optimizer, temperature(), now.key)
-        return State(learned, state.continual, jnp.int32(0), replay.emptied(state.replay))
+        params, optimizer, target, temperature = now.params, now.optimizer, now.target, now.temperature
+        restarts = config.on_new_task == "restart" or continual.fresh_critics
+        if continual.fresh_critics:
+            params = params._replace(critics=tx.critics.mask(critics.init(critics_key), optimizer.critics))
+        if restarts:
+            _, optimizer, temperature = fresh(params, optimizer)
+        params, optimizer = begun(params, optimizer, clock.task)
+        params = params._replace(actor=continual.kept(params.actor, now.continual, now.params.actor))
+        target = params.critics if restarts else target
+        return state._replace(learned=Learned(params, target, optimizer, temperature, now.continual, now.key))
 
     def acting_params_for(state: State, task: Array) -> ActingParams:
-        params = state.learned.params
-        return ActingParams(params._replace(actor=continual.view(params.actor, state.continual, task)), state.steps)
+        params, kept = state.learned.params, state.learned.continual
+        params = params._replace(actor=continual.view(params.actor, kept, task))
+        return ActingParams(params, actor.route(kept, task), state.steps)
+
+    def memory(state: State, tasks: Array) -> Memory:
+        return continual.memory(state.learned.params.actor, state.learned.continual, tasks)
+
+    def trials_of(trial: Trial) -> Trials:
+        """The trial of the continual method, for the whole agent."""
+
+        def propose(state: State, clock: Clock) -> State:
+            del clock
+
+            def sample(key: Key, count: int) -> tuple[Array, Array]:
+                drawn = replay.sample(state.replay, key, count, config.discount)
+                return flat(drawn.observation), drawn.action
+
+            def value(inputs: Array, actions: Array, seen: Array) -> Array:
+                x = soft_losses.joined(inputs, actions, losses.seen(seen))
+                return critics.apply(state.learned.params.critics, x)[:, 0]
+
+            state, key = keyed(state)
+            now = state.learned
+            kept = trial.propose(now.params.actor, now.continual, Replayed(sample, value), key)
+            return state._replace(learned=now._replace(continual=kept))
+
+        def acting_params(state: State, first: Array) -> ActingParams:
+            return ActingParams(state.learned.params, trial.route(state.learned.continual, first), state.steps)
+
+        def choose(state: State, scores: Array, clock: Clock) -> State:
+            return changed(state, trial.choose, scores=scores, clock=clock)
+
+        def standing(state: State, score: Array) -> State:
+            kept = trial.standing(state.learned.continual, score)  # pyright: ignore[reportOptionalCall]
+            return state._replace(learned=state.learned._replace(continual=kept))
+
+        return Trials(
+            trial.candidates, trial.episodes, propose, acting_params, choose, standing if trial.standing else None
+        )
 
     def signals(previous: ActingParams, state: State, transitions: Transitions) -> dict[str, Any]:
         del transitions  # diagnostics take a batch of the replay
         now = state.learned
-        sample_key, noise_key = jax.random.split(jax.random.fold_in(now.key, 0))
+        sample_key, noise_key, context_key = jax.random.split(jax.random.fold_in(now.key, 0), 3)
         sample = replay.sample(state.replay, sample_key, config.batch_size, config.discount)
         noise, alpha = noise_of(noise_key), jnp.exp(now.temperature.log)
-        y, _ = losses.targets(now.params.actor, now.target, alpha, sample, noise.target)
+        contexts = contexts_of(context_key, now.continual)
+        y, _ = losses.targets(now.params.actor, now.target, alpha, sample, noise.target, contexts.target)
         mu, Q = previous.params
         Q_grads, (Q_features, _) = jax.grad(losses.of_critics, has_aux=True)(Q, sample, y)
-        mu_grads, (mu_features, _) = jax.grad(losses.of_actor, has_aux=True)(mu, Q, alpha, sample, noise.actor)
+        mu_grads, (mu_features, *_) = jax.grad(losses.of_actor, has_aux=True)(
+            mu, Q, alpha, sample, noise.actor, contexts.actor
+        )
         return actor_and_critics.signals(
             previous.params, now.params, Both(mu_features, Q_features), Both(mu_grads, Q_grads), now.optimizer
         )
 
     agent = Agent(
-        schedule.horizon, init, acting_params, lambda num_envs: (), act, learn, signals, begin_task=begin_task
+        schedule.horizon, init, acting_params, actor.initial_carry, act, learn, signals, begin_task=begin_task
     )
     if continual_for is no_continual:
         return agent
     return agent._replace(
         end_task=end_task,
         acting_params_for=acting_params_for if continual.per_task else None,
-        memory=functools.partial(memory_of, continual, jax.eval_shape(actor.init, jax.random.key(0))),
+        memory=memory,
+        trials=None if continual.trial is None else trials_of(continual.trial),
+        finetuning=Finetuning(continual.finetune, at_once, begin_finetuning, finetune) if continual.finetune else None,
     )

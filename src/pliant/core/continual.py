@@ -291,8 +291,9 @@ def beside(continual: Continual, methods: tuple[Method, ...], updates_on_replay:
             "this continual method replaces the network, in which plasticity methods know no units; leave out "
             "--continual or --method"
         )
-    if continual.project is not None and any(isinstance(piece, Topology) for piece in jax.tree.leaves(
-        methods, is_leaf=lambda piece: isinstance(piece, Topology))
+    if continual.project is not None and any(
+        isinstance(piece, Topology)
+        for piece in jax.tree.leaves(methods, is_leaf=lambda piece: isinstance(piece, Topology))
     ):
         raise ValueError(
             "this continual method and a growing or sparse network both decide which weights there are; leave out "

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from pliant.experiment.evaluation.online import Evaluations
+from pliant.experiment.evaluation.task_plays import TaskPlays
 from pliant.experiment.evaluation.tasks import TaskEvaluations
 from pliant.experiment.loops.plan import Plan, Programs
 from pliant.experiment.loops.population import population
@@ -22,6 +23,7 @@ from pliant.experiment.storage.shards import shards_of
 from pliant.experiment.storage.sources import keep_sources
 from pliant.experiment.storage.store import Store, writing
 
+from .borders import Borders
 from .environment import environment
 from .errors import Interrupted
 from .pace import Pace
@@ -109,8 +111,9 @@ def _advance(
         asked_to_stop() as stop,
         contextlib.closing(plan.loop.programs(plan)) as programs,
         contextlib.closing(Evaluations(plan)) as evaluations,
-        contextlib.closing(TaskEvaluations(plan)) as task_evaluations,
+        contextlib.closing(TaskPlays(plan)) as plays,
     ):
+        borders, task_evaluations = Borders(plan, programs, plays), TaskEvaluations(plan, plays)
 
         def evaluate(step: int, diverged: np.ndarray) -> None:
             means = evaluations.means(step, programs.acting_params(), diverged)
@@ -121,13 +124,13 @@ def _advance(
         def end_task(step: int, diverged: np.ndarray) -> None:
             """The end of a task, if one ends here, and an evaluation of all tasks."""
             if (clock := schedule.ended(step)) is not None:
-                programs.end_task(clock)
+                rows.add_of_tasks(step, borders.end(clock, diverged))
                 rows.add_of_tasks(step, task_evaluations.means(programs, int(clock.task) + 1, diverged))
 
-        step = _begin(plan, programs, store)
+        step, diverged = _begin(plan, programs, store), np.zeros(len(plan.members), bool)
         ranking = Ranking(*store.read(f"{EVALUATION}return"))
         if schedule.evaluates(step) and step == 0:
-            evaluate(step, np.zeros(len(plan.members), bool))
+            evaluate(step, diverged)
         saver = Saver(plan, store, step, checkpoint_every, on_save)
         on_progress(amount * step // steps)
         if step == 0:
@@ -136,7 +139,7 @@ def _advance(
         reported_at = None  # since the first slice, which compiles
         while step < steps:
             if (begun := schedule.begun(step)) is not None:  # here, so that checkpoints have what acted until the end
-                programs.begin_task(begun)
+                rows.add_of_tasks(step, borders.begin(begun, diverged))
             chunk = schedule.chunk(step)
             length = pace.length(chunk.last - step, programs.unit(chunk.last - chunk.first))
             begun_at = time.monotonic()
@@ -146,10 +149,11 @@ def _advance(
             rows.add(chunk, step, results)
             is_over = step == chunk.last
             reported_at = reported_at or now
+            diverged = results.diverged >= 0
             if is_over and schedule.evaluates(step):
-                evaluate(step, results.diverged >= 0)
+                evaluate(step, diverged)
             if is_over:
-                end_task(step, results.diverged >= 0)
+                end_task(step, diverged)
             if not (is_over or stop.made or now - reported_at > _REPORT_EVERY):
                 continue
             reported_at = now

@@ -9,5 +9,6 @@ from ._deterministic_actor import deterministic_actor as deterministic_actor
 from ._grid_actor_critic import grid_actor_critic as grid_actor_critic
 from ._mlp import MLP as MLP
 from ._normal_actor import normal_actor as normal_actor
+from ._normal_actor import normal_actor_layers as normal_actor_layers
 from ._resnet import ResNet as ResNet
 from ._resnet import resnet18 as resnet18

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from pliant.core.base import Activation, Array, Key, Params
+from pliant.core.continual import DenseLayers
 from pliant.core.problem import Network
 
 from ._activations import activation_function
@@ -33,13 +34,29 @@ def normal_actor(
     References:
         Haarnoja et al., `Soft actor-critic algorithms and applications <https://arxiv.org/abs/1812.05905>`_, 2018.
     """
-    activate = activation_function(activation, negative_slope)
+    layers = normal_actor_layers(observation, action, hidden, activation, negative_slope)
 
     def init(key: Key) -> Params:
-        return {"actor": dense_layers(key, (observation, *hidden, 2 * action))}
+        return {layers.name: layers.initialize(key, layers.sizes)}
 
     def apply(params: Params, x: Array) -> Any:
-        mean, log_std = jnp.split(in_a_row(params["actor"], x, activate), 2, axis=1)
-        return mean, log_std
+        return layers.outputs(in_a_row(params[layers.name], x, layers.activation))
 
     return Network(init, apply, activation, "default")
+
+
+def normal_actor_layers(
+    observation: int,
+    action: int,
+    hidden: tuple[int, ...],
+    activation: Activation = "relu",
+    negative_slope: float | Array = 0.01,
+) -> DenseLayers:
+    """What `normal_actor` with these arguments is made of."""
+
+    def outputs(numbers: Array) -> Any:
+        mean, log_std = jnp.split(numbers, 2, axis=1)
+        return mean, log_std
+
+    sizes = observation, *hidden, 2 * action
+    return DenseLayers(sizes, activation_function(activation, negative_slope), dense_layers, outputs, "actor")

@@ -1,48 +1,43 @@
 """Evaluations of all tasks of a run, at the end of each of its tasks."""
 
-import contextlib
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from pliant.core.problem import Environment
-from pliant.experiment.loops.plan import Acting, Plan, Play, Programs
+from pliant.core.base import Array
+from pliant.experiment.loops.plan import Acting, Plan, Programs
 
 from .online import mode_of
-from .rollout import first_episodes
-from .transfer import elsewhere
+from .task_plays import TaskPlays
 
 logger = logging.getLogger(__name__)
-
-_SEED = 2**31  # above the seeds of `pliant evaluate --seed`, and below those of evaluations between tasks
 
 _RETURN = "task_return"
 
 Means = dict[tuple[str, str], np.ndarray]  # (metric, group) -> (members,)
 
 
+def _memory(agent: Any, state: Any, tasks: Array) -> Any:
+    return agent.memory(state, tasks)
+
+
 class TaskEvaluations:
     """The members of a run in the environments of each of its tasks, also of those that they have not learned yet.
 
     A row of metrics has the group `INDEX/NAME` of the task. Agents that act alike in all tasks play tasks of the same
-    name once. They act as in other evaluations between two chunks. Programs are compiled and environments opened once.
+    name once. They act as in other evaluations between two chunks.
 
     Args:
         plan: of the run; with `evaluate_tasks`, the number of episodes of each task.
+        plays: of the tasks.
     """
 
-    def __init__(self, plan: Plan):
-        self._plan, self._episodes = plan, plan.config.evaluate_tasks
-        self._plays: dict[tuple[str, Acting], Play] = {}
+    def __init__(self, plan: Plan, plays: TaskPlays):
+        self._plan, self._episodes, self._plays = plan, plan.config.evaluate_tasks, plays
         self._mode: Acting = mode_of(plan)
         self._says_cost = bool(self._episodes)
-
-    @property
-    def _environment(self) -> Environment | None:
-        """The environments on the device of which one program plays all tasks; `None` for others."""
-        problem = self._plan.problem
-        return problem if isinstance(problem, Environment) and problem.init_task is not None else None
 
     def before(self, programs: Programs) -> Means:
         """The returns of all tasks before the first step, and those of uniform random actions."""
@@ -67,8 +62,8 @@ class TaskEvaluations:
         agent = self._plan.components.agent
         means = self._all(self._mode, programs, diverged, distinct=agent.acting_params_for is None)
         if agent.memory is not None:
-            everyone = np.ones(len(self._plan.members))
-            means |= {(name, ""): number * everyone for name, number in agent.memory(finished)._asdict().items()}
+            memory = programs.ask(_memory, np.int32(finished))
+            means |= {(name, ""): numbers for name, numbers in memory._asdict().items()}
         return means
 
     def _all(self, acting: Acting, programs: Programs, left_out: np.ndarray, *, distinct: bool) -> Means:
@@ -94,30 +89,18 @@ class TaskEvaluations:
 
     def _one(self, acting: Acting, programs: Programs, task: int, left_out: np.ndarray) -> Mapping[str, np.ndarray]:
         """The means of the facts of the episodes of one task, `(members,)` each; NaN for members that do not play."""
-        num_envs, on_device = self._plan.problem.num_envs, self._environment is not None
-        play, params = self._play(acting, task), programs.acting_params(task)
-        # On the device each environment may repeat its first state: other seeds give other first states.
-        each = min(self._episodes, num_envs) if on_device else self._episodes
+        plays, params = self._plays, programs.acting_params(task)
+        each = min(self._episodes, plays.at_once) if plays.on_device else self._episodes
         total: dict[str, np.ndarray] = {}
         left, batch = self._episodes, 0
         while left > 0:
             count = min(each, left)
-            where = (task, _SEED + batch) if on_device else ()
-            with contextlib.closing(play(params, *where)) as steps:
-                facts = first_episodes(count, steps, (len(left_out), num_envs), left_out=left_out)
+            facts = plays.episodes(acting, params, task, left_out, count, batch)
             for name, values in facts.items():
                 if name not in ("terminated", "truncated"):
                     total[name] = total.get(name, 0) + values.sum(1, dtype=float)
             left, batch = left - count, batch + 1
         return {name: np.where(left_out, np.nan, sums / self._episodes) for name, sums in total.items()}
-
-    def _play(self, acting: Acting, task: int) -> Play:
-        plan = self._plan
-        name = "" if self._environment is not None else plan.tasks[task].name
-        if (name, acting) not in self._plays:
-            there = plan if not name else elsewhere(plan, {"env": name})
-            self._plays[name, acting] = there.loop.play(there, mode=acting, seed=_SEED, host={})
-        return self._plays[name, acting]
 
     def _say_cost(self, tasks: int) -> None:
         if self._says_cost:
@@ -128,9 +111,3 @@ class TaskEvaluations:
                 self._episodes,
             )
         self._says_cost = False
-
-    def close(self) -> None:
-        """Closes the environments."""
-        for play in self._plays.values():
-            play.close()
-        self._plays.clear()

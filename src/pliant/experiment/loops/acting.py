@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.agent import Agent
-from pliant.core.base import Key
+from pliant.core.base import Array, Key
 from pliant.core.problem import Continuous, Discrete, Environment, Timestep
 
 
@@ -131,6 +131,17 @@ def episode_facts(facts: dict[str, Any], answer: Timestep) -> dict[str, Any]:
     """The facts of an episode for evaluation: the facts of `follow`, and how the episode ended."""
     of_episode = {name: values for name, values in facts.items() if name != "ended"}
     return {**of_episode, "terminated": answer.terminated, "truncated": answer.truncated}
+
+
+def now_acting(agent: Agent, state: Any, shared: Any) -> Any:
+    """The parameters that act now, as a question to agents, see `Programs.ask`."""
+    del shared
+    return agent.acting_params(state)
+
+
+def acting_in_task(agent: Any, state: Any, task: Array) -> Any:
+    """The parameters that act in a task, as a question to agents."""
+    return agent.acting_params_for(state, task)
 
 
 def harmless(action: np.ndarray) -> np.ndarray:

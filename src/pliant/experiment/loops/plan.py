@@ -7,14 +7,14 @@ the device, and one for environments outside of it. No other code of a run depen
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
 
 from pliant.core.base import Array
-from pliant.core.clock import Clock, Task
+from pliant.core.clock import Task
 from pliant.core.notes import Note
 from pliant.core.problem import Problem
 from pliant.experiment.configuration.build import build_with
@@ -53,6 +53,10 @@ class Chunk(NamedTuple):
     metrics: dict[tuple[str, str], np.ndarray]  # (metric, group) -> (members,) of the whole chunk; empty before its end
     diverged: np.ndarray  # (members,) the step at which each member diverged; -1: it did not
     ended: Ended
+
+
+Change: TypeAlias = Callable[[Any, Any, Any, Any], Any]  # (agent, its state, own, shared) -> its state
+Question: TypeAlias = Callable[[Any, Any, Any], Any]  # (agent, its state, shared) -> tree
 
 
 class Programs(Protocol):
@@ -97,13 +101,24 @@ class Programs(Protocol):
         """
         ...
 
-    def end_task(self, clock: Clock) -> None:
-        """Tells agents in environments that a task ended, whose index is `clock.task`; by default nothing."""
-        del clock
+    def change(self, change: "Change", shared: Any, own: Any = ()) -> None:
+        """Changes the agents' states between two calls of `advance`; compiled at its first use.
 
-    def begin_task(self, clock: Clock) -> None:
-        """Tells agents in environments that a later task begins, whose index is `clock.task`; by default nothing."""
-        del clock
+        Args:
+            change: a function of a module, by which its program is known.
+            shared: what all members get, a tree of arrays.
+            own: what each member gets, a tree of `(members, ...)` arrays.
+        """
+        ...
+
+    def ask(self, question: "Question", shared: Any) -> Any:
+        """Asks the agents for something, such as their acting parameters: a tree of `(members, ...)` arrays.
+
+        Args:
+            question: a function of a module, by which its program is known.
+            shared: what all members get, a tree of arrays.
+        """
+        ...
 
     def save(self) -> dict[str, np.ndarray]:
         """The state as plain arrays by name, `(members, ...)` each, for a checkpoint; see `saving`."""

@@ -9,10 +9,10 @@ import numpy as np
 from typing_extensions import override
 
 from pliant.core.base import Array
-from pliant.core.clock import Clock
 from pliant.experiment.configuration.components import Components, Metrics
 
-from .plan import Chunk, Ended, Plan, Programs, Slice
+from .acting import acting_in_task, now_acting
+from .plan import Change, Chunk, Ended, Plan, Programs, Question, Slice
 from .saving import named, named_back
 
 # Facts about episodes, `(steps of an environment, num_envs)` each: `ended` (bool), and, valid where `ended` is true,
@@ -58,10 +58,8 @@ class DevicePrograms(Programs):
         self._values = self._map.place(plan.members.swept)
         self._shared = self._map.share(plan.loop.shared(plan.components))
         self._advance: dict[int, Any] = {}  # by the length of the chunk for which it is compiled
-        self._acting_params = self._map.jit(self._acting_params_of)
-        self._acting_params_for = self._map.jit(self._acting_params_in)
-        self._end_task = self._map.jit(functools.partial(self._at_border, "end_task"), donate=True)
-        self._begin_task = self._map.jit(functools.partial(self._at_border, "begin_task"), donate=True)
+        self._changing = functools.cache(lambda change: self._map.jit(self._changed_by(change), donate=True))
+        self._asking = functools.cache(lambda question: self._map.jit(self._asked(question)))
         self._state: Any = None  # of all members, padded
 
     @override
@@ -118,31 +116,31 @@ class DevicePrograms(Programs):
         step = before + t * self._num_envs + environment + 1
         return Ended(member, step, {name: x[member, t, environment] for name, x in episodes.items()})
 
-    def _acting_params_of(self, member: Any, values: Any, _: Any) -> Any:
-        return self._plan.make(values).agent.acting_params(member.agent)
-
-    def _acting_params_in(self, member: Any, values: Any, task: Array) -> Any:
-        acting_params_for: Any = self._plan.make(values).agent.acting_params_for
-        return acting_params_for(member.agent, task)
-
     @override
     def acting_params(self, task: int | None = None) -> Any:
         if task is None or self._plan.components.agent.acting_params_for is None:
-            return self._map.gather(self._acting_params(self._state, self._values, 0))
-        return self._map.gather(self._acting_params_for(self._state, self._values, np.int32(task)))
+            return self.ask(now_acting, 0)
+        return self.ask(acting_in_task, np.int32(task))
 
-    def _at_border(self, name: str, member: Any, values: Any, clock: Clock) -> Any:
-        return member._replace(agent=getattr(self._plan.make(values).agent, name)(member.agent, clock))
+    def _changed_by(self, change: Change) -> Callable[..., Any]:
+        def of_member(member: Any, values: Any, own: Any, shared: Any) -> Any:
+            return member._replace(agent=change(self._plan.make(values).agent, member.agent, own, shared))
 
-    @override
-    def end_task(self, clock: Clock) -> None:
-        if self._plan.components.agent.end_task is not None:
-            self._state = self._end_task(self._state, self._values, clock)
+        return of_member
 
     @override
-    def begin_task(self, clock: Clock) -> None:
-        if self._plan.components.agent.begin_task is not None:
-            self._state = self._begin_task(self._state, self._values, clock)
+    def change(self, change: Change, shared: Any, own: Any = ()) -> None:
+        self._state = self._changing(change)(self._state, self._values, self._map.place(own), shared)
+
+    def _asked(self, question: Question) -> Callable[..., Any]:
+        def of_member(member: Any, values: Any, shared: Any) -> Any:
+            return question(self._plan.make(values).agent, member.agent, shared)
+
+        return of_member
+
+    @override
+    def ask(self, question: Question, shared: Any) -> Any:
+        return self._map.gather(self._asking(question)(self._state, self._values, shared))
 
     @override
     def save(self) -> dict[str, np.ndarray]:

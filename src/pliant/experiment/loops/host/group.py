@@ -16,11 +16,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from pliant.core.clock import Clock
 from pliant.core.problem import VectorEnv
-from pliant.experiment.loops.acting import InFlight, begin_episodes, follow, harmless
+from pliant.experiment.loops.acting import (
+    InFlight,
+    acting_in_task,
+    begin_episodes,
+    follow,
+    harmless,
+    now_acting,
+)
 from pliant.experiment.loops.learning import nothing_learned, zero_transitions
-from pliant.experiment.loops.plan import Chunk, Plan
+from pliant.experiment.loops.plan import Change, Chunk, Plan, Question
 from pliant.experiment.loops.population import Population
 from pliant.experiment.loops.saving import host_in, named, named_back, of_host
 
@@ -199,28 +205,22 @@ class Group:
         return tree if self._on_one_device else self._map.place(tree)
 
     def _acting_params(self) -> Any:
-        return self._programs.acting_params(self._state, self._values, 0)
+        return self._programs.asking(now_acting)(self._state, self._values, 0)
 
     def acting_params(self, task: int | None = None) -> Any:
         """The agents' acting parameters, `(members, ...)` each; see `Programs`."""
         if task is None or self._agent.acting_params_for is None:
             return self._map.gather(self._acting_params())
-        return self._map.gather(self._programs.acting_params_for(self._state, self._values, np.int32(task)))
+        return self.ask(acting_in_task, np.int32(task))
 
-    def end_task(self, clock: Clock) -> None:
-        """See `Programs`."""
-        if self._agent.end_task is not None:
-            self._changed(self._programs.end_task(self._state, self._values, clock))
-
-    def begin_task(self, clock: Clock) -> None:
-        """See `Programs`."""
-        if self._agent.begin_task is not None:
-            self._changed(self._programs.begin_task(self._state, self._values, clock))
-
-    def _changed(self, state: Any) -> None:
-        """Takes other agents' states between two rounds, and drops what the agents before chose."""
-        self._state = state
+    def change(self, change: Change, shared: Any, own: Any) -> None:
+        """See `Programs`; drops what the agents before chose."""
+        self._state = self._programs.changing(change)(self._state, self._values, self._map.place(own), shared)
         self._acting_params_here = self._acted = None
+
+    def ask(self, question: Question, shared: Any) -> Any:
+        """See `Programs`."""
+        return self._map.gather(self._programs.asking(question)(self._state, self._values, shared))
 
     def saved(self) -> dict[str, Any]:
         """The state to save, on the devices, with padding."""

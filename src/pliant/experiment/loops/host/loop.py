@@ -16,11 +16,10 @@ import numpy as np
 from typing_extensions import override
 
 from pliant.core.base import Array
-from pliant.core.clock import Clock
 from pliant.core.seeding import agent_keys
 from pliant.experiment.configuration.components import Components
 from pliant.experiment.loops.learning import learn, zero_transitions
-from pliant.experiment.loops.plan import Acting, Chunk, Form, Loop, Plan, Play, Programs
+from pliant.experiment.loops.plan import Acting, Change, Chunk, Form, Loop, Plan, Play, Programs, Question
 
 from .group import Group
 from .play import HostPlay
@@ -44,6 +43,11 @@ class HostPrograms(Programs):
         self._groups = [
             Group(plan, compiled[len(group)], plan.members.only(group), group[0], learners) for group in groups
         ]
+
+    @property
+    def _ends(self) -> np.ndarray:
+        """The members before each group but the first."""
+        return np.cumsum([group.size for group in self._groups])[:-1]
 
     @override
     def begin(self) -> None:
@@ -77,14 +81,15 @@ class HostPrograms(Programs):
         return _joined([group.acting_params(task) for group in self._groups])
 
     @override
-    def end_task(self, clock: Clock) -> None:
-        for group in self._groups:
-            group.end_task(clock)
+    def change(self, change: Change, shared: Any, own: Any = ()) -> None:
+        ends = self._ends
+        parts = [jax.tree.map(lambda x, part=part: np.split(x, ends)[part], own) for part in range(len(self._groups))]
+        for group, part in zip(self._groups, parts):
+            group.change(change, shared, part)
 
     @override
-    def begin_task(self, clock: Clock) -> None:
-        for group in self._groups:
-            group.begin_task(clock)
+    def ask(self, question: Question, shared: Any) -> Any:
+        return _joined([group.ask(question, shared) for group in self._groups])
 
     @override
     def save(self) -> dict[str, np.ndarray]:
@@ -102,8 +107,7 @@ class HostPrograms(Programs):
     @override
     def restore(self, arrays: Mapping[str, np.ndarray], step: int) -> None:
         logger.info("the episodes that were in flight at step %s restart", f"{step:,}")
-        ends = np.cumsum([group.size for group in self._groups])[:-1]
-        split = {name: np.split(array, ends) for name, array in arrays.items()}
+        split = {name: np.split(array, self._ends) for name, array in arrays.items()}
         for number, group in enumerate(self._groups):
             group.restore({name: arrays[number] for name, arrays in split.items()})
 

@@ -1,6 +1,7 @@
 """The compiled programs of a group of members whose environments are outside of the device."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +10,10 @@ import numpy as np
 
 from pliant.core.agent import Transitions
 from pliant.core.base import Array
-from pliant.core.clock import Clock
 from pliant.core.seeding import agent_keys
 from pliant.experiment.loops.acting import ActingInput
 from pliant.experiment.loops.learning import average, learn
-from pliant.experiment.loops.plan import Plan
+from pliant.experiment.loops.plan import Change, Plan, Question
 
 from .numpy_act import NotInNumPyError, NumPyAct
 from .round import seen_in_round
@@ -41,11 +41,9 @@ class GroupPrograms:
         self.numpy_act = self._in_numpy(size)
         self.extras = self.map.jit(self._extras)
         self.act = jax.jit(jax.vmap(self._act, (0, 0, 0, 0, None)))
-        self.acting_params = self.map.jit(self._acting_params)
-        self.acting_params_for = self.map.jit(self._acting_params_for)
         self.learn = self.map.jit(self._learn, donate=True)
-        self.end_task = self.map.jit(functools.partial(self._at_border, "end_task"), donate=True)
-        self.begin_task = self.map.jit(functools.partial(self._at_border, "begin_task"), donate=True)
+        self.changing = functools.cache(lambda change: self.map.jit(self._changed_by(change), donate=True))
+        self.asking = functools.cache(lambda question: self.map.jit(self._asked(question)))
         self.measure = self.map.jit(self._measure)
 
     def _in_numpy(self, size: int) -> NumPyAct | None:
@@ -83,15 +81,17 @@ class GroupPrograms:
         times = first + jnp.arange(self._plan.components.agent.horizon)
         return jax.vmap(lambda seen, t: self._act(params, acting_key, seen, values, t)[2])(seen, times)
 
-    def _acting_params(self, state: Any, values: Any, _: Any) -> Any:
-        return self._plan.make(values).agent.acting_params(state)
+    def _changed_by(self, change: Change) -> Callable[..., Any]:
+        def of_member(state: Any, values: Any, own: Any, shared: Any) -> Any:
+            return change(self._plan.make(values).agent, state, own, shared)
 
-    def _acting_params_for(self, state: Any, values: Any, task: Array) -> Any:
-        acting_params_for: Any = self._plan.make(values).agent.acting_params_for
-        return acting_params_for(state, task)
+        return of_member
 
-    def _at_border(self, name: str, state: Any, values: Any, clock: Clock) -> Any:
-        return getattr(self._plan.make(values).agent, name)(state, clock)
+    def _asked(self, question: Question) -> Callable[..., Any]:
+        def of_member(state: Any, values: Any, shared: Any) -> Any:
+            return question(self._plan.make(values).agent, state, shared)
+
+        return of_member
 
     def _learn(self, kept: tuple[Any, RunningMetrics], given: Any, shared: tuple[Any, Any]) -> Any:
         """Learns from a round and acts on the next observations: one call for an agent that learns at each step."""
