@@ -54,7 +54,7 @@ def stop_after(calls):
 EWC = {"name": "ewc", "samples": 4}
 
 
-@pytest.mark.compilations(24)  # two runs, each with programs of evaluations
+@pytest.mark.compilations(30)  # two runs, each with programs of evaluations
 def test_a_run_that_is_stopped_at_a_border_goes_on_to_the_bit(tmp_path, caplog):
     # Beside a method that draws at random.
     method = {"name": "continual_backprop", "replacement_rate": 0.2, "maturity": 2}
@@ -73,7 +73,7 @@ def test_a_run_that_is_stopped_at_a_border_goes_on_to_the_bit(tmp_path, caplog):
     np.testing.assert_array_equal(values["parameters_and_buffers"], 3 * values["parameters"])
 
 
-@pytest.mark.compilations(12)  # a run, and the parameters that act
+@pytest.mark.compilations(13)  # a run, and the parameters that act
 def test_copies_act_on_their_tasks_and_checkpoints_at_borders_act_as_their_task_ended(tmp_path):
     path = run(plan(config_of({"name": "from_scratch"})), tmp_path)
     border, end = (load(path, step) for step in (32, 64))

@@ -121,7 +121,7 @@ def rememberer(config: uneven.Riser, environment: Environment | HostEnvironment,
         end_task=end_task,
         begin_task=begin_task,
         acting_params_for=acting_params_for,
-        memory=lambda tasks: Memory(tasks, 10 * tasks),
+        memory=lambda state, tasks: Memory(tasks, 10 * tasks),
     )
 
 

@@ -16,6 +16,7 @@ import uneven
 from pliant import report
 from pliant.core import registry
 from pliant.core.clock import Task
+from pliant.core.continual import Memory
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
 from pliant.experiment.evaluation import tasks
@@ -150,7 +151,7 @@ def test_programs_of_evaluations_are_compiled_once_for_each_kind_of_environments
     assert evaluated.traced.count(True) == (2 if evaluated.form == "init_task" else 4)
 
 
-@pytest.mark.compilations(9)  # a whole run, and the environments of a host
+@pytest.mark.compilations(10)  # a whole run, and the environments of a host
 def test_evaluations_change_nothing_of_the_run(evaluated, tmp_path):
     without = report.load(run(plan(config_of(evaluated.form, evaluate_tasks=0)), tmp_path)).metrics
     rows = evaluated.rows
@@ -165,7 +166,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("evaluated", ["init_task"], indirect=True)
-@pytest.mark.compilations(16)  # two runs, each with programs of evaluations
+@pytest.mark.compilations(18)  # two runs, each with programs of evaluations
 def test_a_run_that_stops_after_a_border_goes_on_to_the_bit(evaluated, tmp_path, caplog):
     # Progress is told before the first chunk and after each; a chunk is saved after it is told.
     calls = iter(range(3))
@@ -188,6 +189,13 @@ def test_the_cost_is_said_once_and_before(evaluated):
     ]
 
 
+class Asked:
+    """Programs that are asked for numbers alone."""
+
+    def ask(self, question, shared):
+        return Memory(np.full(2, 1.0), np.full(2, 10.0))
+
+
 @pytest.mark.parametrize(("agent", "played"), [("riser", [0, 1]), ("rememberer", [0, 1, 2])])
 def test_tasks_of_the_same_name_are_played_once_by_those_who_act_alike(agent, played, monkeypatch):
     monkeypatch.setattr(staged, "TASKS", (Task("short", 16), Task("long", 32), Task("short", 48)))
@@ -199,8 +207,8 @@ def test_tasks_of_the_same_name_are_played_once_by_those_who_act_alike(agent, pl
         return {"return": np.full(2, float(task))}
 
     monkeypatch.setattr(TaskEvaluations, "_one", one)
-    evaluations = TaskEvaluations(its_plan)
-    means = evaluations.means(None, 1, np.zeros(2, bool))
+    evaluations = TaskEvaluations(its_plan, plays=None)
+    means = evaluations.means(Asked(), 1, np.zeros(2, bool))
     assert found == played
     returns = {group: values[0] for (metric, group), values in means.items() if metric == "task_return"}
     assert returns == {"0/short": 0, "1/long": 1, "2/short": played[-1] if agent == "rememberer" else 0}
@@ -210,14 +218,14 @@ def test_tasks_of_the_same_name_are_played_once_by_those_who_act_alike(agent, pl
     assert found == [0, 1, 0, 1]
 
 
-@pytest.mark.compilations(9)  # a whole run, and programs of evaluations
+@pytest.mark.compilations(10)  # a whole run, and programs of evaluations
 def test_a_member_that_diverged_does_not_play_and_nobody_plays_if_all_did(tmp_path):
     # With this learning rate the mean is no number at step 32.
     sweep = {"learning_rate": [3e38, 0.5]}
     rows = report.load(run(plan(config_of("init_task", sweep=sweep)), tmp_path / "some")).metrics
     rows = rows[(rows["metric"] == "task_return") & (rows["agent.learning_rate"] > 1)]
     assert rows.groupby("step")["value"].agg(lambda values: values.isna().sum()).to_dict() == {0: 0, 32: 4, 64: 4}
-    evaluations = TaskEvaluations(plan(config_of("init_task")))
+    evaluations = TaskEvaluations(plan(config_of("init_task")), plays=None)
     assert evaluations.means(None, 1, np.ones(2, bool)) == {}
 
 

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.base import Array
@@ -20,7 +22,7 @@ Means = dict[tuple[str, str], np.ndarray]  # (metric, group) -> (members,)
 
 
 def _memory(agent: Any, state: Any, tasks: Array) -> Any:
-    return agent.memory(state, tasks)
+    return jax.tree.map(jnp.asarray, agent.memory(state, tasks))
 
 
 class TaskEvaluations:
