@@ -19,26 +19,16 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from pliant.core.agent import Agent, Finetuning, MethodsFor, Transitions, Trials
-from pliant.core.base import Activation, Array, Features, Key, Method, Params
+from pliant.core.agent import Agent, Finetuning, MethodsFor, Transitions
+from pliant.core.base import Activation, Array, Key, Method, Params
 from pliant.core.clock import Calendar, Clock
-from pliant.core.continual import (
-    Continual,
-    ContinualFor,
-    Memory,
-    Replayed,
-    Trial,
-    Update,
-    beside,
-    no_continual,
-    without_context,
-)
+from pliant.core.continual import ContinualFor, Memory, Replayed, beside, no_continual, without_context
 from pliant.core.likelihood import gaussian
 from pliant.core.plastic import Plastic
 from pliant.core.problem import Environment, HostEnvironment, Network
@@ -49,21 +39,22 @@ from pliant.networks import critic_ensemble, normal_actor, normal_actor_layers
 from . import _actor_and_critics as actor_and_critics
 from . import _off_policy as off_policy
 from . import _soft_losses as soft_losses
+from . import _soft_updates as soft_updates
 from ._actor_and_critics import Both
-from ._off_policy import flat, weighted_mean
+from ._off_policy import flat
 from ._replay import Sample, Stored
 from ._soft_losses import Contexts, Noise
+from ._soft_trials import trials_of
+from ._soft_updates import ActingParams, Learned, Metrics, State, Temperature, changed, delayed, keyed, lcm, update_of
 from ._squashed_normal import SquashedNormal
 
 LEARNS_FROM = "environment"
 
 _UPDATES_AT_ONCE = 100  # after a task, in one call
 
-Metrics: TypeAlias = dict[str, Array]
-
 
 @dataclasses.dataclass(frozen=True)
-class Config(soft_losses.Config, actor_and_critics.Config):
+class Config(soft_updates.Config):
     """Settings of SAC; the defaults are those of Haarnoja et al. (2018)."""
 
     learning_starts: Annotated[int, AtLeast(0)] = 10_000
@@ -80,10 +71,6 @@ class Config(soft_losses.Config, actor_and_critics.Config):
     """Learning rate of the temperature's Adam; 0: the temperature stays."""
     initial_temperature: Annotated[float, AtLeast(1e-6)] = 1.0
     """Temperature at the beginning: the factor of the entropy."""
-    policy_delay: Annotated[int, AtLeast(1)] = 1
-    """Updates of the critics per update of actor and temperature."""
-    target_delay: Annotated[int, AtLeast(1)] = 1
-    """Updates of the critics per step of the targets."""
     critics: Annotated[int, Between(1, 1000)] = 2
     """Number of critics, of which the smallest value counts."""
     critic_layers: Annotated[int, Between(1, 100)] = 2
@@ -96,133 +83,11 @@ class Config(soft_losses.Config, actor_and_critics.Config):
     """Slope of leaky_relu for negative numbers."""
 
 
-class ActingParams(NamedTuple):
-    params: Both
-    route: Any  # along which the actor acts, see `TaskNetwork`
-    steps: Array  # () of the member in this task so far
-
-
-class Temperature(NamedTuple):
-    log: Array  # ()
-    optimizer: Any
-
-
-class Learned(NamedTuple):
-    """The part of the state that updates change."""
-
-    params: Both
-    target: Params  # of the critics
-    optimizer: Both  # PlasticStates: the optimizers' and the methods'
-    temperature: Temperature
-    continual: Any  # the continual method's
-    key: Key
-
-
-class State(NamedTuple):
-    learned: Learned
-    steps: Array  # () of the member in this task so far
-    replay: Stored
-
-
 class Extras(NamedTuple):
     """What `act` records of an action for `learn`; leading axes there: `(horizon, num_envs)`."""
 
     is_first: Array  # bool: the first observation of an episode
     seen: Array  # what critics get beside observation and action
-
-
-def update_of(
-    config: Config,
-    losses: soft_losses.Losses,
-    tx: Both,
-    temperature_tx: optax.GradientTransformation,
-    clock: Callable[..., Clock],
-    continual: Continual,
-    target_delay: int | Array,
-) -> Callable[[Learned, tuple[Sample, Noise, Contexts], Array], tuple[Learned, Metrics]]:
-    """Makes the function of one update, `(learned, (sample, noise, contexts), number) -> (learned, metrics)`.
-
-    Numbers are counted from 1.
-
-    Args:
-        config: the settings.
-        losses: of a batch.
-        tx: the `Plastic`s of actor and critics.
-        temperature_tx: the optimizer of the temperature.
-        clock: `(number, of_network) -> Clock`, see `Schedule.clock`.
-        continual: the continual method of the actor.
-        target_delay: updates of the critics per step of the targets.
-    """
-
-    def update(now: Learned, batch: tuple[Sample, Noise, Contexts], number: Array) -> tuple[Learned, Metrics]:
-        sample, noise, contexts = batch
-        alpha = jnp.exp(now.temperature.log)
-        y, log_p = losses.targets(now.params.actor, now.target, alpha, sample, noise.target, contexts.target)
-        (loss, (features, value)), grads = jax.value_and_grad(losses.of_critics, has_aux=True)(
-            now.params.critics, sample, y
-        )
-        Q, Q_state = tx.critics.step(
-            grads, now.optimizer.critics, now.params.critics, clock=clock(number), features=features
-        )
-
-        def improve() -> tuple[Params, Any, Any, Temperature]:
-            of_actor = clock(number, functools.partial(delayed, config))
-
-            def actor_loss(params: Params) -> tuple[Array, tuple[Features, Array]]:
-                loss, (features, log_p, outputs) = losses.of_actor(
-                    params, Q, alpha, sample, noise.actor, contexts.actor
-                )
-                now_seen = Update(of_actor, losses.states(sample)[0], outputs, contexts.actor)
-                return loss + continual.penalty(params, now.continual, now_seen), (features, log_p)
-
-            grads, (features, log_p) = jax.grad(actor_loss, has_aux=True)(now.params.actor)
-            changed = continual.changed(grads, now.params.actor, now.continual, of_actor)
-            mu, mu_state = tx.actor.step(
-                changed, now.optimizer.actor, now.params.actor, clock=of_actor, features=features
-            )
-            mu, kept = continual.after_update(mu, now.continual, previous=now.params.actor, grads=grads)
-            grad = jax.grad(losses.of_temperature)(now.temperature.log, sample, log_p)
-            change, optimizer = temperature_tx.update(grad, now.temperature.optimizer)
-            return mu, mu_state, kept, Temperature(now.temperature.log + change, optimizer)
-
-        mu, mu_state, kept, temperature = every(
-            config.policy_delay,
-            number,
-            improve,
-            lambda: (now.params.actor, now.optimizer.actor, now.continual, now.temperature),
-        )
-        target = every(
-            target_delay,
-            number,
-            lambda: tx.critics.mask(optax.incremental_update(Q, now.target, config.tau), Q_state),
-            lambda: now.target,
-        )
-        metrics = {
-            "critic_loss": loss,
-            "value": value,
-            "entropy": -weighted_mean(log_p, sample.weight),
-            "temperature": alpha,
-        }
-        return Learned(Both(mu, Q), target, Both(mu_state, Q_state), temperature, kept, now.key), metrics
-
-    return update
-
-
-def every(delay: Any, number: Array, act: Callable[[], Any], wait: Callable[[], Any]) -> Any:
-    """Acts in updates 1, 1 + delay, 1 + 2 delay, ... of a segment, and waits in the others."""
-    if isinstance(delay, int) and delay == 1:
-        return act()
-    return jax.lax.cond((number - 1) % delay == 0, act, wait)
-
-
-def lcm(one: Any, other: Any) -> Any:
-    """The least common multiple of two delays, which may be traced."""
-    return math.lcm(one, other) if isinstance(one, int) and isinstance(other, int) else jnp.lcm(one, other)
-
-
-def delayed(config: Config, updates: Any) -> Any:
-    """How many of the first updates of a segment are updates of the actor."""
-    return -(-updates // config.policy_delay)
 
 
 def make(
@@ -405,16 +270,6 @@ def make(
         learned, metrics = off_policy.make_updates(schedule, update, learned._replace(key=key), given, calls)
         return State(learned, (schedule.call(calls) + 1) * schedule.steps, stored), metrics
 
-    def changed(state: State, change: Callable[..., tuple[Params, Any]], **given: Any) -> State:
-        """The state after a change of the actor and of the continual method's state."""
-        now = state.learned
-        mu, kept = change(now.params.actor, now.continual, **given)
-        return state._replace(learned=now._replace(params=now.params._replace(actor=mu), continual=kept))
-
-    def keyed(state: State) -> tuple[State, Key]:
-        key, taken = jax.random.split(state.learned.key)
-        return state._replace(learned=state.learned._replace(key=key)), taken
-
     def end_training(state: State, clock: Clock) -> State:
         state, key = keyed(state)
         return changed(state, continual.end_training, clock=clock, key=key)
@@ -472,38 +327,16 @@ def make(
     def memory(state: State, tasks: Array) -> Memory:
         return continual.memory(state.learned.params.actor, state.learned.continual, tasks)
 
-    def trials_of(trial: Trial) -> Trials:
-        """The trial of the continual method, for the whole agent."""
+    def replayed(state: State) -> Replayed:
+        def sample(key: Key, count: int) -> tuple[Array, Array]:
+            drawn = replay.sample(state.replay, key, count, config.discount)
+            return flat(drawn.observation), drawn.action
 
-        def propose(state: State, clock: Clock) -> State:
-            del clock
+        def value(inputs: Array, actions: Array, seen: Array) -> Array:
+            x = soft_losses.joined(inputs, actions, losses.seen(seen))
+            return critics.apply(state.learned.params.critics, x)[:, 0]
 
-            def sample(key: Key, count: int) -> tuple[Array, Array]:
-                drawn = replay.sample(state.replay, key, count, config.discount)
-                return flat(drawn.observation), drawn.action
-
-            def value(inputs: Array, actions: Array, seen: Array) -> Array:
-                x = soft_losses.joined(inputs, actions, losses.seen(seen))
-                return critics.apply(state.learned.params.critics, x)[:, 0]
-
-            state, key = keyed(state)
-            now = state.learned
-            kept = trial.propose(now.params.actor, now.continual, Replayed(sample, value), key)
-            return state._replace(learned=now._replace(continual=kept))
-
-        def acting_params(state: State, first: Array) -> ActingParams:
-            return ActingParams(state.learned.params, trial.route(state.learned.continual, first), state.steps)
-
-        def choose(state: State, scores: Array, clock: Clock) -> State:
-            return changed(state, trial.choose, scores=scores, clock=clock)
-
-        def standing(state: State, score: Array) -> State:
-            kept = trial.standing(state.learned.continual, score)  # pyright: ignore[reportOptionalCall]
-            return state._replace(learned=state.learned._replace(continual=kept))
-
-        return Trials(
-            trial.candidates, trial.episodes, propose, acting_params, choose, standing if trial.standing else None
-        )
+        return Replayed(sample, value)
 
     def signals(previous: ActingParams, state: State, transitions: Transitions) -> dict[str, Any]:
         del transitions  # diagnostics take a batch of the replay
@@ -531,6 +364,6 @@ def make(
         end_task=end_task,
         acting_params_for=acting_params_for if continual.per_task else None,
         memory=memory,
-        trials=None if continual.trial is None else trials_of(continual.trial),
+        trials=None if continual.trial is None else trials_of(continual.trial, replayed),
         finetuning=Finetuning(continual.finetune, at_once, begin_finetuning, finetune) if continual.finetune else None,
     )
