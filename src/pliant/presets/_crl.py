@@ -48,6 +48,35 @@ _STRENGTHS = {
     ("humanoid", "hard"): (0.01, 0.01),
 }
 
+# Of Rewire: temperature, noise, tasks of a cycle, divergence and strength of the alignment.
+_WIRINGS = {
+    ("halfcheetah", "forgetting"): (1.0, 0.1, 4, 1e-5, 100.0),
+    ("halfcheetah", "transfer"): (0.1, 0.0, 4, 1e-5, 0.1),
+    ("halfcheetah", "robustness"): (0.1, 0.0, 2, 1e-5, 1.0),
+    ("halfcheetah", "compositionality"): (1.0, 0.1, 4, 1e-5, 10.0),
+    ("ant", "forgetting"): (0.1, 0.0, 4, 1e-5, 10.0),
+    ("ant", "transfer"): (0.1, 0.0, 4, 1e-5, 0.1),
+    ("ant", "robustness"): (0.1, 0.0, 2, 1e-5, 0.1),
+    ("ant", "compositionality"): (0.1, 0.0, 4, 1e-5, 1.0),
+    ("humanoid", "hard"): (0.1, 0.1, 4, 1e-6, 0.0),
+}
+
+# Of the subspace of policies: distribution of the mixtures, and steps with one mixture.
+_MIXTURES = {
+    ("halfcheetah", "forgetting"): ("peaked", 100),
+    ("halfcheetah", "transfer"): ("peaked", 20),
+    ("halfcheetah", "robustness"): ("flat", 20),
+    ("halfcheetah", "compositionality"): ("flat", 100),
+    ("ant", "forgetting"): ("peaked", 100),
+    ("ant", "transfer"): ("peaked", 100),
+    ("ant", "robustness"): ("flat", 100),
+    ("ant", "compositionality"): ("flat", 20),
+    ("humanoid", "hard"): ("flat", 100),
+}
+
+# Units of a hidden layer of a column of progressive networks.
+_COLUMN = 96
+
 _EPISODES = 5120  # ten rounds of 512 environments
 
 
@@ -65,7 +94,15 @@ def continual_settings(domain: str, scenario: str) -> Mapping[str, Mapping[str, 
     if (domain, scenario) not in _STRENGTHS:
         return {}
     of_ewc, of_l2 = _STRENGTHS[domain, scenario]
-    return {"ewc": {"strength": of_ewc}, "l2_anchor": {"strength": of_l2}}
+    distribution, repeat = _MIXTURES[domain, scenario]
+    wiring = dict(zip(("temperature", "noise", "cycle", "divergence", "strength"), _WIRINGS[domain, scenario]))
+    return {
+        "ewc": {"strength": of_ewc},
+        "l2_anchor": {"strength": of_l2},
+        "progressive": {"width": _COLUMN, "published_first_column": True},
+        "subspace": {"distribution": distribution, "repeat": repeat},
+        "rewire": wiring,
+    }
 
 
 def _preset(domain: str, scenario: str, rates: tuple[float, float, float, int, int, float]) -> dict[str, Any]:

@@ -7,4 +7,6 @@ PUBLISHED_NAMES: dict[str, dict[str, Any]] = {
     "ft_n": {"name": "fine_tuning", "copies": True},
     "ft_l2": {"name": "l2_anchor"},
     "sac_n": {"name": "from_scratch"},
+    "pnn": {"name": "progressive"},
+    "csp": {"name": "subspace"},
 }
