@@ -283,11 +283,12 @@ def make(
             grads, (features, metrics, later) = jax.grad(loss, has_aux=True)(
                 state.params, batch, carry, state.continual, now
             )
+            clipped = grads
             if config.max_gradient_norm > 0:
                 norm = optax.tree.norm(grads)
-                grads = jax.tree.map(lambda g: g * jnp.minimum(1, config.max_gradient_norm / norm), grads)
+                clipped = jax.tree.map(lambda g: g * jnp.minimum(1, config.max_gradient_norm / norm), grads)
                 metrics["gradient_norm"] = norm
-            changed = continual.changed(grads, state.params, state.continual, now)
+            changed = continual.changed(clipped, state.params, state.continual, now)
             params, optimizer = tx.step(
                 changed, state.optimizer, state.params, random=random, clock=now, features=features
             )
