@@ -1,23 +1,16 @@
 """Replay: rehearse the network's own outputs on stored inputs of earlier tasks."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from pliant.core.base import Array, Key, Params
-from pliant.core.clock import Clock
+from pliant.core.base import Array, Params
 from pliant.core.continual import Continual, Update
 from pliant.core.likelihood import Likelihood
 from pliant.core.settings import AtLeast, require
 
-
-class ReplayState(NamedTuple):
-    inputs: Array  # (capacity, *input): the reservoir, each finished task with about the same share
-    statistics: Array  # (capacity, k): of the outputs at the end of the input's task
-    weights: Array  # (capacity, k)
-    finished: Array  # () int: finished tasks
+from ._reservoir import Reservoir, rehearsal
 
 
 def replay(
@@ -68,34 +61,9 @@ def replay(
         >>> method = pliant.continual.replay(apply, categorical, one, strength=1.0, capacity=512)
     """
     require("strength", strength, AtLeast(0))
-    require("batch_size", batch_size, AtLeast(1))
-    require("capacity", capacity, AtLeast(batch_size))
+    storing, distance = rehearsal(apply, likelihood, inputs, capacity, batch_size)
 
-    def init(params: Params) -> ReplayState:
-        x = jax.ShapeDtypeStruct((capacity, *inputs.shape), inputs.dtype)
-        v, w = jax.eval_shape(lambda params, x: likelihood(apply(params, x)), params, x)
-        x, v, w = (jnp.zeros(like.shape, like.dtype) for like in (x, v, w))
-        return ReplayState(x, v, w, jnp.zeros((), jnp.int32))
+    def penalty(params: Params, state: Reservoir, update: Update) -> Array:
+        return strength * distance(params, state, update.clock)
 
-    def penalty(params: Params, state: ReplayState, update: Update) -> Array:
-        batches = capacity // batch_size
-        first = jnp.asarray(update.clock.update) % batches * batch_size
-
-        def rows(of_slots: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(of_slots, first, batch_size)
-
-        v, _ = likelihood(apply(params, rows(state.inputs)))
-        distances = (rows(state.weights) * (v - rows(state.statistics)) ** 2).sum(1)
-        return 0.5 * strength * (state.finished > 0) * distances.mean()
-
-    def end_task(params: Params, state: ReplayState, *, inputs: Array, clock: Clock, key: Key) -> tuple[Params, Any]:
-        gets = jax.random.uniform(key, (capacity,)) < 1 / (clock.task + 1)
-        v, w = likelihood(apply(params, inputs))
-
-        def fill(old: Array, new: Array) -> Array:
-            return jnp.where(gets.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-
-        slots = fill(state.inputs, inputs), fill(state.statistics, v), fill(state.weights, w)
-        return params, ReplayState(*slots, state.finished + 1)
-
-    return Continual(init, penalty=penalty, end_task=end_task, samples=capacity)
+    return storing._replace(penalty=penalty)

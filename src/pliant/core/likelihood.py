@@ -51,3 +51,16 @@ def unit_normal(outputs: Array) -> tuple[Array, Array]:
     """
     values = outputs.reshape(outputs.shape[0], -1)
     return values, jnp.ones_like(values)
+
+
+def divergence(then: tuple[Array, Array], v: Array) -> Array:
+    r"""Kullback-Leibler divergence from the outputs then to the outputs now, of second order, `(batch,)`.
+
+    $$\frac{1}{2} \sum_k w^*_k (v_k - v^*_k)^2.$$
+
+    Args:
+        then: statistics $v^*$ and weights $w^*$ of the outputs then, `(batch, k)` each.
+        v: statistics of the outputs now, `(batch, k)`.
+    """
+    v_then, w_then = then
+    return 0.5 * (w_then * (v - v_then) ** 2).sum(1)
