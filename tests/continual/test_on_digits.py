@@ -21,6 +21,9 @@ SETTINGS = {
     "l2_anchor": {"strength": 0.03},
     "ewc": {"strength": 2.0, "samples": 128},
     "mas": {"strength": 0.01, "samples": 128},
+    "si": {"strength": 0.5},
+    "a_gem": {"capacity": 256, "batch_size": 64},
+    "lwf": {"strength": 0.3},
     "replay": {"strength": 1.0, "capacity": 256, "batch_size": 32},
 }
 

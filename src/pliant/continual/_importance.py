@@ -17,6 +17,28 @@ class ImportanceState(NamedTuple):
     importance: Params  # over all finished tasks
 
 
+def pull(strength: float) -> Callable[[Params, Any, Update], Array]:
+    r"""The penalty $\lambda \sum_i \Omega_i (\theta_i - \theta_i^*)^2$ of a state with `anchor` and `importance`.
+
+    Args:
+        strength: $\lambda$, at least 0.
+
+    Raises:
+        ValueError: for a negative strength.
+    """
+    require("strength", strength, AtLeast(0))
+
+    def penalty(params: Params, state: Any, update: Update) -> Array:
+        del update
+
+        def of_leaf(theta: Array, anchor: Array, Omega: Array) -> Array:
+            return (Omega * (theta - anchor) ** 2).sum()
+
+        return strength * sum(jax.tree.leaves(jax.tree.map(of_leaf, params, state.anchor, state.importance)))
+
+    return penalty
+
+
 def anchored_by_importance(
     of_input: Callable[[Params, Array], Params], strength: float, samples: int, decay: float = 1.0
 ) -> Continual:
@@ -34,7 +56,6 @@ def anchored_by_importance(
     Raises:
         ValueError: for a value outside its range.
     """
-    require("strength", strength, AtLeast(0))
     require("samples", samples, AtLeast(1))
     require("decay", decay, Between(0, 1))
 
@@ -50,14 +71,6 @@ def anchored_by_importance(
     def init(params: Params) -> ImportanceState:
         return ImportanceState(jax.tree.map(jnp.array, params), jax.tree.map(jnp.zeros_like, params))
 
-    def penalty(params: Params, state: ImportanceState, update: Update) -> Array:
-        del update
-
-        def of_leaf(theta: Array, anchor: Array, Omega: Array) -> Array:
-            return (Omega * (theta - anchor) ** 2).sum()
-
-        return strength * sum(jax.tree.leaves(jax.tree.map(of_leaf, params, state.anchor, state.importance)))
-
     def end_task(
         params: Params, state: ImportanceState, *, inputs: Array, clock: Clock, key: Key
     ) -> tuple[Params, Any]:
@@ -65,4 +78,4 @@ def anchored_by_importance(
         new = mean_over(inputs, params)
         return params, ImportanceState(params, jax.tree.map(lambda old, new: decay * old + new, state.importance, new))
 
-    return Continual(init, penalty=penalty, end_task=end_task, samples=samples)
+    return Continual(init, penalty=pull(strength), end_task=end_task, samples=samples)
