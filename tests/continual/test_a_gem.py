@@ -10,8 +10,12 @@ from pliant.core.clock import Clock
 from pliant.core.likelihood import unit_normal
 
 PAIR = jax.ShapeDtypeStruct((2,), np.float32)
-METHOD = a_gem(lambda w, x: x @ w, unit_normal, PAIR, capacity=2, batch_size=1)
+METHOD = a_gem(lambda params, x: x @ params["w"] - params["statistics"], unit_normal, PAIR, capacity=2, batch_size=1)
 X = np.float32([[1, 1], [1, 0]])  # slot 0, and slot 1
+
+
+def network(w):
+    return {"w": np.array(w, np.float32)[:, None], "statistics": np.zeros((1, 1), np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +23,15 @@ def changed():
     """`(gradients, network, update) -> gradients` in the second task; the first ended with a network of zeros."""
 
     @jax.jit
-    def change(key, grads, w, update):
-        start = np.zeros((2, 1), np.float32)
+    def change(key, grads, params, update):
+        start = network((0, 0))
         _, state = METHOD.end_task(start, METHOD.init(start), inputs=X, clock=Clock(1, 0, 0), key=key)
-        return METHOD.change_gradients(grads, w, state, Clock(update, 0, 1))
+        return METHOD.change_gradients(grads, params, state, Clock(update, 0, 1))
 
     def call(grads, w, update):
-        grads, w = (np.array(value, np.float32)[:, None] for value in (grads, w))
-        return np.asarray(change(trees.key(0), grads, w, np.int32(update)))[:, 0]
+        found = trees.numpy(change(trees.key(0), network(grads), network(w), np.int32(update)))
+        assert found["statistics"] == 0  # no weight, and no part of r
+        return found["w"][:, 0]
 
     return call
 
@@ -51,11 +56,11 @@ def test_a_gradient_loses_what_opposes_that_of_the_stored_inputs(changed, grads,
 
 
 def test_there_is_no_projection_in_the_first_task():
-    def change(grads, w):
-        return METHOD.change_gradients(grads, w, METHOD.init(w), Clock(1))
+    def change(grads, params):
+        return METHOD.change_gradients(grads, params, METHOD.init(params), Clock(1))
 
-    grads = np.float32([[1], [-2]])
-    np.testing.assert_array_equal(jax.jit(change)(grads, np.ones((2, 1), np.float32)), grads)
+    grads = network((1, -2))
+    trees.assert_equal(jax.jit(change)(grads, network((1, 1))), grads)
 
 
 @pytest.mark.parametrize(

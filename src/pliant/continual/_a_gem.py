@@ -11,6 +11,7 @@ from pliant.core.base import Array, Params
 from pliant.core.clock import Clock
 from pliant.core.continual import Continual
 from pliant.core.likelihood import Likelihood
+from pliant.core.units import is_statistic, path_of
 
 from ._reservoir import Reservoir, rehearsal
 
@@ -63,8 +64,11 @@ def a_gem(
     """
     storing, distance = rehearsal(apply, likelihood, inputs, capacity, batch_size)
 
+    def of_weights(keys: Any, r: Array) -> Array:
+        return jnp.zeros_like(r) if is_statistic(path_of(keys)) else r
+
     def change_gradients(grads: Params, params: Params, state: Reservoir, clock: Clock) -> Params:
-        r = jax.grad(distance)(params, state, clock)
+        r = jax.tree_util.tree_map_with_path(of_weights, jax.grad(distance)(params, state, clock))
         g_r, r_r = optax.tree.vdot(grads, r), optax.tree.vdot(r, r)
         conflict = (g_r < 0) & (r_r > 0)  # r may be 0, and the square of a small r, too
         share = jnp.where(conflict, g_r, 0) / jnp.where(conflict, r_r, 1)
