@@ -1,7 +1,7 @@
 """The contract of continual methods; a new file in `pliant.continual` is tested here without further code.
 
-A method sees three tasks, in each of which the weights of a policy's network move at random. It is compiled twice: for
-one member, and for a population. All other tests trace, and compile nothing.
+A method sees three tasks, in each of which the weights of a policy's network, or of the method's own, move at random.
+It is compiled twice: for one member, and for a population. All other tests trace, and compile nothing.
 """
 
 import functools
@@ -20,9 +20,10 @@ import trees
 
 from pliant.core import registry
 from pliant.core.clock import Clock, Task
-from pliant.core.continual import ContinualContext, Memory, memory_of
+from pliant.core.continual import ContinualContext, DenseLayers, Memory, Replayed, Update, without_context
 from pliant.core.likelihood import gaussian
 from pliant.core.plastic import plastic
+from pliant.networks._dense import dense_layers
 
 METHODS = {name: registry.find("continual", name) for name in registry.names("continual")}
 SIZES, TASKS = (3, 5, 4), 3  # the outputs: two means, and two log standard deviations
@@ -41,7 +42,9 @@ CONTEXT = ContinualContext(
     likelihood=gaussian,
     inputs=jax.ShapeDtypeStruct((3,), np.float32),
     tasks=tuple(Task(f"{k}", 100 * (k + 1)) for k in range(TASKS)),
+    layers=DenseLayers(SIZES, jax.nn.relu, dense_layers, lambda numbers: (numbers[:, :2], numbers[:, 2:]), "actor"),
 )
+INPUTS = trees.normal(0, 4, 3)  # of an update
 
 
 def settings_of(name):
@@ -74,11 +77,64 @@ def numbers_of(name):
     return {key: np.float32(0.5) for key in settings_of(name) if hints[key] is float}
 
 
-def ended(method, params, state, task, key):
-    """The parameters and the state after a task."""
-    data_key, method_key = jax.random.split(key)
+def network_of(method):
+    """The method's network, or that of this file."""
+    return method.network or without_context(INITIALIZE, apply)
+
+
+def penalty_of(method, params, state, clock, key):
+    """The penalty of an update, with the forward pass that an agent makes for it."""
+    context = network_of(method).draw(state, len(INPUTS), key)
+    outputs = network_of(method).apply(params, INPUTS, context)
+    return jnp.asarray(method.penalty(params, state, Update(clock, INPUTS, outputs, context)))
+
+
+def updated(method, params, state, clock, key):
+    """The parameters and the state after an update that moves all weights at random."""
+    moves = jax.tree.map(lambda w: 0.3 * jax.random.normal(key, w.shape), params)
+    moves = method.changed(moves, params, state, clock)
+    moved = jax.tree.map(jnp.add, params, moves)
+    return method.after_update(moved, state, previous=params, grads=moves)
+
+
+def ended(method, params, state, clock, key):
+    """The parameters and the state after the end of a task: the trial, the updates on the replay, and the end."""
+    propose_key, trained_key, tune_key, data_key, method_key = jax.random.split(key, 5)
+    if method.trial is not None:
+        state = method.trial.propose(params, state, REPLAYED, propose_key)
+        scores = jnp.arange(method.trial.candidates, dtype=jnp.float32)
+        chosen = method.trial.choose(params, state, scores, clock)
+        is_later = clock.task > 0  # no trial follows on the first task
+        params, state = jax.tree.map(lambda new, old: jnp.where(is_later, new, old), chosen, (params, state))
+    params, state = method.end_training(params, state, clock=clock, key=trained_key)
+    if method.finetune:
+        params, state = updated(method, params, state, clock, tune_key)
     inputs = jax.random.normal(data_key, (method.samples, *CONTEXT.inputs.shape), CONTEXT.inputs.dtype)
-    return method.end_task(params, state, inputs=inputs, clock=Clock(7 * (task + 1), 0, task), key=method_key)
+    return method.end_task(params, state, inputs=inputs, clock=clock, key=method_key)
+
+
+REPLAYED = Replayed(
+    sample=lambda key, count: (jax.random.normal(key, (count, 3)), jnp.zeros((count, 2))),
+    value=lambda inputs, actions, seen: inputs.sum(1) + actions.sum(1) + seen.sum(1),
+)
+
+
+def begun(method, params, state, clock, key):
+    """The parameters and the state before a later task."""
+    params, state = method.begin_task(params, state, clock=clock, key=key)
+    if method.trial is not None and method.trial.standing is not None:
+        state = method.trial.standing(state, jnp.float32(0.5))
+    return params, state
+
+
+def acts(method, params, route, key):
+    """The outputs along a route, greedy, at the beginning of episodes."""
+    network, num_envs = network_of(method), len(INPUTS)
+    is_first = jnp.ones(num_envs, bool)
+    carry = network.initial_carry(num_envs)
+    _, outputs, seen = network.act(params, route, carry, INPUTS, is_first=is_first, key=key, greedy=True)
+    assert (seen.shape, seen.dtype) == ((num_envs, network.seen), np.float32)
+    return outputs
 
 
 class Seen(NamedTuple):
@@ -86,26 +142,33 @@ class Seen(NamedTuple):
 
     params: list[Any]  # at its end
     views: list[list[Any]]  # the parameters that act on each of all tasks after its end
+    newest: list[Any]  # the outputs of the network at its end
+    outputs: list[list[Any]]  # those on each of all tasks after its end
+    memory: list[Any]  # at its end
     penalty: list[Any]  # during it, a little away from where it began
     gradient: list[Any]  # of the penalty
 
 
 def through_tasks(case, seed, values):
     method = build(case, **values)
-
-    def moved(params, key):
-        return jax.tree.map(lambda w: w + 0.3 * jax.random.normal(key, w.shape), params)
-
+    network = network_of(method)
     key, params_key = jax.random.split(jax.random.key(seed))
-    params = INITIALIZE(params_key)
-    state, seen = method.init(params), Seen([], [], [], [])
+    params = network.init(params_key)
+    state, seen = method.init(params), Seen([], [], [], [], [], [], [])
     for task in range(TASKS):
-        key, move_key, end_key = jax.random.split(key, 3)
-        params = moved(params, move_key)
-        penalty, gradient = jax.value_and_grad(method.penalty)(params, state, Clock(7 * task + 1, 0, task, 1))
-        params, state = ended(method, params, state, jnp.int32(task), end_key)
+        key, begin_key, move_key, draw_key, end_key, act_key = jax.random.split(key, 6)
+        clock = Clock(7 * task + 1, 0, jnp.int32(task), 1)
+        if task:
+            params, state = begun(method, params, state, clock, begin_key)
+        params, state = updated(method, params, state, clock, move_key)
+        penalty, gradient = jax.value_and_grad(functools.partial(penalty_of, method))(params, state, clock, draw_key)
+        params, state = ended(method, params, state, clock._replace(update=7 * (task + 1)), end_key)
         views = [method.view(params, state, jnp.int32(other)) for other in range(TASKS)]
-        for record, value in zip(seen, (params, views, penalty, gradient), strict=True):
+        routes = [network.route(state, jnp.int32(other)) for other in range(TASKS)]
+        outputs = [acts(method, view, route, act_key) for view, route in zip(views, routes, strict=True)]
+        newest = acts(method, params, network.training_route(state), act_key)
+        memory = jax.tree.map(jnp.asarray, method.memory(params, state, jnp.int32(task + 1)))
+        for record, value in zip(seen, (params, views, newest, outputs, memory, penalty, gradient), strict=True):
             record.append(value)
     return seen
 
@@ -140,12 +203,15 @@ def test_there_is_no_penalty_in_the_first_task(ran):
     assert not any(leaf.any() for leaf in jax.tree.leaves(ran.alone.gradient[0]))
 
 
-def test_copies_act_on_their_tasks_to_the_bit_and_otherwise_the_newest_network_does(ran):
+def test_what_acts_on_a_task(ran):
     method = build(ran.case)
     for now in range(TASKS):
         for task in range(TASKS):
-            acts = task if method.per_task and task <= now else now
-            trees.assert_equal(ran.alone.views[now][task], ran.alone.params[acts])
+            acting = task if method.per_task and task <= now else now
+            if method.network is None:
+                trees.assert_equal(ran.alone.views[now][task], ran.alone.params[acting])
+            if method.trial is None:  # candidates may leave the network of the updates, and share weights
+                trees.assert_close(ran.alone.outputs[now][task], ran.alone.newest[acting], rtol=1e-6, atol=1e-6)
 
 
 def like(tree):
@@ -154,40 +220,55 @@ def like(tree):
 
 @pytest.mark.parametrize("case", CASES)
 def test_state_and_parameters_keep_their_shapes_so_that_it_is_compiled_once(case):
-    method = build(case)
-    given = jax.eval_shape(lambda params: (params, method.init(params)), PARAMS)
-    back = jax.eval_shape(lambda params, state: ended(method, params, state, jnp.int32(1), trees.key(0)), *given)
-    assert jax.tree.structure(back) == jax.tree.structure(given)
-    assert like(back) == like(given)
+    method, key = build(case), trees.key(0)
+    network, clock = network_of(method), Clock(jnp.int32(8), jnp.int32(7), jnp.int32(1), jnp.int32(1))
+    params = jax.eval_shape(network.init, key)
+    given = jax.eval_shape(lambda params: (params, method.init(params)), params)
+    for happens in (begun, updated, ended):
+        back = jax.eval_shape(functools.partial(happens, method), *given, clock, key)
+        assert jax.tree.structure(back) == jax.tree.structure(given)
+        assert like(back) == like(given)
     views = jax.eval_shape(method.view, *given, jax.ShapeDtypeStruct((), np.int32))
     assert like(views) == like(given[0])
-    penalty = jax.eval_shape(lambda *of: jnp.asarray(method.penalty(*of, Clock(1))), *given)
+    penalty = jax.eval_shape(functools.partial(penalty_of, method), *given, clock, key)
     assert (penalty.shape, penalty.dtype) == ((), np.float32)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_memory_grows_with_the_copies_alone(case):
-    method, numbers = build(case), sum(leaf.size for leaf in jax.tree.leaves(PARAMS))
-    found = [memory_of(method, PARAMS, tasks) for tasks in range(TASKS + 1)]
-    copies = [1, 1, 2, 3] if method.per_task else [1] * 4
-    assert [memory.parameters for memory in found] == [numbers * number for number in copies]
-    buffers = {memory.parameters_and_buffers - memory.parameters for memory in found}
-    assert len(buffers) == 1 and min(buffers) >= 0
-    assert memory_of(method, jax.eval_shape(lambda: PARAMS), 2) == found[2]  # shapes will do
+def test_all_routes_have_the_same_shapes(case):
+    method, network = build(case), network_of(build(case))
+    state = jax.eval_shape(lambda key: method.init(network.init(key)), trees.key(0))
+    routes = [
+        jax.eval_shape(network.training_route, state),
+        jax.eval_shape(network.route, state, jax.ShapeDtypeStruct((), np.int32)),
+    ]
+    if method.trial is not None:
+        routes.append(jax.eval_shape(lambda state: method.trial.route(state, 0), state))
+    assert all(jax.tree.map(jnp.shape, route) == jax.tree.map(jnp.shape, routes[0]) for route in routes)
+
+
+def test_memory_never_shrinks_and_holds_what_acts(ran):
+    networks, wholes = zip(*ran.alone.memory)
+    assert sorted(networks) == list(networks) and sorted(wholes) == list(wholes)
+    assert all(0 < network <= whole for network, whole in ran.alone.memory)
+    if not build(ran.case).per_task:
+        assert set(networks) == {sum(leaf.size for leaf in jax.tree.leaves(ran.alone.params[0]))}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_its_pieces_compose_with_an_optimizer_and_promote_no_dtype(case):
-    tx = plastic(optax.sgd(0.1), build(case).method)
+    method = build(case)
+    tx = plastic(optax.sgd(0.1), method.method)
 
     def learn(params):
         state = tx.init(params)
         params, state = tx.before_update(params, state, Clock(1, 0, 1, 1))
         return tx.step(params, state, params, features={}, clock=Clock(1, 0, 1, 1))[0]
 
+    params = jax.eval_shape(network_of(method).init, trees.key(0))
     with jax.numpy_dtype_promotion("strict"):
-        after = jax.eval_shape(learn, PARAMS)
-    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, PARAMS)
+        after = jax.eval_shape(learn, params)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, params)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -216,9 +297,12 @@ HALFCHEETAH = (18, 256, 256, 256, 12)  # observations, hidden units, and twice t
         (("from_scratch", {}), 8, 8),
         (("l2_anchor", {}), 1, 2),
         (("ewc", {}), 1, 3),
+        (("packnet", {}), 1, 2),
     ],
 )
 def test_published_memory_after_eight_tasks_of_halfcheetah(case, parameters, with_buffers):
     P, params = 139_532, hand_wired.params(*HALFCHEETAH)
     assert sum(leaf.size for leaf in params.values()) == P
-    assert memory_of(build(case), params, 8) == Memory(parameters * P, with_buffers * P)
+    method = build(case)
+    found = jax.jit(lambda params: method.memory(params, method.init(params), 8))(params)
+    assert found == Memory(parameters * P, with_buffers * P)

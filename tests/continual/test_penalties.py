@@ -10,9 +10,11 @@ import trees
 
 from pliant.continual import ewc, l2_anchor, mas
 from pliant.core.clock import Clock
+from pliant.core.continual import Update
 from pliant.core.likelihood import categorical, gaussian, unit_normal
 
 FLOOR = 1e-5  # of the information from one input
+UPDATE = Update(Clock(1), inputs=(), outputs=())  # these penalties read neither
 
 
 def after_tasks(method, networks, inputs):
@@ -40,8 +42,8 @@ def test_l2_anchor_is_the_squared_distance_to_the_network_of_the_task_before():
     networks = [{"w": np.zeros(2, np.float32), "b": np.float32(0)}, {"w": np.float32([2, 1]), "b": np.float32(3)}]
     states = after_tasks(method, networks, [np.zeros((0, 1), np.float32)] * 2)
     theta = {"w": np.float32([1, 2]), "b": np.float32(3)}
-    assert method.penalty(theta, states[0], Clock(1)) == 7
-    assert method.penalty(theta, states[1], Clock(1)) == 1
+    assert method.penalty(theta, states[0], UPDATE) == 7
+    assert method.penalty(theta, states[1], UPDATE) == 1
 
 
 def test_information_about_a_mean_and_a_deviation():
@@ -79,8 +81,8 @@ def test_ewc_sums_information_which_may_decay_around_the_newest_network(decay):
     networks = [np.full((1, 1), value, np.float32) for value in (1, 3)]
     first, second = after_tasks(method, networks, [np.full((1, 1), x, np.float32) for x in (2, 3)])
     theta, both = np.full((1, 1), 2, np.float32), 4 * decay + 9
-    np.testing.assert_allclose(method.penalty(theta, first, Clock(1)), 2 * 4 * (2 - 1) ** 2, rtol=1e-6)
-    np.testing.assert_allclose(method.penalty(theta, second, Clock(1)), 2 * both * (2 - 3) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(method.penalty(theta, first, UPDATE), 2 * 4 * (2 - 1) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(method.penalty(theta, second, UPDATE), 2 * both * (2 - 3) ** 2, rtol=1e-6)
 
 
 def test_mas_sums_the_sensitivity_of_the_squared_outputs():
@@ -90,8 +92,8 @@ def test_mas_sums_the_sensitivity_of_the_squared_outputs():
     first, second = after_tasks(method, networks, [np.float32([[2], [1]]), np.float32([[3], [3]])])
     theta = np.full((1, 1), 1, np.float32)
     np.testing.assert_allclose(first.importance, [[2.5]], rtol=1e-6)
-    np.testing.assert_allclose(method.penalty(theta, first, Clock(1)), 2 * 2.5 * 0.5**2, rtol=1e-6)
-    np.testing.assert_allclose(method.penalty(theta, second, Clock(1)), 2 * 56.5 * 4**2, rtol=1e-6)
+    np.testing.assert_allclose(method.penalty(theta, first, UPDATE), 2 * 2.5 * 0.5**2, rtol=1e-6)
+    np.testing.assert_allclose(method.penalty(theta, second, UPDATE), 2 * 56.5 * 4**2, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import trees
 
 from pliant.continual import ewc, l2_anchor
 from pliant.core.clock import Clock
+from pliant.core.continual import Update
 from pliant.core.likelihood import gaussian
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -52,7 +53,7 @@ def over_tasks(method, tasks):
     def run(networks, inputs, key):
         state, found = method.init(networks[0]), []
         for index, params in enumerate(networks):
-            penalty = jax.value_and_grad(method.penalty)(params, state, clock)
+            penalty = jax.value_and_grad(method.penalty)(params, state, Update(clock, inputs=(), outputs=()))
             if index < TASKS - 1:  # nothing is recorded of the end of the last
                 params, state = method.end_task(
                     params, state, inputs=inputs[index], clock=clock._replace(task=index), key=key

@@ -7,6 +7,7 @@ import trees
 
 from pliant.continual import replay
 from pliant.core.clock import Clock
+from pliant.core.continual import Update
 from pliant.core.likelihood import categorical, unit_normal
 
 NUMBER = jax.ShapeDtypeStruct((1,), np.float32)
@@ -14,6 +15,11 @@ NUMBER = jax.ShapeDtypeStruct((1,), np.float32)
 
 def linear(w, x):
     return x @ w
+
+
+def update(number):
+    """The forward pass of an update, of which this penalty reads the number alone."""
+    return Update(Clock(number), inputs=(), outputs=())
 
 
 def weight(value):
@@ -29,7 +35,7 @@ def test_the_penalty_is_the_distance_from_the_outputs_at_the_end_of_the_task_on_
     def run(key, inputs):
         state = method.init(weight(5))
         _, state = method.end_task(weight(5), state, inputs=inputs, clock=Clock(1, 0, 0), key=key)
-        return [method.penalty(weight(7), state, Clock(update)) for update in range(4)]
+        return [method.penalty(weight(7), state, update(number)) for number in range(4)]
 
     inputs = np.arange(1, 5, dtype=np.float32)[:, None]
     np.testing.assert_allclose(jax.jit(run)(trees.key(0), inputs), [15, 75, 15, 75], rtol=1e-6)
@@ -42,7 +48,7 @@ def test_the_penalty_is_a_divergence_of_second_order():
 
     def run(key, w, moved):
         _, state = method.end_task(w, method.init(w), inputs=np.ones((1, 1), np.float32), clock=Clock(1, 0, 0), key=key)
-        return method.penalty(moved, state, Clock(1))
+        return method.penalty(moved, state, update(1))
 
     p, q = (np.exp(logits) / np.exp(logits).sum() for logits in (w[0].astype(float), moved[0].astype(float)))
     np.testing.assert_allclose(jax.jit(run)(trees.key(0), w, moved), (p * np.log(p / q)).sum(), rtol=0.02)

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from pliant.surgery.masks import grow_and_prune, largest, masked, ordered
+from pliant.surgery.masks import allot, grow_and_prune, largest, masked, ordered, owned_until
 
 
 def marks(mask):
@@ -96,3 +96,38 @@ def test_bits_are_ordered_as_the_numbers():
     assert (np.diff(bits) > 0).all() and bits[-1] < 2**31
     half = jax.jit(ordered)(np.array([1.5], jax.numpy.bfloat16))
     assert half == np.float32(1.5).view(np.uint32)
+
+
+# Owners
+
+allotted = jax.jit(allot)
+WEIGHTS = np.array([-7, 1, 6, -2, 5, 3, -4, 0], np.float32)
+
+
+@pytest.mark.parametrize(
+    "owners, rank, expected",
+    [
+        ("........", 6, "2.2....."),  # magnitudes 0 1 2 3 4 5 6 7: the sixth is 5
+        ("0.0.....", 6, "0.0.2.2."),  # 0 0 0 1 2 3 4 5 with the owned ones as 0: the sixth is 3
+        ("0.0.1.1.", 6, "0.02121."),  # 0 0 0 0 0 1 2 3: the sixth is 1, and the weights 3 and -2 are above it
+        ("010.1111", 6, "01021111"),  # seven of 0: what is left is above them
+        ("01021111", 6, "01021111"),  # and then nothing is
+        ("........", 0, "2222222."),  # a weight of 0 is above no rank
+        ("........", 8, "........"),
+    ],
+)
+def test_an_owner_gets_the_free_weights_above_a_rank_among_all(owners, rank, expected):
+    owners = np.array([-1 if letter == "." else int(letter) for letter in owners], np.int8)
+    found = allotted(owners, WEIGHTS, np.int32(2), np.int32(rank))
+    assert found.dtype == np.int8
+    assert "".join("." if owner < 0 else str(owner) for owner in np.asarray(found)) == expected
+
+
+def test_equal_weights_at_the_rank_stay_free():
+    # Of the magnitudes 1 2 2 3 the third is 2, and only 3 is above it.
+    found = allotted(np.full(4, -1, np.int8), np.float32([2, 3, -2, 1]), np.int32(0), np.int32(3))
+    np.testing.assert_array_equal(found, [-1, 0, -1, -1])
+
+
+def test_weights_owned_until_an_owner():
+    assert marks(jax.jit(owned_until)(np.array([-1, 0, 1, 2], np.int8), np.int32(1))) == ".xx."

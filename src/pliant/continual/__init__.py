@@ -7,5 +7,7 @@ from ._from_scratch import from_scratch as from_scratch
 from ._l2_anchor import l2_anchor as l2_anchor
 from ._lwf import lwf as lwf
 from ._mas import mas as mas
+from ._packnet import packnet as packnet
+from ._progressive import progressive as progressive
 from ._replay import replay as replay
 from ._si import si as si

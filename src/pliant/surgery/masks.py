@@ -1,4 +1,4 @@
-"""Masks over weights: masks of the largest weights, and masks that grow and prune."""
+"""Masks over weights: masks of the largest weights, masks that grow and prune, and owners of weights."""
 
 import math
 from collections.abc import Mapping
@@ -49,6 +49,41 @@ def grow_and_prune(
     """
     kept = largest(jnp.where(mask, worth + 2, 1), mask.sum(dtype=jnp.int32) - pruned, ties[0])
     return kept | largest(jnp.where(kept, 0, demand + 1), grown, ties[1])
+
+
+def allot(
+    owners: Int[Array, "*shape"],
+    weights: Float[Array, "*shape"],
+    owner: Int[Array, ""] | int,
+    rank: Int[Array, ""] | int,
+) -> Int[Array, "*shape"]:
+    """Gives the free weights of a leaf with the largest magnitudes to an owner.
+
+    The magnitudes of all weights are ranked, those of weights with an owner as 0. An owner gets the weights whose
+    magnitude is larger than the one of the rank: of $n$ weights at most $n$ - rank.
+
+    Args:
+        owners: the owner of each weight; negative: the weight is free.
+        weights: like the owners.
+        owner: `()` int of at least 0.
+        rank: `()` int, counted from 1, ascending; 0: all free weights but those of 0 are above it.
+
+    Returns:
+        The new owners.
+    """
+    worth = jnp.where(owners < 0, ordered(jnp.abs(weights)), 0)
+    above, _ = _split(worth, jnp.asarray(worth.size - rank + 1, jnp.int32))
+    return jnp.where(above, jnp.asarray(owner, owners.dtype), owners)
+
+
+def owned_until(owners: Int[Array, "*shape"], last: Int[Array, ""] | int) -> Bool[Array, "*shape"]:
+    """Marks the weights whose owner is one of 0, 1, ..., `last`.
+
+    Args:
+        owners: the owner of each weight; negative: the weight is free.
+        last: `()` int.
+    """
+    return (owners >= 0) & (owners <= jnp.asarray(last, owners.dtype))
 
 
 def largest(

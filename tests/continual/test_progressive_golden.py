@@ -1,0 +1,109 @@
+"""Progressive networks against three columns of the published program: outputs, and gradients of the newest column."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import trees
+
+from pliant.agents._squashed_normal import SquashedNormal
+from pliant.continual import progressive
+from pliant.core.clock import Task
+from pliant.core.continual import DenseLayers
+
+RECORDED = dict(np.load(pathlib.Path(__file__).parents[1] / "golden" / "pnn_three_columns.npz", allow_pickle=False))
+CONFIG = json.loads(str(RECORDED["config"]))
+COLUMNS, LAYERS = 3, 4
+WIDTH, ACTION = CONFIG["hidden"], CONFIG["act"]
+SIZES = (CONFIG["obs"], *[2 * WIDTH] * 3, 2 * ACTION)  # of the network in whose place the columns are
+OBSERVATIONS = RECORDED["obs"].reshape(-1, CONFIG["obs"])  # (2 batch, obs)
+
+
+def recorded(prefix, column, name):
+    """An array of a column: kernels `(out, in)` as `(in, out)`."""
+    value = RECORDED[f"{prefix.format(column)}.{name}"]
+    return value.T if value.ndim == 2 else value
+
+
+def as_params(prefix, columns):
+    """The recorded arrays of some columns as parameters."""
+
+    def layer(number):
+        each = range(columns.start, columns.stop)
+        return {
+            "kernel": np.stack([recorded(prefix, c, f"w{number}") for c in each]),
+            "bias": np.stack([recorded(prefix, c, f"b{number}") for c in each]),
+        }
+
+    def lateral(number):
+        each = range(max(columns.start, 1), columns.stop)
+        V = [recorded(prefix, c, f"v_w{number}").reshape(c, WIDTH, WIDTH) for c in each]
+        U = {
+            "kernel": np.stack([recorded(prefix, c, f"u_w{number}") for c in each]),
+            "bias": np.stack([recorded(prefix, c, f"u_b{number}") for c in each]),
+        }
+        return {"V": np.concatenate(V), "alpha": np.stack([recorded(prefix, c, "alpha")[number] for c in each]), "U": U}
+
+    return {
+        "columns": {f"Dense_{number}": layer(number) for number in range(LAYERS)},
+        "laterals": {f"Dense_{number}": lateral(number) for number in range(1, LAYERS)},
+    }
+
+
+@pytest.fixture(scope="module")
+def network():
+    layers = DenseLayers(
+        SIZES,
+        lambda x: jax.nn.leaky_relu(x, 0.2),
+        lambda key, sizes: {},  # parameters are the recorded ones
+        lambda numbers: tuple(jnp.split(numbers, 2, axis=1)),
+        "actor",
+    )
+    tasks = tuple(Task(f"{c}", c + 1) for c in range(COLUMNS))
+    return progressive(tasks, layers, WIDTH, published_first_column=True).network
+
+
+PARAMS = as_params("column{}", range(COLUMNS))
+
+
+def test_each_column_has_the_recorded_outputs_also_beside_others(network):
+    # Mapped over columns, as members of a population are that are at different tasks.
+    outputs_of = jax.jit(jax.vmap(network.apply, (None, None, 0)))
+    mean, log_std = trees.numpy(outputs_of(PARAMS, OBSERVATIONS, np.arange(COLUMNS)))
+    for c in range(COLUMNS):
+        outputs = RECORDED[f"output{c}"].reshape(-1, 2 * ACTION)
+        np.testing.assert_allclose(np.concatenate([mean[c], log_std[c]], 1), outputs, rtol=1e-5, atol=1e-6)
+        first_slot = np.tanh(mean[c][: CONFIG["batch"]])
+        np.testing.assert_allclose(first_slot, RECORDED[f"eval_action{c}"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_of_the_newest_column_is_the_recorded_one_and_earlier_columns_have_none(network):
+    noise = RECORDED["noise"].reshape(-1, ACTION)
+    upstream = RECORDED["upstream_action"].reshape(-1, ACTION)
+
+    def loss(params):
+        policy = SquashedNormal(*network.apply(params, OBSERVATIONS, jnp.int32(COLUMNS - 1)))
+        action, log_p = policy.sample(noise, "half")
+        return (action * upstream).mean() + 0.3 * log_p.mean(), (action, log_p)
+
+    (value, (action, log_p)), grads = trees.numpy(jax.jit(jax.value_and_grad(loss, has_aux=True))(PARAMS))
+    np.testing.assert_allclose(value, RECORDED["loss"], rtol=1e-6)
+    np.testing.assert_allclose(action, RECORDED["action"].reshape(-1, ACTION), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(log_p, RECORDED["log_prob"].reshape(-1), rtol=1e-5)
+    expected = as_params("grad", range(COLUMNS - 1, COLUMNS))
+
+    def check(found, expected):
+        newest = len(found) - len(expected)
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found[newest:] / scale, expected / scale, atol=1e-5)
+        assert not found[:newest].any()
+
+    jax.tree.map(check, grads, expected)
+
+
+def test_memory_is_the_recorded_one_but_for_a_number_of_no_use_in_each_later_column():
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(PARAMS))
+    assert numbers + COLUMNS - 1 == RECORDED["n_parameters"]
