@@ -83,6 +83,19 @@ def test_each_column_acts_on_its_task_and_the_newest_on_tasks_to_come(ran):
     assert trees.differs(outputs[2][0], outputs[2][1]) and trees.differs(outputs[2][1], outputs[2][2])
 
 
+def test_columns_that_no_member_has_are_not_computed():
+    # A condition that differs between members would compute both branches for each.
+    method = progressive(TASKS, layers_of(3, 5, 4))
+    params, x = jax.eval_shape(method.network.init, trees.key(0)), np.zeros((2, 3), np.float32)
+    together = jax.vmap(method.network.apply, (None, None, 0))
+    branches = [
+        eqn.params["branches"]
+        for eqn in jax.make_jaxpr(together)(params, x, np.arange(2)).eqns
+        if "cond" in str(eqn.primitive)
+    ]
+    assert len(branches) == 2  # the columns before the third
+
+
 @pytest.mark.parametrize(("tasks", "published"), [(1, 0.15), (8, 7.78)])
 def test_memory_of_columns_of_96_units_in_place_of_256(tasks, published):
     # A column: 18 96 + 96, twice 96^2 + 96, and 96 12 + 12. A later one: three times 96^2 for each column before it,

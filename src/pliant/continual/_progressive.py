@@ -1,11 +1,13 @@
 """Progressive neural networks (PNN): a column of layers for each task, which reads the columns before it."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pliant.core import replicas
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock, Task
 from pliant.core.continual import Continual, DenseLayers, Memory, TaskNetwork
@@ -69,134 +71,163 @@ def progressive(
     require("width", width, AtLeast(0))
     inputs, *hidden, outputs = layers.sizes
     sizes = (inputs, *(width or units for units in hidden), outputs)
-    last, phi = len(sizes) - 2, layers.activation
-    columns = max(len(tasks), 2)  # a run of one task has room for two, so that no array is empty
+    room = max(len(tasks), 2)  # a run of one task has room for two columns, so that no array is empty
+    columns = _Columns(layers, sizes, room, published_first_column)
 
-    def lateral(key: Key, column: int, layer: int) -> Params:
-        """What column `column` adds to a layer: a network with one hidden layer over all columns before it."""
-        layers_key, alpha_key = jax.random.split(key)
-        made = layers.initialize(layers_key, (column * sizes[layer], sizes[layer], sizes[layer + 1]))
-        V = made["Dense_0"]["kernel"].reshape(column, sizes[layer], sizes[layer])
-        return {"alpha": jax.random.uniform(alpha_key) / column, "V": V, "U": made["Dense_1"]}
-
-    def init(key: Key) -> Params:
-        columns_key, laterals_key = jax.random.split(key)
-        of_columns = jax.vmap(lambda key: layers.initialize(key, sizes))(jax.random.split(columns_key, columns))
-        of_layers = {}
-        for layer, layer_key in enumerate(jax.random.split(laterals_key, last), start=1):
-            keys = jax.random.split(layer_key, columns - 1)
-            each = [lateral(keys[column - 1], column, layer) for column in range(1, columns)]
-            V = jnp.concatenate([one.pop("V") for one in each])
-            of_layers[f"Dense_{layer}"] = {"V": V, **jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)}
-        return {"columns": of_columns, "laterals": of_layers}
-
-    def part(params: Params, column: Array | int, before: int) -> tuple[Params, Params]:
-        """The layers of a column, and what it adds to them, with the matrices V of `before` columns."""
-
-        def laterals(of_layer: Params) -> Params:
-            V = jax.lax.dynamic_slice_in_dim(of_layer["V"], column * (column - 1) // 2, before)
-            others = {"alpha": of_layer["alpha"], "U": of_layer["U"]}
-            return {"V": V.reshape(-1, V.shape[-1])} | _at(others, jnp.maximum(column - 1, 0))
-
-        of_layers = {name: laterals(of_layer) for name, of_layer in params["laterals"].items()} if before else {}
-        return _at(params["columns"], column), of_layers
-
-    def forward(own: tuple[Params, Params], x: Array, earlier: list[Array], is_later: Array | bool) -> list[Array]:
-        """The units of each layer of a column, `(batch, units)`.
-
-        Args:
-            own: layers of the column, and what it adds to them.
-            x: `(batch, inputs)`.
-            earlier: of each hidden layer, the units of the columns before it side by side, `(batch, columns * units)`.
-            is_later: `()` bool: whether there are columns before it.
-        """
-        units = []
-        for layer in range(last + 1):
-            W, U = (of_layers.get(f"Dense_{layer}") for of_layers in own)
-            y = x @ W["kernel"] + W["bias"][None]
-            if U is not None:
-                z = phi(U["alpha"] * (earlier[layer - 1] @ U["V"]))
-                y = y + jnp.where(is_later, z @ U["U"]["kernel"] + U["U"]["bias"][None], 0)
-            x = y if layer == last else phi(y)
-            units.append(x)
-        return units
-
-    def columns_before(params: Params, x: Array, column: Array) -> list[Array]:
-        """Of each hidden layer, the units of all columns side by side; 0 from `column` on."""
-        bound = _over_members(column)
-        found: list[list[Array]] = []
-        nothing = [jnp.zeros((x.shape[0], units), x.dtype) for units in sizes[1:-1]]
-        for index in range(columns - 1):
-            own, earlier = part(params, index, index), [jnp.concatenate(each, 1) for each in zip(*found)]
-            units = jax.lax.cond(
-                index < bound,
-                lambda own=own, earlier=earlier: forward(own, x, earlier, True)[:-1],
-                lambda: nothing,
-            )
-            found.append(units)
-        there = [[jnp.where(index < column, h, 0) for h in units] for index, units in enumerate(found)]
-        return [jnp.concatenate(each, 1) for each in zip(*there)]
-
-    def apply(params: Params, x: Array, column: Array) -> Any:
-        earlier = columns_before(*jax.lax.stop_gradient((params, x)), column)
-        y = forward(part(params, column, columns - 1), x, earlier, column > 0)[-1]
-        return layers.outputs(jnp.where(column == 0, phi(y), y) if published_first_column else y)
-
-    def act(
-        params: Params, route: Array, carry: Any, x: Array, *, is_first: Array, key: Key, greedy: bool
-    ) -> tuple[Any, Any, Array]:
-        del is_first, key, greedy
-        return carry, apply(params, x, route), jnp.zeros((x.shape[0], 0))
-
-    def owners(params: Params) -> Params:
-        """The column to which each entry of a leaf's leading axis belongs."""
-        later = np.arange(1, columns)
-
-        def of_lateral(of_layer: Params) -> Params:
-            return jax.tree.map(lambda _: later, of_layer) | {"V": np.repeat(later, later)}
-
-        return {
-            "columns": jax.tree.map(lambda _: np.arange(columns), params["columns"]),
-            "laterals": {name: of_lateral(of_layer) for name, of_layer in params["laterals"].items()},
-        }
+    def init(params: Params) -> ProgressiveState:
+        del params
+        return ProgressiveState(jnp.zeros((), jnp.int32))
 
     def project(params: Params, state: ProgressiveState, previous: Params) -> Params:
         def newest(owner: np.ndarray, new: Array, old: Array) -> Array:
             learns = (owner == state.column).reshape(-1, *[1] * (new.ndim - 1))
             return jnp.where(learns, new, old)
 
-        return jax.tree.map(newest, owners(params), params, previous)
+        return jax.tree.map(newest, columns.owners(params), params, previous)
 
     def begin_task(params: Params, state: ProgressiveState, *, clock: Clock, key: Key) -> tuple[Params, Any]:
         del state, key
         return params, ProgressiveState(jnp.asarray(clock.task, jnp.int32))
 
+    def act(
+        params: Params, route: Array, carry: Any, x: Array, *, is_first: Array, key: Key, greedy: bool
+    ) -> tuple[Any, Any, Array]:
+        del is_first, key, greedy
+        return carry, columns.apply(params, x, route), jnp.zeros((x.shape[0], 0))
+
     def memory(params: Params, state: ProgressiveState, tasks: Array | int) -> Memory:
         del state
-        numbers = jax.tree.map(
-            lambda owner, leaf: (owner < jnp.maximum(tasks, 1)).sum() * int(np.prod(leaf.shape[1:])),
-            owners(params),
-            params,
-        )
-        stored = sum(jax.tree.leaves(numbers))
+
+        def of_leaf(owner: np.ndarray, leaf: Array) -> Array:
+            return (owner < jnp.maximum(tasks, 1)).sum() * math.prod(leaf.shape[1:])
+
+        stored = sum(jax.tree.leaves(jax.tree.map(of_leaf, columns.owners(params), params)))
         return Memory(stored, stored)
 
     network = TaskNetwork(
-        init,
+        columns.init,
         draw=lambda state, batch, key: state.column,
-        apply=apply,
+        apply=columns.apply,
         training_route=lambda state: state.column,
         route=lambda state, task: jnp.minimum(task, state.column),
         act=act,
     )
-    return Continual(
-        lambda params: ProgressiveState(jnp.zeros((), jnp.int32)),
-        network,
-        project=project,
-        begin_task=begin_task,
-        per_task=True,
-        memory=memory,
-    )
+    return Continual(init, network, project=project, begin_task=begin_task, per_task=True, memory=memory)
+
+
+class _Columns(NamedTuple):
+    r"""A network of columns.
+
+    Its parameters are `columns`, the layers of each column on a leading axis, and `laterals`, of each layer but the
+    first the $\alpha$, `V` and `U` of the later columns. A column has a matrix $V$ for each column before it. Those of
+    column 1, 2, ... follow each other on one axis, so that no number is stored that none uses.
+    """
+
+    layers: DenseLayers
+    sizes: tuple[int, ...]  # inputs, units of each hidden layer of a column, numbers of the last layer
+    room: int  # number of columns, at least 2
+    published_first_column: bool
+
+    @property
+    def last(self) -> int:
+        """The index of the last layer."""
+        return len(self.sizes) - 2
+
+    def init(self, key: Key) -> Params:
+        """The parameters of all columns."""
+        columns_key, laterals_key = jax.random.split(key)
+        keys = jax.random.split(columns_key, self.room)
+        laterals = {}
+        for layer, layer_key in enumerate(jax.random.split(laterals_key, self.last), start=1):
+            each = map(
+                self.lateral, jax.random.split(layer_key, self.room - 1), range(1, self.room), [layer] * self.room
+            )
+            V, others = zip(*each)
+            laterals[f"Dense_{layer}"] = {
+                "V": jnp.concatenate(V),
+                **jax.tree.map(lambda *leaves: jnp.stack(leaves), *others),
+            }
+        return {"columns": jax.vmap(lambda key: self.layers.initialize(key, self.sizes))(keys), "laterals": laterals}
+
+    def lateral(self, key: Key, column: int, layer: int) -> tuple[Array, Params]:
+        """What a later column adds to a layer: the matrices V `(column, units, units)`, and the rest.
+
+        They are drawn as a network with one hidden layer, whose inputs are the units of all columns before.
+        """
+        layers_key, alpha_key = jax.random.split(key)
+        units = self.sizes[layer]
+        made = self.layers.initialize(layers_key, (column * units, units, self.sizes[layer + 1]))
+        V = made["Dense_0"]["kernel"].reshape(column, units, units)
+        return V, {"alpha": jax.random.uniform(alpha_key) / column, "U": made["Dense_1"]}
+
+    def owners(self, params: Params) -> Params:
+        """The column that each entry of a leaf's leading axis belongs to."""
+        later = np.arange(1, self.room)
+
+        def of_lateral(lateral: Params) -> Params:
+            return jax.tree.map(lambda _: later, lateral) | {"V": np.repeat(later, later)}
+
+        return {
+            "columns": jax.tree.map(lambda _: np.arange(self.room), params["columns"]),
+            "laterals": {name: of_lateral(lateral) for name, lateral in params["laterals"].items()},
+        }
+
+    def apply(self, params: Params, x: Array, column: Array) -> Any:
+        """The outputs of a column for `x` `(batch, inputs)`; the columns before it get no gradients."""
+        before = self.units_before(*jax.lax.stop_gradient((params, x)), column)
+        *_, y = self.units_of(self.part(params, column, self.room - 1), x, before, column > 0)
+        if self.published_first_column:
+            y = jnp.where(column == 0, self.layers.activation(y), y)
+        return self.layers.outputs(y)
+
+    def units_before(self, params: Params, x: Array, column: Array) -> list[Array]:
+        """Of each hidden layer, the units of all columns but the last side by side; 0 from `column` on."""
+        found: list[list[Array]] = []
+        nothing = [jnp.zeros((x.shape[0], units), x.dtype) for units in self.sizes[1:-1]]
+        newest = _over_members(column)
+        for index in range(self.room - 1):
+            part, before = self.part(params, index, index), _side_by_side(found)
+
+            def units(part: Any = part, before: list[Array] = before) -> list[Array]:
+                return self.units_of(part, x, before)[:-1]
+
+            found.append(replicas.cond(index < newest, units, lambda: nothing))
+        return _side_by_side([[jnp.where(index < column, h, 0) for h in units] for index, units in enumerate(found)])
+
+    def part(self, params: Params, column: Array | int, before: int) -> tuple[Params, Params]:
+        """Layers and laterals of a column, with `before` matrices V."""
+
+        def of_lateral(lateral: Params) -> Params:
+            V = jax.lax.dynamic_slice_in_dim(lateral["V"], column * (column - 1) // 2, before)
+            others = {name: lateral[name] for name in ("alpha", "U")}
+            return {"V": V.reshape(-1, V.shape[-1]), **_at(others, jnp.maximum(column - 1, 0))}
+
+        laterals = params["laterals"] if before else {}  # the first column has none
+        return _at(params["columns"], column), {name: of_lateral(each) for name, each in laterals.items()}
+
+    def units_of(
+        self, part: tuple[Params, Params], x: Array, before: list[Array], is_later: Array | bool = True
+    ) -> list[Array]:
+        """The units of each layer of a column, `(batch, units)`; of the last layer before the activation.
+
+        Args:
+            part: its layers and laterals.
+            x: `(batch, inputs)`.
+            before: of each hidden layer, the units of the columns before it side by side, `(batch, columns * units)`.
+            is_later: `()` bool: whether there are columns before it, if it has laterals.
+        """
+        layers, laterals = part
+        phi, found = self.layers.activation, []
+        for layer in range(self.last + 1):
+            W, lateral = layers[f"Dense_{layer}"], laterals.get(f"Dense_{layer}")
+            y = x @ W["kernel"] + W["bias"][None]
+            if lateral is not None:
+                U = lateral["U"]
+                z = phi(lateral["alpha"] * (before[layer - 1] @ lateral["V"]))
+                y = y + jnp.where(is_later, z @ U["kernel"] + U["bias"][None], 0)
+            x = phi(y)
+            found.append(y if layer == self.last else x)
+        return found
 
 
 def _at(tree: Params, index: Array | int) -> Params:
@@ -204,9 +235,17 @@ def _at(tree: Params, index: Array | int) -> Params:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), tree)
 
 
+def _side_by_side(units: list[list[Array]]) -> list[Array]:
+    """Of each hidden layer, the units of some columns as one array `(batch, columns * units)`."""
+    return [jnp.concatenate(of_layer, 1) for of_layer in zip(*units)]
+
+
 @jax.custom_batching.custom_vmap
 def _over_members(column: Array) -> Array:
-    """The largest column of all members under `jax.vmap`, so that columns which no member has are computed for none."""
+    """The newest column of all members under `jax.vmap`.
+
+    It is the same for all, so that a condition on it stays a branch: columns that no member has are not computed.
+    """
     return column
 
 
