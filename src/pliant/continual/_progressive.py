@@ -31,7 +31,8 @@ def progressive(
 
     without the outer $\phi$ in the last layer, and without the lateral term in the first layer and in the first column.
     The number $\alpha_c^l$ is learned, too, and begins uniform in $[0, 1 / c]$. A column acts on its task to the bit as
-    at the end of the task; on a task to come the newest column acts.
+    at the end of the task; on a task to come the newest column acts. Memory and time of an update grow with the square
+    of the number of columns.
 
     Args:
         tasks: of the run; room for all columns is made at the start.
