@@ -53,10 +53,10 @@ def at_work_with(monkeypatch, name, continual_for):
         return at_work(name, no_methods, TASKS)
 
 
-def of_library(name):
+def of_library(name, agent):
     """Makes a method of the library with room for few inputs."""
     method = registry.find("continual", name)
-    small = {"samples": 4, "capacity": 4, "batch_size": 2}
+    small = {"samples": 4, "capacity": 4, "batch_size": 2, "finetune": 2 * (agent == "sac")}
 
     def continual_for(**context):
         wanted = inspect.signature(method).parameters
@@ -82,7 +82,11 @@ def border(agent, state):
 @pytest.mark.parametrize("agent", TAKING)
 @pytest.mark.parametrize("method", registry.names("continual"))
 def test_a_method_keeps_the_shapes_of_an_agent(agent, method, monkeypatch):
-    made = at_work_with(monkeypatch, agent, of_library(method))
+    try:
+        made = at_work_with(monkeypatch, agent, of_library(method, agent))
+    except ValueError as refusal:  # the method is for networks of dense layers alone
+        assert agent != "sac" and "write --agent sac" in str(refusal)
+        return
     member = jax.eval_shape(made.begin, np.uint32(0))
     after, rounds = jax.eval_shape(made.advance, member, np.int32(0))
     assert like(after) == like(member)

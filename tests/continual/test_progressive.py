@@ -112,7 +112,7 @@ def test_memory_of_columns_of_96_units_in_place_of_256(tasks, published):
 
 def test_what_is_refused():
     with pytest.raises(ValueError, match="write --agent sac") as error:
-        progressive(TASKS, None)
+        progressive(TASKS)
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="width=-1"):
         progressive(TASKS, layers_of(3, 5, 4), width=-1)

@@ -19,7 +19,7 @@ class ProgressiveState(NamedTuple):
 
 
 def progressive(
-    tasks: tuple[Task, ...], layers: DenseLayers | None, width: int = 0, published_first_column: bool = False
+    tasks: tuple[Task, ...], layers: DenseLayers | None = None, width: int = 0, published_first_column: bool = False
 ) -> Continual:
     r"""Progressive neural networks: each task has a column of dense layers of its own; earlier columns are frozen.
 
@@ -36,7 +36,7 @@ def progressive(
 
     Args:
         tasks: of the run; room for all columns is made at the start.
-        layers: what the network in whose place the columns are is made of.
+        layers: what the network in whose place the columns are is made of; agents with other networks have none.
         width: units of each hidden layer of a column; 0: those of the network. Published: 96 in place of 256.
         published_first_column: whether the outputs of the first column go through the activation, see below.
 
