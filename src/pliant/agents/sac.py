@@ -165,7 +165,7 @@ def make(
     calendar = Calendar(environment.tasks)
 
     def methods_for_actor(wiring: Wiring, network: Network | None, updates: int) -> tuple[Method, ...]:
-        return beside(continual, methods_for(wiring, network or plain, updates), updates_on_replay=True)
+        return beside(continual, methods_for(wiring, network or plain, updates), has_replay=True)
 
     wiring, tx, begin = actor_and_critics.learners(
         config,

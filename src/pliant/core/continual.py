@@ -274,34 +274,34 @@ def without_context(init: Callable[[Key], Params], apply: Callable[[Params, Arra
     )
 
 
-def beside(continual: Continual, methods: tuple[Method, ...], updates_on_replay: bool = False) -> tuple[Method, ...]:
+def beside(continual: Continual, methods: tuple[Method, ...], *, has_replay: bool = False) -> tuple[Method, ...]:
     """The plasticity methods of a network, followed by the pieces of its continual method.
 
     Args:
         continual: the continual method.
         methods: of the run, for this network.
-        updates_on_replay: whether the agent can make the updates of `finetune`.
+        has_replay: whether the agent has a replay, and lets a method replace its network and try candidates.
 
     Raises:
         ValueError: if both decide which weights there are, a plasticity method looks for units in a network that the
-            continual method replaced, or the agent has no replay for updates after a task.
+            continual method replaced, or the agent lacks what the continual method asks for.
     """
+    if not has_replay and (continual.network is not None or continual.trial is not None or continual.fresh_critics):
+        raise ValueError("this continual method replaces the network, and this agent keeps it; write --agent sac")
+    if not has_replay and continual.finetune:
+        raise ValueError(
+            f"this continual method makes {continual.finetune} updates on the replay after each task, and this agent "
+            "has no replay; write --agent sac, or --continual.finetune 0"
+        )
     if methods and continual.network is not None:
         raise ValueError(
             "this continual method replaces the network, in which plasticity methods know no units; leave out "
             "--continual or --method"
         )
-    if continual.project is not None and any(
-        isinstance(piece, Topology)
-        for piece in jax.tree.leaves(methods, is_leaf=lambda piece: isinstance(piece, Topology))
-    ):
+    pieces = jax.tree.leaves(methods, is_leaf=lambda piece: isinstance(piece, Topology))
+    if continual.project is not None and any(isinstance(piece, Topology) for piece in pieces):
         raise ValueError(
             "this continual method and a growing or sparse network both decide which weights there are; leave out "
             "--continual or that --method"
-        )
-    if continual.finetune and not updates_on_replay:
-        raise ValueError(
-            f"this continual method makes {continual.finetune} updates on the replay after each task, and this agent "
-            "has no replay; write --agent sac, or --continual.finetune 0"
         )
     return *methods, continual.method

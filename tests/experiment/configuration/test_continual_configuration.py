@@ -89,7 +89,7 @@ def steady(strength: float = 1.0) -> Continual:
     Args:
         strength: of nothing.
     """
-    return Continual(penalty=lambda params, state, clock: strength * 0.0)
+    return Continual(penalty=lambda params, state, update: strength * 0.0)
 
 
 def surgery() -> Surgery:
