@@ -9,15 +9,15 @@ import jax
 import numpy as np
 import pytest
 import trees
+from pliant.continual._rewire import RewireState
+from pliant.continual._rewire_network import Draw
+from pliant.continual._subspace import SubspaceState
 from sac_recordings import CLOSE, HOW, Program, Recording, check_update
 
 import pliant.continual
 from pliant.agents._actor_and_critics import Both
 from pliant.agents._soft_losses import Contexts
 from pliant.continual._packnet import PackNetState
-from pliant.continual._rewire import RewireState
-from pliant.continual._rewire_network import Draw
-from pliant.continual._subspace import SubspaceState
 from pliant.core.clock import Task
 from pliant.core.likelihood import gaussian
 from pliant.networks import normal_actor_layers
@@ -164,9 +164,7 @@ def test_wirings_weights_and_one_head_learn(kind):
     }
     wirings = tuple(np.stack([order, order]).astype(np.int32) for order in data["cached_wirings"])
     head = jax.tree.map(lambda heads: heads[1], before["heads"])
-    kept = RewireState(
-        anchor, wirings, head, np.int32(1), np.array(True), data["selected_mode"], np.float32(0)
-    )
+    kept = RewireState(anchor, wirings, head, np.int32(1), np.array(True), data["selected_mode"], np.float32(0))
 
     def dropout(name, at):
         return () if kind == "noise" else tuple(data[name][at])

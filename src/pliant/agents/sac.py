@@ -28,7 +28,15 @@ import optax
 from pliant.core.agent import Agent, Finetuning, MethodsFor, Transitions
 from pliant.core.base import Activation, Array, Key, Method, Params
 from pliant.core.clock import Calendar, Clock
-from pliant.core.continual import ContinualFor, Memory, Replayed, beside, no_continual, without_context
+from pliant.core.continual import (
+    NO_UNITS,
+    ContinualFor,
+    Memory,
+    Replayed,
+    beside,
+    no_continual,
+    without_context,
+)
 from pliant.core.likelihood import gaussian
 from pliant.core.plastic import Plastic
 from pliant.core.problem import Environment, HostEnvironment, Network
@@ -165,7 +173,11 @@ def make(
     calendar = Calendar(environment.tasks)
 
     def methods_for_actor(wiring: Wiring, network: Network | None, updates: int) -> tuple[Method, ...]:
-        return beside(continual, methods_for(wiring, network or plain, updates), has_replay=True)
+        try:
+            methods = methods_for(wiring, network or plain, updates)
+        except ValueError as error:  # a method may look for units itself
+            raise error if continual.network is None else ValueError(NO_UNITS) from error
+        return beside(continual, methods, has_replay=True)
 
     wiring, tx, begin = actor_and_critics.learners(
         config,

@@ -274,6 +274,12 @@ def without_context(init: Callable[[Key], Params], apply: Callable[[Params, Arra
     )
 
 
+NO_UNITS = (
+    "this continual method replaces the network, in which plasticity methods know no units; leave out --continual or "
+    "--method, or give the method groups of other networks, such as critic_*"
+)
+
+
 def beside(continual: Continual, methods: tuple[Method, ...], *, has_replay: bool = False) -> tuple[Method, ...]:
     """The plasticity methods of a network, followed by the pieces of its continual method.
 
@@ -294,10 +300,7 @@ def beside(continual: Continual, methods: tuple[Method, ...], *, has_replay: boo
             "has no replay; write --agent sac, or --continual.finetune 0"
         )
     if methods and continual.network is not None:
-        raise ValueError(
-            "this continual method replaces the network, in which plasticity methods know no units; leave out "
-            "--continual or --method"
-        )
+        raise ValueError(NO_UNITS)
     pieces = jax.tree.leaves(methods, is_leaf=lambda piece: isinstance(piece, Topology))
     if continual.project is not None and any(isinstance(piece, Topology) for piece in pieces):
         raise ValueError(
