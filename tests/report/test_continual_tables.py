@@ -99,15 +99,16 @@ def test_a_seed_that_diverged_is_left_out(write_sequence):
     assert (table.rows[0][1].value, table.rows[0][1].members) == (6, 1)
 
 
-def test_successes_have_a_table_of_their_own(write_run, sequence_rows, rows_of):
+@pytest.mark.parametrize(("fact", "title"), [("success", "success"), ("success_last", "success at the last step")])
+def test_successes_have_a_table_of_their_own(fact, title, write_run, sequence_rows, rows_of):
     def write(name, of_ice):
-        rows = [*sequence_rows(("a", "b"), {0: [[0, 0.5, 0.25], [0, 0, of_ice]]}, 50, "task_success")]
+        rows = [*sequence_rows(("a", "b"), {0: [[0, 0.5, 0.25], [0, 0, of_ice]]}, 50, f"task_{fact}")]
         rows += sequence_rows(("a", "b"), {0: [[0, 5, 2], [0, 0, 4]]}, 50)
         rows += sequence_rows(("a", "b"), {0: [[0], [0]]}, 50, "task_random_return")
-        return report.load(write_run([*rows, *rows_of("success", {0: [0, 0.5, 0, of_ice]}, every=25)], name=name))
+        return report.load(write_run([*rows, *rows_of(fact, {0: [0, 0.5, 0, of_ice]}, every=25)], name=name))
 
     _, success, _ = report.continual_tables([write("good", 1.0)], write("fair", 0.5))
-    assert success.title == "success, 2 tasks"
+    assert success.title == f"{title}, 2 tasks"
     # Areas: 0.25 and 0.5 against 0.25 and 0.25, so a third of the room above the second curve.
     assert cells(success) == {
         "seeds": 1,

@@ -5,7 +5,7 @@ from typing import Any
 
 # The agent's three switches are the departures of the published program from soft actor-critic, which its settings were
 # chosen with.
-_AGENT = {
+AGENT = {
     "name": "sac",
     "learning_starts": 12_800,
     "random_steps": 128,
@@ -111,7 +111,7 @@ def _preset(domain: str, scenario: str, rates: tuple[float, float, float, int, i
     )  # fmt: skip
     return {
         "problem": {"name": f"crl_{domain}", "scenario": scenario},
-        "agent": {**_AGENT, **dict(zip(names, rates))},
+        "agent": {**AGENT, **dict(zip(names, rates))},
         "diagnostics": ["dormant_fraction", "weight_magnitude"],
         "seeds": "1",
     }

@@ -18,6 +18,7 @@ _COLUMNS = {
     "forward transfer": "transfer",
     "transfer of curves": "transfer_of_curves",
 }
+_SUCCESSES = {"task_success": "success", "task_success_last": "success at the last step"}
 _HOW = (
     f"Mean over seeds {HOW_INTERVALS}. Performance: the mean over all tasks after the last task. Forgetting: the mean "
     "change from the end of a task to the end of the last task; below 0 tasks were forgotten."
@@ -48,8 +49,8 @@ def continual_tables(
         labels: of the runs; `None`: by the settings in which they differ.
 
     Returns:
-        A table of returns and memory, one of successes where they are recorded, and one of normalized returns if there
-        is a reference. Numbers of an unfinished run are NaN, and a note has its step.
+        A table of returns and memory, one of each kind of success that is recorded, and one of normalized returns if
+        there is a reference. Numbers of an unfinished run are NaN, and a note has its step.
 
     Raises:
         ValueError: if a run has no sequence of tasks, or if the runs have not the same problem and tasks.
@@ -59,8 +60,9 @@ def continual_tables(
     learners = learners_of(runs, labels)
     notes = [*([] if reference is None else differences(reference, runs)), *_progress(everything)]
     tables = [_of_returns(learners, reference, notes)]
-    if all(records(run, "task_success") for run in everything):
-        tables.append(_of_successes(learners, reference, notes))
+    for metric in _SUCCESSES:
+        if all(records(run, metric) for run in everything):
+            tables.append(_of_successes(metric, learners, reference, notes))
     if reference is not None:
         tables.append(_of_normalized_returns(learners, reference, notes))
     return tables
@@ -84,12 +86,13 @@ def _of_returns(learners: Sequence[Learner], run: Run | None, notes: Sequence[st
     return _table("return", learners, columns, [_HOW, *explained, *notes])
 
 
-def _of_successes(learners: Sequence[Learner], run: Run | None, notes: Sequence[str]) -> Table:
-    reference = None if run is None else reference_of(run, "task_success")
-    scores = [scores_of(learner, "task_success", reference) for learner in learners]
+def _of_successes(metric: str, learners: Sequence[Learner], run: Run | None, notes: Sequence[str]) -> Table:
+    what = _SUCCESSES[metric]
+    reference = None if run is None else reference_of(run, metric)
+    scores = [scores_of(learner, metric, reference) for learner in learners]
     name = "" if reference is None else reference.name
-    explained = [] if reference is None else [_TRANSFER.format(name), _CURVES.format(name, "success")]
-    return _table("success", learners, _cells(scores), [_HOW, *explained, *notes])
+    explained = [] if reference is None else [_TRANSFER.format(name), _CURVES.format(name, what)]
+    return _table(what, learners, _cells(scores), [_HOW, *explained, *notes])
 
 
 def _of_normalized_returns(learners: Sequence[Learner], run: Run, notes: Sequence[str]) -> Table:

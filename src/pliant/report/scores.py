@@ -75,7 +75,7 @@ def scores_of(learner: Learner, metric: str = "task_return", reference: Referenc
 
     Args:
         learner: the members.
-        metric: `task_return` or `task_success`.
+        metric: `task_return`, `task_success` or `task_success_last`.
         reference: of the same metric; the numbers are on its scale. `None`: there is no forward transfer.
     """
     matrix = return_matrix(learner.rows, metric)

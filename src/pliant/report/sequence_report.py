@@ -52,8 +52,8 @@ def maps_of(learner: Learner, reference: ReferenceReturns | None = None) -> list
     """
     metrics = set(learner.rows["metric"].unique())
     maps = [
-        _map(return_matrix(learner.rows, metric), learner.label, metric.removeprefix("task_"))
-        for metric in ("task_return", "task_success")
+        _map(return_matrix(learner.rows, metric), learner.label, metric.removeprefix("task_").replace("_", " "))
+        for metric in ("task_return", "task_success", "task_success_last")
         if metric in metrics
     ]
     if reference is not None:

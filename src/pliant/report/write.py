@@ -87,7 +87,7 @@ def _panels(run: Run, metric: str, bin: int | None) -> tuple[list[str], list[Pan
 
 def _is_fraction(metric: str) -> bool:
     """Whether the panels of a metric share an axis from 0."""
-    return metric.endswith("fraction") or metric in ("accuracy", "success", "sparsity", "mask_overlap")
+    return metric.endswith("fraction") or metric in ("accuracy", "success", "success_last", "sparsity", "mask_overlap")
 
 
 def _numbers(curves: list[tuple[object, str, Curve]]) -> Table:

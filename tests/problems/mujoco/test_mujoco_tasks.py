@@ -110,7 +110,7 @@ def test_shapes_and_rewards_of_each_family(env, observation, action):
     assert answer.reward.shape == (2, 2) and answer.reward.dtype == np.float32
     if env.endswith("-v1"):
         assert (answer.reward >= 0).all() and (answer.reward <= 1).all()
-    assert list(answer.info) == (["success"] if env.startswith("MetaWorld/") else [])
+    assert list(answer.info) == (["success", "success_last"] if env.startswith("MetaWorld/") else [])
     host.close()
 
 
@@ -165,7 +165,7 @@ def test_success_is_told_for_the_rest_of_an_episode():
     corners = [np.array([x, 0.85, z]) for z in (0.1, 0.2, 0.27) for x in (-0.06, 0, 0.06)]
     host = arena_of("MetaWorld/Reach-v3").open(SEED[:1])
     hand = host.reset()[0, 0, :3]
-    receive, momentary, recorded, cut = host.simulator.receive, [], [], []
+    receive, momentary, recorded, last, cut = host.simulator.receive, [], [], [], []
 
     def receive_and_record():
         answer = receive()
@@ -178,10 +178,12 @@ def test_success_is_told_for_the_rest_of_an_episode():
         answer = host.receive()
         hand = answer.observation[0, 0, :3]
         recorded.append(float(answer.info["success"][0, 0]))
+        last.append(float(answer.info["success_last"][0, 0]))
         cut.append(bool(answer.truncated[0, 0]))
     begun = momentary.index(1.0)
     assert 0.0 in momentary[begun:500]  # the hand is not there any more
     assert recorded == [0.0] * begun + [1.0] * (500 - begun) + [0.0]  # the last is of the next episode
+    assert last == momentary
     assert np.flatnonzero(cut).tolist() == [499] and answer.info["success"].dtype == np.float32
 
 

@@ -13,7 +13,12 @@ from pliant.presets.continual_names import PUBLISHED_NAMES
 
 logger = logging.getLogger(__name__)
 
-_PROBLEMS = {"halfcheetah": "crl_halfcheetah", "ant": "crl_ant", "humanoid": "crl_humanoid"}
+_PROBLEMS = {
+    "halfcheetah": "crl_halfcheetah",
+    "ant": "crl_ant",
+    "humanoid": "crl_humanoid",
+    "continual_world": "continual_world",
+}
 _DEFAULT = "scenario=halfcheetah/forgetting"
 _METHOD = ("-cn", "--config-name")
 

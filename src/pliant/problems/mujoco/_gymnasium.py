@@ -65,47 +65,29 @@ def quiet() -> Iterator[None]:
         mujoco.set_mju_user_warning(None)
 
 
-class GymnasiumSimulator(Simulator):
-    """Gymnasium's MuJoCo tasks; the scheduled value is the friction.
+class PythonSimulator(Simulator):
+    """Python environments with gymnasium's interface, stepped one after another.
 
     Args:
-        name: in gymnasium, such as `Ant-v5`. `-v3` is `-v4` with zeros after the observation, in place of the contact
-            forces: gymnasium no longer has `-v3`, in which the forces were always zero.
-        environments: number of environments.
-        observation: size of an observation, with the zeros.
+        environments: with indices from 0; without time limits.
+        observation: size of an observation; an environment that observes fewer numbers has zeros after them.
         seed: `index of an environment -> seed`.
         facts: names of the numbers in gymnasium's `info` that are returned as facts of a step.
-        model: MJCF text of a model in place of the task's, with the same joints and actuators; `None`: the task's.
-        options: of gymnasium's environments.
     """
 
     def __init__(
-        self,
-        name: str,
-        environments: int,
-        observation: int,
-        seed: Callable[[int], int],
-        facts: tuple[str, ...] = (),
-        model: str | None = None,
-        **options: Any,
+        self, environments: list[Any], observation: int, seed: Callable[[int], int], facts: tuple[str, ...] = ()
     ):
-        task, version = name.split("-")
-        self.environments = _made(f"{task}-{'v4' if version == 'v3' else version}", environments, **options)
-        if model is not None:
-            _replace_model(self.environments, mujoco.MjModel.from_xml_string(model))
+        self.environments = environments
         self._size, self._seed, self._facts = observation, seed, facts
-        self._begun = [False] * environments
+        self._begun = [False] * len(environments)
         self._action = np.zeros(0)
 
     @override
     def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
         observations = np.zeros((len(which), self._size))
         for row, number in enumerate(which.tolist()):
-            environment = self.environments[number]
-            if in_force is not None:
-                # Sliding friction of the floor and of the body: a contact has the larger of the two.
-                environment.model.geom_friction[:, 0] = in_force[row]
-            first, _ = environment.reset(seed=None if self._begun[number] else self._seed(number))
+            first, _ = self.environments[number].reset(seed=None if self._begun[number] else self._seed(number))
             self._begun[number] = True
             observations[row, : first.size] = first
         return observations
@@ -135,3 +117,42 @@ class GymnasiumSimulator(Simulator):
     def close(self) -> None:
         for environment in self.environments:
             environment.close()
+
+
+class GymnasiumSimulator(PythonSimulator):
+    """Gymnasium's MuJoCo tasks; the scheduled value is the friction.
+
+    Args:
+        name: in gymnasium, such as `Ant-v5`. `-v3` is `-v4` with zeros after the observation, in place of the contact
+            forces: gymnasium no longer has `-v3`, in which the forces were always zero.
+        environments: number of environments.
+        observation: size of an observation, with the zeros.
+        seed: `index of an environment -> seed`.
+        facts: names of the numbers in gymnasium's `info` that are returned as facts of a step.
+        model: MJCF text of a model in place of the task's, with the same joints and actuators; `None`: the task's.
+        options: of gymnasium's environments.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        environments: int,
+        observation: int,
+        seed: Callable[[int], int],
+        facts: tuple[str, ...] = (),
+        model: str | None = None,
+        **options: Any,
+    ):
+        task, version = name.split("-")
+        made = _made(f"{task}-{'v4' if version == 'v3' else version}", environments, **options)
+        super().__init__(made, observation, seed, facts)
+        if model is not None:
+            _replace_model(self.environments, mujoco.MjModel.from_xml_string(model))
+
+    @override
+    def restart(self, which: np.ndarray, in_force: np.ndarray | None) -> np.ndarray:
+        if in_force is not None:
+            for number, friction in zip(which.tolist(), in_force):
+                # Sliding friction of the floor and of the body: a contact has the larger of the two.
+                self.environments[number].model.geom_friction[:, 0] = friction
+        return super().restart(which, in_force)

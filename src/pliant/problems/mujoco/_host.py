@@ -21,7 +21,8 @@ class SimulatorHost(VectorEnv):
     the member's steps when the environment is made. So it does not depend on other members. Environments that are
     opened again after `restore` do not repeat the first episodes.
 
-    `info` has the facts of the simulator, each as its largest value in the episode so far.
+    `info` has each fact of the simulator twice: `NAME` is its largest value in the episode so far, `NAME_last` its
+    value at this step.
 
     An environment whose action is NaN has a reward of NaN, and its actuators get zeros; other environments are not
     affected.
@@ -84,10 +85,11 @@ class SimulatorHost(VectorEnv):
         self._steps += self._num_envs
         self._elapsed += 1
         truncated = ~terminated & (self._elapsed >= self._time_limit)
+        info: dict[str, np.ndarray] = {}
         for name, values in facts.items():
             values = values.astype(np.float32).reshape(self._shape)
             self._facts[name] = np.maximum(values, self._facts.get(name, values))
-        info = {name: values.copy() for name, values in self._facts.items()}
+            info |= {name: self._facts[name].copy(), f"{name}_last": values}
         if self._schedule is not None:
             info[self._schedule.name] = self._in_force.astype(np.float32)
         ended = terminated | truncated

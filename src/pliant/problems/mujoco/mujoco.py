@@ -45,8 +45,8 @@ def make(config: Config) -> HostEnvironment:
     mapped. LQR is left out, because its actuators have no limits.
 
     *MetaWorld* (`MetaWorld/CoffeePull-v3`, ...), in envpool: an observation has 39 numbers, with zeros for the goal.
-    Object and goal are placed at random in each episode of 500 steps. `info` has the `success`: 1 if the task was
-    solved at a step of the episode so far, else 0.
+    Object and goal are placed at random in each episode of 500 steps. `info` has `success`, 1 if the task was solved at
+    a step of the episode so far, else 0, and `success_last`, the same for the newest step.
 
     Raises:
         ValueError: if there is no such task, or the package that simulates is not installed.

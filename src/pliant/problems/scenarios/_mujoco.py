@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from pliant.core.clock import Calendar, Task
-from pliant.core.problem import HostEnvironment, Renderer, Spec, VectorEnv
-from pliant.problems.mujoco._host import Seed, SimulatorHost
+from pliant.core.clock import Task
+from pliant.core.problem import HostEnvironment, Spec
+from pliant.problems.mujoco._host import Seed
 from pliant.problems.mujoco._packages import Package, choose, describe
 from pliant.problems.mujoco._simulator import Description, Simulator
 
-from ._mujoco_host import TaskSequence
+from ._mujoco_host import sequence_environment
 from ._mujoco_robots import ROBOTS, factors, seen
 from ._tasks import Change, Domain
 
@@ -21,9 +21,8 @@ def host_environment(
 ) -> HostEnvironment:
     """A sequence of tasks as an environment: HalfCheetah-v4, Ant-v4 or Humanoid-v4 with the edits of each task.
 
-    At the end of a task all environments of all members restart in the next task. Episodes have at most 1,000 steps.
-    A resumed run continues in its task, with new episodes. envpool simulates if it is installed and there is more than
-    one environment, else gymnasium; the models are the same.
+    Episodes have at most 1,000 steps. envpool simulates if it is installed and there is more than one environment, else
+    gymnasium; the models are the same.
 
     Args:
         domain: of the robot.
@@ -39,36 +38,14 @@ def host_environment(
     which is the square of the factor of the coefficients. The waist of the humanoid gets heavier, and not thicker.
     """
     choose("gymnasium", 1)  # has the models; fails here and not when the run begins
-    description, calendar = describe("gymnasium", ROBOTS[domain].name), Calendar(tasks)
-    size, action, time_limit, _ = description
+    description = describe("gymnasium", ROBOTS[domain].name)
 
-    def open(seed: np.ndarray) -> VectorEnv:
-        total = len(seed) * num_envs
-        package = choose("auto", total)
+    def simulate(task: int, total: int, seed: Seed, render_mode: str | None) -> Simulator:
+        package = choose("auto" if render_mode is None else "gymnasium", total)
+        return _simulator(domain, changes[task], description, package, total, seed, render_mode)
 
-        def open_task(task: int) -> VectorEnv:
-            def simulate(seed: Seed) -> Simulator:
-                return _simulator(domain, changes[task], description, package, total, seed)
-
-            return SimulatorHost(seed, num_envs, time_limit, simulate)
-
-        return TaskSequence(calendar, num_envs, open_task)
-
-    def render(seed: np.ndarray) -> Renderer:
-        from pliant.problems.mujoco._renderer import MujocoRenderer, choose_opengl
-
-        choose_opengl()
-
-        def open_task(task: int) -> Renderer:
-            def simulate(seed: Seed) -> Simulator:
-                return _simulator(domain, changes[task], description, "gymnasium", 1, seed, "rgb_array")
-
-            return MujocoRenderer(seed[None], 1, time_limit, simulate)
-
-        return TaskSequence(calendar, 1, open_task)
-
-    spec = Spec(jax.ShapeDtypeStruct((size,), np.float32), action)
-    return HostEnvironment(spec, num_envs, tasks[-1].until, open, tasks=tasks, render=render)
+    spec = Spec(jax.ShapeDtypeStruct((description.observation,), np.float32), description.action)
+    return sequence_environment(spec, tasks, num_envs, description.time_limit, simulate)
 
 
 def _simulator(
@@ -78,7 +55,7 @@ def _simulator(
     package: Package,
     total: int,
     seed: Seed,
-    render_mode: str | None = None,
+    render_mode: str | None,
 ) -> Simulator:
     """The environments of one task in a package; `render_mode` is an option of gymnasium's environments."""
     from ._mujoco_model import edited

@@ -6,8 +6,57 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from pliant.core.clock import Calendar
-from pliant.core.problem import Renderer, Timestep
+from pliant.core.clock import Calendar, Task
+from pliant.core.problem import HostEnvironment, Renderer, Spec, Timestep, VectorEnv
+from pliant.problems.mujoco._host import Seed, SimulatorHost
+from pliant.problems.mujoco._simulator import Simulator
+
+
+def sequence_environment(
+    spec: Spec,
+    tasks: tuple[Task, ...],
+    num_envs: int,
+    time_limit: int,
+    simulate: Callable[[int, int, Seed, str | None], Simulator],
+) -> HostEnvironment:
+    """A sequence of simulated tasks as an environment.
+
+    At the end of a task all environments of all members restart in the next task. A resumed run continues in its task,
+    with new episodes.
+
+    Args:
+        spec: of one environment.
+        tasks: in order; the run ends with the last.
+        num_envs: environments of each member.
+        time_limit: steps after which an episode is truncated.
+        simulate: `(index of a task, number of environments, index of an environment -> seed, render_mode) ->
+            simulator`; `render_mode` is an option of gymnasium's environments.
+    """
+    calendar = Calendar(tasks)
+
+    def open(seed: np.ndarray) -> VectorEnv:
+        def open_task(task: int) -> VectorEnv:
+            def simulator(of_environment: Seed) -> Simulator:
+                return simulate(task, len(seed) * num_envs, of_environment, None)
+
+            return SimulatorHost(seed, num_envs, time_limit, simulator)
+
+        return TaskSequence(calendar, num_envs, open_task)
+
+    def render(seed: np.ndarray) -> Renderer:
+        from pliant.problems.mujoco._renderer import MujocoRenderer, choose_opengl
+
+        choose_opengl()
+
+        def open_task(task: int) -> Renderer:
+            def simulator(of_environment: Seed) -> Simulator:
+                return simulate(task, 1, of_environment, "rgb_array")
+
+            return MujocoRenderer(seed[None], 1, time_limit, simulator)
+
+        return TaskSequence(calendar, 1, open_task)
+
+    return HostEnvironment(spec, num_envs, tasks[-1].until, open, tasks=tasks, render=render)
 
 
 class TaskSequence(Renderer):

@@ -73,17 +73,36 @@ def sequence(domain: Domain, settings: Settings) -> Sequence:
     Raises:
         ValueError: if there is no such scenario or task, or the run is too short or too long.
     """
-    names = _names(domain, settings)
-    steps = settings.task_steps // settings.num_envs * settings.num_envs
+    tasks = tasks_of(_names(domain, settings), settings.task_steps, settings.num_envs, settings.env)
+    return Sequence(tasks, tuple(_change(domain, task.name, settings.draw) for task in tasks))
+
+
+def tasks_of(names: tuple[str, ...], task_steps: int, num_envs: int, env: str) -> tuple[Task, ...]:
+    """Tasks of equal length, or one task that is as long as all of them.
+
+    Args:
+        names: of the tasks, in order.
+        task_steps: length of each; whole steps of all environments count.
+        num_envs: environments of each member.
+        env: name of the one task; empty: the tasks in turn.
+
+    Raises:
+        ValueError: if the run is too short or too long.
+    """
+    steps = task_steps // num_envs * num_envs
     if not 0 < steps * len(names) <= _LARGEST:
         raise ValueError(
-            f"task_steps={settings.task_steps} with {len(names)} tasks and num_envs={settings.num_envs}: write at "
-            f"least {settings.num_envs}, and at most {_LARGEST // len(names)}"
+            f"task_steps={task_steps} with {len(names)} tasks and num_envs={num_envs}: write at least {num_envs}, and "
+            f"at most {_LARGEST // len(names)}"
         )
-    if settings.env:
-        return Sequence((Task(settings.env, steps * len(names)),), (_change(domain, settings.env, settings.draw),))
-    tasks = tuple(Task(name, steps * number) for number, name in enumerate(names, 1))
-    return Sequence(tasks, tuple(_change(domain, name, settings.draw) for name in names))
+    if env:
+        return (Task(env, steps * len(names)),)
+    return tuple(Task(name, steps * number) for number, name in enumerate(names, 1))
+
+
+def named(tasks: str) -> tuple[str, ...]:
+    """The names in a text with commas between them."""
+    return tuple(name.strip() for name in tasks.split(","))
 
 
 def environment(domain: Domain, settings: Settings) -> Environment | HostEnvironment:
@@ -105,7 +124,7 @@ def environment(domain: Domain, settings: Settings) -> Environment | HostEnviron
 
 def _names(domain: Domain, settings: Settings) -> tuple[str, ...]:
     if settings.tasks:
-        return tuple(name.strip() for name in settings.tasks.split(",")) * max(settings.repeat, 1)
+        return named(settings.tasks) * max(settings.repeat, 1)
     registry.check(f"scenario of {domain}", settings.scenario, [*SCENARIOS[domain], _RANDOM])
     if settings.scenario == _RANDOM:
         return tuple(f"{_RANDOM}_{index}" for index in range(settings.length)) * max(settings.repeat, 1)
