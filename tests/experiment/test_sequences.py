@@ -1,10 +1,11 @@
-"""Runs of two tasks with continual methods of the library, which PPO learns on the device."""
+"""Runs of two tasks with continual methods of the library."""
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 import staged
+import toys
 import trees
 
 from pliant import report
@@ -84,3 +85,34 @@ def test_copies_act_on_their_tasks_and_checkpoints_at_borders_act_as_their_task_
     # With its learning rate of 1e-4 a network hardly moves in four updates: the second task has another one.
     weights = [(old, new) for old, new in zip(*map(jax.tree.leaves, (first, second)), strict=True) if old.ndim == 3]
     assert all(np.abs(old - new).mean() > 0.05 for old, new in weights)
+
+
+@pytest.mark.compilations(24)  # a run in each form
+def test_a_learner_of_tasks_cannot_tell_where_its_environments_are(tmp_path, monkeypatch):
+    toys.add_all(monkeypatch)
+    agent = {
+        "name": "sac", "learning_starts": 8, "random_steps": 8, "buffer_size": 40, "batch_size": 4, "hidden_units": 4,
+        "actor_layers": 1, "critic_layers": 1,
+    }  # fmt: skip
+    there, here = (
+        report.load(
+            run(
+                plan(
+                    config_of(
+                        {**EWC, "strength": 1e3},
+                        problem={"name": name, "steps": 48, "calm": 24, "num_envs": 2, "time_limit": 4},
+                        agent=agent,
+                        record_every=12,
+                    )
+                ),
+                tmp_path,
+            )
+        ).metrics
+        for name in ("drift", "drift_host")
+    )
+    columns = ["seed", "step", "metric", "group"]
+    there, here = (rows.sort_values(columns, ignore_index=True) for rows in (there, here))
+    pd.testing.assert_frame_equal(there[columns], here[columns])
+    np.testing.assert_allclose(there["value"], here["value"], rtol=1e-3, atol=1e-4)
+    losses = here[(here["metric"] == "critic_loss") & (here["step"] > 24)]["value"]
+    assert len(losses) == 4 and (losses != 0).any()  # the second task was learned

@@ -77,6 +77,13 @@ def test_donated_members_are_gone_and_shared_things_stay(donate):
     assert members.is_deleted() == donate and not shared.is_deleted()
 
 
+@pytest.mark.parametrize("members", [1, 2])
+def test_an_answer_that_is_a_plain_number_is_one_for_each_member(members):
+    mapped = MemberMap(layout(members, "vmap", 1))
+    answer = mapped.jit(lambda x, shared: 5)(mapped.place(np.zeros(members)), 0)
+    np.testing.assert_array_equal(mapped.gather(answer), [5] * members)
+
+
 def test_compiles_once():
     spread = MemberMap(layout(5, "vmap", 2))
     f = spread.jit(lambda member, shared: member * shared)

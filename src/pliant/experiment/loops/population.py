@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -124,7 +125,7 @@ class MemberMap:
             stacked = jax.tree.map(lambda x: x.reshape(*blocks, *x.shape[1:]), members)
             # A block of one is the plain function: vmap would make a network's convolutions slower.
             one_block = (
-                (lambda b: jax.tree.map(lambda x: x[None], f(*jax.tree.map(lambda x: x[0], b), shared)))
+                (lambda b: jax.tree.map(lambda x: jnp.asarray(x)[None], f(*jax.tree.map(lambda x: x[0], b), shared)))
                 if self.layout.block == 1
                 else (lambda b: jax.vmap(lambda member: f(*member, shared))(b))
             )
