@@ -11,3 +11,4 @@ from ._packnet import packnet as packnet
 from ._progressive import progressive as progressive
 from ._replay import replay as replay
 from ._si import si as si
+from ._subspace import subspace as subspace
