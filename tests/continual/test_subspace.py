@@ -34,13 +34,15 @@ def build(**settings):
 
 
 def state_with(anchors, finished=0):
-    """A state with so many anchors, in which the mixtures of tasks are those of the rows of a matrix of halves."""
+    """A state with so many anchors; the mixture of a task has 1/2 of its own anchor, and 1/4 of each older one."""
     mixtures = np.tril(np.full((SLOTS, SLOTS), 0.25, np.float32), -1) + np.eye(SLOTS, dtype=np.float32) / 2
     candidates = np.eye(3, SLOTS, dtype=np.float32)
-    return steps.SubspaceState(np.int32(anchors), mixtures, np.int32(finished), candidates)
+    return steps.SubspaceState(
+        ANCHORS, np.int32(anchors - 1), np.int32(anchors), mixtures, np.int32(finished), candidates
+    )
 
 
-PARAMS = {
+ANCHORS = {
     "actor": {
         f"Dense_{i}": {"kernel": trees.normal(i, SLOTS, *shape), "bias": trees.normal(9 + i, SLOTS, shape[1])}
         for i, shape in enumerate(itertools.pairwise(SIZES))
@@ -73,8 +75,10 @@ def acted():
     def play(route, greedy):
         def step(carry, now):
             inputs, is_first, key = now
-            carry, outputs, seen = network.act(PARAMS, route, carry, inputs, is_first=is_first, key=key, greedy=greedy)
-            return carry, (outputs, network.apply(PARAMS, inputs, seen), seen)
+            carry, outputs, seen = network.act(newest, route, carry, inputs, is_first=is_first, key=key, greedy=greedy)
+            return carry, (outputs, network.apply(newest, inputs, route.mixed._replace(mixtures=seen)), seen)
+
+        newest = jax.tree.map(lambda x: jnp.asarray(x)[route.mixed.newest], ANCHORS)
 
         return jax.lax.scan(step, network.initial_carry(NUM_ENVS), (inputs, is_first, keys))[1]
 
@@ -127,20 +131,21 @@ def test_mixtures_that_are_not_drawn(acted):
         np.testing.assert_allclose(acted[name][2], expected, rtol=1e-6, err_msg=name)
 
 
-def test_only_the_newest_anchor_changes_and_none_that_was_removed_comes_back():
-    method, moved = build(), jax.tree.map(lambda x: x + 1, PARAMS)
-    params = jax.tree.map(lambda x: np.concatenate([x[:2], np.full_like(x[2:], np.nan)]), PARAMS)
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_task_begins_with_the_mean_of_the_anchors_that_stayed(removed):
+    method, state = build(), state_with(3)
+    state = state._replace(anchors=np.int32(3 - removed))
+    newest = jax.tree.map(lambda x: x[0] + 1, ANCHORS)  # not yet among the older
 
     @jax.jit
-    def run(moved, params, previous, key):
-        kept = method.project(moved, state_with(2), previous)
-        return kept, method.begin_task(params, state_with(2), clock=Clock(1), key=key)
+    def run(newest, state, key):
+        return method.begin_task(newest, state, clock=Clock(1), key=key)
 
-    kept, (begun, state) = trees.numpy(run(moved, params, PARAMS, trees.key(0)))
-    trees.assert_equal(trees.at(kept, 1), trees.at(moved, 1))
-    trees.assert_equal(trees.at(kept, np.array([0, 2, 3])), trees.at(PARAMS, np.array([0, 2, 3])))
-    assert state.anchors == 3
-    trees.assert_close(trees.at(begun, 2), jax.tree.map(lambda x: x[:2].mean(0), PARAMS), rtol=1e-6)
+    params, after = trees.numpy(run(newest, state, trees.key(0)))
+    stored = jax.tree.map(lambda x, one: np.stack([x[0], x[1], one]), ANCHORS, newest)
+    trees.assert_close(params, jax.tree.map(lambda x: x[: 3 - removed].mean(0), stored), rtol=1e-6)
+    assert after.newest == 3 - removed == after.anchors - 1
+    trees.assert_equal(trees.at(after.older, slice(3 - removed)), trees.at(stored, slice(3 - removed)))
 
 
 def test_candidates_are_the_best_by_the_critic_of_each_half():
@@ -154,7 +159,7 @@ def test_candidates_are_the_best_by_the_critic_of_each_half():
         return mixtures[:, 0]
 
     def run(key):
-        return method.trial.propose(PARAMS, state_with(3), steps.Replayed(sample, value), key)
+        return method.trial.propose((), state_with(3), steps.Replayed(sample, value), key)
 
     found = np.asarray(jax.jit(run)(trees.key(0)).candidates)
     assert found.shape == (6, SLOTS)
@@ -170,12 +175,11 @@ def test_a_network_begins_with_one_anchor():
     def run(key):
         params = method.network.init(key)
         state = method.init(params)
-        return params, initialize(key, SIZES), method.network.draw(state, 2, key), method.network.route(state, 0)
+        return params, initialize(key, SIZES), method.network.draw(state, 2, key), method.network.route(state, 0).mixed
 
-    params, first, mixtures, route = trees.numpy(run(trees.key(0)))
-    trees.assert_equal(trees.at(params["actor"], 0), first)
-    assert not any(x[1:].any() for x in jax.tree.leaves(params))
-    for alphas in (mixtures, route.mixtures):
+    params, first, *mixed = trees.numpy(run(trees.key(0)))
+    trees.assert_equal(params["actor"], first)
+    for alphas in (context.mixtures for context in mixed):
         np.testing.assert_array_equal(alphas, np.broadcast_to(np.eye(SLOTS)[0], alphas.shape))
 
 

@@ -75,7 +75,7 @@ class Losses:
         """The targets of the values $y$ and the log probabilities of the next actions, `(batch,)` each."""
         s, config = flat(sample.next_observation), self.config
         a, log_p = SquashedNormal(*self.actor.apply(actor, s, context)).sample(noise, config.tanh_correction)
-        Q = self.critics.apply(target, joined(s, self.bound * a, self.seen(context))).min(1)
+        Q = self.critics.apply(target, joined(s, self.bound * a, self.seen(self.actor.seen_of(context)))).min(1)
         entropy = -log_p
         if config.entropy_target == "batch_mean":
             entropy = jnp.broadcast_to(weighted_mean(entropy, sample.weight), entropy.shape)
@@ -98,7 +98,7 @@ class Losses:
         else:
             outputs, features = self.actor.apply(params, s, context), {}
         a, log_p = SquashedNormal(*outputs).sample(noise, self.config.tanh_correction)
-        Q = self.critics.apply(critics, joined(s, self.bound * a, self.seen(context))).min(1)
+        Q = self.critics.apply(critics, joined(s, self.bound * a, self.seen(self.actor.seen_of(context)))).min(1)
         return weighted_mean(alpha * log_p - Q, weight), (features, log_p, outputs)
 
     def of_temperature(self, log_alpha: Array, sample: Sample, log_p: Array) -> Array:
@@ -113,7 +113,7 @@ class Losses:
         return jnp.concatenate(both), jnp.concatenate([sample.weight, sample.weight])
 
     def seen(self, numbers: Any) -> tuple[Array, ...]:
-        """What critics get beside states and actions, of a context or of a stored step."""
+        """What critics get beside states and actions."""
         return (numbers,) if self.actor.seen else ()
 
 

@@ -16,18 +16,28 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 
 class SubspaceState(NamedTuple):
-    anchors: Array  # () int: present ones, with the newest; later slots are empty
+    older: Params  # (slots, ...) each: the anchors before the newest one, which is in the parameters
+    newest: Array  # () int: slot of the newest anchor, also if it was removed; all slots before it are present
+    anchors: Array  # () int: present ones
     mixtures: Array  # (tasks, slots): of each finished task
     finished: Array  # () int: finished tasks
     candidates: Array  # (candidates, slots): mixtures of the newest trial, the first half with the newest anchor
+
+
+class Mixed(NamedTuple):
+    """The context: what acts beside the newest anchor."""
+
+    mixtures: Array  # (batch, slots)
+    older: Params  # (slots, ...) each
+    newest: Array  # () int
 
 
 class Route(NamedTuple):
     """Which mixtures act: drawn ones, or given ones in turn."""
 
     drawn: Array  # () bool: whether mixtures are drawn unless the network acts greedily
-    mixtures: Array  # (candidates, slots): environment i has mixture i, from the first on again
     anchors: Array  # () int: present ones
+    mixed: Mixed  # mixtures (candidates, slots): environment i has mixture i, from the first on again
 
 
 class Acting(NamedTuple):
@@ -72,9 +82,9 @@ def subspace(
 
     $$R_K > (1 + \epsilon) R_{K-1},$$
 
-    and is removed otherwise. The best mixture of the winning half acts on the task from then on. For negative returns the rule
-    is the published one, too: $R_K$ may then be lower than $R_{K-1}$ by the same fraction, and the new anchor stays. A
-    task to come gets equal parts of the present anchors.
+    and is removed otherwise. The best mixture of the winning half acts on the task from then on. For negative returns
+    the rule is the published one, too: $R_K$ may then be lower than $R_{K-1}$ by the same fraction, and the new anchor
+    stays. A task to come gets equal parts of the present anchors.
 
     Args:
         tasks: of the run; there is room for one anchor for each of them.
@@ -131,33 +141,40 @@ def subspace(
         return jnp.square(anchors) if distribution == "peaked" else jnp.ones_like(anchors)
 
     def init_network(key: Key) -> Params:
-        first = layers.initialize(key, layers.sizes)
-        return {layers.name: jax.tree.map(lambda x: jnp.zeros((slots, *x.shape), x.dtype).at[0].set(x), first)}
+        return {layers.name: layers.initialize(key, layers.sizes)}
 
     def init(params: Params) -> SubspaceState:
-        del params
+        older = jax.tree.map(lambda x: jnp.zeros((slots, *x.shape), x.dtype), params)
         mixtures = jnp.zeros((slots, slots)).at[0, 0].set(1)  # the first task has one anchor, and no trial
-        return SubspaceState(jnp.int32(1), mixtures, jnp.int32(0), jnp.zeros((candidates, slots)))
+        candidate = jnp.zeros((candidates, slots))
+        return SubspaceState(older, jnp.int32(0), jnp.int32(1), mixtures, jnp.int32(0), candidate)
 
-    def draw(state: SubspaceState, batch: int, key: Key) -> Array:
-        return dirichlet(key, batch, slots, state.anchors, concentration(state.anchors))
+    def draw(state: SubspaceState, batch: int, key: Key) -> Mixed:
+        mixtures = dirichlet(key, batch, slots, state.anchors, concentration(state.anchors))
+        return Mixed(mixtures, state.older, state.newest)
 
-    def apply(params: Params, inputs: Array, mixtures: Array) -> Any:
+    def apply(params: Params, inputs: Array, mixed: Mixed) -> Any:
+        newest, older = params[layers.name], mixed.older[layers.name]
+        alpha = _column(mixed.mixtures, mixed.newest)
         x, last = inputs, len(layers.sizes) - 2
         for layer in range(last + 1):
-            x = mixed(*(params[layers.name][f"Dense_{layer}"][name] for name in ("kernel", "bias")), x, mixtures)
+            W, b = (newest[f"Dense_{layer}"][name] for name in ("kernel", "bias"))
+            x = alpha * (x @ W + b[None]) + older_layer(older[f"Dense_{layer}"], mixed.newest, x, mixed.mixtures)
             x = layers.activation(x) if layer < last else x
         return layers.outputs(x)
+
+    def along(state: SubspaceState, mixtures: Array, drawn: bool = False) -> Route:
+        return Route(jnp.bool(drawn), state.anchors, Mixed(mixtures, state.older, state.newest))
 
     def training_route(state: SubspaceState) -> Route:
         K, c = state.anchors, concentration(state.anchors)
         mean = jnp.where(jnp.arange(slots) == K - 1, c, jnp.arange(slots) < K) / (K - 1 + c)
-        return Route(jnp.bool(True), jnp.tile(mean, (candidates, 1)), K)
+        return along(state, jnp.tile(mean, (candidates, 1)), drawn=True)
 
     def route(state: SubspaceState, task: Array | int) -> Route:
         uniform = (jnp.arange(slots) < state.anchors) / state.anchors
         mixture = jnp.where(task < state.finished, state.mixtures[task], uniform)
-        return Route(jnp.bool(False), jnp.tile(mixture, (candidates, 1)), state.anchors)
+        return along(state, jnp.tile(mixture, (candidates, 1)))
 
     def initial_carry(num_envs: int) -> Acting:
         return Acting(jnp.zeros((num_envs, slots)), jnp.zeros(num_envs, jnp.int32))
@@ -166,7 +183,7 @@ def subspace(
         params: Params, route: Route, carry: Acting, inputs: Array, *, is_first: Array, key: Key, greedy: bool
     ) -> tuple[Acting, Any, Array]:
         num_envs = inputs.shape[0]
-        mixtures = route.mixtures[np.arange(num_envs) % candidates]
+        mixtures = route.mixed.mixtures[np.arange(num_envs) % candidates]
         if not greedy:
             timestep, K = jnp.where(is_first, 1, carry.timestep + 1), route.anchors
             new_key, old_key = jax.random.split(key)
@@ -176,37 +193,33 @@ def subspace(
             fresh = jnp.concatenate([new, old])
             carry = Acting(acquired(carry.mixtures, fresh, is_first, timestep, repeat), timestep)
             mixtures = jnp.where(route.drawn, carry.mixtures, mixtures)
-        return carry, apply(params, inputs, mixtures), mixtures
-
-    def project(params: Params, state: SubspaceState, previous: Params) -> Params:
-        newest = state.anchors - 1
-        return jax.tree.map(lambda old, new: old.at[newest].set(new[newest]), previous, params)
+        return carry, apply(params, inputs, route.mixed._replace(mixtures=mixtures)), mixtures
 
     def begin_task(params: Params, state: SubspaceState, *, clock: Clock, key: Key) -> tuple[Params, SubspaceState]:
         del clock, key
         K = state.anchors
 
-        def with_mean(anchors: Array) -> Array:
+        def mean(anchors: Array) -> Array:
             present = jnp.expand_dims(jnp.arange(slots) < K, tuple(range(1, anchors.ndim)))
-            return anchors.at[K].set(jnp.where(present, anchors, 0).sum(0) / K)
+            return jnp.where(present, anchors, 0).sum(0) / K
 
-        return jax.tree.map(with_mean, params), state._replace(anchors=K + 1)
+        # A removed anchor is stored, too, in the slot of the next one.
+        older = jax.tree.map(lambda anchors, one: anchors.at[state.newest].set(one), state.older, params)
+        return jax.tree.map(mean, older), state._replace(older=older, newest=K, anchors=K + 1)
 
     def propose(params: Params, state: SubspaceState, replayed: Replayed, key: Key) -> SubspaceState:
         del params
         new_key, old_key, key = jax.random.split(key, 3)
-        drawn = jnp.stack(
-            [
-                flat_dirichlet(new_key, samples, slots, state.anchors),
-                flat_dirichlet(old_key, samples, slots, state.anchors - 1),
-            ]
-        )
+        new = flat_dirichlet(new_key, samples, slots, state.anchors)
+        old = flat_dirichlet(old_key, samples, slots, state.anchors - 1)
         steps = jax.random.split(key, estimations)
-        found = best(drawn, lambda key: replayed.sample(key, 2 * samples), steps, replayed.value, candidates)
+        found = best(
+            jnp.stack([new, old]), lambda key: replayed.sample(key, 2 * samples), steps, replayed.value, candidates
+        )
         return state._replace(candidates=found)
 
     def trial_route(state: SubspaceState, first: Array | int) -> Route:
-        return Route(jnp.bool(False), jnp.roll(state.candidates, -first, axis=0), state.anchors)
+        return along(state, jnp.roll(state.candidates, -first, axis=0))
 
     def choose(params: Params, state: SubspaceState, scores: Array, clock: Clock) -> tuple[Params, SubspaceState]:
         new, old = jnp.argmax(scores[:of_new]), of_new + jnp.argmax(scores[of_new:])
@@ -224,16 +237,23 @@ def subspace(
         return params, state._replace(finished=jnp.asarray(clock.task + 1, jnp.int32))
 
     def memory(params: Params, state: SubspaceState, tasks: Array | int) -> Memory:
-        parameters = state.anchors * (size_of(params) // slots)
+        parameters = state.anchors * size_of(params)
         return Memory(parameters, parameters + state.anchors * tasks)
 
     network = TaskNetwork(
-        init_network, draw, apply, training_route, route, act, initial_carry=initial_carry, seen=slots
+        init_network,
+        draw,
+        apply,
+        training_route,
+        route,
+        act,
+        initial_carry=initial_carry,
+        seen=slots,
+        seen_of=lambda mixed: mixed.mixtures,
     )
     return Continual(
         init,
         network,
-        project=project,
         begin_task=begin_task,
         end_task=end_task,
         trial=Trial(candidates, episodes, trial_route, choose, propose),
@@ -244,54 +264,44 @@ def subspace(
 
 
 @jax.custom_vjp
-def mixed(kernel: Array, bias: Array, x: Array, mixtures: Array) -> Array:
-    r"""A layer of a mixture for each input, $\sum_i \alpha_i (x W_i + b_i)$, `(batch, units)`.
+def older_layer(layer: Params, older: Array, x: Array, mixtures: Array) -> Array:
+    r"""The part of the older anchors in a layer, $\sum_{i < n} \alpha_i (x W_i + b_i)$, `(batch, units)`.
 
-    Gradients are with respect to `x` and to the last anchor that any mixture contains; others, and mixtures, get zeros.
-    Only anchors up to this one cost time, which no form that JAX differentiates itself has together with one program
-    for any number of them.
+    Only present anchors cost time, in one program for any number of them. JAX itself has no gradients of such a loop;
+    here they are with respect to `x` alone.
 
     Args:
-        kernel: $W$, `(slots, inputs, units)`.
-        bias: $b$, `(slots, units)`.
+        layer: $W$ `(slots, inputs, units)` and $b$ `(slots, units)`.
+        older: $n$, `()` int.
         x: `(batch, inputs)`.
         mixtures: $\alpha$, `(batch, slots)`.
     """
+    W, b = layer["kernel"], layer["bias"]
 
     def add(i: Array, y: Array) -> Array:
-        return y + _column(mixtures, i) * (x @ kernel[i] + bias[i][None])
+        return y + _column(mixtures, i) * (x @ W[i] + b[i][None])
 
-    return jax.lax.fori_loop(0, _acting(mixtures), add, jnp.zeros((x.shape[0], bias.shape[1]), x.dtype))
-
-
-def _mixed_forward(kernel: Array, bias: Array, x: Array, mixtures: Array) -> tuple[Array, tuple[Array, ...]]:
-    return mixed(kernel, bias, x, mixtures), (kernel, bias, x, mixtures)
+    return jax.lax.fori_loop(0, older, add, jnp.zeros((x.shape[0], b.shape[1]), x.dtype))
 
 
-def _mixed_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
-    kernel, bias, x, mixtures = residuals
-    acting = _acting(mixtures)
-
-    def add(i: Array, total: Array) -> Array:
-        return total + _column(mixtures, i) * (g @ kernel[i].T)
-
-    of_x = jax.lax.fori_loop(0, acting, add, jnp.zeros_like(x))
-    of_y = _column(mixtures, acting - 1) * g
-    of_kernel = jnp.zeros_like(kernel).at[acting - 1].set(x.T @ of_y)
-    of_bias = jnp.zeros_like(bias).at[acting - 1].set(of_y.sum(0))
-    return of_kernel, of_bias, of_x, jnp.zeros_like(mixtures)
+def _older_forward(layer: Params, older: Array, x: Array, mixtures: Array) -> tuple[Array, Any]:
+    return older_layer(layer, older, x, mixtures), (layer["kernel"], older, mixtures)
 
 
-mixed.defvjp(_mixed_forward, _mixed_backward)
+def _older_backward(residuals: Any, g: Array) -> tuple[None, None, Array, None]:
+    W, older, mixtures = residuals
+
+    def add(i: Array, of_x: Array) -> Array:
+        return of_x + _column(mixtures, i) * (g @ W[i].T)
+
+    return None, None, jax.lax.fori_loop(0, older, add, jnp.zeros((g.shape[0], W.shape[1]), g.dtype)), None
+
+
+older_layer.defvjp(_older_forward, _older_backward)
 
 
 def _column(mixtures: Array, i: Array) -> Array:
     return jax.lax.dynamic_slice_in_dim(mixtures, i, 1, axis=1)
-
-
-def _acting(mixtures: Array) -> Array:
-    """`()` how many anchors there are up to the last that any mixture contains, at least 1."""
-    return jnp.max(jnp.where((mixtures != 0).any(0), jnp.arange(mixtures.shape[1]), 0)) + 1
 
 
 def flat_dirichlet(key: Key, rows: int, slots: int, anchors: Array) -> Array:

@@ -73,8 +73,8 @@ class TaskNetwork(NamedTuple):
         initial_carry: `num_envs -> carry`.
         act: `(params, route, carry, inputs, *, is_first, key, greedy) -> (carry, outputs, seen)`, one step of all
             environments; `seen` `(num_envs, numbers)` float32 is stored with the step.
-        seen: how many of the numbers there are, which critics get beside observation and action. If there are any, the
-            context is an array `(batch, seen)`, and critics of actions along it get its rows.
+        seen: how many of the numbers there are, which critics get beside observation and action.
+        seen_of: `context -> (batch, seen)`: the numbers of a context, for critics of actions along it.
     """
 
     init: Callable[[Key], Params]
@@ -85,6 +85,7 @@ class TaskNetwork(NamedTuple):
     act: Callable[..., tuple[Any, Any, Array]]
     initial_carry: Callable[[int], Any] = lambda num_envs: ()
     seen: int = 0
+    seen_of: Callable[[Any], Array] = lambda context: context
 
 
 class Replayed(NamedTuple):
