@@ -11,13 +11,13 @@ import pytest
 import trees
 from pliant.continual._rewire import RewireState
 from pliant.continual._rewire_network import Draw
-from pliant.continual._subspace import SubspaceState
 from sac_recordings import CLOSE, HOW, Program, Recording, check_update
 
 import pliant.continual
 from pliant.agents._actor_and_critics import Both
 from pliant.agents._soft_losses import Contexts
 from pliant.continual._packnet import PackNetState
+from pliant.continual._subspace import Mixed, SubspaceState
 from pliant.core.clock import Task
 from pliant.core.likelihood import gaussian
 from pliant.networks import normal_actor_layers
@@ -103,25 +103,27 @@ def test_the_newest_anchor_of_a_subspace_learns():
     data, anchors = recording.data, 3
     program = Program(recording, pliant.continual.subspace(TASKS, layers_of(recording), distribution="peaked"))
 
-    def actor(prefix, at=...):
-        each = [recording.network(f"{prefix}anchor{k}_", at) for k in range(anchors)]
-        return {"actor": jax.tree.map(lambda *x: np.stack(x), *each)}
+    def anchor(number, when, at=...):
+        return {"actor": recording.network(f"{when}_policy_anchor{number}_", at)}
 
+    newest, older = np.int32(anchors - 1), trees.stacked([anchor(k, "before") for k in range(anchors)])
     kept = SubspaceState(
-        np.int32(anchors), np.zeros((3, anchors), np.float32), np.int32(2), np.zeros((8, anchors), np.float32)
-    )
+        older, newest, np.int32(anchors), np.zeros((3, anchors), np.float32), np.int32(2),
+        np.zeros((8, anchors), np.float32),
+    )  # fmt: skip
 
     def contexts(i):
-        return Contexts(data["critic_alphas"][i, 1], of_states(data["actor_alphas"], recording.of_actor.get(i)))
+        mixtures = data["critic_alphas"][i, 1], of_states(data["actor_alphas"], recording.of_actor.get(i))
+        return Contexts(*(Mixed(each, older, newest) for each in mixtures))
 
-    learned = started(recording, program, actor("before_policy_"), kept)
+    learned = started(recording, program, anchor(newest, "before"), kept)
     for i, k, after in updates(recording, program, learned, contexts, lambda i: data["batch_alphas"][i, 0]):
         if k is not None:
-            gradient = after.optimizer.actor.before[0]["actor"]
-            theirs = recording.network("grad_policy_anchor2_", k)
-            trees.assert_close(jax.tree.map(lambda x: x[2], gradient), theirs, **CLOSE)
-            assert not any(leaf[:2].any() for leaf in jax.tree.leaves(gradient))
-        trees.assert_close(after.params.actor, actor("after_policy_", i), **CLOSE)
+            gradient = {"actor": recording.network(f"grad_policy_anchor{newest}_", k)}
+            trees.assert_close(after.optimizer.actor.before[0], gradient, **CLOSE)
+        trees.assert_close(after.params.actor, anchor(newest, "after", i), **CLOSE)
+        for number in range(newest):
+            trees.assert_equal(trees.at(after.continual.older, number), anchor(number, "after", i))
 
 
 # Rewire

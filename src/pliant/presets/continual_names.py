@@ -3,7 +3,6 @@
 from typing import Any
 
 PUBLISHED_NAMES: dict[str, dict[str, Any]] = {
-    "csp": {"name": "subspace"},
     "ft_1": {"name": "fine_tuning"},
     "ft_n": {"name": "fine_tuning", "copies": True},
     "ft_l2": {"name": "l2_anchor"},
