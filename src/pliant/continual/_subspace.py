@@ -70,8 +70,8 @@ def subspace(
 
     $$\alpha \sim \mathrm{Dirichlet}(1, \dots, 1, c), \qquad c = 1 \text{ (flat) or } K^2 \text{ (peaked)}.$$
 
-    Half of the environments act with such mixtures; the other half with mixtures from the flat distribution over the
-    $K - 1$ older anchors. An environment draws at the beginning of each episode and every `repeat` steps. Critics get
+    Half of the environments, rounded up, act with such mixtures; the others with mixtures from the flat distribution
+    over the $K - 1$ older anchors. An environment draws at the beginning of each episode and every `repeat` steps. Critics get
     the mixture beside observation and action. Where the network acts greedily in the newest task, it acts with the mean
     of the distribution.
 
