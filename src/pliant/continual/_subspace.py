@@ -71,9 +71,9 @@ def subspace(
     $$\alpha \sim \mathrm{Dirichlet}(1, \dots, 1, c), \qquad c = 1 \text{ (flat) or } K^2 \text{ (peaked)}.$$
 
     Half of the environments, rounded up, act with such mixtures; the others with mixtures from the flat distribution
-    over the $K - 1$ older anchors. An environment draws at the beginning of each episode and every `repeat` steps. Critics get
-    the mixture beside observation and action. Where the network acts greedily in the newest task, it acts with the mean
-    of the distribution.
+    over the $K - 1$ older anchors. An environment draws at the beginning of each episode and every `repeat` steps.
+    Critics get the mixture beside observation and action. Where the network acts greedily in the newest task, it acts
+    with the mean of the distribution.
 
     After the task `samples` mixtures of all anchors and as many of the older anchors are drawn, both flat, and compared
     by the mean of the first critic's $Q(s, a, \alpha)$ over steps of the replay. Half of the candidates are the best of
@@ -132,8 +132,7 @@ def subspace(
     require("episodes", episodes, AtLeast(1))
     if layers is None:
         raise ValueError(
-            "continual=subspace mixes the parameters of dense layers, and this agent or its network has others; write "
-            "--agent sac"
+            "subspace mixes the parameters of dense layers, and this agent has another network; write --agent sac"
         )
     slots, of_new = len(tasks), candidates // 2
 
