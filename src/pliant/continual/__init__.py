@@ -10,5 +10,6 @@ from ._mas import mas as mas
 from ._packnet import packnet as packnet
 from ._progressive import progressive as progressive
 from ._replay import replay as replay
+from ._rewire import rewire as rewire
 from ._si import si as si
 from ._subspace import subspace as subspace

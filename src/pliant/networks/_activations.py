@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeAlias, get_args
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from pliant.core.base import Activation, Array
 from pliant.core.settings import require_one_of
@@ -39,5 +40,10 @@ def activation_function(name: Activation, negative_slope: float | Array = 0.01) 
     """
     require_one_of("activation", name, get_args(Activation))
     if name == "leaky_relu":
-        return functools.partial(nn.leaky_relu, negative_slope=negative_slope)
+        return functools.partial(_leaky_relu, negative_slope)
     return _FUNCTIONS[name]
+
+
+def _leaky_relu(negative_slope: float | Array, x: Array) -> Array:
+    """At 0, where units are that drop out, its derivative is the slope as in PyTorch; that of JAX's own is 1."""
+    return jnp.where(x > 0, x, negative_slope * x)
