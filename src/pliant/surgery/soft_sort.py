@@ -47,7 +47,7 @@ def soft_sorted(
         >>> print(jax.grad(lambda s: soft_sorted(x, s, 1.0)[0, 0])(scores) > 0)  # the 5 comes into the first column
         [ True False]
     """
-    return _soft_sorted(x, scores, jnp.asarray(temperature, scores.dtype))
+    return _soft_sorted(x, scores, jnp.asarray(temperature, jnp.float32))
 
 
 @jax.custom_vjp
