@@ -31,7 +31,7 @@ HOW = "leaky_relu", 0.2
 # Setting -> names in the recordings; the numbers go to the program as arguments, so that one serves all recordings.
 NUMBERS = {
     "learning_rate": "lr_policy", "critic_learning_rate": "lr_q", "temperature_learning_rate": "lr_alpha",
-    "discount": "gamma", "tau": "tau tau_target", "initial_temperature": "init_temperature",
+    "discount": "gamma", "tau": "tau_target tau", "initial_temperature": "init_temperature",
     "reward_scale": "reward_scaling", "policy_delay": "policy_update_delay", "target_delay": "target_update_delay",
     "target_multiplier": "target_multiplier",
 }  # fmt: skip
