@@ -123,7 +123,7 @@ def make(
     actor's network, give critics further inputs, and ask for critics that begin anew with each task.
 
     Updates after a task, which a continual method asks for, have fresh optimizers, temperature and targets, and no
-    further steps. As in the program of Rewire the temperature learns at the actor's rate there, and targets move
+    further steps. As in the program of Sun and Mu the temperature learns at the actor's rate there, and targets move
     only in updates in which the actor learns, too.
 
     A task of the environment restarts replay, optimizers, temperature, targets, and the schedule of random steps and
@@ -141,8 +141,8 @@ def make(
         ValueError: if actions are discrete, the environment has its own network, or the buffer is too small.
 
     Differs from the authors' code: rows that only mark a truncation occupy the buffer; when sampled they have weight 0,
-    which makes that batch smaller. The published program of Rewire departs from the equations in four places, each of
-    which is a setting here: `tanh_correction=half`, `entropy_target=batch_mean`, `actor_states=both` and
+    which makes that batch smaller. The program of Sun and Mu departs from the equations in four places, each of which
+    is a setting here: `tanh_correction=half`, `entropy_target=batch_mean`, `actor_states=both` and
     `truncation=terminal`. Its temperature is a float64 number.
 
     References:

@@ -67,13 +67,13 @@ def rewire(
         modes: $k$, orders of the units that are learned at once.
         temperature: $\tau$, of the gradients of the scores. Published: 0.1 and 1, see the scenarios.
         noise: $\beta$, at least 0, the factor of the Gumbel noise. Published: 0 and 0.1.
-        dropout: in [0, 1), the probability that a unit drops out, in updates and in training's actions, where `noise`
-            is 0. In the place of the noise it makes the units exchangeable.
+        dropout: in [0, 1), the probability that a unit drops out in updates and in the actions of training. It acts
+            where `noise` is 0, and otherwise not at all.
         alignment_temperature: $\tau$ of the permutations $Z$ and $A$.
         divergence: $\lambda_d$, at least 0. Published: 1e-6 for the humanoid.
         strength: $c$, at least 0. Published: 0 to 100.
-        cycle: after how many tasks the kinds of tasks repeat: task $t$ uses the slot of task $t - n$ again. 0: each
-            task has a slot of its own.
+        cycle: after how many tasks $n$ their kinds repeat: task $t$ uses the head and the order of task $t - n$ again.
+            0: each task has its own. No other method is told that tasks repeat.
         episodes: that each mode plays after a task, at least. Published: 1280.
         improvement: at least 0, the part of the return before the task by which the best mode must be above it.
 

@@ -75,7 +75,7 @@ class RewiredNetwork:
 
     @property
     def drops(self) -> bool:
-        """Whether units may drop out; a sweep of the noise decides it with its values."""
+        """Whether units may drop out; where a sweep traces the noise, its values decide."""
         return is_traced(self.noise) or self.noise == 0
 
     def even_scores(self) -> tuple[Params, Params]:
@@ -206,7 +206,7 @@ class RewiredNetwork:
         return self.layers.outputs(x @ heads["kernel"][slot] + heads["bias"][slot][None])
 
     def _draw_dropout(self, key: Key, batch: int) -> tuple[Array, ...]:
-        """Factors 0 or 1 / (1 - p) of all units, by 16 random bits each: random numbers take a CPU long."""
+        """Factors 0 or 1 / (1 - p) of all units, by 16 random bits each, because a CPU draws random bits slowly."""
         if not self.drops:
             return ()
         p = jnp.where(jnp.asarray(self.noise) == 0, self.dropout, 0.0)
