@@ -78,7 +78,7 @@ def rewire(
         improvement: at least 0, the part of the return before the task by which the best mode must be above it.
 
     Raises:
-        ValueError: for a value outside its range, or a network that is not made of dense layers alone.
+        ValueError: for a value outside its range, or an agent without a network of dense layers.
 
     Differs from the authors' code: scores that are equal keep their order, where theirs gives two units one place. With
     `cycle` 1 the only head goes on learning; theirs is frozen. The trial has `episodes`; theirs has 10 of each of 128
@@ -112,8 +112,7 @@ def rewire(
     require("improvement", improvement, AtLeast(0))
     if layers is None:
         raise ValueError(
-            "rewire orders the units of dense layers, and this network is not made of dense layers alone; "
-            "write --agent sac, or leave out --continual rewire"
+            "rewire orders the units of dense layers, and this agent has another network; write --agent sac"
         )
     slots = min(cycle, len(tasks)) if cycle else len(tasks)
     network = RewiredNetwork(layers, modes, slots, temperature, noise, dropout)

@@ -1,5 +1,6 @@
 """Continual methods in configurations: names, also those of the published suite, settings, and what is refused."""
 
+import inspect
 import re
 
 import pytest
@@ -78,9 +79,13 @@ def test_its_settings_are_swept_in_one_program_by_a_short_name():
 
 
 @pytest.mark.parametrize("name", registry.names("continual"))
-def test_each_method_can_be_planned_on_a_stream(name):
-    (one,) = plans(digits(name, methods=["continual_backprop"]))
-    assert one.components.agent.end_task is not None
+def test_each_method_can_be_planned_on_a_stream_or_asks_for_dense_layers(name):
+    if "layers" in inspect.signature(registry.find("continual", name)).parameters:
+        with pytest.raises(ConfigError, match=f"{name} .* dense layers, .*; write --agent sac"):
+            plans(digits(name))
+    else:
+        (one,) = plans(digits(name, methods=["continual_backprop"]))
+        assert one.components.agent.end_task is not None
 
 
 def steady(strength: float = 1.0) -> Continual:
