@@ -198,12 +198,12 @@ def test_a_population_is_its_members(ran):
 
 def test_whatever_it_gives_is_finite(ran):
     assert trees.finite(ran.alone)
-    assert min(ran.alone.penalty) >= 0
 
 
-def test_there_is_no_penalty_in_the_first_task(ran):
-    assert ran.alone.penalty[0] == 0
-    assert not any(leaf.any() for leaf in jax.tree.leaves(ran.alone.gradient[0]))
+def test_a_penalty_is_of_earlier_tasks_and_at_least_0(ran):
+    if build(ran.case).network is None:  # other networks have terms of their own, some of them without a constant
+        assert min(ran.alone.penalty) >= 0 == ran.alone.penalty[0]
+        assert not any(leaf.any() for leaf in jax.tree.leaves(ran.alone.gradient[0]))
 
 
 def test_what_acts_on_a_task(ran):
