@@ -30,7 +30,7 @@ class RewireState(NamedTuple):
 def rewire(
     tasks: tuple[Task, ...],
     likelihood: Likelihood,
-    layers: DenseLayers | None,
+    layers: DenseLayers | None = None,
     modes: int = 3,
     temperature: float = 1.0,
     noise: float = 0.1,
