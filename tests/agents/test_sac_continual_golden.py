@@ -9,14 +9,14 @@ import jax
 import numpy as np
 import pytest
 import trees
-from pliant.continual._rewire import RewireState
-from pliant.continual._rewire_network import Draw
 from sac_recordings import CLOSE, HOW, Program, Recording, check_update
 
 import pliant.continual
 from pliant.agents._actor_and_critics import Both
 from pliant.agents._soft_losses import Contexts
 from pliant.continual._packnet import PackNetState
+from pliant.continual._rewire import RewireState
+from pliant.continual._rewire_network import Draw
 from pliant.continual._subspace import Mixed, SubspaceState
 from pliant.core.clock import Task
 from pliant.core.likelihood import gaussian
@@ -89,7 +89,9 @@ def test_packnet_fine_tunes_its_own_weights(name):
     for i, _, after in updates(recording, program, learned, lambda i: Contexts((), ()), finetunes=True):
         trees.assert_close(after.params.actor, projected(recording.network("after_policy_", i)), **CLOSE)
         last = after
-    trees.assert_close(last.params.actor, {"actor": recording.network("final_")}, **CLOSE)
+    if recording.config["iterations"] % recording.config["policy_update_delay"]:
+        # They stored the network after one more update than is recorded, and here that is none of the actor.
+        trees.assert_close(last.params.actor, {"actor": recording.network("final_")}, **CLOSE)
     earlier = jax.tree.map(lambda owner: (owner >= 0) & (owner < task), owners)
     for ours, theirs, is_earlier in zip(*map(jax.tree.leaves, (last.params.actor, previous, earlier))):
         np.testing.assert_array_equal(ours[is_earlier], theirs[is_earlier])

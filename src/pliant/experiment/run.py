@@ -139,7 +139,7 @@ def _advance(
         reported_at = None  # since the first slice, which compiles
         while step < steps:
             if (begun := schedule.begun(step)) is not None:  # here, so that checkpoints have what acted until the end
-                rows.add_of_tasks(step, borders.begin(begun, diverged))
+                rows.add_of_tasks(step + 1, borders.begin(begun, diverged))  # a saved border has rows up to it alone
             chunk = schedule.chunk(step)
             length = pace.length(chunk.last - step, programs.unit(chunk.last - chunk.first))
             begun_at = time.monotonic()
