@@ -1,4 +1,4 @@
-"""Soft actor-critic learns tasks of a robot in turn: forgetting, transfer and memory of five methods (CSP, ICLR 2023).
+"""Soft actor-critic learns tasks of a robot in turn: forgetting, transfer and memory of continual methods (CSP, 2023).
 
 The paper's numbers are those of the interactive pages that its authors publish with their program.
 """
@@ -17,6 +17,14 @@ _LABELS = {
     "from_scratch": "from scratch (SAC-N)",
     "l2_anchor": "L2 anchor (FT-L2)",
     "ewc": "EWC",
+    "progressive": "progressive (PNN)",
+    "packnet": "PackNet",
+    "subspace": "subspace (CSP)",
+    "rewire": "Rewire",
+    "mas": "MAS",
+    "si": "SI",
+    "a_gem": "A-GEM",
+    "lwf": "LwF",
     "replay": "replay",
 }
 _COPIES = "copies (FT-N)"
@@ -27,7 +35,8 @@ CHOICES = {"scenario": tuple(_NAMES)}
 
 _SEEDS = {False: "3", True: "10"}
 _SCALE = 0.03
-_SHORT, _NARROW = 0.3, 64  # fraction of the published length; units per layer of shorter tasks
+_WIDE = 256  # units of a layer, published
+_SHORT, _NARROW, _BATCH = 0.3, 64, 64  # fraction of the published length; units per layer and batch of shorter tasks
 _ENVS, _FEWEST_ENVS = 128, 4  # published; of a member in short runs
 _STARTS = 0.05  # of a task, before the first update
 # With the published rates, delays and temperature, the returns of so short tasks are those of random actions.
@@ -39,6 +48,9 @@ _FAST = {
     "initial_temperature": 0.1,
 }
 _EPISODES = 8  # of an evaluation of one task
+_FINETUNE = 100_000  # updates of PackNet after a task, published
+_COLUMN = 0.375  # units of a column of progressive networks, as a part of the network's, published
+_TRIAL = {"rewire": {"episodes": 4}, "subspace": {"estimations": 64}}  # of short runs
 _EPISODE = 1000  # steps, at most
 _BINS = 4  # of a task, at most
 
@@ -110,7 +122,11 @@ def make(
     presets, published = registry.presets(f"crl_{domain}"), TASK_STEPS[domain]
     config = _scaled(presets[f"{name}/published" if full else name], published, scale or _usual(full), full)
     config["seeds"] = seeds or _SEEDS[full]
-    methods = {method: Line(label, {**config, "continual": {"name": method}}) for method, label in _LABELS.items()}
+    settings = {} if full else _of_methods(scale or _usual(full), config["agent"].get("hidden_units", _WIDE))
+    methods = {
+        method: Line(label, {**config, "continual": {"name": method, **settings.get(method, {})}})
+        for method, label in _LABELS.items()
+    }
     tasks, task = SCENARIOS[domain][name], config["problem"]["task_steps"]
     number, figure = len(tasks.tasks) * tasks.repeat, f"continual_rl_{domain}_{name}"
     return Recipe(
@@ -127,6 +143,15 @@ def make(
         edge="right",
         sequences={figure: _sequence(methods, config["evaluate_tasks"], scenario)},
     )
+
+
+def _of_methods(scale: float, units: int) -> dict[str, dict[str, Any]]:
+    """Settings of methods that are scaled as the run is."""
+    return {
+        "packnet": {"finetune": max(1, round(_FINETUNE * scale))},
+        "progressive": {"width": round(_COLUMN * units)},
+        **_TRIAL,
+    }
 
 
 def _usual(full: bool) -> float:
@@ -149,7 +174,7 @@ def _scaled(preset: Mapping[str, Any], published: int, scale: float, full: bool)
             "buffer_size": min(task, config["agent"]["buffer_size"]),
         }
         if scale < _SHORT:
-            config["agent"] |= {"hidden_units": _NARROW, **_FAST}
+            config["agent"] |= {"hidden_units": _NARROW, "batch_size": _BATCH, **_FAST}
     return config
 
 
@@ -180,7 +205,7 @@ def _sequence(methods: Mapping[str, Line], episodes: int, scenario: str) -> Sequ
 
 def _differences(config: Mapping[str, Any], preset: Mapping[str, Any], task_steps: int) -> Iterator[str]:
     """The settings that differ from the published settings, in sentences."""
-    usual = {"task_steps": task_steps, "num_envs": _ENVS, "hidden_units": 256}
+    usual = {"task_steps": task_steps, "num_envs": _ENVS, "hidden_units": _WIDE, "batch_size": 256}
     ours, theirs = ({**of["problem"], **of["agent"], "evaluate_tasks": of["evaluate_tasks"]} for of in (config, preset))
     theirs = {**usual, **theirs}
     differ = [f"{key} {value:,} ({theirs[key]:,})" for key, value in ours.items() if value != theirs[key]]
