@@ -47,7 +47,7 @@ CONFIG = sac.Config(
     hidden_units=3, actor_layers=1, critic_layers=2,
 )  # fmt: skip
 
-transitions_of = functools.partial(some_transitions, lambda is_first, normal: sac.Extras(is_first, normal(0)))
+transitions_of = functools.partial(some_transitions, lambda is_first, normal: sac.Extras(is_first))
 
 
 class Reference:

@@ -95,7 +95,7 @@ class Extras(NamedTuple):
     """What `act` records of an action for `learn`; leading axes there: `(horizon, num_envs)`."""
 
     is_first: Array  # bool: the first observation of an episode
-    seen: Array  # what critics get beside observation and action
+    seen: Array | tuple[()] = ()  # what critics get beside observation and action
 
 
 def make(
@@ -168,7 +168,7 @@ def make(
         seen, (config.hidden_units,) * config.critic_layers, config.critics, config.layer_norm, *how
     )
     replay = off_policy.replay_for(
-        config, environment, schedule.horizon, jax.ShapeDtypeStruct((actor.seen,), jnp.float32)
+        config, environment, schedule.horizon, jax.ShapeDtypeStruct((actor.seen,), jnp.float32) if actor.seen else ()
     )
     calendar = Calendar(environment.tasks)
 
@@ -232,7 +232,7 @@ def make(
         carry, outputs, seen = actor.act(
             params.actor, route, carry, flat(observation), is_first=is_first, key=route_key, greedy=greedy
         )
-        policy, extras = SquashedNormal(*outputs), Extras(is_first, seen)
+        policy, extras = SquashedNormal(*outputs), Extras(is_first, seen if actor.seen else ())
         if greedy:
             return carry, bound * policy.mode(), extras
         action, _ = policy.sample(jax.random.normal(noise_key, policy.mean.shape))

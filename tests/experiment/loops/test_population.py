@@ -84,6 +84,12 @@ def test_an_answer_that_is_a_plain_number_is_one_for_each_member(members):
     np.testing.assert_array_equal(mapped.gather(answer), [5] * members)
 
 
+def test_answers_without_elements_come_back_one_after_another_too():
+    mapped = MemberMap(layout(4, "map", 2))
+    answer = mapped.gather(mapped.jit(lambda x, shared: x[:0])(mapped.place(np.zeros((4, 3))), 0))
+    assert answer.shape == (4, 0)
+
+
 def test_compiles_once():
     spread = MemberMap(layout(5, "vmap", 2))
     f = spread.jit(lambda member, shared: member * shared)

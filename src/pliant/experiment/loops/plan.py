@@ -284,7 +284,9 @@ class Plan:
         if self.config.seed_axis != "auto":
             return self.config.seed_axis
         in_short = functools.partial(self.loop.in_short, self.components)
-        suits = jax.default_backend() == "cpu" and suits_map(in_short, self.loop.shared(self.components))
+        suits = jax.default_backend() == "cpu" and suits_map(
+            in_short, self.loop.shared(self.components), self.loop.has_episodes
+        )
         return "map" if suits else "vmap"
 
     def member_map(self, members: int) -> MemberMap:

@@ -132,7 +132,8 @@ class MemberMap:
             if self.layout.blocks == 1:
                 return one_block(members)
             results = jax.lax.map(one_block, stacked)
-            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
+            # Not -1 for the first size: it is not known of an array without elements.
+            return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), results)
 
         on_all = jax.shard_map(
             on_one_device,
