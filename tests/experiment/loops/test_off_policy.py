@@ -107,9 +107,17 @@ def test_what_is_kept_is_not_copied(form, members, toy_parts):
         jax.config.update("jax_disable_most_optimizations", True)
 
 
-@pytest.mark.parametrize(("buffer_size", "one_after_another"), [(10, False), (50_000, True), (5_000_000, False)])
-def test_members_advance_at_once_where_copying_them_would_take_long(buffer_size, one_after_another, toy_parts):
-    its_plan = unchecked_plan(drift("host", agent={**SMALL, "buffer_size": buffer_size}))
+@pytest.mark.parametrize(
+    ("settings", "one_after_another"),
+    [
+        ({"buffer_size": 10}, False),
+        ({"buffer_size": 50_000}, False),
+        ({"buffer_size": 5_000_000}, False),
+        ({"buffer_size": 1000, "hidden_units": 300, "batch_size": 500}, True),  # the network is the state
+    ],
+)
+def test_members_advance_at_once_where_copying_them_would_take_long(settings, one_after_another, toy_parts):
+    its_plan = unchecked_plan(drift("host", agent={**SMALL, **settings}))
     assert its_plan.seed_axis == ("map" if one_after_another else "vmap")
 
 
