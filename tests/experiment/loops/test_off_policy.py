@@ -113,7 +113,7 @@ def test_what_is_kept_is_not_copied(form, members, toy_parts):
         ({"buffer_size": 10}, False),
         ({"buffer_size": 50_000}, False),
         ({"buffer_size": 5_000_000}, False),
-        ({"buffer_size": 1000, "hidden_units": 300, "batch_size": 500}, True),  # the network is the state
+        ({"buffer_size": 600, "hidden_units": 300, "critic_layers": 2, "batch_size": 500}, True),  # most is the network
     ],
 )
 def test_members_advance_at_once_where_copying_them_would_take_long(settings, one_after_another, toy_parts):
