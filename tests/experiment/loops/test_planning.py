@@ -144,6 +144,16 @@ def test_components_report_once_whatever_is_made_of_them(caplog):
     assert unchecked_plan(methods(20)).notes == (note_of(20),)
 
 
+def test_a_continual_method_reports_once_whatever_is_made_of_it(caplog):
+    caplog.set_level(logging.INFO, "pliant")
+    problem = {"name": "permuted_mnist", "data": "digits", "tasks": 3, "change_every": 60, "hidden_units": 8}
+    its_plan = plan(from_mapping({"problem": problem, "continual": {"name": "packnet", "prune": 0.5, "finetune": 0}}))
+    assert [note.text.partition(";")[0] for note in its_plan.notes] == [
+        "packnet: after task 2 of 3 no weight is free, and later tasks learn nothing"
+    ]
+    assert caplog.messages == []
+
+
 def test_each_combination_of_values_is_checked():
     with pytest.raises(ConfigError, match=r"replacement_rate=0\.9 of 2 units is 1\.8 units a step"):
         plans(config_of(REGRESSION, methods=[{"name": "continual_backprop", "max_per_step": 1}], sweep={

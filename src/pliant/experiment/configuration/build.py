@@ -90,7 +90,9 @@ def build(config: RunConfig, problem: Problem) -> Components:
 
     def continual_for(**of_network: Any) -> Continual:
         assert config.continual is not None
-        made = _call(config.continual, ContinualContext(**of_network, tasks=problem.tasks)._asdict())
+        with collected() as of_method:
+            made = _call(config.continual, ContinualContext(**of_network, tasks=problem.tasks)._asdict())
+        notes.extend(of_method)
         if not isinstance(made, Continual):
             raise ValueError(
                 f"continual={config.continual.name} returns a {type(made).__name__}; a continual method is a Continual"
