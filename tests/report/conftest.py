@@ -154,7 +154,7 @@ def write_sequence(write_run: RunWriter, rows_of):
     """Writes a finished run on the tasks `moon` and `ice`, of 50 steps each, and reads it.
 
     `returns` are those of `sequence_rows`; `stored` are the parameters, without and with buffers, after each task;
-    `episodes` {seed: {step: return}} are those of training; `diverged` {seed: step}.
+    `episodes` {seed: {step: return}} are those of training; `diverged` {seed: step}; `trials` {seed: {step: steps}}.
     """
 
     def write(
@@ -165,6 +165,7 @@ def write_sequence(write_run: RunWriter, rows_of):
         stored=((10, 10), (10, 30)),
         episodes=None,
         diverged=None,
+        trials=None,
         config=None,
         **facts,
     ):
@@ -176,6 +177,9 @@ def write_sequence(write_run: RunWriter, rows_of):
         rows += episodes_of(episodes or {seed: {step: 1 for step in range(10, 101, 10)} for seed in returns})
         for seed, step in (diverged or {}).items():
             rows.append({"seed": seed, "step": 100, "metric": "diverged", "group": "", "value": float(step)})
+        for seed, steps in (trials or {}).items():
+            of_seed = {"seed": seed, "metric": "trial_steps", "group": ""}
+            rows += [{**of_seed, "step": step, "value": float(played)} for step, played in steps.items()]
         tasks = [{"name": "moon", "until": 50}, {"name": "ice", "until": 100}]
         path = write_run(rows, name=name, tasks=tasks, num_envs=1, **facts)
         settings = {"problem": {"name": "toy"}, "agent": {"name": "sac"}, **(config or {})}

@@ -63,6 +63,15 @@ def test_a_reference_adds_transfer_and_normalized_numbers(tuned, scratch):
     assert any("0 is the measured return of random actions, 1 the return of scratch" in n for n in normalized.notes)
 
 
+def test_steps_in_trials_stand_beside_those_of_training(tuned, write_sequence):
+    # The second seed diverged in the second task, and no candidate of it played.
+    trials = {0: {51: 8, 100: 24}, 1: {51: 8, 100: 0}}
+    table, *_ = report.continual_tables([write_sequence("rewired", TUNED, trials=trials), tuned], labels=["a", "b"])
+    assert [cells(table, row)["steps of training"] for row in (0, 1)] == [100, 100]
+    assert [cells(table, row)["steps in trials"] for row in (0, 1)] == [[32, 8], 0]
+    assert any(note.startswith("Steps in trials: those that candidates") for note in table.notes)
+
+
 def test_tasks_that_the_reference_has_not_learned_are_left_out(tuned, write_sequence):
     reference = write_sequence("bad", SCRATCH, random=(6.0, 0.0))
     _, normalized = report.continual_tables([tuned], reference)

@@ -111,7 +111,8 @@ def test_another_metric_has_no_reference(write_sequence):
 
 
 def test_the_summary_has_first_and_last_values_of_tasks(write_sequence):
-    table = report.summary(write_sequence("tuned", TUNED))
+    table = report.summary(write_sequence("tuned", TUNED, trials={seed: {51: 8, 100: 24} for seed in TUNED}))
     found = {tuple(row[:2]): (row[-2].value, row[-1].value) for row in table.rows}
     assert found["task_return", "0/moon"] == (-2, 4)
+    assert found["trial_steps", ""] == (8, 24)
     assert "What is measured at the ends of tasks: the first and the last value." in table.notes

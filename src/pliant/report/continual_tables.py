@@ -1,4 +1,4 @@
-"""Tables of continual learning: performance, forgetting, forward transfer and memory of runs on a sequence of tasks."""
+"""Tables of continual learning: performance, forgetting, transfer, memory and steps of runs on a sequence of tasks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +32,10 @@ _MEMORY = (
     "Parameters: of all networks that are stored to act on all tasks. With buffers: with anchors, masks and examples. "
     "Policies: with buffers, divided by the parameters of {} after its first task."
 )
+_TRIALS = (
+    "Steps in trials: those that candidates of a method played at the borders of tasks, for the method to choose among "
+    "them. The steps of training do not include them."
+)
 _SCALE = (
     "0 is the measured return of random actions, 1 the return of {} at the end of each task. Intervals do not include "
     "the spread of these two."
@@ -41,7 +45,7 @@ _SCALE = (
 def continual_tables(
     runs: Sequence[Run], reference: Run | None = None, labels: Sequence[str] | None = None
 ) -> list[Table]:
-    """Performance, forgetting, forward transfer and memory of runs on a sequence of tasks.
+    """Performance, forgetting, forward transfer, memory and steps of trials of runs on a sequence of tasks.
 
     Args:
         runs: at least one; a run has a row for each of its swept values.
@@ -49,8 +53,9 @@ def continual_tables(
         labels: of the runs; `None`: by the settings in which they differ.
 
     Returns:
-        A table of returns and memory, one of each kind of success that is recorded, and one of normalized returns if
-        there is a reference. Numbers of an unfinished run are NaN, and a note has its step.
+        A table of returns, memory and, if there were trials, their steps; one of each kind of success that is recorded,
+        and one of normalized returns if there is a reference. Numbers of an unfinished run are NaN, and a note has its
+        step.
 
     Raises:
         ValueError: if a run has no sequence of tasks, or if the runs have not the same problem and tasks.
@@ -79,10 +84,12 @@ def _of_returns(learners: Sequence[Learner], run: Run | None, notes: Sequence[st
     reference = None if run is None else reference_of(run)
     # Returns have no bound above which there is no room: transfer of curves is for normalized returns.
     scores = [scores_of(learner, "task_return", reference)._replace(transfer_of_curves=None) for learner in learners]
-    columns = {**_cells(scores), **_memory(learners, reference)}
+    columns = {**_cells(scores), **_memory(learners, reference), **_trials(learners)}
     explained = [] if reference is None else [_TRANSFER.format(reference.name)]
     if "policies" in columns:
         explained.append(_MEMORY.format("a run" if reference is None else reference.name))
+    if "steps in trials" in columns:
+        explained.append(_TRIALS)
     return _table("return", learners, columns, [_HOW, *explained, *notes])
 
 
@@ -126,8 +133,18 @@ def _memory(learners: Sequence[Learner], reference: ReferenceReturns | None) -> 
     return columns if recorded else {}
 
 
+def _trials(learners: Sequence[Learner]) -> dict[str, list[Cell]]:
+    """The steps of a seed in training and in trials; none if no run had trials."""
+    if not any(learner.trial_steps.any() for learner in learners):
+        return {}
+    return {
+        "steps of training": [learner.run.last_step for learner in learners],
+        "steps in trials": [_count(learner.trial_steps) for learner in learners],
+    }
+
+
 def _count(numbers: np.ndarray) -> Cell:
-    """A number of parameters, with its interval where seeds differ."""
+    """A number of parameters or steps, with its interval where seeds differ."""
     seen = np.unique(numbers[np.isfinite(numbers)])
     return int(seen[0]) if seen.size == 1 else bootstrap_interval(numbers)
 

@@ -8,7 +8,11 @@ import pandas as pd
 from .load import Run
 
 _TENTH = 0.1  # of a run with episodes, at its beginning and at its end
-_AT_BORDERS = ("task_", "parameters")  # begin the names of metrics that are measured at the ends of tasks
+_AT_BORDERS = (
+    "task_",
+    "parameters",
+    "trial_steps",
+)  # begin the names of metrics that are measured at the ends of tasks
 
 
 def values_at_ends(run: Run, metric: str, settings: Sequence[float], rows: pd.DataFrame) -> list[pd.Series]:

@@ -10,7 +10,7 @@ from . import continual
 from .labels import labels_of
 from .load import Run
 from .references import ReferenceReturns
-from .sequences import Memory, ReturnMatrix, areas_of_curves, memory_of, return_matrix
+from .sequences import Memory, ReturnMatrix, areas_of_curves, memory_of, return_matrix, trial_steps_of
 
 
 class Learner(NamedTuple):
@@ -22,6 +22,7 @@ class Learner(NamedTuple):
         rows: of the members.
         matrix: of their returns.
         memory: at the last end of a task.
+        trial_steps: `(seeds,)`, which candidates played beside training.
     """
 
     label: str
@@ -29,6 +30,7 @@ class Learner(NamedTuple):
     rows: pd.DataFrame
     matrix: ReturnMatrix
     memory: Memory
+    trial_steps: np.ndarray
 
     def policies(self, reference: ReferenceReturns | None = None) -> np.ndarray:
         """The stored numbers with buffers `(seeds,)`, in units of one policy of the reference, or else of its own."""
@@ -67,7 +69,9 @@ def _learners(run: Run, label: str) -> Iterator[Learner]:
     groups = run.metrics.groupby(list(run.settings)) if run.settings else [((), run.metrics)]
     for key, rows in groups:
         settings = ", ".join(f"{name} {value:g}" for name, value in zip(run.short_names.values(), key, strict=True))
-        yield Learner(f"{label} {settings}".strip(), run, rows, return_matrix(rows), memory_of(rows))
+        yield Learner(
+            f"{label} {settings}".strip(), run, rows, return_matrix(rows), memory_of(rows), trial_steps_of(rows)
+        )
 
 
 def scores_of(learner: Learner, metric: str = "task_return", reference: ReferenceReturns | None = None) -> Scores:

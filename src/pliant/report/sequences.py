@@ -3,7 +3,8 @@
 With `--evaluate-tasks` it plays every task before the first one and at the end of each, and writes `task_return` and
 other facts of these episodes. The group of a row is the task, `3/moon`: its index, from 0, and its name. At step 0
 `task_random_return` is the return of random actions. At each end `parameters` and `parameters_and_buffers` are the
-numbers stored to act on all tasks.
+numbers stored to act on all tasks. `trial_steps` are the steps that a method's candidates played at a border, beside
+those of training.
 """
 
 import dataclasses
@@ -124,6 +125,12 @@ def memory_of(rows: pd.DataFrame) -> Memory:
 
     found = of("parameters").last(), of("parameters_and_buffers").last(), of("parameters").first()
     return Memory(*(values.reindex(seeds).to_numpy(float) for values in found))
+
+
+def trial_steps_of(rows: pd.DataFrame) -> np.ndarray:
+    """The steps of trials so far, `(seeds,)`, of the members with one value of each swept setting; 0 without trials."""
+    steps = rows.loc[rows["metric"] == "trial_steps"].groupby("seed")["value"].sum()
+    return steps.reindex(np.unique(rows["seed"]), fill_value=0).to_numpy(float)
 
 
 def with_copies(run: Run) -> Run:
