@@ -196,6 +196,14 @@ FILES = {
             "reproduce continual_rl --scenario halfcheeta/forgetting",
             "unknown scenario 'halfcheeta/forgetting'; did you mean halfcheetah/forgetting",
         ),
+        (
+            "reproduce continual_rl --scenario halfcheetah/forgetting,ant/tranfser",
+            "unknown scenario 'ant/tranfser'; did you mean ant/transfer",
+        ),
+        (
+            "reproduce continual_rl --methods fine_tuning,packnett",
+            "unknown method 'packnett'; did you mean packnet",
+        ),
         ("reproduce regression --fall", "unknown argument --fall; did you mean --full?"),
         ("report", "the following arguments are required: RUN (see pliant report --help)"),
         ("report nothing", "there is no directory nothing"),

@@ -84,6 +84,17 @@ def test_performance_stands_beside_the_papers(compared):
     assert [row[1:] for row in time.rows] == [["4 minutes", 2, "toy-tuned"], ["4 minutes", 2, "toy-scratch"]]
 
 
+def test_numbers_of_methods(compared):
+    methods = compared[2].sequence.methods
+    _, normalized, _, _ = compared[2].sequence.tables
+    assert [list(of.scores.performance) for of in methods.values()] == points(normalized, "performance")
+    assert [of.policies.tolist() for of in methods.values()] == [[1, 1], [2, 2], [2, 2]]
+    assert {label: (of.seeds.tolist(), of.trial_steps.tolist()) for label, of in methods.items()}["FT-N"] == (
+        [0, 1],
+        [0, 0],
+    )
+
+
 def test_pairs_in_another_order_are_named(compared):
     # FT-1 has (1.125 + 0.85) / 2, SAC-N 1, FT-N (1.5 + 1.1) / 2. The paper has FT-N too near to the two others.
     assert compared[2].falls_short == ()

@@ -10,6 +10,7 @@ from pliant.experiment.configuration.settings import argument_docstrings
 from pliant.experiment.errors import ConfigError
 
 _OF_ALL = ("full", "seeds", "scale")
+_ALL = "all"
 
 
 class Option(NamedTuple):
@@ -20,12 +21,14 @@ class Option(NamedTuple):
         recipes: that have it.
         help: its description.
         choices: values that a shell completes; there may be others.
+        in_turn: whether there may be several values, with commas, or `all`: each has runs and pages of its own.
     """
 
     name: str
     recipes: tuple[str, ...]
     help: str
     choices: tuple[str, ...]
+    in_turn: bool
 
 
 def options() -> dict[str, Option]:
@@ -37,8 +40,10 @@ def options() -> dict[str, Option]:
             helps = argument_docstrings(module.make)
             for name in inspect.signature(module.make).parameters:
                 if name not in _OF_ALL:
-                    help = helps.get(name, "").partition(";")[0].rstrip(".")
-                    known = found.get(name, Option(name, (), help, getattr(module, "CHOICES", {}).get(name, ())))
+                    in_turn = name in getattr(module, "IN_TURN", ())
+                    help = helps.get(name, "").partition(";")[0].rstrip(".") + "; several with commas, or all" * in_turn
+                    choices = (*getattr(module, "CHOICES", {}).get(name, ()), *((_ALL,) if in_turn else ()))
+                    known = found.get(name, Option(name, (), help, choices, in_turn))
                     found[name] = known._replace(recipes=(*known.recipes, recipe))
     return found
 
@@ -61,3 +66,20 @@ def given_options(recipe: str, given: Mapping[str, Any]) -> dict[str, str]:
                 f"--{name}={value}: {recipe} has no such option; leave it out, or write: {', '.join(recipes)}"
             )
     return own
+
+
+def in_turn(given: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The options of each of the recipes that several values of an option ask for.
+
+    Args:
+        given: the options of the command.
+
+    Returns:
+        The options of each, by its value; or those given, by an empty text.
+    """
+    for name, value in given.items():
+        option = options()[name]
+        if option.in_turn and (value == _ALL or "," in value):
+            values = [one for one in option.choices if one != _ALL] if value == _ALL else value.split(",")
+            return {one.strip(): {**given, name: one.strip()} for one in values}
+    return {"": dict(given)}

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -14,23 +15,25 @@ from pliant.experiment.configuration import config as configs
 from pliant.experiment.configuration.seeds import read_seeds
 from pliant.experiment.errors import ConfigError
 from pliant.report.recipe import Recipe
+from pliant.reproduction import Part
 
 from ._arguments import Parser
 from ._progress import progress
-from ._recipe_options import given_options, options
+from ._recipe_options import given_options, in_turn, options
 
 _DESCRIPTION = """\
 Computes all runs of a published figure, and writes the figure (PNG, PDF) and
 its table (Markdown, CSV) with the paper's numbers beside ours; in some recipes
 the trained agents then act in other environments. Finished runs are not
 computed again; a stopped run resumes. After 20 seconds of work a line gives
-the time that remains."""
+the time that remains. Several scenarios are computed in turn; then tables of
+all of them follow."""
 
 _BOOK = Path("docs/results")
 
 
 def command(arguments: list[str]) -> None:
-    """Runs a recipe and prints its tables."""
+    """Runs a recipe, or several in turn, and prints the tables."""
     given = parser().parse_args(arguments)
     if given.scale is not None and not 0 < given.scale <= 1:
         raise ConfigError(f"--scale={given.scale}: write a fraction of the published length, above 0 and at most 1")
@@ -38,9 +41,20 @@ def command(arguments: list[str]) -> None:
         read_seeds(given.seeds)
     if given.book is not None and given.book.exists() and not given.book.is_dir():
         raise ConfigError(f"--book {given.book}: this is a file; write the folder of the book, such as {_BOOK}")
-    recipe = _recipe(given)
-    folder = given.out / "figures" / f"{given.recipe}{'-full' if given.full else ''}"
+    own = given_options(given.recipe, vars(given))
+    several = in_turn(own)
+    recipes = {value: _recipe(given, of_one) for value, of_one in several.items()}  # all are checked before one runs
     console = Console(highlight=False)
+    parts = {
+        value: _reproduce(recipe, _words(given, several[value]), given, console) for value, recipe in recipes.items()
+    }
+    if len(parts) > 1:
+        _sum_up(parts, own, given, console)
+
+
+def _reproduce(recipe: Recipe, words: str, given: argparse.Namespace, console: Console) -> Part:
+    """Computes the runs of a recipe, and writes and prints its figures and tables."""
+    folder = _folder(given)
 
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)
@@ -66,18 +80,39 @@ def command(arguments: list[str]) -> None:
         table.to_terminal(console)
         say(f"table: {folder / name}.md and .csv; single episodes: {name}-episodes.csv\n")
     if given.book is not None:
-        for page in reproduction.write_book(recipe, _words(given), runs, figures, episodes, given.book):
+        for page in reproduction.write_book(recipe, words, runs, figures, episodes, given.book):
             say(f"page: {page}")
+    return Part(recipe, runs, figures)
 
 
-def _recipe(given: argparse.Namespace) -> Recipe:
+def _sum_up(parts: Mapping[str, Part], own: Mapping[str, str], given: argparse.Namespace, console: Console) -> None:
+    """Writes and prints what several recipes have together."""
+    name = "_".join([given.recipe, *(re.sub(r"\W+", "_", value) for value in own.values())])
+    tables = reproduction.overview(parts)
+    reproduction.write_tables(tables, _folder(given), name)
+    for table in tables:
+        table.to_terminal(console)
+    console.print(f"tables: {_folder(given) / name}-*.md and .csv", soft_wrap=True, markup=False)
+    if given.book is not None:
+        page = reproduction.write_overview(name, _words(given, own), parts, given.book)
+        console.print(f"page: {page}", soft_wrap=True, markup=False)
+
+
+def _folder(given: argparse.Namespace) -> Path:
+    """The folder of figures and tables."""
+    return given.out / "figures" / f"{given.recipe}{'-full' if given.full else ''}"
+
+
+def _recipe(given: argparse.Namespace, own: Mapping[str, str]) -> Recipe:
     """The recipe of the arguments; figures of other data have names of their own, so that both stay."""
-    own = given_options(given.recipe, vars(given))
     recipe = registry.find("recipes", given.recipe).make(full=given.full, seeds=given.seeds, scale=given.scale, **own)
     for value in own.values():
         word = "_" + re.sub(r"\W+", "_", Path(value).resolve().name)
-        panels = {name if name.endswith(word) else name + word: of for name, of in recipe.panels.items()}
-        recipe = dataclasses.replace(recipe, panels=panels)
+        panels, sequences = (
+            {name if name.endswith(word) else name + word: of for name, of in figures.items()}
+            for figures in (recipe.panels, recipe.sequences)
+        )
+        recipe = dataclasses.replace(recipe, panels=panels, sequences=sequences)
     return recipe
 
 
@@ -114,11 +149,11 @@ def parser() -> Parser:
     return made
 
 
-def _words(given: argparse.Namespace) -> str:
+def _words(given: argparse.Namespace, own: Mapping[str, str]) -> str:
     """The command that computes the same numbers."""
     words = ["pliant reproduce", given.recipe]
     words += ["--full"] if given.full else []
     words += [f"--scale {given.scale:g}"] if given.scale is not None else []
     words += [f"--seeds {given.seeds}"] if given.seeds is not None else []
-    words += [f"--{name} {shlex.quote(value)}" for name, value in given_options(given.recipe, vars(given)).items()]
+    words += [f"--{name} {shlex.quote(value)}" for name, value in own.items()]
     return " ".join(words)

@@ -4,10 +4,11 @@ The paper's numbers are those of the interactive pages that its authors publish 
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from pliant.core import registry
+from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.configuration.seeds import read_seeds
 from pliant.problems.scenarios._tasks import SCENARIOS, TASK_STEPS, Domain
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale, SequenceSpec
@@ -28,10 +29,12 @@ _LABELS = {
     "replay": "replay",
 }
 _COPIES = "copies (FT-N)"
+_REFERENCE = "from_scratch"
 _NAMES: dict[str, tuple[Domain, str]] = {
     f"{domain}/{scenario}": (domain, scenario) for domain in SCENARIOS for scenario in SCENARIOS[domain]
 }
-CHOICES = {"scenario": tuple(_NAMES)}
+CHOICES = {"scenario": tuple(_NAMES), "methods": tuple(_LABELS)}
+IN_TURN = ("scenario",)
 
 _SEEDS = {False: "3", True: "10"}
 _SCALE = 0.03
@@ -51,47 +54,69 @@ _EPISODES = 8  # of an evaluation of one task
 _FINETUNE = 100_000  # updates of PackNet after a task, published
 _COLUMN = 0.375  # units of a column of progressive networks, as a part of the network's, published
 _TRIAL = {"rewire": {"episodes": 4}, "subspace": {"estimations": 64}}  # of short runs
+_PUBLISHED_SETTINGS = {  # of which runs may differ; `continual_settings` has the others
+    "packnet": {"finetune": _FINETUNE},
+    "progressive": {"width": 96},
+    "rewire": {"episodes": 1280},
+    "subspace": {"estimations": 1024},
+}
 _EPISODE = 1000  # steps, at most
 _BINS = 4  # of a task, at most
 
 # Average performance after eight tasks, by scenario.
 _PUBLISHED = {
-    "halfcheetah/forgetting": (0.95, 1.07, 1.37, 1.0, 1.68),
-    "halfcheetah/transfer": (0.42, 0.37, 0.52, 1.0, 0.89),
-    "halfcheetah/robustness": (0.36, 0.61, 0.66, 1.0, 0.84),
-    "halfcheetah/compositionality": (1.28, 1.19, 1.38, 1.0, 1.48),
+    "halfcheetah/forgetting": (0.95, 1.07, 1.37, 1.35, 1.0, 1.69, 1.68),
+    "halfcheetah/transfer": (0.42, 0.37, 0.52, 0.87, 1.0, 0.97, 0.89),
+    "halfcheetah/robustness": (0.36, 0.61, 0.66, 0.97, 1.0, 1.27, 0.84),
+    "halfcheetah/compositionality": (1.28, 1.19, 1.38, 1.04, 1.0, 1.42, 1.48),
 }
-_PUBLISHED_OF = (*(_LABELS[name] for name in ("fine_tuning", "l2_anchor", "ewc", "from_scratch")), _COPIES)
+_PUBLISHED_OF = (
+    *(_LABELS[name] for name in ("fine_tuning", "l2_anchor", "ewc", "progressive", "from_scratch", "subspace")),
+    _COPIES,
+)
 
 _SHOWS = (
     "Soft actor-critic learns {} tasks of {} in turn, and is evaluated on all of them before the first and after each. "
-    "One network forgets; fresh networks do not; three methods hold one network near what it did (Gaya et al., ICLR "
-    "2023; Sun and Mu, NeurIPS 2023)."
+    "A network that is trained further forgets. Fresh networks forget nothing, and transfer nothing. Each other method "
+    "keeps something of earlier tasks (Gaya et al., ICLR 2023; Sun and Mu, NeurIPS 2023)."
 )
 _NOTES = (
     "Training: mean return over the episodes that ended in a bin; the agent explores, and an episode that the end of a "
     "task cuts short counts as it is. Weights: of actor and critics. Lines stand where a task begins.",
 )
-_SEQUENCE_NOTES = (
+_RETURNS = (
     "Returns of greedy actions, means of {} episodes of each seed. From scratch: a fresh policy for each task; the "
-    "critics go on, as published.",
+    "critics go on, as published."
+)
+_OF_COPIES = (
     f"{_COPIES}: the network of {_LABELS['fine_tuning']} at the end of each task, stored for that task. Stored copies "
     "do not change how the network learns, so its numbers are computed from the returns of "
-    f"{_LABELS['fine_tuning']} at the ends of tasks, and there is no run of its own.",
+    f"{_LABELS['fine_tuning']} at the ends of tasks, and there is no run of its own."
 )
-_STRENGTHS = (
-    "The L2 anchor and EWC have the strengths that are published for this scenario. Replay has its defaults: a "
-    "reservoir of 8,192 states, and a strength of 1."
+_OF_SCENARIOS = {  # settings that are published for each scenario
+    "l2_anchor": "the strength of the L2 anchor",
+    "ewc": "the strength of EWC",
+    "subspace": "distribution and repeat of CSP",
+    "rewire": "temperature, noise, cycle, divergence and strength of Rewire",
+}
+_OF_ALL = {  # settings that are published for all scenarios
+    "packnet": "the prune of PackNet",
+    "progressive": "the first column of progressive networks, and the width of a column as a part of the network's",
+}
+_DEFAULTS = ("replay", "a_gem", "mas", "si", "lwf")  # methods that the published program lacks
+_TRIALS = (
+    "Steps in trials: the authors of Rewire do not count them. Those of CSP count 8,000 for each task, and train for "
+    "8,000 steps less. Here each method trains for the same number of steps, and those in trials stand beside them."
 )
 _AGGREGATES = (
-    "Over the four scenarios of HalfCheetah, on this scale, the paper has a performance, forward transfer and "
-    "forgetting of 0.75, 0.20 and -0.45 (FT-1), 0.81, 0.09 and -0.28 (FT-L2), 0.98, 0.14 and -0.28 (EWC), and 1.22, "
-    "0.22 and 0 (FT-N)."
+    "Over the four scenarios of HalfCheetah, on the normalized scale, the paper has a performance, forward transfer "
+    "and forgetting of 0.75, 0.20 and -0.45 (FT-1), 0.81, 0.09 and -0.28 (FT-L2), 0.98, 0.14 and -0.28 (EWC), 1.06, "
+    "0.06 and 0 (PNN), 1.22, 0.22 and 0 (FT-N), and 1.32, 0.31 and 0 (CSP)."
 )
 _ANOTHER_PROGRAM = (
     "The paper's numbers come from an earlier program of its authors, with another observation of 23 numbers, other "
-    "learning rates and fresh critics for each task of SAC-N, and the number of seeds is not stated: they are for the "
-    "order of methods. Replay is not among its methods."
+    "learning rates and fresh critics for each task of SAC-N. Its PNN has columns as wide as a policy. The number of "
+    "seeds is not stated. They are for the order of methods. No numbers of Rewire are known."
 )
 _NO_NUMBERS = "No numbers of the authors are known for this scenario."
 _ENGINE = (
@@ -101,9 +126,13 @@ _ENGINE = (
 
 
 def make(
-    full: bool = False, seeds: str | None = None, scale: float | None = None, scenario: str | None = None
+    full: bool = False,
+    seeds: str | None = None,
+    scale: float | None = None,
+    scenario: str | None = None,
+    methods: str | None = None,
 ) -> Recipe:
-    """Returns on all tasks after each of them: of fine-tuning, of a fresh network for each task, and of three methods.
+    """Returns on all tasks after each of them: of fine-tuning, of a fresh network for each task, and of all methods.
 
     Args:
         full: the published networks, engine, number of environments and of evaluated episodes, and 10 seeds.
@@ -112,37 +141,48 @@ def make(
             as many environments as leave each its number of episodes; below 0.3 layers have 64 units, and the agent
             learns faster.
         scenario: sequence of tasks, such as halfcheetah/robustness or ant/transfer; halfcheetah/forgetting by default.
+        methods: continual methods beside from_scratch, the reference, such as fine_tuning,packnet; all by default.
 
     Raises:
-        UnknownNameError: if there is no such scenario, with the nearest names.
+        UnknownNameError: if there is no such scenario or method, with the nearest names.
     """
-    scenario = scenario or "halfcheetah/forgetting"
+    scenario = "halfcheetah/forgetting" if scenario is None else scenario
     registry.check("scenario", scenario, _NAMES)
+    chosen = _chosen(methods)
     domain, name = _NAMES[scenario]
     presets, published = registry.presets(f"crl_{domain}"), TASK_STEPS[domain]
     config = _scaled(presets[f"{name}/published" if full else name], published, scale or _usual(full), full)
     config["seeds"] = seeds or _SEEDS[full]
     settings = {} if full else _of_methods(scale or _usual(full), config["agent"].get("hidden_units", _WIDE))
-    methods = {
-        method: Line(label, {**config, "continual": {"name": method, **settings.get(method, {})}})
-        for method, label in _LABELS.items()
+    lines = {
+        method: Line(_LABELS[method], {**config, "continual": {"name": method, **settings.get(method, {})}})
+        for method in chosen
     }
     tasks, task = SCENARIOS[domain][name], config["problem"]["task_steps"]
     number, figure = len(tasks.tasks) * tasks.repeat, f"continual_rl_{domain}_{name}"
     return Recipe(
-        title=f"Continual reinforcement learning: {scenario}",
+        title=f"Continual reinforcement learning: {scenario}"
+        + f", {len(chosen)} of {len(_LABELS)} methods" * (len(chosen) < len(_LABELS)),
         shows=_SHOWS.format(number, {"halfcheetah": "HalfCheetah", "ant": "Ant", "humanoid": "Humanoid"}[domain]),
         x_label="steps",
-        panels={figure: _panels(config, tuple(methods.values()))},
+        panels={figure: _panels(config, tuple(lines.values()))},
         scale=Scale(number * task, number * published, len(read_seeds(config["seeds"])), published_seeds=None),
         notes=_NOTES,
         falls_short=(
-            *_differences(config, presets[f"{name}/published"], published),
+            *_differences(lines, presets[f"{name}/published"], published),
             _ANOTHER_PROGRAM if scenario in _PUBLISHED else _NO_NUMBERS,
         ),
         edge="right",
-        sequences={figure: _sequence(methods, config["evaluate_tasks"], scenario)},
+        sequences={figure: _sequence(lines, config["evaluate_tasks"], scenario)},
     )
+
+
+def _chosen(methods: str | None) -> list[str]:
+    """The methods of the runs, in the order of the tables."""
+    given = [*_LABELS] if methods is None else [name.strip() for name in methods.split(",")]
+    for name in given:
+        registry.check("method", name, _LABELS)
+    return [name for name in _LABELS if name in (*given, _REFERENCE)]
 
 
 def _of_methods(scale: float, units: int) -> dict[str, dict[str, Any]]:
@@ -191,23 +231,46 @@ def _bin(task: int, num_envs: int) -> int:
     return next(task // parts for parts in range(most, 0, -1) if task % parts == 0)
 
 
-def _sequence(methods: Mapping[str, Line], episodes: int, scenario: str) -> SequenceSpec:
+def _sequence(lines: Mapping[str, Line], episodes: int, scenario: str) -> SequenceSpec:
     published = dict(zip(_PUBLISHED_OF, _PUBLISHED.get(scenario, ())))
-    of_returns, of_copies = _SEQUENCE_NOTES
+    notes = {  # and whether they apply
+        _RETURNS.format(episodes): True,
+        _OF_COPIES: "fine_tuning" in lines,
+        _of_settings(lines): True,
+        _TRIALS: not lines.keys().isdisjoint(_TRIAL),
+        _AGGREGATES: bool(published),
+    }
     return SequenceSpec(
-        lines=tuple(methods.values()),
-        reference=methods["from_scratch"],
-        copies={_COPIES: methods["fine_tuning"]},
+        lines=tuple(lines.values()),
+        reference=lines[_REFERENCE],
+        copies={_COPIES: lines["fine_tuning"]} if "fine_tuning" in lines else {},
         published=published,
-        notes=(of_returns.format(episodes), of_copies, _STRENGTHS, *([_AGGREGATES] if published else [])),
+        notes=tuple(note for note, applies in notes.items() if note and applies),
     )
 
 
-def _differences(config: Mapping[str, Any], preset: Mapping[str, Any], task_steps: int) -> Iterator[str]:
+def _of_settings(methods: Container[str]) -> str:
+    """Which settings of the methods are published, and which are defaults."""
+    found = {
+        "Published for this scenario": [words for name, words in _OF_SCENARIOS.items() if name in methods],
+        "Published for all scenarios": [words for name, words in _OF_ALL.items() if name in methods],
+        "With their defaults, since the published program lacks them": [
+            _LABELS[name] for name in _DEFAULTS if name in methods
+        ],
+    }
+    return " ".join(f"{what}: {'; '.join(words)}." for what, words in found.items() if words)
+
+
+def _differences(lines: Mapping[str, Line], preset: Mapping[str, Any], task_steps: int) -> Iterator[str]:
     """The settings that differ from the published settings, in sentences."""
+    config = lines[_REFERENCE].config
     usual = {"task_steps": task_steps, "num_envs": _ENVS, "hidden_units": _WIDE, "batch_size": 256}
     ours, theirs = ({**of["problem"], **of["agent"], "evaluate_tasks": of["evaluate_tasks"]} for of in (config, preset))
     theirs = {**usual, **theirs}
+    for method, published in _PUBLISHED_SETTINGS.items():
+        if method in lines and (of_run := from_mapping(lines[method].config).continual) is not None:
+            ours |= {f"{method}.{key}": of_run.settings[key] for key in published}
+            theirs |= {f"{method}.{key}": value for key, value in published.items()}
     differ = [f"{key} {value:,} ({theirs[key]:,})" for key, value in ours.items() if value != theirs[key]]
     if differ:
         yield f"Settings that differ from the published settings, which stand in parentheses: {', '.join(differ)}."

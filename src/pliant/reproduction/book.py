@@ -1,4 +1,4 @@
-"""The results book: a page for each figure and each evaluation of a recipe, and the index of all pages."""
+"""The results book: a page for each figure and evaluation of a recipe, one that sums up recipes, and the index."""
 
 import dataclasses
 import io
@@ -18,6 +18,7 @@ from pliant.report.recipe import Recipe
 from .comparison import Figure
 from .evaluations import shortfalls_of, table_of
 from .index import FrontMatter, index_of
+from .overview import Part, overview, rows_of, shortfalls_of_all
 from .page import Page, Picture, write_page
 from .provenance import Provenance, provenance_of
 from .rows import thinned
@@ -59,6 +60,38 @@ def write_book(
     return paths
 
 
+def write_overview(name: str, command: str, parts: Mapping[str, Part], folder: Path) -> Path:
+    """Writes the page that sums up recipes with a sequence of tasks each, and the index of the folder.
+
+    Args:
+        name: of the page.
+        command: that computes the numbers again.
+        parts: as in `overview`; their pages lie in the folder.
+        folder: of the book.
+
+    Returns:
+        The path of the page.
+    """
+    provenance = provenance_of(run for part in parts.values() for run in part.runs.values())
+    recipes = [part.recipe for part in parts.values()]
+    title = f"{recipes[0].title.partition(':')[0]}: {len(parts)} sequences of tasks"
+    scale, seeds = (" / ".join(dict.fromkeys(map(text, recipes))) for text in (steps_text, seeds_text))
+    pages = ", ".join(f"[{label}]({page}.md)" for label, part in parts.items() for page in part.figures)
+    page = Page(
+        name=name,
+        front_matter=_front_matter(title, scale, seeds, command, provenance),
+        shows=f"Each sequence has a page with intervals, matrices of returns and curves: {pages}.",
+        figures=(),
+        tables=[_titled(table) for table in overview(parts)],
+        falls_short=shortfalls_of_all(parts),
+        made=_made(scale, seeds, command, provenance),
+        rows=rows_of(parts),
+    )
+    path = write_page(page, folder)
+    (folder / "index.md").write_text(index_of(folder), encoding="utf-8")
+    return path
+
+
 def _page_of_figure(recipe: Recipe, name: str, figure: Figure, command: str, provenance: Provenance) -> Page:
     several = len(recipe.panels) > 1
     title = f"{recipe.title}: {name}" if several else recipe.title
@@ -68,12 +101,12 @@ def _page_of_figure(recipe: Recipe, name: str, figure: Figure, command: str, pro
         tables.append(dataclasses.replace(figure.step_by_step, title="Step by step"))
     lines = [line for panel in recipe.panels[name] for line in panel.lines]
     rows = thinned(figure.rows, {x for line in lines for x in (*line.published, *line.simulated)})
-    made = _made(recipe, command, provenance)
+    made = _made(steps_text(recipe), seeds_text(recipe), command, provenance)
     if len(rows) < len(figure.rows):
         made.append(("bins", "the rows have some of them, evenly spaced, and all bins of the tables"))
     return Page(
         name=name,
-        front_matter=_front_matter(title, recipe, command, provenance),
+        front_matter=_front_matter(title, steps_text(recipe), seeds_text(recipe), command, provenance),
         shows=recipe.shows,
         figures=_pictures(figure),
         tables=tables,
@@ -88,37 +121,37 @@ def _page_of_episodes(recipe: Recipe, name: str, episodes: pd.DataFrame, command
     table = table_of(evaluation, episodes)
     return Page(
         name=name,
-        front_matter=_front_matter(evaluation.title, recipe, command, provenance),
+        front_matter=_front_matter(evaluation.title, steps_text(recipe), seeds_text(recipe), command, provenance),
         shows=evaluation.shows,
         figures=(),
         tables=[dataclasses.replace(table, title="Episodes of the trained agents")],
         falls_short=(*scale_note(recipe), *shortfalls_of(evaluation, episodes)),
-        made=_made(recipe, command, provenance),
+        made=_made(steps_text(recipe), seeds_text(recipe), command, provenance),
         rows=episodes,
     )
 
 
-def _front_matter(title: str, recipe: Recipe, command: str, provenance: Provenance) -> FrontMatter:
+def _front_matter(title: str, scale: str, seeds: str, command: str, provenance: Provenance) -> FrontMatter:
     return FrontMatter(
         title=title,
         command=command,
-        scale=steps_text(recipe),
-        seeds=seeds_text(recipe),
+        scale=scale,
+        seeds=seeds,
         date=provenance.date,
         commit=provenance.commit,
         source="reproduce",
     )
 
 
-def _made(recipe: Recipe, command: str, provenance: Provenance) -> list[tuple[str, str]]:
+def _made(scale: str, seeds: str, command: str, provenance: Provenance) -> list[tuple[str, str]]:
     number = f"{len(provenance.runs)} runs one after the other" if len(provenance.runs) > 1 else "one run"
     return [
         ("command", f"`{command}`"),
         ("commit", provenance.commit),
         ("date", provenance.date),
         ("wall time", f"{duration(provenance.seconds)} for {number}"),
-        ("scale", steps_text(recipe)),
-        ("seeds", seeds_text(recipe)),
+        ("scale", scale),
+        ("seeds", seeds),
         ("versions", provenance.versions),
         ("machine", provenance.machine),
         ("runs", ", ".join(f"`{name}`" for name in provenance.runs)),

@@ -1,6 +1,7 @@
 """The files of a comparison: figures and tables, for papers and spreadsheets."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pliant import report
@@ -20,8 +21,13 @@ def write_figure(figure: Figure, folder: Path, name: str) -> None:
         write_table(figure.step_by_step, folder, f"{name}-step-by-step")
     if figure.sequence is not None:
         report.plot_heat_maps(figure.sequence.heat_maps, folder / f"{name}-returns", note=figure.sequence.note)
-        for table in figure.sequence.tables:
-            write_table(table, folder, f"{name}-{re.sub(r'[^a-z]+', '-', table.title.partition(',')[0])}")
+        write_tables(figure.sequence.tables, folder, name)
+
+
+def write_tables(tables: Iterable[Table], folder: Path, name: str) -> None:
+    """Writes `NAME-TITLE.md` and `NAME-TITLE.csv` of each table."""
+    for table in tables:
+        write_table(table, folder, f"{name}-{re.sub(r'[^a-z]+', '-', table.title.partition(',')[0])}")
 
 
 def write_table(table: Table, folder: Path, name: str) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from pliant.report import Cell, HeatMap, Run, Table, bootstrap_interval, continual_tables
 from pliant.report.recipe import Line, SequenceSpec
 from pliant.report.references import mean_of_seen, random_returns, reference_of
-from pliant.report.scores import Learner, learners_of, scores_of
+from pliant.report.scores import Learner, Scores, learners_of, scores_of
 from pliant.report.sequence_report import maps_of
 from pliant.report.sequences import return_matrix, with_copies
 from pliant.report.statistics import HOW_INTERVALS
@@ -28,6 +28,22 @@ _BESIDE = (
 )
 
 
+class MethodNumbers(NamedTuple):
+    """What a method reached, and at which cost.
+
+    Args:
+        seeds: `(seeds,)`.
+        scores: on the scale from random actions to the reference.
+        policies: `(seeds,)`, the stored numbers in units of one policy.
+        trial_steps: `(seeds,)`, beside those of training.
+    """
+
+    seeds: np.ndarray
+    scores: Scores
+    policies: np.ndarray
+    trial_steps: np.ndarray
+
+
 class SequenceFigure(NamedTuple):
     """What runs on a sequence of tasks learned and forgot.
 
@@ -37,6 +53,7 @@ class SequenceFigure(NamedTuple):
         tables: performance, forgetting, forward transfer and memory; the paper's numbers beside ours; the runs.
         rows: the numbers behind the heat maps, with the columns of `Figure.rows`; the panel is the task.
         falls_short: the methods in another order than the paper's.
+        methods: the numbers of the tables, by label.
     """
 
     heat_maps: list[HeatMap]
@@ -44,6 +61,7 @@ class SequenceFigure(NamedTuple):
     tables: list[Table]
     rows: pd.DataFrame
     falls_short: tuple[str, ...]
+    methods: Mapping[str, MethodNumbers]
 
 
 def compare_sequence(spec: SequenceSpec, runs: Mapping[str, Run]) -> SequenceFigure:
@@ -62,7 +80,13 @@ def compare_sequence(spec: SequenceSpec, runs: Mapping[str, Run]) -> SequenceFig
     tables = continual_tables([*everyone.values()], reference, labels)
     learners = learners_of([*everyone.values()], labels)
     scale = reference_of(reference).normalizing(random_returns(reference))
-    performance = {learner.label: scores_of(learner, reference=scale).performance for learner in learners}
+    methods = {
+        learner.label: MethodNumbers(
+            learner.matrix.seeds, scores_of(learner, reference=scale), learner.policies(scale), learner.trial_steps
+        )
+        for learner in learners
+    }
+    performance = {label: numbers.scores.performance for label, numbers in methods.items()}
     tables[0] = dataclasses.replace(tables[0], notes=(*tables[0].notes, *spec.notes))
     if spec.published:
         tables.append(_beside(spec, performance))
@@ -72,6 +96,7 @@ def compare_sequence(spec: SequenceSpec, runs: Mapping[str, Run]) -> SequenceFig
         [*tables, _runs(spec, runs)],
         pd.concat([*map(_rows, learners), _random_rows(reference)], ignore_index=True),
         _contradictions(spec, performance),
+        methods,
     )
 
 
