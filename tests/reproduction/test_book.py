@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from toy_recipe import CONFIG, ENVIRONMENT, a_run, panels, recipe_of
 
@@ -87,6 +88,12 @@ def test_a_page_of_a_figure(write):
         assert part in text, part
     picture = Image.open(io.BytesIO((folder / "toy.png").read_bytes()))
     assert picture.mode == "P" and picture.width > 1000
+
+
+@pytest.mark.parametrize(("most", "resolution"), [(10**9, 180), (0, 100)])
+def test_a_large_picture_has_fewer_dots(monkeypatch, most, resolution):
+    monkeypatch.setattr(book, "_MOST_BYTES", most)
+    assert Image.open(io.BytesIO(book._png(Figure(figsize=(2, 1))))).size == (2 * resolution, resolution)
 
 
 def test_rows_read_back_to_the_numbers_of_the_table(write):

@@ -63,7 +63,7 @@ def test_tables_are_methods_by_sequences(parts):
     assert [row[1] for row in forgetting.rows] == [-0.3, 0, 0, None]
     assert [row[1] for row in transfer.rows] == [-0.1, 0, 0.2, None]  # performance - 1 - forgetting
     assert [row[1] for row in memory.rows] == [1, 2, 2, None]
-    assert [row[1:] for row in trials.rows] == [(0, 0), (0, None), (32, None), (None, 0)]
+    assert trials.rows == [("Rewire", 32, None)]
     assert order.rows == [["a", "SAC-N 1.00, FT 0.60", "SAC-N 1.00, FT 0.75"]]
 
 

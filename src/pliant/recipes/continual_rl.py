@@ -132,7 +132,7 @@ def make(
     scenario: str | None = None,
     methods: str | None = None,
 ) -> Recipe:
-    """Returns on all tasks after each of them: of fine-tuning, of a fresh network for each task, and of all methods.
+    """Returns on all tasks after each of them, of all continual methods.
 
     Args:
         full: the published networks, engine, number of environments and of evaluated episodes, and 10 seeds.

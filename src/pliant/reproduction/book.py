@@ -25,7 +25,8 @@ from .rows import thinned
 from .scale import scale_note, seeds_text, steps_text
 from .time_left import duration
 
-_DPI = 180
+_RESOLUTIONS = (180, 150, 120, 100)  # dots per inch: the first whose file is small enough for a repository, or the last
+_MOST_BYTES = 140_000
 _COLORS = 64  # of the palette of a PNG: a fifth of the size, without a visible difference
 
 
@@ -176,9 +177,19 @@ def _pictures(figure: Figure) -> list[Picture]:
 
 
 def _png(figure: MatplotlibFigure) -> bytes:
+    """The figure as a small file."""
+    small = b""
+    for resolution in _RESOLUTIONS:
+        small = _with_palette(figure, resolution)
+        if len(small) <= _MOST_BYTES:
+            break
+    return small
+
+
+def _with_palette(figure: MatplotlibFigure, resolution: int) -> bytes:
     """The figure with a palette, which keeps it small."""
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=_DPI)
+    figure.savefig(drawn, format="png", dpi=resolution)
     image = Image.open(drawn).convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)
     return small.getvalue()

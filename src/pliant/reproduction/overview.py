@@ -13,19 +13,20 @@ from pliant.report.references import mean_of_seen
 from .comparison import Figure
 from .sequences import MethodNumbers, SequenceFigure
 
+_OF_TRIALS = "steps in trials"
 _MEASURES: Mapping[str, Callable[[MethodNumbers], np.ndarray | None]] = {
     "normalized performance": lambda method: method.scores.performance,
     "forgetting": lambda method: method.scores.forgetting,
     "forward transfer": lambda method: method.scores.transfer,
     "memory": lambda method: method.policies,
-    "steps in trials": lambda method: method.trial_steps,
+    _OF_TRIALS: lambda method: method.trial_steps,
 }
 _NOTES = {
     "normalized performance": "Means over seeds. 0 is the return of random actions, 1 that of the reference.",
     "forgetting": "On the scale of the normalized performance; below 0 tasks were forgotten.",
     "forward transfer": "On the scale of the normalized performance; above 0 earlier tasks helped.",
     "memory": "All stored numbers, with anchors, masks and examples, in units of one policy.",
-    "steps in trials": "Of candidates that played at the borders of tasks, beside the steps of training.",
+    _OF_TRIALS: "Of candidates that played at the borders of tasks, beside the steps of training.",
 }
 _ORDER = "The methods for which the paper has a number, each with its normalized performance, the best first."
 
@@ -71,9 +72,7 @@ def overview(parts: Mapping[str, Part]) -> list[Table]:
     Raises:
         ValueError: if a recipe has no sequence of tasks.
     """
-    tables = [_table(parts, measure) for measure in _MEASURES]
-    if not any(method.trial_steps.any() for part in parts.values() for method in part.sequence.methods.values()):
-        tables.pop()
+    tables = [_table(parts, measure) for measure in _MEASURES if measure != _OF_TRIALS or _methods(parts, measure)]
     ordered = [[name, *_orders(part)] for name, part in parts.items() if part.spec.published]
     if ordered:
         tables.append(Table("order of methods", ["sequence", "ours", "paper"], ordered, (_ORDER,)))
@@ -93,8 +92,14 @@ def shortfalls_of_all(parts: Mapping[str, Part]) -> list[str]:
     return [*common, *own]
 
 
+def _methods(parts: Mapping[str, Part], measure: str) -> list[str]:
+    """The methods of a table; only some have trials."""
+    everyone = [item for part in parts.values() for item in part.sequence.methods.items()]
+    return list(dict.fromkeys(label for label, method in everyone if measure != _OF_TRIALS or method.trial_steps.any()))
+
+
 def _table(parts: Mapping[str, Part], measure: str) -> Table:
-    methods = list(dict.fromkeys(label for part in parts.values() for label in part.sequence.methods))
+    methods = _methods(parts, measure)
     columns: dict[tuple[str, str], list[Cell]] = {("", "method"): [*methods]}  # a head may return: the paper's
     for name, part in parts.items():
         columns[name, name] = [_mean(part.sequence.methods.get(label), measure) for label in methods]
@@ -108,7 +113,7 @@ def _mean(method: MethodNumbers | None, measure: str) -> Cell:
     if values is None:
         return None
     mean = float(mean_of_seen(values))
-    return round(mean) if measure == "steps in trials" else round(mean, 2)
+    return round(mean) if measure == _OF_TRIALS else round(mean, 2) + 0.0  # -0.0 becomes 0.0
 
 
 def _orders(part: Part) -> Iterator[str]:
