@@ -170,7 +170,7 @@ def test_a_run_on_the_old_engine_goes_on_to_the_bit_wherever_it_is_killed(tmp_pa
     moments = np.random.default_rng(0).choice(np.arange(8, 65, 4), 3, replace=False)
     whole, copies = ran_and_killed(config, tmp_path, moments.tolist())
     for killed in copies:
-        assert not (load(killed).step == 64)
+        assert load(killed).step < 64
         assert_same(run(plan(config), tmp_path, directory=killed), whole)
 
 
@@ -178,29 +178,15 @@ def test_a_run_on_the_old_engine_goes_on_to_the_bit_wherever_it_is_killed(tmp_pa
 
 
 @pytest.mark.exhaustive
-@pytest.mark.compilations(60)  # a run in each form
+@pytest.mark.compilations(80)  # a run in each form
 def test_a_member_alone_on_the_device_and_outside_of_it(staged_tasks, tmp_path):
-    forms = {"init_task": True}, {"backend": "host"}
-    there, here = (
-        report.load(
-            run(
-                plan(
-                    on_toy(
-                        "rewire",
-                        seeds="1",
-                        evaluate_tasks=2,
-                        problem={"name": "staged", "steps": TASKS[-1].until, **form},
-                    )
-                ),
-                tmp_path,
-            )
-        ).metrics
-        for form in forms
-    )
-    columns = ["step", "metric", "group"]
-    there, here = (rows.sort_values(columns, ignore_index=True) for rows in (there, here))
-    pd.testing.assert_frame_equal(there[columns], here[columns])
-    assert {"parameters", "trial_steps", "task_return"} <= {*there["metric"]}
-    exact = there["metric"].isin(["parameters", "parameters_and_buffers", "trial_steps", "task_length", "success"])
-    np.testing.assert_array_equal(there["value"][exact], here["value"][exact])
-    assert np.isfinite(np.concatenate([there["value"], here["value"]])).all()
+    def rows(**form):
+        problem = {"name": "staged", "steps": TASKS[-1].until, **form}
+        found = report.load(run(plan(on_toy("rewire", seeds="1", evaluate_tasks=2, problem=problem)), tmp_path)).metrics
+        found = found.astype({"metric": str, "group": str})
+        return found.sort_values(["step", "metric", "group"], ignore_index=True)
+
+    there, here = rows(init_task=True), rows(backend="host")
+    pd.testing.assert_frame_equal(there, here, rtol=1e-3, atol=1e-4)
+    assert {"parameters", "parameters_and_buffers", "trial_steps", "task_return"} <= {*there["metric"]}
+    assert np.isfinite(there["value"]).all()
