@@ -64,7 +64,7 @@ def test_a_pair_is_refused_in_one_line_or_keeps_its_shapes(continual, kind, monk
         assert "\n" not in str(refusal.value) and "leave out" in str(refusal.value)
         return
     made = at_work_with(monkeypatch, "sac", continual_for, KINDS[kind])
-    clock = Clock(jnp.int32(8), jnp.int32(8), jnp.int32(0), jnp.int32(4))
+    clock = Clock(np.int32(8), np.int32(8), np.int32(0), np.int32(4))
 
     def through_a_border(member):
         member, _ = made.advance(member, 0)
@@ -79,7 +79,7 @@ def test_a_surgery_leaves_the_weights_of_earlier_tasks_to_the_bit(monkeypatch):
     # Continual backprop replaces a fifth of the units every second step; of a unit it draws the free weights alone.
     continual_for, packnets = small("packnet", finetune=0, prune=0.5)
     made = at_work_with(monkeypatch, "sgd", continual_for, "continual_backprop")
-    border = Clock(*(jnp.int32(CALLS * OF_STREAM),) * 2, jnp.int32(0), jnp.int32(CALLS * OF_STREAM))
+    border = Clock(*(np.int32(CALLS * OF_STREAM),) * 2, np.int32(0), np.int32(CALLS * OF_STREAM))
 
     def run(seed):
         [packnet] = packnets

@@ -224,7 +224,7 @@ def like(tree):
 @pytest.mark.parametrize("case", CASES)
 def test_state_and_parameters_keep_their_shapes_so_that_it_is_compiled_once(case):
     method, key = build(case), trees.key(0)
-    network, clock = network_of(method), Clock(jnp.int32(8), jnp.int32(7), jnp.int32(1), jnp.int32(1))
+    network, clock = network_of(method), Clock(np.int32(8), np.int32(7), np.int32(1), np.int32(1))
     params = jax.eval_shape(network.init, key)
     given = jax.eval_shape(lambda params: (params, method.init(params)), params)
     for happens in (begun, updated, ended):
