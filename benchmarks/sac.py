@@ -1,29 +1,33 @@
 """The speed of soft actor-critic: updates/s without environments, and steps/s on HalfCheetah-v4, in the steady state.
 
-    python benchmarks/sac.py [--seconds 20]
+    python benchmarks/sac.py [--seconds 20] [--methods rewire packnet]
 
 Actor and two critics have three layers of 256 units, and a batch has 256 steps. One seed runs in a process with one
 core (so this needs Linux), and four seeds in a process with two cores; rates are of all seeds together.
 
-The first table is of updates alone: observations of 18 numbers and actions of 6, from the replay of 128 artificial
-environments, 64 updates a call.
+The first two tables are of updates alone: observations of 18 numbers and actions of 6, from the replay of 128
+artificial environments, 64 updates a call. The first has
 
 * `sac`: actor, temperature and targets change at each update;
 * `published`: as in the continual scenarios: leaky rectifiers, actor and targets change every second update, and the
-  actor learns from the next states, too;
-* `ewc`, `l2_anchor`: `published` with a continual method of the actor, after a finished task.
+  actor learns from the next states, too.
 
-They are compared with a usual program, if PyTorch is installed (`_torch_sac.py`), a process on each core, and with the
-floor: the time of the updates' matrix products at the rate of one product in a loop.
+These are compared with a usual program, if PyTorch is installed (`_torch_sac.py`), a process on each core, and with
+the floor: the time of the updates' matrix products at the rate of one product in a loop.
 
-The second table is of `pliant run mujoco --agent sac`, an update at each step, as it is compiled, without diagnostics
+The second table is of `published` with each continual method of the actor, one seed on one core: the time of an update
+as a multiple of the same without a method, call by call in turn with it. Settings are those of the
+scenario halfcheetah/forgetting with its eight tasks. A method has finished one task; the progressive network is at its
+last column, and the subspace has four anchors.
+
+The third table is of `pliant run mujoco --agent sac`, an update at each step, as it is compiled, without diagnostics
 and evaluations: beside the usual program, and as a fraction of the same updates without environments and actions.
 """
 
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,12 +35,12 @@ import jax.numpy as jnp
 import numpy as np
 from _cores import on_cores, products_per_second, torch
 
-import pliant.continual
 from pliant.agents import sac
+from pliant.core import registry
 from pliant.core.agent import Agent, Transitions
-from pliant.core.clock import Clock
-from pliant.core.continual import Continual, no_continual
+from pliant.core.clock import Clock, Task
 from pliant.core.problem import Continuous, Environment, Spec
+from pliant.experiment.configuration.build import build
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import plan
@@ -53,72 +57,97 @@ PUBLISHED = dict(
     policy_delay=2, target_delay=2, actor_states="both", activation="leaky_relu", negative_slope=0.2,
     tanh_correction="half", entropy_target="batch_mean", truncation="terminal",
 )  # fmt: skip
-ROWS: dict[str, dict[str, Any]] = {"sac": {}, "published": PUBLISHED, "ewc": PUBLISHED, "l2_anchor": PUBLISHED}
-METHODS: dict[str, Callable[..., Continual]] = {
-    "ewc": lambda apply, likelihood, **others: pliant.continual.ewc(apply, likelihood),
-    "l2_anchor": lambda **others: pliant.continual.l2_anchor(),
-}
+ROWS: dict[str, dict[str, Any]] = {"sac": {}, "published": PUBLISHED}
+METHODS = tuple(registry.names("continual"))
+SETTINGS = {"packnet": {"finetune": 0}}  # beside those of the scenario
+FINISHED = {"progressive": 7, "subspace": 3}  # tasks, before the measurement; else one
+TARGETS = {"packnet": 1.1, "subspace": 1.5, "progressive": 2.0, "rewire": 2.2}  # times of an update without a method
+TASK_STEPS = 1_000_000
+TASKS = tuple(Task(f"task {k}", (k + 1) * TASK_STEPS) for k in range(8))
 
 
 def agent_of(row: str, observation: int, num_envs: int, update_to_data: float) -> Agent:
-    config = sac.Config(
-        **ROWS[row], learning_starts=0, buffer_size=100_000, batch_size=BATCH, hidden_units=UNITS, actor_layers=3,
-        critic_layers=3, update_to_data=update_to_data,
+    config = from_mapping(
+        {
+            "problem": {"name": "crl_halfcheetah", "scenario": "forgetting"},
+            "agent": {
+                "name": "sac", **ROWS.get(row, PUBLISHED), "learning_starts": 0, "buffer_size": 100_000,
+                "batch_size": BATCH, "hidden_units": UNITS, "actor_layers": 3, "critic_layers": 3,
+                "update_to_data": update_to_data,
+            },
+            "continual": {"name": row, **SETTINGS.get(row, {})} if row in METHODS else None,
+            "diagnostics": [],
+        }
     )  # fmt: skip
     spec = Spec(jax.ShapeDtypeStruct((observation,), jnp.float32), Continuous(ACTION))
     nowhere: Any = None  # there is no step
-    environment = Environment(spec, num_envs, 1_000_000, nowhere, nowhere)
-    return sac.make(config, environment, lambda wiring, network, updates: (), METHODS.get(row, no_continual))
+    environment = Environment(spec, num_envs, TASKS[-1].until, nowhere, nowhere, tasks=TASKS)
+    return build(config, environment).agent
 
 
-def made_up(key: jax.Array, observation: int, num_envs: int) -> Transitions:
-    """Artificial transitions of one call."""
+def finished(row: str) -> int:
+    """How many tasks the agent of a row has finished before it is measured."""
+    return FINISHED.get(row, 1) if row in METHODS else 0
+
+
+def begun(agent: Agent, state: Any, tasks: int) -> Any:
+    """The state after so many tasks without updates, at the beginning of the next."""
+    for task in range(tasks):
+        assert agent.end_task is not None and agent.begin_task is not None
+        state = agent.end_task(state, Clock(update=1, task=jnp.int32(task)))
+        state = agent.begin_task(state, Clock(update=1, task=jnp.int32(task + 1)))
+    return state
+
+
+def made_up(key: jax.Array, observation: int, num_envs: int, seen: int) -> Transitions:
+    """Artificial transitions of one call; critics get `seen` more numbers."""
     observation_key, action_key, reward_key, next_key = jax.random.split(key, 4)
-    seen, nothing = (1, num_envs, observation), jnp.zeros((1, num_envs), bool)
+    observed, nothing = (1, num_envs, observation), jnp.zeros((1, num_envs), bool)
     return Transitions(
-        jax.random.normal(observation_key, seen),
+        jax.random.normal(observation_key, observed),
         jnp.tanh(jax.random.normal(action_key, (1, num_envs, ACTION))),
-        sac.Extras(nothing),
+        sac.Extras(nothing, jnp.zeros((1, num_envs, seen))),
         jax.random.normal(reward_key, (1, num_envs)),
         nothing,
         nothing,
-        jax.random.normal(next_key, seen),
+        jax.random.normal(next_key, observed),
     )
 
 
-def rate(advance: Callable[[int], Any], per_call: int, seconds: float) -> float:
-    """What `advance(calls before)` does `per_call` times in a call, per second."""
-    advance(0)
-    advance(1)
-    calls, started = 0, time.perf_counter()
-    while (taken := time.perf_counter() - started) < seconds:
-        advance(2 + calls)
+def rates(advances: Sequence[Callable[[int], Any]], per_call: int, seconds: float) -> list[float]:
+    """What each `advance(calls before)` does `per_call` times in a call, per second.
+
+    They are called in turn, so that a disturbance of the machine meets all alike.
+    """
+    for advance in advances:
+        advance(0)
+        advance(1)
+    taken, calls, ends = [0.0] * len(advances), 0, time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        for i, advance in enumerate(advances):
+            started = time.perf_counter()
+            advance(2 + calls)
+            taken[i] += time.perf_counter() - started
         calls += 1
-    return calls * per_call / taken
+    return [calls * per_call / each for each in taken]
 
 
-def updating(
-    row: str,
-    seeds: int,
-    seconds: float,
-    observation: int = OBSERVATION,
-    num_envs: int = NUM_ENVS,
-    update_to_data: float = 0.5,
-    calls: int = 1,
-) -> float:
-    """Updates per second from artificial transitions, all seeds together; so many calls of `learn` at once."""
+def advancing(
+    row: str, seeds: int, observation: int, num_envs: int, update_to_data: float, calls: int
+) -> Callable[[int], None]:
+    """Makes updates from artificial transitions, in so many calls of `learn` at once."""
     agent = agent_of(row, observation, num_envs, update_to_data)
     member_map = MemberMap(layout(seeds, "vmap", len(jax.devices())))
+    first = finished(row) * TASK_STEPS // num_envs  # call of the task
+    seen = seen_by_critics(agent, observation, num_envs)
 
     def begin(seed: jax.Array, _: Any) -> Any:
-        state = agent.init(jax.random.key(seed))
-        if agent.end_task is None:
-            return state
-        return agent.end_task(state, Clock(update=jnp.int32(1), task=jnp.int32(0)))
+        return begun(agent, agent.init(jax.random.key(seed)), finished(row))
 
     def learn(state: Any, call: jax.Array) -> Any:
         def one(state: Any, number: jax.Array) -> tuple[Any, None]:
-            return agent.learn(state, made_up(jax.random.key(number), observation, num_envs), number)[0], None
+            transitions = made_up(jax.random.key(number), observation, num_envs, seen)
+            return agent.learn(state, transitions, first + number)[0], None
 
         return jax.lax.scan(one, state, call * calls + jnp.arange(calls))[0]
 
@@ -129,7 +158,32 @@ def updating(
         nonlocal state
         state = jax.block_until_ready(program(state, jnp.int32(call)))
 
-    return rate(advance, round(num_envs * update_to_data) * calls * seeds, seconds)
+    return advance
+
+
+def updating(
+    rows: Sequence[str],
+    seeds: int,
+    seconds: float,
+    observation: int = OBSERVATION,
+    num_envs: int = NUM_ENVS,
+    update_to_data: float = 0.5,
+    calls: int = 1,
+) -> list[float]:
+    """Updates per second of each row from artificial transitions, all seeds together."""
+    advances = [advancing(row, seeds, observation, num_envs, update_to_data, calls) for row in rows]
+    return rates(advances, round(num_envs * update_to_data) * calls * seeds, seconds)
+
+
+def seen_by_critics(agent: Agent, observation: int, num_envs: int) -> int:
+    """How many numbers critics get beside observations and actions."""
+
+    def acts(key: jax.Array) -> sac.Extras:
+        observations, is_first = jnp.zeros((num_envs, observation)), jnp.ones(num_envs, bool)
+        params, carry = agent.acting_params(agent.init(key)), agent.initial_carry(num_envs)
+        return agent.act(params, carry, observations, is_first, key)[2]
+
+    return jax.eval_shape(acts, jax.random.key(0)).seen.shape[1]
 
 
 def config_of(seeds: int) -> RunConfig:
@@ -151,9 +205,9 @@ def training(seeds: int, seconds: float) -> float:
     programs = its_plan.loop.programs(its_plan)
     programs.begin()
     programs.advance(0, EXPLORATION)
-    measured = rate(lambda call: programs.advance(EXPLORATION + call * CHUNK, CHUNK), CHUNK * seeds, seconds)
+    (rate,) = rates([lambda call: programs.advance(EXPLORATION + call * CHUNK, CHUNK)], CHUNK * seeds, seconds)
     programs.close()
-    return measured
+    return rate
 
 
 def arithmetic() -> float:
@@ -176,25 +230,33 @@ def times(ours: float, theirs: float | None) -> list[str | None]:
 def of_updates(seconds: float, kind: str) -> Table:
     floor, rows = on_cores(1, arithmetic), []
     for seeds, cores in SIZES:
-        rates: dict[str, float] = {}
         for row in ROWS:
-            rates[row] = ours = on_cores(cores, updating, row, seeds, seconds)
+            (ours,) = on_cores(cores, updating, [row], seeds, seconds)
             theirs = torch(PROGRAM, cores, seconds, *["--published"] * (row != "sac"))
-            plain = rates["sac" if row == "sac" else "published"]
             rows.append(
-                [row, str(seeds), str(cores), f"{ours:.1f}", *times(ours, theirs),
-                 f"{ours / cores / floor:.0%}", f"{plain / ours:.2f}"]
-            )  # fmt: skip
+                [row, str(seeds), str(cores), f"{ours:.1f}", *times(ours, theirs), f"{ours / cores / floor:.0%}"]
+            )
     note = f"The floor: matrix products alone allow {floor:.0f} updates/s on one core."
-    columns = ["row", "seeds", "cores", "updates/s", "PyTorch", "times PyTorch", "of the floor", "time, plain = 1"]
+    columns = ["row", "seeds", "cores", "updates/s", "PyTorch", "times PyTorch", "of the floor"]
     return Table(f"Updates/s of SAC, {kind}", columns, rows, [note])
+
+
+def of_methods(methods: Sequence[str], seconds: float, kind: str) -> Table:
+    rows = []
+    for row in methods:
+        plain, ours = on_cores(1, updating, ["published", row], 1, 2 * seconds)
+        target = TARGETS.get(row)
+        at_most = None if target is None else f"{target:.1f}"
+        rows.append([row, str(finished(row) + 1), f"{ours:.1f}", f"{plain:.1f}", f"{plain / ours:.2f}", at_most])
+    columns = ["method", "task", "updates/s", "published", "time, published = 1", "at most"]
+    return Table(f"Updates/s of SAC with a continual method, {kind}", columns, rows)
 
 
 def of_training(seconds: float, kind: str) -> Table:
     rows = []
     for seeds, cores in SIZES:
         ours = on_cores(cores, training, seeds, seconds)
-        alone = on_cores(cores, updating, "sac", seeds, seconds, 17, 1, 1.0, CHUNK)
+        (alone,) = on_cores(cores, updating, ["sac"], seeds, seconds, 17, 1, 1.0, CHUNK)
         theirs = torch(PROGRAM, cores, seconds, "--trains")
         rows.append([str(seeds), str(cores), f"{ours:.1f}", *times(ours, theirs), f"{ours / alone:.0%}"])
     columns = ["seeds", "cores", "steps/s", "PyTorch", "times PyTorch", "of the updates alone"]
@@ -205,9 +267,15 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="per measurement")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="the second table alone, of these methods")
+    given = parser.parse_args()
+    seconds = given.seconds
     kind = f"{jax.devices()[0].device_kind} ({os.uname().machine}), jax {jax.__version__}"
+    if given.methods:
+        of_methods(given.methods, seconds, kind).to_terminal()
+        return
     of_updates(seconds, kind).to_terminal()
+    of_methods(METHODS, seconds, kind).to_terminal()
     of_training(seconds, kind).to_terminal()
 
 

@@ -28,8 +28,9 @@ def things(monkeypatch):
 
 
 def shown_in(guide, name):
-    """The file that a guide shows."""
-    [code] = re.findall(r"^```python\n(.*?)^```", (GUIDES / f"{guide}.md").read_text(), re.MULTILINE | re.DOTALL)
+    """The file of this name that a guide shows."""
+    shows = rf"^[^\n]*whole file `{re.escape(name)}`[^\n]*\n\n```python\n(.*?)^```"
+    [code] = re.findall(shows, (GUIDES / f"{guide}.md").read_text(), re.MULTILINE | re.DOTALL)
     file = pathlib.Path(name)
     file.write_text(code)
     return file
@@ -105,6 +106,23 @@ def test_the_continual_method_of_its_guide_is_one_of_a_run(asked):
 
     first, second = trees.numpy(jax.jit(run)(trees.key(0)))
     jax.tree.map(lambda before, after: np.testing.assert_allclose(after, before + 0.75, rtol=1e-5), first, second)
+
+
+def test_the_guides_method_that_acts_in_each_update_holds_weights_from_the_second_task_on(asked):
+    shown_in("continual", "within_reach.py")
+    own = ("--continual", "within_reach.py", "--continual.reach", 0.25)
+    config, _ = asked("permuted_mnist", "--data", "digits", "--tasks", 2, *own)
+    method = config.continual.found(**config.continual.settings)
+    start, end = np.float32([0, 0, 0]), np.float32([1, 2, 3])
+
+    def run(moved):
+        first = method.project(moved, method.init(start), start)
+        _, state = method.end_task(end, method.init(start), inputs=None, clock=None, key=None)
+        return first, method.project(moved, state, end)
+
+    first, later = jax.jit(run)(moved := np.float32([1.2, 5, -5]))
+    np.testing.assert_array_equal(first, moved)
+    np.testing.assert_array_equal(later, np.float32([1.2, 2.25, 2.75]))
 
 
 @pytest.mark.parametrize(

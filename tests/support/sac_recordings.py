@@ -137,7 +137,8 @@ class Program:
             tanh_correction="half", entropy_target="batch_mean", truncation="terminal", actor_states="both",
         )  # fmt: skip
         critics, (wiring, tx, _), temperature_tx = self._parts(config)
-        losses = soft_losses.Losses(config, self.actor, critics, wiring, -config.target_multiplier * self._actions, 1.0)
+        actor = self.actor._replace(draw=lambda kept, batch, recorded: recorded)
+        losses = soft_losses.Losses(config, actor, critics, wiring, -config.target_multiplier * self._actions, 1.0)
         clock = functools.partial(Schedule(1, 4, 2, 8, 1000).clock, Calendar(), 8)
         delay = sac.lcm(config.policy_delay, config.target_delay) if finetunes else config.target_delay
         update = sac.update_of(config, losses, tx, temperature_tx, clock, self._continual, delay)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from pliant.core.base import Array, Features, Params
+from pliant.core.base import Array, Features, Key, Params
 from pliant.core.continual import TaskNetwork
 from pliant.core.problem import Network
 from pliant.core.settings import AtLeast
@@ -37,10 +37,10 @@ class Config:
 
 
 class Contexts(NamedTuple):
-    """What the actor gets beside the states of one update, see `TaskNetwork.draw`."""
+    """The keys of what the actor gets beside the states of one update, see `TaskNetwork.draw`."""
 
-    target: Any  # in the next states
-    actor: Any  # in the states that the actor learns from
+    target: Key  # in the next states
+    actor: Key  # in the states that the actor learns from, if it learns
 
 
 class Noise(NamedTuple):

@@ -86,6 +86,8 @@ def update_of(
         target_delay: updates of the critics per step of the targets.
     """
 
+    draw = losses.actor.draw
+
     def through_branch(kept: Any) -> Any:
         """The continual method's state, where updates change it: a branch might copy what passes through it."""
         return () if continual.track is None else kept
@@ -93,7 +95,8 @@ def update_of(
     def update(now: Learned, batch: tuple[Sample, Noise, Contexts], number: Array) -> tuple[Learned, Metrics]:
         sample, noise, contexts = batch
         alpha = jnp.exp(now.temperature.log)
-        y, log_p = losses.targets(now.params.actor, now.target, alpha, sample, noise.target, contexts.target)
+        context = draw(now.continual, sample.reward.shape[0], contexts.target)
+        y, log_p = losses.targets(now.params.actor, now.target, alpha, sample, noise.target, context)
         (loss, (features, value)), grads = jax.value_and_grad(losses.of_critics, has_aux=True)(
             now.params.critics, sample, y
         )
@@ -102,14 +105,13 @@ def update_of(
         )
 
         def improve() -> tuple[Params, Any, Any, Temperature]:
-            of_actor = clock(number, functools.partial(delayed, config))
+            of_actor, s = clock(number, functools.partial(delayed, config)), losses.states(sample)[0]
+            context = draw(now.continual, s.shape[0], contexts.actor)
 
             def actor_loss(params: Params) -> tuple[Array, tuple[Features, Array]]:
-                loss, (features, log_p, outputs) = losses.of_actor(
-                    params, Q, alpha, sample, noise.actor, contexts.actor
-                )
-                now_seen = Update(of_actor, losses.states(sample)[0], outputs, contexts.actor)
-                return loss + continual.penalty(params, now.continual, now_seen), (features, log_p)
+                loss, (features, log_p, outputs) = losses.of_actor(params, Q, alpha, sample, noise.actor, context)
+                penalty = continual.penalty(params, now.continual, Update(of_actor, s, outputs, context))
+                return loss + penalty, (features, log_p)
 
             grads, (features, log_p) = jax.grad(actor_loss, has_aux=True)(now.params.actor)
             changed = continual.changed(grads, now.params.actor, now.continual, of_actor)

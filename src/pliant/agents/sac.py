@@ -248,36 +248,23 @@ def make(
             jax.random.normal(actor_key, (*updates, states, A)),
         )
 
-    def contexts_of(key: Key, kept: Any) -> Contexts:
-        """The actor's contexts in one update."""
-        target_key, actor_key = jax.random.split(key)
-        return Contexts(actor.draw(kept, config.batch_size, target_key), actor.draw(kept, states, actor_key))
-
-    def drawn(key: Key, stored: Stored, updates: int) -> tuple[Sample, Noise, Key]:
-        """The batches and the noise of some updates, and a key for the contexts of each."""
+    def drawn(key: Key, stored: Stored, updates: int) -> tuple[Sample, Noise, Contexts]:
+        """The batches and the noise of some updates, and the keys for the contexts of each."""
         noise_key, sample_key, context_key = jax.random.split(key, 3)
         # All draws at once: a replay that enters a branch or a loop might be copied there.
         samples = jax.vmap(lambda key: replay.sample(stored, key, config.batch_size, config.discount, config.n_step))(
             jax.random.split(sample_key, updates)
         )
-        return samples, noise_of(noise_key, updates), jax.random.split(context_key, updates)
-
-    def updates_by(tx_of_temperature: Any, clock: Callable[..., Clock], target_delay: Any) -> Callable[..., Any]:
-        """The function of one update, which draws its contexts."""
-        update = update_of(config, losses, tx, tx_of_temperature, clock, continual, target_delay)
-
-        def with_contexts(now: Learned, given: tuple[Sample, Noise, Key], number: Array) -> tuple[Learned, Metrics]:
-            sample, noise, key = given
-            return update(now, (sample, noise, contexts_of(key, now.continual)), number)
-
-        return with_contexts
+        keys = jax.vmap(jax.random.split)(jax.random.split(context_key, updates))
+        return samples, noise_of(noise_key, updates), Contexts(keys[:, 0], keys[:, 1])
 
     def learn(state: State, transitions: Transitions, calls: Array) -> tuple[State, Metrics]:
         learned = state.learned
         extras = transitions.extras
         stored = off_policy.store(config, replay, state.replay, transitions, extras.is_first, extras.seen)
         key, updates_key = jax.random.split(learned.key)
-        update = updates_by(temperature_tx, functools.partial(schedule.clock, calendar, calls), config.target_delay)
+        clock = functools.partial(schedule.clock, calendar, calls)
+        update = update_of(config, losses, tx, temperature_tx, clock, continual, config.target_delay)
         given = drawn(updates_key, stored, schedule.updates)
         learned, metrics = off_policy.make_updates(schedule, update, learned._replace(key=key), given, calls)
         return State(learned, (schedule.call(calls) + 1) * schedule.steps, stored), metrics
@@ -308,7 +295,8 @@ def make(
 
         state, key = keyed(state)
         actor_tx = optax.adam(config.learning_rate, config.b1, config.b2, config.eps)
-        update = updates_by(actor_tx, of_update, lcm(config.policy_delay, config.target_delay))
+        delay = lcm(config.policy_delay, config.target_delay)
+        update = update_of(config, losses, tx, actor_tx, of_update, continual, delay)
         given = drawn(key, state.replay, at_once), first + jnp.arange(at_once)
         learned, _ = jax.lax.scan(lambda now, each: update(now, *each), state.learned, given)
         return state._replace(learned=learned)
@@ -356,12 +344,14 @@ def make(
         sample_key, noise_key, context_key = jax.random.split(jax.random.fold_in(now.key, 0), 3)
         sample = replay.sample(state.replay, sample_key, config.batch_size, config.discount)
         noise, alpha = noise_of(noise_key), jnp.exp(now.temperature.log)
-        contexts = contexts_of(context_key, now.continual)
-        y, _ = losses.targets(now.params.actor, now.target, alpha, sample, noise.target, contexts.target)
+        target_key, actor_key = jax.random.split(context_key)
+        of_target = actor.draw(now.continual, config.batch_size, target_key)
+        of_actor = actor.draw(now.continual, states, actor_key)
+        y, _ = losses.targets(now.params.actor, now.target, alpha, sample, noise.target, of_target)
         mu, Q = previous.params
         Q_grads, (Q_features, _) = jax.grad(losses.of_critics, has_aux=True)(Q, sample, y)
         mu_grads, (mu_features, *_) = jax.grad(losses.of_actor, has_aux=True)(
-            mu, Q, alpha, sample, noise.actor, contexts.actor
+            mu, Q, alpha, sample, noise.actor, of_actor
         )
         return actor_and_critics.signals(
             previous.params, now.params, Both(mu_features, Q_features), Both(mu_grads, Q_grads), now.optimizer
