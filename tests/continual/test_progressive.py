@@ -1,4 +1,4 @@
-"""Progressive networks: initial values, which numbers are frozen, memory, and what is refused."""
+"""Progressive networks: initial values, which columns stay, memory, and what is refused."""
 
 import jax
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 import trees
 
 from pliant.continual import progressive
+from pliant.continual._progressive import Place
 from pliant.core.clock import Clock, Task
 from pliant.core.continual import DenseLayers
 from pliant.networks._dense import dense_layers
@@ -17,66 +18,73 @@ def layers_of(*sizes):
     return DenseLayers(sizes, jax.nn.relu, dense_layers, lambda numbers: numbers, "actor")
 
 
+def through_tasks(method, params, key, learn=lambda params: params):
+    """Of each task: the parameters at its end, and the state."""
+    state, found = method.init(params), []
+    for task in range(3):
+        if task:
+            clock, key = Clock(1, task=task), jax.random.fold_in(key, task)
+            params, state = method.begin_task(params, state, clock=clock, key=key)
+        params = learn(params)
+        found.append((params, state))
+    return found
+
+
 def test_columns_are_drawn_as_the_network_is_and_the_factors_of_a_column_up_to_one_over_the_columns_before():
     method = progressive(TASKS, layers_of(3, 32, 16, 4))
-    params = trees.numpy(jax.jit(method.network.init)(trees.key(0)))
+
+    def run(key):
+        return [params for params, _ in through_tasks(method, method.network.init(key), key)]
+
+    columns = trees.numpy(jax.jit(run)(trees.key(0)))
     for layer, (inputs, units) in enumerate([(3, 32), (32, 16), (16, 4)]):
-        kernel = params["columns"][f"Dense_{layer}"]["kernel"]
-        assert kernel.shape == (3, inputs, units)
-        assert 0.8 < np.abs(kernel).max() * inputs**0.5 <= 1
-        assert (kernel[0] != kernel[1]).all()
+        kernels = np.stack([of["column"][f"Dense_{layer}"]["kernel"] for of in columns])
+        assert kernels.shape == (3, inputs, units)
+        assert 0.8 < np.abs(kernels).max() * inputs**0.5 <= 1
+        assert (kernels[0] != kernels[1]).all()
     for layer, (inputs, units) in enumerate([(32, 16), (16, 4)], start=1):
-        lateral = params["laterals"][f"Dense_{layer}"]
-        V, U, alpha = lateral["V"], lateral["U"]["kernel"], lateral["alpha"]
-        assert V.shape == (1 + 2, inputs, inputs) and U.shape == (2, inputs, units)
-        assert 0.8 < np.abs(V[0]).max() * inputs**0.5 <= 1  # column 1 reads one column, and column 2 reads two
-        assert 0.8 < np.abs(V[1:]).max() * (2 * inputs) ** 0.5 <= 1
-        assert (alpha >= 0).all() and (alpha <= [1, 1 / 2]).all()
+        for number in (1, 2):
+            lateral = columns[number]["laterals"][f"Dense_{layer}"]
+            V = lateral["V"].reshape(2, inputs, inputs)[:number]
+            assert lateral["U"]["kernel"].shape == (inputs, units)
+            assert 0.8 < np.abs(V).max() * (number * inputs) ** 0.5 <= 1
+            assert 0 <= lateral["alpha"] <= 1 / number
 
 
 @pytest.fixture(scope="module")
 def ran():
-    """Of each task: the parameters, all of which an update moves by 1, and the outputs on all tasks."""
+    """Of each task: the parameters, the views of all tasks, and the outputs on all tasks."""
     method = progressive(TASKS, layers_of(3, 5, 4), width=2)
     x = np.float32([[1, 2, 3]])
 
-    def run(params):
-        state, found = method.init(params), []
-        for task in range(3):
-            if task:
-                params, state = method.begin_task(params, state, clock=Clock(1, task=task), key=None)
-            moved = jax.tree.map(lambda w: w + 1, params)
-            params, state = method.after_update(moved, state, previous=params, grads=params)
-            outputs = [method.network.apply(params, x, method.network.route(state, other)) for other in range(3)]
-            found.append((params, outputs))
+    def run(params, key):
+        found = []
+        for after, state in through_tasks(method, params, key, lambda params: jax.tree.map(lambda w: w + 1, params)):
+            views = [method.view(after, state, other) for other in range(3)]
+            outputs = [method.network.apply(view, x, method.network.route(state, k)) for k, view in enumerate(views)]
+            found.append((after, views, outputs))
         return found
 
     params = trees.random_like(jax.eval_shape(method.network.init, trees.key(0)))
-    return params, trees.numpy(jax.jit(run)(params))
+    return trees.numpy(jax.jit(run)(params, trees.key(1)))
 
 
-def test_the_newest_column_alone_learns(ran):
-    before, found = ran
-    for task, (after, _) in enumerate(found):
-        moved = jax.tree.map(lambda after, before: after != before, after, before)
-        laterals = moved["laterals"]["Dense_1"]
-        for leaf in jax.tree.leaves(moved["columns"]):
-            assert marks(leaf) == {task}
-        for leaf in (laterals["alpha"], *jax.tree.leaves(laterals["U"])):
-            assert marks(leaf) == ({task - 1} if task else set())
-        assert marks(laterals["V"]) == [set(), {0}, {1, 2}][task]  # column 1 reads column 0, column 2 reads both
-        before = after
+def test_the_newest_column_is_the_parameters_and_earlier_ones_stay_as_at_their_ends(ran):
+    for now, (_, views, _) in enumerate(ran):
+        for task, view in enumerate(views):
+            used, expected = (numbers_of(params, min(now, task)) for params in (view, ran[min(now, task)][0]))
+            trees.assert_equal(used, expected)
 
 
-def marks(moved):
-    """The entries of the leading axis that moved as a whole; no entry moves in part."""
-    whole, part = (np.flatnonzero(of.reshape(len(moved), -1).any(1)) for of in (moved, ~moved))
-    assert not set(whole) & set(part)
-    return set(whole)
+def numbers_of(params, column):
+    """What a column uses of its parameters."""
+    lateral = params["laterals"]["Dense_1"]
+    V = lateral["V"].reshape(2, 2, 2)[:column]  # one for each column before it
+    return params["column"], (lateral | {"V": V} if column else ())
 
 
 def test_each_column_acts_on_its_task_and_the_newest_on_tasks_to_come(ran):
-    outputs = [np.stack(of_tasks) for _, of_tasks in ran[1]]
+    outputs = [np.stack(of_tasks) for *_, of_tasks in ran]
     for now in range(3):
         for task in range(3):
             np.testing.assert_array_equal(outputs[now][task], outputs[min(now, task)][min(now, task)])
@@ -87,10 +95,11 @@ def test_columns_that_no_member_has_are_not_computed():
     # A condition that differs between members would compute both branches for each.
     method = progressive(TASKS, layers_of(3, 5, 4))
     params, x = jax.eval_shape(method.network.init, trees.key(0)), np.zeros((2, 3), np.float32)
-    together = jax.vmap(method.network.apply, (None, None, 0))
+    together = jax.vmap(method.network.apply, (None, None, Place(0, None)))
+    place = Place(np.arange(2), jax.eval_shape(method.init, params).earlier)
     branches = [
         eqn.params["branches"]
-        for eqn in jax.make_jaxpr(together)(params, x, np.arange(2)).eqns
+        for eqn in jax.make_jaxpr(together)(params, x, place).eqns
         if "cond" in str(eqn.primitive)
     ]
     assert len(branches) == 2  # the columns before the third
@@ -104,8 +113,7 @@ def test_memory_of_columns_of_96_units_in_place_of_256(tasks, published):
     expected = tasks * column + tasks * (tasks - 1) // 2 * pair + (tasks - 1) * later
     eight = tuple(Task(f"{k}", k + 1) for k in range(8))
     method = progressive(eight, layers_of(18, 256, 256, 256, 12), width=96)
-    params = jax.eval_shape(method.network.init, trees.key(0))
-    found = jax.jit(lambda tasks: method.memory(params, (), tasks))(tasks)
+    found = jax.jit(lambda tasks: method.memory((), (), tasks))(tasks)
     assert found == (expected, expected)
     assert round(expected / 139_532, 2) == published
 

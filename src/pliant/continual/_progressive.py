@@ -15,7 +15,17 @@ from pliant.core.settings import AtLeast, require
 
 
 class ProgressiveState(NamedTuple):
+    """Earlier columns are no parameters: the optimizer neither reads nor writes them."""
+
     column: Array  # () int: of the newest task
+    earlier: Params  # all columns, see `_Columns`; those from the newest on have no meaning
+
+
+class Place(NamedTuple):
+    """What acts beside a column."""
+
+    column: Array  # () int: its index
+    earlier: Params  # as in the state
 
 
 def progressive(
@@ -74,54 +84,56 @@ def progressive(
     sizes = (inputs, *(width or units for units in hidden), outputs)
     room = max(len(tasks), 2)  # a run of one task has room for two columns, so that no array is empty
     columns = _Columns(layers, sizes, room, published_first_column)
+    shapes = jax.eval_shape(lambda: columns.init(jax.random.key(0)))
 
     def init(params: Params) -> ProgressiveState:
         del params
-        return ProgressiveState(jnp.zeros((), jnp.int32))
-
-    def project(params: Params, state: ProgressiveState, previous: Params) -> Params:
-        def newest(owner: np.ndarray, new: Array, old: Array) -> Array:
-            learns = (owner == state.column).reshape(-1, *[1] * (new.ndim - 1))
-            return jnp.where(learns, new, old)
-
-        return jax.tree.map(newest, columns.owners(params), params, previous)
+        return ProgressiveState(jnp.zeros((), jnp.int32), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
 
     def begin_task(params: Params, state: ProgressiveState, *, clock: Clock, key: Key) -> tuple[Params, Any]:
-        del state, key
-        return params, ProgressiveState(jnp.asarray(clock.task, jnp.int32))
+        task = jnp.asarray(clock.task, jnp.int32)
+        earlier = columns.stored(state.earlier, state.column, params)
+        return columns.column(columns.init(key), task), ProgressiveState(task, earlier)
+
+    def view(params: Params, state: ProgressiveState, task: Array | int) -> Params:
+        stored = columns.column(state.earlier, jnp.minimum(task, state.column))
+        return jax.tree.map(lambda old, newest: jnp.where(task < state.column, old, newest), stored, params)
 
     def act(
-        params: Params, route: Array, carry: Any, x: Array, *, is_first: Array, key: Key, greedy: bool
+        params: Params, route: Place, carry: Any, x: Array, *, is_first: Array, key: Key, greedy: bool
     ) -> tuple[Any, Any, Array]:
         del is_first, key, greedy
         return carry, columns.apply(params, x, route), jnp.zeros((x.shape[0], 0))
 
     def memory(params: Params, state: ProgressiveState, tasks: Array | int) -> Memory:
-        del state
+        del params, state
 
-        def of_leaf(owner: np.ndarray, leaf: Array) -> Array:
+        def of_leaf(owner: np.ndarray, leaf: Any) -> Array:
             return (owner < jnp.maximum(tasks, 1)).sum() * math.prod(leaf.shape[1:])
 
-        stored = sum(jax.tree.leaves(jax.tree.map(of_leaf, columns.owners(params), params)))
+        stored = sum(jax.tree.leaves(jax.tree.map(of_leaf, columns.owners(shapes), shapes)))
         return Memory(stored, stored)
 
     network = TaskNetwork(
-        columns.init,
-        draw=lambda state, batch, key: state.column,
+        lambda key: columns.column(columns.init(key), jnp.int32(0)),
+        draw=lambda state, batch, key: Place(state.column, state.earlier),
         apply=columns.apply,
-        training_route=lambda state: state.column,
-        route=lambda state, task: jnp.minimum(task, state.column),
+        training_route=lambda state: Place(state.column, state.earlier),
+        route=lambda state, task: Place(jnp.minimum(task, state.column), state.earlier),
         act=act,
     )
-    return Continual(init, network, project=project, begin_task=begin_task, per_task=True, memory=memory)
+    return Continual(init, network, begin_task=begin_task, view=view, per_task=True, memory=memory)
 
 
 class _Columns(NamedTuple):
     r"""A network of columns.
 
-    Its parameters are `columns`, the layers of each column on a leading axis, and `laterals`, of each layer but the
-    first the $\alpha$, `V` and `U` of the later columns. A column has a matrix $V$ for each column before it. Those of
-    column 1, 2, ... follow each other on one axis, so that no number is stored that none uses.
+    All columns together are `columns`, the layers of each column on a leading axis, and `laterals`, of each layer but
+    the first the $\alpha$, `V` and `U` of the later columns. A column has a matrix $V$ for each column before it. Those
+    of column 1, 2, ... follow each other on one axis, so that no number is stored that none uses.
+
+    One column alone has the same without the leading axis, and as many matrices $V$ as the last column. It uses the
+    first of them, one for each column before it; the others have gradients of 0.
     """
 
     layers: DenseLayers
@@ -135,7 +147,7 @@ class _Columns(NamedTuple):
         return len(self.sizes) - 2
 
     def init(self, key: Key) -> Params:
-        """The parameters of all columns."""
+        """All columns, before they learn."""
         columns_key, laterals_key = jax.random.split(key)
         keys = jax.random.split(columns_key, self.room)
         laterals = {}
@@ -161,7 +173,34 @@ class _Columns(NamedTuple):
         V = made["Dense_0"]["kernel"].reshape(column, units, units)
         return V, {"alpha": jax.random.uniform(alpha_key) / column, "U": made["Dense_1"]}
 
-    def owners(self, params: Params) -> Params:
+    def column(self, whole: Params, column: Array) -> Params:
+        """One column of all."""
+        layers, laterals = self.part(whole, column, self.room - 1)
+        return {"column": layers, "laterals": laterals}
+
+    def stored(self, whole: Params, column: Array, one: Params) -> Params:
+        """All columns with another one in its place.
+
+        Its unused matrices V are written to places of later columns, and at 0 it also writes there what a first column
+        has no use for. Later columns are stored after it, and write over them.
+        """
+        place, first = jnp.maximum(column - 1, 0), column * (column - 1) // 2
+
+        def put(leaf: Array, value: Array, index: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(leaf, value, index, 0)
+
+        def of_lateral(lateral: Params, new: Params) -> Params:
+            V = put(lateral["V"], new["V"].reshape(-1, *lateral["V"].shape[1:]), first)
+            return {"V": V} | {
+                name: jax.tree.map(lambda leaf, x: put(leaf, x[None], place), lateral[name], new[name])
+                for name in ("alpha", "U")
+            }
+
+        laterals = {name: of_lateral(each, one["laterals"][name]) for name, each in whole["laterals"].items()}
+        columns = jax.tree.map(lambda leaf, x: put(leaf, x[None], column), whole["columns"], one["column"])
+        return {"columns": columns, "laterals": laterals}
+
+    def owners(self, whole: Params) -> Params:
         """The column that each entry of a leaf's leading axis belongs to."""
         later = np.arange(1, self.room)
 
@@ -169,25 +208,25 @@ class _Columns(NamedTuple):
             return jax.tree.map(lambda _: later, lateral) | {"V": np.repeat(later, later)}
 
         return {
-            "columns": jax.tree.map(lambda _: np.arange(self.room), params["columns"]),
-            "laterals": {name: of_lateral(lateral) for name, lateral in params["laterals"].items()},
+            "columns": jax.tree.map(lambda _: np.arange(self.room), whole["columns"]),
+            "laterals": {name: of_lateral(lateral) for name, lateral in whole["laterals"].items()},
         }
 
-    def apply(self, params: Params, x: Array, column: Array) -> Any:
-        """The outputs of a column for `x` `(batch, inputs)`; the columns before it get no gradients."""
-        before = self.units_before(*jax.lax.stop_gradient((params, x)), column)
-        *_, y = self.units_of(self.part(params, column, self.room - 1), x, before, column > 0)
+    def apply(self, params: Params, x: Array, place: Place) -> Any:
+        """The outputs of one column for `x` `(batch, inputs)`."""
+        before = self.units_before(place.earlier, jax.lax.stop_gradient(x), place.column)
+        *_, y = self.units_of((params["column"], params["laterals"]), x, before, place.column > 0)
         if self.published_first_column:
-            y = jnp.where(column == 0, self.layers.activation(y), y)
+            y = jnp.where(place.column == 0, self.layers.activation(y), y)
         return self.layers.outputs(y)
 
-    def units_before(self, params: Params, x: Array, column: Array) -> list[Array]:
+    def units_before(self, whole: Params, x: Array, column: Array) -> list[Array]:
         """Of each hidden layer, the units of all columns but the last side by side; 0 from `column` on."""
         found: list[list[Array]] = []
         nothing = [jnp.zeros((x.shape[0], units), x.dtype) for units in self.sizes[1:-1]]
         newest = _over_members(column)
         for index in range(self.room - 1):
-            part, before = self.part(params, index, index), _side_by_side(found)
+            part, before = self.part(whole, index, index), _side_by_side(found)
 
             def units(part: Any = part, before: list[Array] = before) -> list[Array]:
                 return self.units_of(part, x, before)[:-1]
@@ -195,16 +234,16 @@ class _Columns(NamedTuple):
             found.append(replicas.cond(index < newest, units, lambda: nothing))
         return _side_by_side([[jnp.where(index < column, h, 0) for h in units] for index, units in enumerate(found)])
 
-    def part(self, params: Params, column: Array | int, before: int) -> tuple[Params, Params]:
-        """Layers and laterals of a column, with `before` matrices V."""
+    def part(self, whole: Params, column: Array | int, before: int) -> tuple[Params, Params]:
+        """Layers and laterals of a column, with `before` matrices V on top of each other."""
 
         def of_lateral(lateral: Params) -> Params:
             V = jax.lax.dynamic_slice_in_dim(lateral["V"], column * (column - 1) // 2, before)
             others = {name: lateral[name] for name in ("alpha", "U")}
             return {"V": V.reshape(-1, V.shape[-1]), **_at(others, jnp.maximum(column - 1, 0))}
 
-        laterals = params["laterals"] if before else {}  # the first column has none
-        return _at(params["columns"], column), {name: of_lateral(each) for name, each in laterals.items()}
+        laterals = whole["laterals"] if before else {}  # the first column has none
+        return _at(whole["columns"], column), {name: of_lateral(each) for name, each in laterals.items()}
 
     def units_of(
         self, part: tuple[Params, Params], x: Array, before: list[Array], is_later: Array | bool = True
