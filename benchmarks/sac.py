@@ -82,7 +82,9 @@ def agent_of(row: str, observation: int, num_envs: int, update_to_data: float) -
     spec = Spec(jax.ShapeDtypeStruct((observation,), jnp.float32), Continuous(ACTION))
     nowhere: Any = None  # there is no step
     environment = Environment(spec, num_envs, TASKS[-1].until, nowhere, nowhere, tasks=TASKS)
-    return build(config, environment).agent
+    agent = build(config, environment).agent
+    assert isinstance(agent, Agent)
+    return agent
 
 
 def finished(row: str) -> int:

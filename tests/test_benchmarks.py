@@ -63,13 +63,33 @@ def test_the_floor_of_images_counts_the_weights_of_the_network(images):
     assert sum(x.size for x in jax.tree.leaves(params) if len(x.shape) == 2) == images["WEIGHTS"]
 
 
-def test_a_call_of_sac_with_a_continual_method_returns_what_the_next_begins_with():
-    benchmark = runpy.run_path(str(next(path for path in ALL if path.stem == "sac")))
-    agent = benchmark["agent_of"]("ewc", 18, 4, 0.5)
-    state = jax.eval_shape(agent.init, trees.key(0))
+@pytest.fixture(scope="module")
+def of_sac():
+    return runpy.run_path(str(next(path for path in ALL if path.stem == "sac")))
+
+
+def test_a_call_of_sac_with_a_continual_method_returns_what_the_next_begins_with(of_sac):
+    # A subspace has fresh critics in each task, which get further numbers.
+    agent = of_sac["agent_of"]("subspace", 18, 4, 0.5)
+    seen, finished = of_sac["seen_by_critics"](agent, 18, 4), of_sac["finished"]("subspace")
+    assert (seen, finished) == (8, 3)
+
+    def begin(key):
+        return of_sac["begun"](agent, agent.init(key), finished)
 
     def one_call(state, key):
-        return agent.learn(state, benchmark["made_up"](key, 18, 4), 0)[0]
+        return agent.learn(state, of_sac["made_up"](key, 18, 4, seen), 0)[0]
 
+    state = jax.eval_shape(begin, trees.key(0))
     after = jax.eval_shape(one_call, state, trees.key(1))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+
+
+def test_rows_of_sac_are_the_continual_methods_with_the_settings_of_the_scenario(of_sac):
+    assert set(of_sac["TARGETS"]) | set(of_sac["FINISHED"]) <= set(of_sac["METHODS"])
+    params = {
+        row: jax.eval_shape(of_sac["agent_of"](row, 18, 4, 0.5).init, trees.key(0)).learned.params.actor
+        for row in ("progressive", "rewire")
+    }
+    assert params["progressive"]["column"]["Dense_1"]["kernel"].shape == (96, 96)
+    assert params["rewire"]["heads"]["bias"].shape == (4, 12)
