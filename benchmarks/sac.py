@@ -94,21 +94,23 @@ def finished(row: str) -> int:
 
 def begun(agent: Agent, state: Any, tasks: int) -> Any:
     """The state after so many tasks without updates, at the beginning of the next."""
-    for task in range(tasks):
+
+    def one(task: jax.Array, state: Any) -> Any:
         assert agent.end_task is not None and agent.begin_task is not None
-        state = agent.end_task(state, Clock(update=1, task=jnp.int32(task)))
-        state = agent.begin_task(state, Clock(update=1, task=jnp.int32(task + 1)))
-    return state
+        state = agent.end_task(state, Clock(update=1, task=task))
+        return agent.begin_task(state, Clock(update=1, task=task + 1))
+
+    return jax.lax.fori_loop(0, tasks, one, state) if tasks else state
 
 
-def made_up(key: jax.Array, observation: int, num_envs: int, seen: int) -> Transitions:
-    """Artificial transitions of one call; critics get `seen` more numbers."""
+def made_up(key: jax.Array, observation: int, num_envs: int, extras: sac.Extras) -> Transitions:
+    """Artificial transitions of one call, with extras of these shapes."""
     observation_key, action_key, reward_key, next_key = jax.random.split(key, 4)
     observed, nothing = (1, num_envs, observation), jnp.zeros((1, num_envs), bool)
     return Transitions(
         jax.random.normal(observation_key, observed),
         jnp.tanh(jax.random.normal(action_key, (1, num_envs, ACTION))),
-        sac.Extras(nothing, jnp.zeros((1, num_envs, seen))),
+        jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), extras),
         jax.random.normal(reward_key, (1, num_envs)),
         nothing,
         nothing,
@@ -141,14 +143,14 @@ def advancing(
     agent = agent_of(row, observation, num_envs, update_to_data)
     member_map = MemberMap(layout(seeds, "vmap", len(jax.devices())))
     first = finished(row) * TASK_STEPS // num_envs  # call of the task
-    seen = seen_by_critics(agent, observation, num_envs)
+    extras = extras_of(agent, observation, num_envs)
 
     def begin(seed: jax.Array, _: Any) -> Any:
         return begun(agent, agent.init(jax.random.key(seed)), finished(row))
 
     def learn(state: Any, call: jax.Array) -> Any:
         def one(state: Any, number: jax.Array) -> tuple[Any, None]:
-            transitions = made_up(jax.random.key(number), observation, num_envs, seen)
+            transitions = made_up(jax.random.key(number), observation, num_envs, extras)
             return agent.learn(state, transitions, first + number)[0], None
 
         return jax.lax.scan(one, state, call * calls + jnp.arange(calls))[0]
@@ -177,15 +179,15 @@ def updating(
     return rates(advances, round(num_envs * update_to_data) * calls * seeds, seconds)
 
 
-def seen_by_critics(agent: Agent, observation: int, num_envs: int) -> int:
-    """How many numbers critics get beside observations and actions."""
+def extras_of(agent: Agent, observation: int, num_envs: int) -> sac.Extras:
+    """The shapes of what the agent records of an action."""
 
     def acts(key: jax.Array) -> sac.Extras:
         observations, is_first = jnp.zeros((num_envs, observation)), jnp.ones(num_envs, bool)
         params, carry = agent.acting_params(agent.init(key)), agent.initial_carry(num_envs)
         return agent.act(params, carry, observations, is_first, key)[2]
 
-    return jax.eval_shape(acts, jax.random.key(0)).seen.shape[1]
+    return jax.eval_shape(acts, jax.random.key(0))
 
 
 def config_of(seeds: int) -> RunConfig:

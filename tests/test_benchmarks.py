@@ -13,10 +13,12 @@ from pliant.experiment.loops.planning import plan
 ALL = sorted((pathlib.Path(__file__).parents[1] / "benchmarks").glob("[!_]*.py"))
 
 
-@pytest.fixture(autouse=True)
-def beside_each_other(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def beside_each_other():
     """Benchmarks import files of their folder, whose names come last: one is called as the package minigrid."""
-    monkeypatch.setattr(sys, "path", [*sys.path, str(ALL[0].parent)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, str(ALL[0].parent)])
+        yield
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
@@ -71,14 +73,14 @@ def of_sac():
 def test_a_call_of_sac_with_a_continual_method_returns_what_the_next_begins_with(of_sac):
     # A subspace has fresh critics in each task, which get further numbers.
     agent = of_sac["agent_of"]("subspace", 18, 4, 0.5)
-    seen, finished = of_sac["seen_by_critics"](agent, 18, 4), of_sac["finished"]("subspace")
-    assert (seen, finished) == (8, 3)
+    extras, finished = of_sac["extras_of"](agent, 18, 4), of_sac["finished"]("subspace")
+    assert (extras.seen.shape, finished) == ((4, 8), 3)
 
     def begin(key):
         return of_sac["begun"](agent, agent.init(key), finished)
 
     def one_call(state, key):
-        return agent.learn(state, of_sac["made_up"](key, 18, 4, seen), 0)[0]
+        return agent.learn(state, of_sac["made_up"](key, 18, 4, extras), 0)[0]
 
     state = jax.eval_shape(begin, trees.key(0))
     after = jax.eval_shape(one_call, state, trees.key(1))
