@@ -84,16 +84,16 @@ def progressive(
     sizes = (inputs, *(width or units for units in hidden), outputs)
     room = max(len(tasks), 2)  # a run of one task has room for two columns, so that no array is empty
     columns = _Columns(layers, sizes, room, published_first_column)
-    shapes = jax.eval_shape(lambda: columns.init(jax.random.key(0)))
+    shapes = jax.eval_shape(columns.nothing)
 
     def init(params: Params) -> ProgressiveState:
         del params
-        return ProgressiveState(jnp.zeros((), jnp.int32), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+        return ProgressiveState(jnp.zeros((), jnp.int32), columns.nothing())
 
     def begin_task(params: Params, state: ProgressiveState, *, clock: Clock, key: Key) -> tuple[Params, Any]:
         task = jnp.asarray(clock.task, jnp.int32)
         earlier = columns.stored(state.earlier, state.column, params)
-        return columns.column(columns.init(key), task), ProgressiveState(task, earlier)
+        return columns.fresh(key, task), ProgressiveState(task, earlier)
 
     def view(params: Params, state: ProgressiveState, task: Array | int) -> Params:
         stored = columns.column(state.earlier, jnp.minimum(task, state.column))
@@ -115,7 +115,7 @@ def progressive(
         return Memory(stored, stored)
 
     network = TaskNetwork(
-        lambda key: columns.column(columns.init(key), jnp.int32(0)),
+        columns.first,
         draw=lambda state, batch, key: Place(state.column, state.earlier),
         apply=columns.apply,
         training_route=lambda state: Place(state.column, state.earlier),
@@ -146,32 +146,47 @@ class _Columns(NamedTuple):
         """The index of the last layer."""
         return len(self.sizes) - 2
 
-    def init(self, key: Key) -> Params:
-        """All columns, before they learn."""
-        columns_key, laterals_key = jax.random.split(key)
-        keys = jax.random.split(columns_key, self.room)
-        laterals = {}
-        for layer, layer_key in enumerate(jax.random.split(laterals_key, self.last), start=1):
-            each = map(
-                self.lateral, jax.random.split(layer_key, self.room - 1), range(1, self.room), [layer] * self.room
-            )
-            V, others = zip(*each)
-            laterals[f"Dense_{layer}"] = {
-                "V": jnp.concatenate(V),
-                **jax.tree.map(lambda *leaves: jnp.stack(leaves), *others),
-            }
-        return {"columns": jax.vmap(lambda key: self.layers.initialize(key, self.sizes))(keys), "laterals": laterals}
+    def first(self, key: Key) -> Params:
+        """The first column, which has no use for laterals."""
+        shapes = jax.eval_shape(lambda: self.fresh(key, jnp.int32(0)))["laterals"]
+        laterals = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return {"column": self.layers.initialize(key, self.sizes), "laterals": laterals}
 
-    def lateral(self, key: Key, column: int, layer: int) -> tuple[Array, Params]:
-        """What a later column adds to a layer: the matrices V `(column, units, units)`, and the rest.
+    def fresh(self, key: Key, column: Array) -> Params:
+        """A later column before it learns."""
+        layers_key, *keys = jax.random.split(key, 1 + self.last)
+        laterals = {}
+        for layer, layer_key in enumerate(keys, start=1):
+            # One of them is taken: a key may serve all.
+            each = [self.lateral(layer_key, later, layer) for later in range(1, self.room)]
+            laterals[f"Dense_{layer}"] = _at(jax.tree.map(lambda *leaves: jnp.stack(leaves), *each), column - 1)
+        return {"column": self.layers.initialize(layers_key, self.sizes), "laterals": laterals}
+
+    def lateral(self, key: Key, column: int, layer: int) -> Params:
+        r"""What a later column adds to a layer: $\alpha$, `U`, and the matrices V on top of each other.
 
         They are drawn as a network with one hidden layer, whose inputs are the units of all columns before.
         """
         layers_key, alpha_key = jax.random.split(key)
         units = self.sizes[layer]
         made = self.layers.initialize(layers_key, (column * units, units, self.sizes[layer + 1]))
-        V = made["Dense_0"]["kernel"].reshape(column, units, units)
-        return V, {"alpha": jax.random.uniform(alpha_key) / column, "U": made["Dense_1"]}
+        V = jnp.pad(made["Dense_0"]["kernel"], ((0, (self.room - 1 - column) * units), (0, 0)))
+        return {"V": V, "alpha": jax.random.uniform(alpha_key) / column, "U": made["Dense_1"]}
+
+    def nothing(self) -> Params:
+        """All columns, with zeros."""
+        one = jax.eval_shape(lambda: self.first(jax.random.key(0)))
+
+        def zeros(count: int) -> Any:
+            return lambda x: jnp.zeros((count, *x.shape), x.dtype)
+
+        def of_lateral(lateral: Params) -> Params:
+            units = lateral["V"].shape[1]
+            V = jnp.zeros((self.room * (self.room - 1) // 2, units, units), lateral["V"].dtype)
+            return jax.tree.map(zeros(self.room - 1), lateral) | {"V": V}
+
+        laterals = {name: of_lateral(lateral) for name, lateral in one["laterals"].items()}
+        return {"columns": jax.tree.map(zeros(self.room), one["column"]), "laterals": laterals}
 
     def column(self, whole: Params, column: Array) -> Params:
         """One column of all."""
