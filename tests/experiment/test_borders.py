@@ -6,6 +6,7 @@ environments and three candidates of two episodes each: three plays, of candidat
 """
 
 import contextlib
+import types
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -123,3 +124,30 @@ def test_no_trial_follows_on_the_first_task_and_members_that_diverged_do_not_pla
     assert means["trial_steps", ""].tolist() == [0, 0]
     names, given = zip(*changes)
     assert names[:2] == ("propose", "choose") and given[1].shape == (2, CANDIDATES)
+
+
+PLAYS = {True: [(0, 1), (1, 1), (2, 1), (0, 1), (1, 1), (2, 1)], False: [(0, 2), (1, 2), (2, 2)]}
+
+
+@pytest.mark.parametrize("on_device", PLAYS)
+def test_no_candidate_plays_an_episode_twice(on_device):
+    """There is one environment. On the device each play has other first states; elsewhere all plays begin alike."""
+    its_plan = plan(from_mapping({"problem": {"name": "staged"}, "seeds": "2", "diagnostics": [], "agent": "chooser"}))
+    played, given = [], {}
+
+    def episodes(acting, candidate, task, left_out, episodes, batch):
+        played.append((int(candidate), episodes))
+        return {"return": np.full((2, episodes), 10.0 * candidate), "length": np.ones((2, episodes))}
+
+    class Noted:
+        def change(self, change, shared, own=()):
+            given[change.__name__] = own
+
+        def ask(self, question, shared):
+            return shared
+
+    plays: Any = types.SimpleNamespace(on_device=on_device, at_once=1, episodes=episodes)
+    means = Borders(its_plan, Noted(), plays).end(Clock(0, task=np.int32(1)), np.zeros(2, bool))
+    assert played == PLAYS[on_device]
+    assert given["_choose"].tolist() == [[0, 10, 20]] * 2
+    assert means["trial_steps", ""].tolist() == [CANDIDATES * EPISODES] * 2

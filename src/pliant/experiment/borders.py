@@ -9,7 +9,9 @@ before the first step of the next task:
 """
 
 import logging
+import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -94,7 +96,13 @@ class Borders:
         trials, finetuning = self._agent.trials, self._agent.finetuning
         if trials is not None and clock.task > 0:
             self._programs.change(_propose, clock)
-            scores, steps = self._scores(int(clock.task), trials.candidates, trials.episodes, diverged)
+            scores, steps = self._scores(
+                lambda first: self._programs.ask(_candidates, np.int32(first)),
+                int(clock.task),
+                trials.candidates,
+                trials.episodes,
+                diverged,
+            )
             self._programs.change(_choose, clock, scores)
             means["trial_steps", ""] = steps
         if finetuning is not None:
@@ -110,20 +118,38 @@ class Borders:
         trials = self._agent.trials
         if trials is None or trials.standing is None:
             return {}
-        returns, steps = self._played(self._programs.acting_params(), int(clock.task), 0, trials.episodes, diverged)
-        self._programs.change(_standing, clock, returns.mean(1))
+        params = self._programs.acting_params()
+        scores, steps = self._scores(lambda first: params, int(clock.task), 1, trials.episodes, diverged)
+        self._programs.change(_standing, clock, scores[:, 0])
         return {("trial_steps", ""): steps}
 
-    def _scores(self, task: int, candidates: int, episodes: int, diverged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mean return of each candidate, `(members, candidates)`, and the steps that they played."""
+    def _scores(
+        self, params_of: Callable[[int], Any], task: int, candidates: int, episodes: int, diverged: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The mean return of each candidate, `(members, candidates)`, and the steps of each member.
+
+        No episode is played twice. On the device each batch has other first states. Elsewhere all batches begin alike:
+        there are as many as it takes until an environment has played each candidate that it can, and a batch has
+        further episodes of each environment.
+
+        Args:
+            params_of: `first -> acting parameters` with which environment i plays candidate `(first + i) % candidates`.
+            task: its index.
+            candidates: how many there are.
+            episodes: of each candidate, at least.
+            diverged: `(members,)` bool: members that do not play.
+        """
         at_once, members = self._plays.at_once, len(diverged)
         total, steps = np.zeros((members, candidates)), np.zeros(members)
         counts = np.zeros(candidates)
-        for batch in range(-(-candidates * episodes // at_once)):
+        batches = rounds = -(-candidates * episodes // at_once)  # a round: one episode of each environment
+        if not self._plays.on_device:
+            batches = min(rounds, candidates // math.gcd(at_once, candidates))
+        in_batch = at_once * -(-rounds // batches)
+        for batch in range(batches):
             first = batch * at_once % candidates
-            params = self._programs.ask(_candidates, np.int32(first))
-            returns, played = self._played(params, task, batch, at_once, diverged)
-            who = (first + np.arange(at_once)) % candidates
+            returns, played = self._played(params_of(first), task, batch, in_batch, diverged)
+            who = (first + np.arange(in_batch) % at_once) % candidates
             np.add.at(total, (slice(None), who), returns)
             np.add.at(counts, who, 1)
             steps += played

@@ -11,7 +11,7 @@ from pliant.experiment.loops.plan import Acting, Plan, Play
 from .rollout import first_episodes
 from .transfer import elsewhere
 
-_SEED = 2**31  # above the seeds of `pliant evaluate --seed`, and below those of evaluations between tasks
+_SEED = 2**31  # above the seeds of `pliant evaluate --seed`, and below the seed of evaluations between two chunks
 
 Facts = dict[str, np.ndarray]  # name -> (members, episodes)
 
@@ -50,6 +50,7 @@ class TaskPlays:
             left_out: `(members,)` bool: members that do not play; not all of them.
             episodes: of each member.
             batch: on the device each environment may repeat its first state; other batches have other first states.
+                Elsewhere all batches have the same first states.
         """
         where = (task, _SEED + batch) if self.on_device else ()
         with contextlib.closing(self._play(acting, task)(params, *where)) as steps:
