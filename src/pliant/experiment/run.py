@@ -15,6 +15,7 @@ from pliant.experiment.evaluation.task_plays import TaskPlays
 from pliant.experiment.evaluation.tasks import TaskEvaluations
 from pliant.experiment.loops.plan import Plan, Programs
 from pliant.experiment.loops.population import population
+from pliant.experiment.loops.saving import agents_in
 from pliant.experiment.storage.checkpoints import checkpoints
 from pliant.experiment.storage.claim import claimed
 from pliant.experiment.storage.numerics import check_numerics
@@ -127,7 +128,7 @@ def _advance(
                 rows.add_of_tasks(step, borders.end(clock, diverged))
                 rows.add_of_tasks(step, task_evaluations.means(programs, int(clock.task) + 1, diverged))
 
-        step, diverged = _begin(plan, programs, store), np.zeros(len(plan.members), bool)
+        step, diverged = _begin(plan, programs, store)
         ranking = Ranking(*store.read(f"{EVALUATION}return"))
         if schedule.evaluates(step) and step == 0:
             evaluate(step, diverged)
@@ -139,7 +140,8 @@ def _advance(
         reported_at = None  # since the first slice, which compiles
         while step < steps:
             if (begun := schedule.begun(step)) is not None:  # here, so that checkpoints have what acted until the end
-                rows.add_of_tasks(step + 1, borders.begin(begun, diverged))  # a saved border has rows up to it alone
+                # A checkpoint of the border has the rows up to it, and these are made again.
+                rows.add_of_tasks(step + 1, borders.begin(begun, diverged))
             chunk = schedule.chunk(step)
             length = pace.length(chunk.last - step, programs.unit(chunk.last - chunk.first))
             begun_at = time.monotonic()
@@ -165,15 +167,19 @@ def _advance(
                 raise Interrupted(step)
 
 
-def _begin(plan: Plan, programs: Programs, store: Store) -> int:
-    """Puts the members before their first step, or restores the saved ones; returns the number of steps so far."""
+def _begin(plan: Plan, programs: Programs, store: Store) -> tuple[int, np.ndarray]:
+    """Puts the members before their first step, or restores the saved ones.
+
+    Returns:
+        The number of steps so far, and `(members,)` bool: which members have diverged.
+    """
     programs.begin()
     resumed = store.resume(programs.shapes())
     if resumed is None:
         if 0 in plan.kept:
             store.begin(programs.save())
-        return 0
+        return 0, np.zeros(len(plan.members), bool)
     step, arrays = resumed
     logger.info("going on from step %s of %s", f"{step:,}", f"{store.steps:,}")
     programs.restore(arrays, step)
-    return step
+    return step, agents_in(arrays).diverged >= 0
