@@ -117,7 +117,7 @@ def _checked(plan: Plan) -> Plan:
 
 
 def _check_tasks(plan: Plan) -> None:
-    """Refuses tasks without a round of their own, and evaluations of tasks in which nobody can be put."""
+    """Refuses tasks without a round of their own, and evaluations and trials in tasks in which nobody can be put."""
     name, tasks, asked = plan.config.problem.name, plan.tasks, plan.config.evaluate_tasks
     for before, task in itertools.pairwise(tasks):
         if before.until == task.until:
@@ -125,15 +125,18 @@ def _check_tasks(plan: Plan) -> None:
                 f"{name}: the tasks {before.name} and {task.name} both end at step {task.until:,}, because the agent "
                 f"learns from {plan.steps_at_once:,} steps at once; write longer tasks, or a shorter horizon"
             )
-    if not asked:
+    agent = plan.components.agent
+    has_trials = isinstance(agent, Agent) and agent.trials is not None
+    if not asked and not has_trials:
         return
-    if not tasks:
+    if asked and not tasks:
         raise ConfigError(f"evaluate_tasks={asked}: {name} has no tasks; leave it out")
     has_init_task = isinstance(plan.problem, Environment) and plan.problem.init_task is not None
     if not has_init_task and "env" not in plan.config.problem.schema:
+        what = f"evaluate_tasks={asked}" if asked else "a continual method with trials"
         raise ConfigError(
-            f"evaluate_tasks={asked}: {name} has no environments for one of its tasks alone, neither by init_task nor "
-            "by a setting env; leave it out"
+            f"{what}: {name} has no environments for one of its tasks alone, neither by init_task nor by a setting "
+            "env; leave it out"
         )
 
 
