@@ -176,7 +176,9 @@ def make(
         try:
             methods = methods_for(wiring, network or plain, updates)
         except ValueError as error:  # a method may look for units itself
-            raise error if continual.network is None else ValueError(NO_UNITS) from error
+            if continual.network is None:
+                raise
+            raise ValueError(NO_UNITS) from error
         return beside(continual, methods, has_replay=True)
 
     wiring, tx, begin = actor_and_critics.learners(

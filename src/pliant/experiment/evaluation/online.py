@@ -10,9 +10,8 @@ from pliant.experiment.loops.plan import Mode, Plan, Play
 from .rollout import first_episodes
 from .transfer import elsewhere, task_at
 
-_SEED = (
-    2**32 - 1
-)  # above the seeds of `pliant evaluate --seed`, whose episodes thus differ from those that choose the best checkpoint
+# Above the seeds of `pliant evaluate --seed`, whose episodes thus differ from those that choose the best checkpoint.
+_SEED = 2**32 - 1
 
 
 def mode_of(plan: Plan) -> Mode:

@@ -101,7 +101,7 @@ class Programs(Protocol):
         """
         ...
 
-    def change(self, change: "Change", shared: Any, own: Any = ()) -> None:
+    def change(self, change: Change, shared: Any, own: Any = ()) -> None:
         """Changes the agents' states between two calls of `advance`; compiled at its first use.
 
         Args:
@@ -111,7 +111,7 @@ class Programs(Protocol):
         """
         ...
 
-    def ask(self, question: "Question", shared: Any) -> Any:
+    def ask(self, question: Question, shared: Any) -> Any:
         """Asks the agents for something, such as their acting parameters: a tree of `(members, ...)` arrays.
 
         Args:
