@@ -127,7 +127,8 @@ def make(
     only in updates in which the actor learns, too.
 
     A task of the environment restarts replay, optimizers, temperature, targets, and the schedule of random steps and
-    updates; actor, critics and the states of the methods stay. `on_new_task=keep` keeps all of it.
+    updates; actor, critics and the states of the methods stay. `on_new_task=keep` keeps all of it; where critics begin
+    anew, optimizers, temperature and targets do, too.
 
     Diagnostics are measured on a batch from the replay. Before the first update losses and values are recorded as 0.
 

@@ -58,6 +58,7 @@ class HostPlay(Play):
     @override
     def __call__(self, acting_params: Any, task: int | None = None, seed: int | None = None) -> Iterator[Step]:
         assert task is None and seed is None, "only environments on the device"
+        params = jax.device_put(acting_params)  # once, and not at each step
         host = self._open()
         observation = host.reset()
         shape = observation.shape[:2]
@@ -66,7 +67,7 @@ class HostPlay(Play):
         now = begin_episodes(carry, observation, shape, np)
         for t in itertools.count():
             shown = host.draw() if self._form else None
-            carry, action = self._act(acting_params, now.seen, self._seeds, self._values, np.int32(t))
+            carry, action = self._act(params, now.seen, self._seeds, self._values, np.int32(t))
             host.send(harmless(np.asarray(action)))
             answer = host.receive()
             now, facts = follow(now, carry, answer, np)
