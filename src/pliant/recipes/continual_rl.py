@@ -116,7 +116,7 @@ _AGGREGATES = (
 _ANOTHER_PROGRAM = (
     "The paper's numbers come from an earlier program of its authors, with another observation of 23 numbers, other "
     "learning rates and fresh critics for each task of SAC-N. Its PNN has columns as wide as a policy. The number of "
-    "seeds is not stated. They are for the order of methods. No numbers of Rewire are known."
+    "seeds is not stated. They are for the order of methods. Numbers of Rewire are not among them."
 )
 _NO_NUMBERS = "No numbers of the authors are known for this scenario."
 _ENGINE = (
