@@ -56,7 +56,7 @@ def at_work_with(monkeypatch, name, continual_for):
 def of_library(name, agent):
     """Makes a method of the library with room for few inputs."""
     method = registry.find("continual", name)
-    small = {"samples": 4, "capacity": 4, "batch_size": 2, "finetune": 2 * (agent == "sac")}
+    small = {"samples": 4, "candidates": 2, "capacity": 4, "batch_size": 2, "finetune": 2 * (agent == "sac")}
 
     def continual_for(**context):
         wanted = inspect.signature(method).parameters

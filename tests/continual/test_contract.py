@@ -143,15 +143,15 @@ def on_task(method, params, state, key, task):
 
 
 class Seen(NamedTuple):
-    """Of each task, unless otherwise said."""
+    """Of each task, on a leading axis."""
 
-    params: list[Any]  # at its end
-    views: list[Any]  # (tasks, ...): the parameters that act on each of all tasks after its end
-    newest: list[Any]  # the outputs of the network at its end
-    outputs: list[Any]  # (tasks, ...): those on each of all tasks after its end
-    memory: list[Any]  # at its end
-    penalty: list[Any]  # during it, a little away from where it began
-    gradient: list[Any]  # of the penalty
+    params: Any  # at its end
+    views: Any  # (tasks, ...): the parameters that act on each of all tasks after its end
+    newest: Any  # the outputs of the network at its end
+    outputs: Any  # (tasks, ...): those on each of all tasks after its end
+    memory: Any  # at its end
+    penalty: Any  # during it, a little away from where it began
+    gradient: Any  # of the penalty
 
 
 def through_tasks(case, seed, values):
@@ -159,21 +159,22 @@ def through_tasks(case, seed, values):
     network = network_of(method)
     key, params_key = jax.random.split(jax.random.key(seed))
     params = network.init(params_key)
-    state, seen = method.init(params), Seen([], [], [], [], [], [], [])
-    for task in range(TASKS):
-        key, begin_key, move_key, draw_key, end_key, act_key = jax.random.split(key, 6)
-        clock = Clock(7 * task + 1, 0, jnp.int32(task), 1)
-        if task:
-            params, state = begun(method, params, state, clock, begin_key)
+
+    def through_one(now, given):
+        task, key = given
+        begin_key, move_key, draw_key, end_key, act_key = jax.random.split(key, 5)
+        clock = Clock(7 * task + 1, 0, task, 1)
+        params, state = jax.lax.cond(task > 0, lambda now: begun(method, *now, clock, begin_key), lambda now: now, now)
         params, state = updated(method, params, state, clock, move_key)
         penalty, gradient = jax.value_and_grad(functools.partial(penalty_of, method))(params, state, clock, draw_key)
         params, state = ended(method, params, state, clock._replace(update=7 * (task + 1)), end_key)
         views, outputs = jax.vmap(functools.partial(on_task, method, params, state, act_key))(jnp.arange(TASKS))
         newest = acts(method, params, network.training_route(state), act_key)
-        memory = jax.tree.map(jnp.asarray, method.memory(params, state, jnp.int32(task + 1)))
-        for record, value in zip(seen, (params, views, newest, outputs, memory, penalty, gradient), strict=True):
-            record.append(value)
-    return seen
+        memory = jax.tree.map(jnp.asarray, method.memory(params, state, task + 1))
+        return (params, state), Seen(params, views, newest, outputs, memory, penalty, gradient)
+
+    tasks = jnp.arange(TASKS), jax.random.split(key, TASKS)
+    return jax.lax.scan(through_one, (params, method.init(params)), tasks)[1]  # a task after another: less to compile
 
 
 class Ran(NamedTuple):
@@ -203,7 +204,7 @@ def test_whatever_it_gives_is_finite(ran):
 def test_a_penalty_is_of_earlier_tasks_and_at_least_0(ran):
     if build(ran.case).network is None:  # other networks have terms of their own, some of them without a constant
         assert min(ran.alone.penalty) >= 0 == ran.alone.penalty[0]
-        assert not any(leaf.any() for leaf in jax.tree.leaves(ran.alone.gradient[0]))
+        assert not any(leaf.any() for leaf in jax.tree.leaves(trees.at(ran.alone.gradient, 0)))
 
 
 def test_what_acts_on_a_task(ran):
@@ -212,9 +213,10 @@ def test_what_acts_on_a_task(ran):
         for task in range(TASKS):
             acting = task if method.per_task and task <= now else now
             if method.network is None:
-                trees.assert_equal(trees.at(ran.alone.views[now], task), ran.alone.params[acting])
+                trees.assert_equal(trees.at(ran.alone.views, (now, task)), trees.at(ran.alone.params, acting))
             if method.trial is None:  # candidates may leave the network of the updates, and share weights
-                trees.assert_close(trees.at(ran.alone.outputs[now], task), ran.alone.newest[acting], 1e-5, 1e-6)
+                ours, theirs = trees.at(ran.alone.outputs, (now, task)), trees.at(ran.alone.newest, acting)
+                trees.assert_close(ours, theirs, 1e-5, 1e-6)
 
 
 def like(tree):
@@ -251,12 +253,12 @@ def test_all_routes_have_the_same_shapes(case):
 
 
 def test_memory_never_shrinks_and_holds_what_acts(ran):
-    memory = [(int(network), int(whole)) for network, whole in ran.alone.memory]
+    memory = [(int(network), int(whole)) for network, whole in zip(*ran.alone.memory)]
     networks, wholes = zip(*memory)
     assert sorted(networks) == list(networks) and sorted(wholes) == list(wholes)
     assert all(0 < network <= whole for network, whole in memory)
     if not build(ran.case).per_task:
-        assert set(networks) == {sum(leaf.size for leaf in jax.tree.leaves(ran.alone.params[0]))}
+        assert set(networks) == {sum(leaf.size for leaf in jax.tree.leaves(trees.at(ran.alone.params, 0)))}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -49,7 +49,7 @@ class Acting(NamedTuple):
 
 def subspace(
     tasks: tuple[Task, ...],
-    layers: DenseLayers | None,
+    layers: DenseLayers | None = None,
     distribution: Literal["flat", "peaked"] = "flat",
     repeat: int = 100,
     candidates: int = 8,

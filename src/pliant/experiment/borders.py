@@ -80,7 +80,10 @@ class Borders:
 
     def __init__(self, plan: Plan, programs: Programs, plays: TaskPlays):
         self._plan, self._programs, self._plays = plan, programs, plays
-        self._agent: Agent = plan.components.agent
+
+    @property
+    def _agent(self) -> Agent:
+        return self._plan.components.agent
 
     def end(self, clock: Clock, diverged: np.ndarray) -> Means:
         """The end of a task.
