@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
+from pliant.core.agent import Agent
 from pliant.core.clock import Task
 from pliant.core.problem import Environment
+from pliant.experiment.configuration.components import Components
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.loops.plan import Chunk, Ended, Loop, Plan, Play, Programs, Step
 from pliant.experiment.loops.population import population
@@ -122,4 +124,6 @@ class CountingStream(StreamLoop):
 def counting(config: RunConfig, steps: int = 1000, tasks: tuple[Task, ...] = ()) -> Plan:
     """The plan of a run of these members that counts, whatever the problem of the configuration is."""
     environment = Environment(None, 1, steps, None, None, tasks=tasks)
-    return Plan(config, population(config), environment, CountingLoop(), None)
+    # The agents count, too, and a task's end is nothing to them.
+    components = Components(environment, Agent(1, None, None, None, None, None, None), {})
+    return Plan(config, population(config), environment, CountingLoop(), components)
