@@ -39,6 +39,39 @@ class Schedule:
     minibatches: int = 1
     alternate: bool = False
 
+    def check(self, steps: int, recurrent: bool) -> None:
+        """Refuses sizes that do not divide each other.
+
+        Args:
+            steps: of a whole run.
+            recurrent: whether the network is.
+
+        Raises:
+            ValueError: with what to write.
+        """
+        T, E, r, samples = self.horizon, self.num_envs, self.recurrence, self.samples
+        of_round = f"(horizon={T} x num_envs={E})"
+        if samples % self.minibatches:
+            raise ValueError(
+                f"minibatches={self.minibatches} do not divide the {samples} samples of a round {of_round}; "
+                f"write a divisor of {samples}"
+            )
+        if steps < samples:
+            raise ValueError(
+                f"steps={steps} are fewer than the {samples} of one round {of_round}; "
+                f"write at least {samples} steps, or a shorter horizon"
+            )
+        if recurrent != (r > 1):
+            what = "is recurrent and learns along at least 2 steps" if recurrent else "is not recurrent"
+            raise ValueError(f"recurrence={r}: this network {what}; write recurrence={4 if recurrent else 1}")
+        if T % r or samples // self.minibatches % r:
+            raise ValueError(
+                f"recurrence={r} does not divide both horizon={T} and the {samples // self.minibatches} samples of a "
+                f"minibatch; write a common divisor"
+            )
+        if self.alternate and 2 * r > T:
+            raise ValueError(f"alternate=true leaves out a sequence: write a horizon of at least {2 * r}, not {T}")
+
     @property
     def samples(self) -> int:
         """Samples of a round."""

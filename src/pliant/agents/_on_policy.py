@@ -201,7 +201,8 @@ def make(
     """
     network = _network_for(environment, config)
     schedule = Schedule(config.horizon, environment.num_envs, config.recurrence, epochs, minibatches, alternate)
-    _check(schedule, network, environment)
+    recurrent = bool(jax.tree.leaves(jax.eval_shape(lambda: network.initial_carry(1))))
+    schedule.check(environment.steps, recurrent)
     updates = -(-environment.steps // schedule.samples) * schedule.updates
     wiring = trace_along(network, environment.spec.observation, schedule.recurrence, schedule.sequences)
 
@@ -359,33 +360,6 @@ def make(
         acting_params_for=acting_params_for if continual.per_task else None,
         memory=memory,
     )
-
-
-def _check(schedule: Schedule, network: ActorCritic, environment: Environment | HostEnvironment) -> None:
-    """Refuses sizes that do not divide each other."""
-    T, E, r, samples = schedule.horizon, schedule.num_envs, schedule.recurrence, schedule.samples
-    of_round = f"(horizon={T} x num_envs={E})"
-    if samples % schedule.minibatches:
-        raise ValueError(
-            f"minibatches={schedule.minibatches} do not divide the {samples} samples of a round {of_round}; "
-            f"write a divisor of {samples}"
-        )
-    if environment.steps < samples:
-        raise ValueError(
-            f"steps={environment.steps} are fewer than the {samples} of one round {of_round}; "
-            f"write at least {samples} steps, or a shorter horizon"
-        )
-    recurrent = bool(jax.tree.leaves(jax.eval_shape(lambda: network.initial_carry(1))))
-    if recurrent != (r > 1):
-        what = "is recurrent and learns along at least 2 steps" if recurrent else "is not recurrent"
-        raise ValueError(f"recurrence={r}: this network {what}; write recurrence={4 if recurrent else 1}")
-    if T % r or samples // schedule.minibatches % r:
-        raise ValueError(
-            f"recurrence={r} does not divide both horizon={T} and the {samples // schedule.minibatches} samples of a "
-            f"minibatch; write a common divisor"
-        )
-    if schedule.alternate and 2 * r > T:
-        raise ValueError(f"alternate=true leaves out a sequence: write a horizon of at least {2 * r}, not {T}")
 
 
 def _network_for(environment: Environment | HostEnvironment, config: Config) -> ActorCritic:
