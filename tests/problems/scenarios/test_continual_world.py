@@ -1,11 +1,11 @@
 """Continual World: the published sequences, MetaWorld's tasks, their goals, and the facts of their episodes."""
 
-import os
 import re
 import sys
 
 import numpy as np
 import pytest
+from films import need_opengl
 from metaworld.policies import ENV_POLICY_MAP
 
 from pliant import report
@@ -15,7 +15,6 @@ from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
 from pliant.presets.continual_world import PRESETS
-from pliant.problems.mujoco import _renderer
 from pliant.problems.scenarios.continual_world import SCENARIOS, Config, make
 
 SEED = np.array([[1, 2], [3, 4]], np.uint32)
@@ -193,12 +192,7 @@ def test_a_run_records_both_successes_of_all_tasks_at_each_border(tmp_path):
 
 
 def test_a_film_shows_the_arm_upright(monkeypatch):
-    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", ""))
-    try:
-        _renderer.choose_opengl()
-    except ValueError as error:
-        pytest.skip(str(error))
-    monkeypatch.setattr(_renderer, "choose_opengl", lambda: None)  # it was chosen
+    need_opengl(monkeypatch)
     film = make(Config(tasks="push")).render(SEED[0])
     film.reset()
     frame = film.draw().astype(float)

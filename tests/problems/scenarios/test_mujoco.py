@@ -11,10 +11,11 @@ import gymnasium.envs.mujoco
 import mujoco as physics
 import numpy as np
 import pytest
+from films import need_opengl
 
 from pliant.core.clock import Calendar, Task
 from pliant.core.problem import Continuous, Timestep
-from pliant.problems.mujoco import _packages, _renderer, mujoco
+from pliant.problems.mujoco import _packages, mujoco
 from pliant.problems.mujoco._envpool import EnvpoolSimulator
 from pliant.problems.mujoco._gymnasium import GymnasiumSimulator
 from pliant.problems.scenarios._mujoco import host_environment
@@ -404,12 +405,7 @@ def test_an_episode_that_terminates_at_a_border_is_not_truncated():
 
 
 def test_a_film_shows_the_edited_robot(monkeypatch):
-    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", ""))
-    try:
-        _renderer.choose_opengl()
-    except ValueError as error:
-        pytest.skip(str(error))
-    monkeypatch.setattr(_renderer, "choose_opengl", lambda: None)  # it was chosen
+    need_opengl(monkeypatch)
     frames = []
     for task in ("normal", "carry_stuff"):
         film = environment_of("halfcheetah", [task]).render(SEED[0])
