@@ -196,7 +196,7 @@ def test_published_memory(sizes, tasks, cycle, numbers):
 
 
 def test_what_it_refuses():
-    with pytest.raises(ValueError, match=r"^rewire orders the units of dense layers"):
+    with pytest.raises(ValueError, match=r"^rewire replaces dense layers"):
         rewire((), unit_normal, None)
     for setting, value in [("modes", 0), ("temperature", 0), ("noise", -1), ("dropout", 1), ("cycle", -1)]:
         with pytest.raises(ValueError, match=f"^{setting}={value}: write a number"):

@@ -202,7 +202,7 @@ def test_settings_outside_their_range_are_refused(settings, message):
 
 
 def test_a_network_of_other_layers_is_refused():
-    with pytest.raises(ValueError, match="mixes the parameters of dense layers") as error:
+    with pytest.raises(ValueError, match="subspace replaces dense layers") as error:
         subspace(TASKS, None)
     assert "\n" not in str(error.value)
 

@@ -10,7 +10,7 @@ import numpy as np
 from pliant.core import replicas
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock, Task
-from pliant.core.continual import Continual, DenseLayers, Memory, TaskNetwork
+from pliant.core.continual import Continual, DenseLayers, Memory, TaskNetwork, dense_layers_for
 from pliant.core.settings import AtLeast, require
 
 
@@ -75,10 +75,7 @@ def progressive(
         >>> layers = DenseLayers((3, 64, 64, 2), jax.nn.relu, initialize, outputs=lambda y: y, name="policy")
         >>> method = pliant.continual.progressive((Task("moon", 1000), Task("normal", 2000)), layers, width=24)
     """
-    if layers is None:
-        raise ValueError(
-            "progressive makes columns of dense layers, and this agent has another network; write --agent sac"
-        )
+    layers = dense_layers_for("progressive", layers)
     require("width", width, AtLeast(0))
     inputs, *hidden, outputs = layers.sizes
     sizes = (inputs, *(width or units for units in hidden), outputs)

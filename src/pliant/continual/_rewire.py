@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock, Task
-from pliant.core.continual import Continual, DenseLayers, Memory, TaskNetwork, Trial, Update, size_of
+from pliant.core.continual import Continual, DenseLayers, Memory, TaskNetwork, Trial, Update, dense_layers_for, size_of
 from pliant.core.likelihood import LOG_STD_RANGE, Likelihood, gaussian
 from pliant.core.settings import AtLeast, FromUpTo, require
 from pliant.surgery.soft_sort import evenly_spaced, ranks
@@ -110,10 +110,7 @@ def rewire(
     require("cycle", cycle, AtLeast(0))
     require("episodes", episodes, AtLeast(1))
     require("improvement", improvement, AtLeast(0))
-    if layers is None:
-        raise ValueError(
-            "rewire orders the units of dense layers, and this agent has another network; write --agent sac"
-        )
+    layers = dense_layers_for("rewire", layers)
     slots = min(cycle, len(tasks)) if cycle else len(tasks)
     network = RewiredNetwork(layers, modes, slots, temperature, noise, dropout)
 

@@ -9,7 +9,16 @@ import numpy as np
 
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock, Task
-from pliant.core.continual import Continual, DenseLayers, Memory, Replayed, TaskNetwork, Trial, size_of
+from pliant.core.continual import (
+    Continual,
+    DenseLayers,
+    Memory,
+    Replayed,
+    TaskNetwork,
+    Trial,
+    dense_layers_for,
+    size_of,
+)
 from pliant.core.settings import AtLeast, require, require_one_of
 
 _TINY = float(np.finfo(np.float32).tiny)
@@ -130,10 +139,7 @@ def subspace(
     require("estimations", estimations, AtLeast(1))
     require("improvement", improvement, AtLeast(0))
     require("episodes", episodes, AtLeast(1))
-    if layers is None:
-        raise ValueError(
-            "subspace mixes the parameters of dense layers, and this agent has another network; write --agent sac"
-        )
+    layers = dense_layers_for("subspace", layers)
     slots, of_new = len(tasks), candidates // 2
 
     def concentration(anchors: Array) -> Array:

@@ -256,6 +256,17 @@ def no_continual(
     return Continual()
 
 
+def dense_layers_for(method: str, layers: DenseLayers | None) -> DenseLayers:
+    """The layers of a network, for a method that builds another one of the same kind.
+
+    Raises:
+        ValueError: naming the method, if the agent has a network of another kind or cannot replace it.
+    """
+    if layers is None:
+        raise ValueError(f"{method} replaces dense layers, and this agent has another network; write --agent sac")
+    return layers
+
+
 def without_context(init: Callable[[Key], Params], apply: Callable[[Params, Array], Any]) -> TaskNetwork:
     """A network that is the same in all tasks, as a `TaskNetwork`: contexts, routes and carries are empty."""
 
