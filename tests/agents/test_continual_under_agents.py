@@ -101,7 +101,10 @@ def test_a_method_keeps_the_shapes_of_an_agent(agent, method, monkeypatch):
 
 
 def telling(**context):
-    """Pulls the weights towards 2, notes what it is told, and adds 1 to all weights at the beginning of later tasks."""
+    """Pulls the weights towards 2, and notes what it is told; at the beginning of later tasks weights become 2 w + 1.
+
+    The method itself doubles them, and its surgery adds 1.
+    """
     inputs = context["inputs"]
 
     def mean(params):
@@ -122,12 +125,16 @@ def telling(**context):
         del random, signals
         return Edit(params), state
 
-    def begin_task(params, state, *, random, clock):
+    def add(params, state, *, random, clock):
         del random
         return Edit(jax.tree.map(lambda w: w + (clock.task > 0), params)), state
 
-    surgery = Surgery(lambda params: (), idle, begin_task=begin_task)
-    return Continual(init, method=surgery, penalty=penalty, end_task=end_task, samples=6)
+    def double(params, state, *, clock, key):
+        del clock, key
+        return jax.tree.map(lambda w: 2 * w, params), state
+
+    surgery = Surgery(lambda params: (), idle, begin_task=add)
+    return Continual(init, method=surgery, penalty=penalty, begin_task=double, end_task=end_task, samples=6)
 
 
 def told(state):
@@ -157,7 +164,7 @@ def test_an_agent_minds_penalty_and_borders(name, monkeypatch):
     assert (once.inputs[:, None] == seen[None]).all(-1).any(1).sum() > 1
     assert (once.key != twice.key).any()  # each end of a task has a key of its own
     if name in IN_ENVIRONMENTS:
-        np.testing.assert_allclose(twice.last, once.last + 1, rtol=1e-6)
+        np.testing.assert_allclose(twice.last, 2 * once.last + 1, rtol=1e-6)  # surgeries act last
 
 
 # All pieces of a method, in numbers by hand

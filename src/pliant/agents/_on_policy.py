@@ -330,11 +330,12 @@ def make(
         return state._replace(params=params, optimizer=optimizer, continual=of_method)
 
     def begin_task(state: State, clock: Clock) -> State:
-        params, optimizer = begun(state.params, state.optimizer, clock.task)
-        params = continual.kept(params, state.continual, state.params)
-        [key], optimizer = take_keys(optimizer, 1)
-        params, of_method = continual.begin_task(params, state.continual, clock=clock, key=key)
-        return state._replace(params=params, optimizer=optimizer, continual=of_method)
+        [key], optimizer = take_keys(state.optimizer, 1)
+        previous, of_method = continual.begin_task(state.params, state.continual, clock=clock, key=key)
+        params, optimizer = begun(previous, optimizer, clock.task)
+        return state._replace(
+            params=continual.kept(params, of_method, previous), optimizer=optimizer, continual=of_method
+        )
 
     def acting_params_for(state: State, task: Array) -> Params:
         return continual.view(state.params, state.continual, task)

@@ -131,20 +131,21 @@ def make(
             return {}
         return {"learning_rate": rate_at(clock, config.learning_rate, decay_epochs, config.decay_factor)}
 
-    def begun(params: Params, of_method: Any, optimizer: Any, clock: Clock) -> tuple[Params, Any, Any]:
-        """Parameters and states after what the continual method does before a later task."""
+    def begun(state: State, clock: Clock) -> State:
+        """The state after what the continual method does before a later task."""
         if continual_for is no_continual:
-            return params, of_method, optimizer
-        [key], optimizer = take_keys(optimizer, 1)
+            return state
+        [key], optimizer = take_keys(state.optimizer, 1)
         params, of_method = jax.lax.cond(
             (clock.task_update == 1) & (clock.task > 0),
-            lambda: continual.begin_task(params, of_method, clock=clock, key=key),
-            lambda: (params, of_method),
+            lambda: continual.begin_task(state.params, state.continual, clock=clock, key=key),
+            lambda: (state.params, state.continual),
         )
-        return params, of_method, optimizer
+        return state._replace(params=params, optimizer=optimizer, continual=of_method)
 
     def learn(state: State, batches: Batch, clock: Clock) -> tuple[State, Judgement]:
         steps = batches.x.shape[0]
+        state = begun(state, clock)
         params, optimizer = tx.before_update(state.params, state.optimizer, clock)
         [draw_key], optimizer = take_keys(optimizer, 1)
         draws = tx.draw(draw_key, params, steps)
@@ -164,9 +165,7 @@ def make(
             after = state._replace(params=params, optimizer=optimizer, continual=of_method, latest=latest)
             return after, judgement
 
-        params = continual.kept(params, state.continual, state.params)
-        params, of_method, optimizer = begun(params, state.continual, optimizer, clock)
-        state = state._replace(params=params, optimizer=optimizer, continual=of_method)
+        state = state._replace(params=continual.kept(params, state.continual, state.params), optimizer=optimizer)
         return jax.lax.scan(update, state, (batches, draws, jnp.arange(steps)))
 
     def predict(state: State, x: Array) -> Array:

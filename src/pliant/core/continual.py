@@ -173,7 +173,7 @@ class Continual(NamedTuple):
         track: `(state, *, previous, params, grads) -> state`, after each update; `grads` are those of loss and penalty.
             `None`: nothing changes.
         begin_task: `(params, state, *, clock, key) -> (params, state)`, before the first step of each task but the
-            first.
+            first, and before what the plasticity methods do there.
         end_training: `(params, state, *, clock, key) -> (params, state)`, after a task and before the updates of
             `finetune`.
         finetune: further updates on the replay, with fresh optimizers, before `end_task`.
