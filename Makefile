@@ -8,6 +8,8 @@ EXAMPLES ?= 2000
 # A file's tests share programs: they stay together.
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile
 BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
+# Tests start many programs, which would all compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs envs test test-all fuzz bench pins clean

@@ -179,7 +179,7 @@ def make(
         except ValueError as error:  # a method may look for units itself
             if continual.network is None:
                 raise
-            raise ValueError(NO_UNITS) from error
+            raise ValueError(f"{NO_UNITS}; the method says: {error}") from error
         return beside(continual, methods, has_replay=True)
 
     wiring, tx, begin = actor_and_critics.learners(

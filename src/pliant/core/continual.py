@@ -263,7 +263,7 @@ def dense_layers_for(method: str, layers: DenseLayers | None) -> DenseLayers:
         ValueError: naming the method, if the agent has a network of another kind or cannot replace it.
     """
     if layers is None:
-        raise ValueError(f"{method} replaces dense layers, and this agent has another network; write --agent sac")
+        raise ValueError(f"{method} replaces dense layers, and this agent has another network; write --agent sac (in environments)")
     return layers
 
 
@@ -305,11 +305,13 @@ def beside(continual: Continual, methods: tuple[Method, ...], *, has_replay: boo
             continual method replaced, or the agent lacks what the continual method asks for.
     """
     if not has_replay and (continual.network is not None or continual.trial is not None or continual.fresh_critics):
-        raise ValueError("this continual method replaces the network, and this agent keeps it; write --agent sac")
+        raise ValueError(
+            "this continual method replaces the network, and this agent keeps it; write --agent sac (in environments)"
+        )
     if not has_replay and continual.finetune:
         raise ValueError(
             f"this continual method makes {continual.finetune} updates on the replay after each task, and this agent "
-            "has no replay; write --agent sac, or --continual.finetune 0"
+            "has no replay; write --continual.finetune 0 or, in environments, --agent sac"
         )
     if methods and continual.network is not None:
         raise ValueError(NO_UNITS)
