@@ -9,6 +9,7 @@ for each call of `learn`, after `horizon` steps of all environments:
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -223,6 +224,7 @@ def make_updates(
     """
     numbers = schedule.numbers(calls)
 
+    @functools.partial(jax.jit, inline=True)  # traced once for the shapes and the branch
     def updates() -> tuple[_State, dict[str, Array]]:
         if schedule.updates == 1:  # a loop would take longer
             return update(state, jax.tree.map(lambda x: x[0], batches), numbers[0])

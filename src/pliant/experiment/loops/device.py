@@ -9,6 +9,7 @@ for each slice of a chunk (one compiled call, all members):
 metrics <- means over the rounds of the chunk; diagnostics on the last round
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from pliant.experiment.configuration.components import Components, Metrics
 
 from .acting import InFlight, act_and_step, begin_episodes
 from .device_play import DevicePlay
-from .learning import average, learn, nothing_learned, round_steps
+from .learning import average, learn, metric_names, round_steps
 from .plan import Acting, Form, Loop, Plan, Play, Programs, Slice
 from .programs import DevicePrograms, Episodes, OfMember
 
@@ -52,7 +53,7 @@ def begin(components: Components, seed: Array, shared: Any = ()) -> Member:
         episodes=begin_episodes(components.agent.initial_carry(E), observation, (E,)),
         acting_key=keys.acting,
         diverged=jnp.full((), -1, jnp.int32),
-        averages=nothing_learned(components),
+        averages={name: jnp.zeros(()) for name in metric_names(components)},
     )
 
 
@@ -77,13 +78,16 @@ def advance(
     rounds, done = steps // round_steps(components), step // round_steps(components)
     slice = slice or Slice(0, rounds, steps)
 
+    # Inlined, and traced once for the shapes and the loop.
+    collect = jax.jit(functools.partial(_collect, components), inline=True)
+
     def watched(params: Any, transitions: Transitions) -> Any:
         """The inputs of the diagnostics of a round."""
         return (params, transitions) if components.diagnostics else ()
 
     def one_round(i: Array, carry: Any) -> Any:
         number = done + i
-        member, transitions, ended = _collect(components, carry[0], number)
+        member, transitions, ended = collect(carry[0], number)
         params = components.agent.acting_params(member.agent)
         state, metrics, diverged = learn(components, member.agent, transitions, number)
         member = member._replace(
@@ -94,7 +98,7 @@ def advance(
         episodes = jax.tree.map(lambda rows, row: rows.at[i].set(row), carry[2], ended)
         return member, watched(params, transitions), episodes
 
-    _, transitions, ended = jax.eval_shape(lambda: _collect(components, member, done))
+    _, transitions, ended = jax.eval_shape(collect, member, done)
     nothing_yet = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), transitions)
     no_episodes = jax.tree.map(lambda x: jnp.zeros((rounds, *x.shape), x.dtype), ended)
     carry = (member, watched(components.agent.acting_params(member.agent), nothing_yet), no_episodes)

@@ -49,14 +49,14 @@ def average(averages: dict[str, Array], metrics: dict[str, Array], rounds: Array
     return {name: of_one(averages[name], value) for name, value in metrics.items()}
 
 
-def nothing_learned(components: Components) -> dict[str, Array]:
-    """The averages before the first round: zeros."""
+def metric_names(components: Components) -> tuple[str, ...]:
+    """The names of the metrics of a round; takes a trace of the program that learns."""
 
     def metrics() -> dict[str, Array]:
         state = components.agent.init(jax.random.key(0))
         return learn(components, state, zero_transitions(components), jnp.int32(0))[1]
 
-    return {name: jnp.zeros((), jnp.float32) for name in jax.eval_shape(metrics)}
+    return tuple(jax.eval_shape(metrics))
 
 
 def first_not_finite(transitions: Transitions) -> Array:

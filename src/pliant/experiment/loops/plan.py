@@ -291,4 +291,7 @@ class Plan:
 
     def member_map(self, members: int) -> MemberMap:
         """A map of functions of one member over `members` of them, on the devices of this process."""
-        return MemberMap(layout(members, self.seed_axis, jax.local_device_count(), jax.default_backend()))
+        devices = jax.local_device_count()
+        # The choice takes a trace of the whole program, and there is none for a single member on each device.
+        seed_axis = self.seed_axis if members > devices else "map"
+        return MemberMap(layout(members, seed_axis, devices, jax.default_backend()))

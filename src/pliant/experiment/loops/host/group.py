@@ -8,7 +8,6 @@ A call of `poll` does one of these, or none while the group is learning. An agen
 call of a program per step, and its parameters never leave the device.
 """
 
-import functools
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -25,7 +24,7 @@ from pliant.experiment.loops.acting import (
     harmless,
     now_acting,
 )
-from pliant.experiment.loops.learning import nothing_learned, zero_transitions
+from pliant.experiment.loops.learning import zero_transitions
 from pliant.experiment.loops.plan import Change, Chunk, Plan, Question
 from pliant.experiment.loops.population import Population
 from pliant.experiment.loops.saving import host_in, named, named_back, of_host
@@ -61,7 +60,6 @@ class Group:
         carry = components.agent.initial_carry(plan.problem.num_envs)
         self._initial_carry = jax.tree.map(lambda x: np.broadcast_to(x, (len(members), *np.shape(x))), carry)
         self._like_round = jax.eval_shape(lambda: (zero_transitions(components), seen_in_round(components)))
-        self._metric_names = tuple(jax.eval_shape(functools.partial(nothing_learned, components)))
         self._values = self._map.place(members.swept)
         self._acting_values = jax.device_put(members.swept)
         self.rounds_left = 0
@@ -76,7 +74,7 @@ class Group:
         seeds = self._map.place(self._members.seeds)
         self._state, self._acting_key, seed = self._programs.begin(seeds, self._values, 0)
         self._host: VectorEnv = self._problem.open(self._map.gather(seed))
-        averages = {name: np.zeros(self.size, np.float32) for name in self._metric_names}
+        averages = {name: np.zeros(self.size, np.float32) for name in self._programs.metric_names}
         self._running = self._map.place(RunningMetrics(averages, np.full(self.size, -1, np.int32)))
         self._begin_episodes()
         return self._host

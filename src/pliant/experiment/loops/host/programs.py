@@ -12,7 +12,7 @@ from pliant.core.agent import Transitions
 from pliant.core.base import Array
 from pliant.core.seeding import agent_keys
 from pliant.experiment.loops.acting import ActingInput
-from pliant.experiment.loops.learning import average, learn
+from pliant.experiment.loops.learning import average, learn, metric_names
 from pliant.experiment.loops.plan import Change, Plan, Question
 
 from .numpy_act import NotInNumPyError, NumPyAct
@@ -45,6 +45,7 @@ class GroupPrograms:
         self.changing = functools.cache(lambda change: self.map.jit(self._changed_by(change), donate=True))
         self.asking = functools.cache(lambda question: self.map.jit(self._asked(question)))
         self.measure = self.map.jit(self._measure)
+        self.metric_names = metric_names(plan.components)
 
     def _in_numpy(self, size: int) -> NumPyAct | None:
         """The acting program in NumPy; `None` where the compiled one acts."""
