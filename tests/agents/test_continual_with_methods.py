@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import trees
-from agents_at_work import CALLS, OF_STREAM, at_work, method_for
+from agents_at_work import CALLS, OF_STREAM, at_work, methods_for
 
 from pliant.core import registry
 from pliant.core.clock import Clock
@@ -51,7 +51,7 @@ def at_work_with(monkeypatch, agent, continual_for, method):
     make = module.make
     with monkeypatch.context() as patch:
         patch.setattr(module, "make", lambda *given, **more: make(*given, **more, continual_for=continual_for))
-        return at_work(agent, method_for(method), TASKS)
+        return at_work(agent, methods_for([method]), TASKS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

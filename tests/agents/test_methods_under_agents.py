@@ -1,8 +1,8 @@
 """What methods and agents owe each other, both found by their names alone.
 
 That an agent lets each kind of piece act, and tells it all signals, its contract shows with pieces of its own; that a
-method acts, the contract of methods. So a method is only traced here under each agent, which takes no program. `make
-test-all` runs all pairs.
+method acts, the contract of methods. So methods are only traced here under each agent, as many as possible at once,
+which takes no program. `make test-all` runs all pairs.
 """
 
 import functools
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 import trees
-from agents_at_work import CALLS, NAMES, at_work, method_for
+from agents_at_work import CALLS, NAMES, at_work, methods_for
 
 from pliant.core import registry
 
@@ -24,9 +24,9 @@ def like(tree):
 
 
 @pytest.mark.parametrize("agent", NAMES)
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_gets_all_signals_it_asks_for_and_keeps_shapes(agent, method):
-    made = at_work(agent, method_for(method))
+@pytest.mark.parametrize("methods", busy.that_go_together(), ids=lambda names: names[-1])
+def test_methods_get_all_signals_they_ask_for_and_keep_shapes(agent, methods):
+    made = at_work(agent, methods_for(methods))
     member = jax.eval_shape(made.begin, np.uint32(0))
     after, rounds = jax.eval_shape(made.advance, member, np.int32(0))
     assert like(after) == like(member)
@@ -36,7 +36,7 @@ def test_a_method_gets_all_signals_it_asks_for_and_keeps_shapes(agent, method):
 @functools.cache
 def learned(agent, method=None):
     """What an agent learned in the last calls of a run, and the metrics."""
-    made = at_work(agent, method_for(method) if method else lambda *network: ())
+    made = at_work(agent, methods_for([method] if method else []))
 
     def run(seed):
         member = made.begin(seed)

@@ -2,13 +2,13 @@
 
 import contextlib
 import dataclasses
-import inspect
 import os
 import re
 import signal
 import subprocess
 import sys
 
+import busy
 import numpy as np
 import pytest
 import toys
@@ -16,7 +16,6 @@ import toys
 from pliant import report
 from pliant.cli import _run
 from pliant.core import registry
-from pliant.core.base import Topology
 from pliant.experiment.configuration.config import OF_ANY_METHOD
 from pliant.experiment.configuration.settings import settings_of
 from pliant.recipes import regression
@@ -224,14 +223,7 @@ def test_a_method_twice(pliant, asked):
     assert config.sweep == {}
 
 
-def methods_that_go_together():
-    """Each topology alone, as no two can decide about the same weights, and all other methods at once."""
-    names = registry.names("methods")
-    alone = [n for n in names if inspect.signature(registry.find("methods", n)).return_annotation is Topology]
-    return [[name] for name in alone] + [[name for name in names if name not in alone]]
-
-
-@pytest.mark.parametrize("methods", methods_that_go_together(), ids=lambda names: names[-1])
+@pytest.mark.parametrize("methods", busy.that_go_together(), ids=lambda names: names[-1])
 def test_every_method_runs_with_its_defaults(pliant, methods):
     code, out, _ = pliant("run", P, *SMALL, *(word for name in methods for word in ("--method", name)))
     assert code == 0

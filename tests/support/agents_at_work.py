@@ -7,7 +7,7 @@ runs its next `CALLS` calls of `learn`. This is a loop of its own, so that agent
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import busy
@@ -144,14 +144,17 @@ def in_a_row(one: Callable[[Member, Any], tuple[Member, Round]]) -> Callable[[Me
     return lambda member, call: jax.lax.scan(one, member, call + jnp.arange(CALLS))
 
 
-def method_for(name: str) -> Callable[..., tuple]:
-    """Makes a method of the library, with settings with which it acts soon, of what an agent tells about a network."""
-    method = registry.find("methods", name)
+def methods_for(names: Sequence[str]) -> Callable[..., tuple]:
+    """Makes methods of the library, with settings with which they act soon, of what an agent tells about a network."""
 
-    def methods_for(wiring, network, updates):
+    def made(wiring, network, updates):
         del updates  # too few for growth to come to its end
         context = {"wiring": wiring, "initialize": network.init, "activation": network.activation, "updates": 1000}
-        wanted = inspect.signature(method).parameters
-        return (method(**busy.settings(method, {k: v for k, v in context.items() if k in wanted})),)
+        methods = []
+        for name in names:
+            method = registry.find("methods", name)
+            wanted = inspect.signature(method).parameters
+            methods.append(method(**busy.settings(method, {k: v for k, v in context.items() if k in wanted})))
+        return tuple(methods)
 
-    return methods_for
+    return made

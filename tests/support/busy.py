@@ -4,6 +4,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from pliant.core import registry
+from pliant.core.base import Topology
+
 # Wherever a method has a setting of this name. Other whole numbers of at least 2 are 2, such as a maturity.
 BUSY = {"period": 2, "replacement_rate": 0.2, "threshold": 0.5}
 
@@ -22,3 +25,10 @@ def _small(default: Any) -> Any:
 def nothing_changed(name: str) -> str:
     """What to tell an author whose new method did nothing."""
     return f"{name} changed no weight; give a setting of it a value that does, in BUSY of tests/support/busy.py"
+
+
+def that_go_together() -> list[list[str]]:
+    """The methods: each topology alone, as no two can decide about the same weights, and all others at once."""
+    names = registry.names("methods")
+    alone = [n for n in names if inspect.signature(registry.find("methods", n)).return_annotation is Topology]
+    return [[name] for name in alone] + [[name for name in names if name not in alone]]
