@@ -135,7 +135,10 @@ def on_toy(method, **fields):
 
 @pytest.mark.slow
 @pytest.mark.compilations(30)  # a run and a half
-@pytest.mark.parametrize("method", ["packnet", "rewire", pytest.param("subspace", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "method",
+    ["rewire", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("packnet", "subspace"))],
+)
 def test_a_run_that_is_killed_after_a_border_goes_on_to_the_bit(method, staged_tasks, tmp_path, caplog):
     config = on_toy(method)
     whole, (killed,) = ran_and_killed(config, tmp_path, [80])
