@@ -42,6 +42,8 @@ class Staged:
     """In which form."""
     init_task: bool = False
     """Whether the environments can stay in each of the tasks."""
+    num_envs: int = 2
+    """How many there are."""
 
 
 class State(NamedTuple):
@@ -55,7 +57,7 @@ def staged(config: Staged) -> Environment | HostEnvironment:
     """The problem."""
     if config.env not in ("", *LENGTHS):
         raise ValueError(f"env={config.env!r}: write one of {', '.join(LENGTHS)}")
-    E, size = 2, 2 if config.env == "wide" else 1
+    E, size = config.num_envs, 2 if config.env == "wide" else 1
 
     def see(time):
         return jnp.broadcast_to(time[:, None] / 10, (E, size))

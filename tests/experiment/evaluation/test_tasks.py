@@ -19,7 +19,8 @@ from pliant.core.clock import Task
 from pliant.core.continual import Memory
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
-from pliant.experiment.evaluation import tasks
+from pliant.experiment.evaluation import task_plays, tasks, transfer
+from pliant.experiment.evaluation.task_plays import TaskPlays
 from pliant.experiment.evaluation.tasks import TaskEvaluations
 from pliant.experiment.loops.planning import plan
 from pliant.experiment.run import run
@@ -216,6 +217,37 @@ def test_tasks_of_the_same_name_are_played_once_by_those_who_act_alike(agent, pl
     found.clear()
     evaluations.before(None)  # before the first task all agents act alike: at random, and as they are
     assert found == [0, 1, 0, 1]
+
+
+class Nobody:
+    """Programs without agents."""
+
+    def acting_params(self, task):
+        return np.zeros(2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("episodes", "refused", "played_in"), [(3, 0, 3), (20, 0, 4), (1, 1, 2), (3, 3, 4)])
+def test_no_more_environments_play_than_there_are_episodes_if_the_agent_allows(
+    form, episodes, refused, played_in, monkeypatch
+):
+    its_plan = plan(config_of(form, evaluate_tasks=episodes, problem={"name": "staged", **FORMS[form], "num_envs": 4}))
+    found = []
+
+    def elsewhere(of_run, settings):
+        if int(settings.get("num_envs", 4)) <= refused:
+            raise ConfigError("so few environments are refused")
+        return transfer.elsewhere(of_run, settings)
+
+    def first_episodes(episodes, steps, shape, **more):
+        found.append(shape)
+        return {"return": np.ones((2, episodes))}
+
+    monkeypatch.setattr(task_plays, "elsewhere", elsewhere)
+    monkeypatch.setattr(task_plays, "first_episodes", first_episodes)
+    evaluations = TaskEvaluations(its_plan, TaskPlays(its_plan))
+    assert evaluations._one("greedy", Nobody(), 1, np.zeros(2, bool))["return"].tolist() == [1, 1]
+    assert set(found) == {(2, played_in)}
 
 
 @pytest.mark.compilations(10)  # a whole run, and programs of evaluations

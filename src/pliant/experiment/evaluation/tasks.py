@@ -92,12 +92,13 @@ class TaskEvaluations:
     def _one(self, acting: Acting, programs: Programs, task: int, left_out: np.ndarray) -> Mapping[str, np.ndarray]:
         """The means of the facts of the episodes of one task, `(members,)` each; NaN for members that do not play."""
         plays, params = self._plays, programs.acting_params(task)
-        each = min(self._episodes, plays.at_once) if plays.on_device else self._episodes
+        num_envs = min(self._episodes, plays.at_once)
+        each = num_envs if plays.on_device else self._episodes
         total: dict[str, np.ndarray] = {}
         left, batch = self._episodes, 0
         while left > 0:
             count = min(each, left)
-            facts = plays.episodes(acting, params, task, left_out, count, batch)
+            facts = plays.episodes(acting, params, task, left_out, count, batch, num_envs)
             for name, values in facts.items():
                 if name not in ("terminated", "truncated"):
                     total[name] = total.get(name, 0) + values.sum(1, dtype=float)
