@@ -263,7 +263,9 @@ def dense_layers_for(method: str, layers: DenseLayers | None) -> DenseLayers:
         ValueError: naming the method, if the agent has a network of another kind or cannot replace it.
     """
     if layers is None:
-        raise ValueError(f"{method} replaces dense layers, and this agent has another network; write --agent sac (in environments)")
+        raise ValueError(
+            f"{method} replaces dense layers, and this agent has another network; write --agent sac (in environments)"
+        )
     return layers
 
 
