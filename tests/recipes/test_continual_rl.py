@@ -62,6 +62,7 @@ def test_runs_at_every_scale(scale):
     assert abs(task - 999_936 * scale) <= 4 * num_envs and task % (4 * num_envs) == 0
     assert agent["update_to_data"] * num_envs == int(agent["update_to_data"] * num_envs)
     assert agent["learning_starts"] == round(task / 20) and agent["buffer_size"] == min(task, 1_280_000)
+    assert of_run["evaluate_tasks"] == {0.0137: 4, 1e-9: 2}.get(scale, 8)
     short = scale < 0.3
     assert agent["hidden_units"] == (64 if short else 256)
     assert (agent["critic_learning_rate"], agent["target_delay"]) == ((1e-3, 1) if short else (3e-4, 2))

@@ -50,7 +50,7 @@ _FAST = {
     "target_delay": 1,
     "initial_temperature": 0.1,
 }
-_EPISODES = 8  # of an evaluation of one task
+_EPISODES, _EVALUATED = 8, 0.025  # of an evaluation of one task; fewer below this scale, or they take longest
 _FINETUNE = 100_000  # updates of PackNet after a task, published
 _COLUMN = 0.375  # units of a column of progressive networks, as a part of the network's, published
 _TRIAL = {"rewire": {"episodes": 4}, "subspace": {"estimations": 64}}  # of short runs
@@ -139,7 +139,7 @@ def make(
         seeds: other seeds; 3 by default.
         scale: fraction of the published length of a task; 0.03 by default, or 1 with `full`. Without `full` there are
             as many environments as leave each its number of episodes; below 0.3 layers have 64 units, and the agent
-            learns faster.
+            learns faster; below 0.025 evaluations have fewer episodes.
         scenario: sequence of tasks, such as halfcheetah/robustness or ant/transfer; halfcheetah/forgetting by default.
         methods: continual methods beside from_scratch, the reference, such as fine_tuning,packnet; all by default.
 
@@ -207,7 +207,7 @@ def _scaled(preset: Mapping[str, Any], published: int, scale: float, full: bool)
     config["problem"] |= {"task_steps": task, "num_envs": num_envs}
     config["record_every"] = max(num_envs, task // 10)
     if not full:
-        config["evaluate_tasks"] = _EPISODES
+        config["evaluate_tasks"] = min(_EPISODES, max(2, round(_EPISODES * scale / _EVALUATED)))
         config["agent"] |= {
             "learning_starts": round(_STARTS * task),
             "random_steps": num_envs,  # one of each environment, as published
