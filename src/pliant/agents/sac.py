@@ -17,7 +17,6 @@ at the end of each task a continual method may choose among candidates, ask for 
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -58,7 +57,7 @@ from ._squashed_normal import SquashedNormal
 
 LEARNS_FROM = "environment"
 
-_UPDATES_AT_ONCE = 100  # after a task, in one call
+_UPDATES_AT_ONCE = 100  # after a task, in one call, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,7 +289,7 @@ def make(
         target, optimizer, temperature = fresh(now.params, now.optimizer)
         return state._replace(learned=now._replace(target=target, optimizer=optimizer, temperature=temperature))
 
-    at_once = math.gcd(continual.finetune, _UPDATES_AT_ONCE)
+    at_once = max(n for n in range(1, _UPDATES_AT_ONCE + 1) if continual.finetune % n == 0)
 
     def finetune(state: State, first: Array, clock: Clock) -> State:
         def of_update(number: Array, of_network: Callable[[Any], Any] = lambda n: n) -> Clock:
