@@ -79,7 +79,10 @@ def border(agent, state):
     return state
 
 
-@pytest.mark.parametrize("agent", TAKING)
+# A2C has the loop of PPO, with another loss.
+@pytest.mark.parametrize(
+    "agent", [pytest.param(name, marks=pytest.mark.exhaustive) if name == "a2c" else name for name in TAKING]
+)
 @pytest.mark.parametrize("method", registry.names("continual"))
 def test_a_method_keeps_the_shapes_of_an_agent(agent, method, monkeypatch):
     try:
