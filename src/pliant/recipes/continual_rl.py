@@ -50,7 +50,8 @@ _FAST = {
     "target_delay": 1,
     "initial_temperature": 0.1,
 }
-_EPISODES, _EVALUATED = 8, 0.025  # of an evaluation of one task; fewer below this scale, or they take longest
+_EPISODES = 8  # of an evaluation of one task
+_FEWER_EPISODES_BELOW = 0.025  # of the published length: evaluations would take longer than training
 _FINETUNE = 100_000  # updates of PackNet after a task, published
 _COLUMN = 0.375  # units of a column of progressive networks, as a part of the network's, published
 _TRIAL = {"rewire": {"episodes": 4}, "subspace": {"estimations": 64}}  # of short runs
@@ -207,7 +208,7 @@ def _scaled(preset: Mapping[str, Any], published: int, scale: float, full: bool)
     config["problem"] |= {"task_steps": task, "num_envs": num_envs}
     config["record_every"] = max(num_envs, task // 10)
     if not full:
-        config["evaluate_tasks"] = min(_EPISODES, max(2, round(_EPISODES * scale / _EVALUATED)))
+        config["evaluate_tasks"] = min(_EPISODES, max(2, round(_EPISODES * scale / _FEWER_EPISODES_BELOW)))
         config["agent"] |= {
             "learning_starts": round(_STARTS * task),
             "random_steps": num_envs,  # one of each environment, as published
