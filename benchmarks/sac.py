@@ -12,8 +12,9 @@ artificial environments, 64 updates a call. The first has
 * `published`: as in the continual scenarios: leaky rectifiers, actor and targets change every second update, and the
   actor learns from the next states, too.
 
-These are compared with a usual program, if PyTorch is installed (`_torch_sac.py`), a process on each core, and with
-the floor: the time of the updates' matrix products at the rate of one product in a loop.
+These are compared with a usual program, if PyTorch is installed (`_torch_sac.py`), a process on each core; with the
+bare update, call by call in turn: the same equations without replay and without anything of pliant (`_bare_sac.py`);
+and with the floor: the time of the updates' matrix products at the rate of one product in a loop.
 
 The second table is of `published` with each continual method of the actor, one seed on one core: the time of an update
 as a multiple of the same without a method, call by call in turn with it. Settings are those of the
@@ -33,6 +34,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _bare_sac import Bare
 from _cores import on_cores, products_per_second, torch
 
 from pliant.agents import sac
@@ -165,6 +167,28 @@ def advancing(
     return advance
 
 
+def advancing_bare(row: str, seeds: int, updates: int) -> Callable[[int], None]:
+    """Makes so many bare updates in a call."""
+    bare = Bare(row == "published", OBSERVATION, ACTION, UNITS, BATCH)
+    member_map = MemberMap(layout(seeds, "vmap", len(jax.devices())))
+    state = member_map.jit(lambda seed, _: bare.init(jax.random.key(seed)))(
+        member_map.place(np.arange(seeds, dtype=np.uint32)), 0
+    )
+    program = member_map.jit(lambda state, _: bare.updated(state, updates), donate=True)
+
+    def advance(call: int) -> None:
+        nonlocal state
+        state = jax.block_until_ready(program(state, jnp.int32(call)))
+
+    return advance
+
+
+def beside_bare(row: str, seeds: int, seconds: float) -> list[float]:
+    """Updates per second of a row, and of the bare update, all seeds together."""
+    ours, updates = advancing(row, seeds, OBSERVATION, NUM_ENVS, 0.5, 1), NUM_ENVS // 2
+    return rates([ours, advancing_bare(row, seeds, updates)], updates * seeds, seconds)
+
+
 def updating(
     rows: Sequence[str],
     seeds: int,
@@ -235,13 +259,16 @@ def of_updates(seconds: float, kind: str) -> Table:
     floor, rows = on_cores(1, arithmetic), []
     for seeds, cores in SIZES:
         for row in ROWS:
-            (ours,) = on_cores(cores, updating, [row], seeds, seconds)
+            ours, bare = on_cores(cores, beside_bare, row, seeds, 2 * seconds)
             theirs = torch(PROGRAM, cores, seconds, *["--published"] * (row != "sac"))
             rows.append(
-                [row, str(seeds), str(cores), f"{ours:.1f}", *times(ours, theirs), f"{ours / cores / floor:.0%}"]
-            )
+                [
+                    row, str(seeds), str(cores), f"{ours:.1f}", *times(ours, theirs),
+                    f"{ours / bare:.0%}", f"{ours / cores / floor:.0%}",
+                ]
+            )  # fmt: skip
     note = f"The floor: matrix products alone allow {floor:.0f} updates/s on one core."
-    columns = ["row", "seeds", "cores", "updates/s", "PyTorch", "times PyTorch", "of the floor"]
+    columns = ["row", "seeds", "cores", "updates/s", "PyTorch", "times PyTorch", "of the bare update", "of the floor"]
     return Table(f"Updates/s of SAC, {kind}", columns, rows, [note])
 
 
