@@ -166,7 +166,10 @@ def memory_of(domain, published_name, scenario=None):
 
 
 @needs_brax
-@pytest.mark.parametrize("domain", P)
+@pytest.mark.parametrize(
+    "domain",
+    ["halfcheetah", *[pytest.param(domain, marks=pytest.mark.exhaustive) for domain in ("ant", "humanoid")]],
+)
 @pytest.mark.parametrize(
     ("name", "networks", "all_numbers"),
     [
@@ -184,6 +187,13 @@ def test_memory_in_policies(domain, name, networks, all_numbers):
     networks, all_numbers = (N if times == "tasks" else times for times in (networks, all_numbers))
     mixtures = ANCHORS * N if name == "csp" else 0
     assert memory_of(domain, name) == (networks * P[domain], all_numbers * P[domain] + mixtures)
+
+
+@needs_brax
+@pytest.mark.parametrize("domain", P)
+def test_numbers_of_the_actor(domain):
+    state = jax.eval_shape(planned(domain, "ft_1").components.agent.init, trees.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.learned.params.actor)) == P[domain]
 
 
 @needs_brax

@@ -79,11 +79,16 @@ def border(agent, state):
     return state
 
 
-# A2C has the loop of PPO, with another loss.
-@pytest.mark.parametrize(
-    "agent", [pytest.param(name, marks=pytest.mark.exhaustive) if name == "a2c" else name for name in TAKING]
-)
-@pytest.mark.parametrize("method", registry.names("continual"))
+def pairs():
+    """Each method under SAC, and under one of the others; all other pairs for `make test-all`."""
+    others = [name for name in TAKING if name != "sac"]
+    for number, method in enumerate(registry.names("continual")):
+        for agent in TAKING:
+            is_fast = agent in ("sac", others[number % len(others)])
+            yield pytest.param(method, agent, marks=() if is_fast else pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize(("method", "agent"), list(pairs()))
 def test_a_method_keeps_the_shapes_of_an_agent(agent, method, monkeypatch):
     try:
         made = at_work_with(monkeypatch, agent, of_library(method, agent))

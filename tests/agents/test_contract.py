@@ -202,9 +202,12 @@ def test_a_method_can_act_before_the_first_update_of_each_task_and_only_there(na
     made = at_work(name, resetting_heads, TASKS)
 
     def run(seed):
-        member = made.begin(seed)
-        for number in range(ADVANCES):
-            member, _ = made.advance(member, number * CALLS)
+        # One after another by a loop: less to compile.
+        member, _ = jax.lax.scan(
+            lambda member, number: (made.advance(member, number * CALLS)[0], None),
+            made.begin(seed),
+            jnp.arange(ADVANCES, dtype=np.int32),
+        )
         return [record for _, record in optax.tree.get_all_with_path(member.agent, "record")]
 
     # A seed of a stream whose targets after the borders are not 0, the prediction of a head of zeros.

@@ -87,6 +87,7 @@ def test_copies_act_on_their_tasks_and_checkpoints_at_borders_act_as_their_task_
     assert all(np.abs(old - new).mean() > 0.05 for old, new in weights)
 
 
+@pytest.mark.exhaustive  # `tests/experiment/loops` has PPO and TD3 in each form
 @pytest.mark.compilations(24)  # a run in each form
 def test_a_learner_of_tasks_cannot_tell_where_its_environments_are(tmp_path, monkeypatch):
     toys.add_all(monkeypatch)

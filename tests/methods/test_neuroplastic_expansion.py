@@ -243,7 +243,12 @@ def layers(*sizes, norm=None):
         # 65536 of which 8397 are there; 0.008 (0.8 * 65536 - 8397) = 352 grow and 0.4 * 352 = 140 go, at each step.
         (layers(17, 256, 256, 6), 187, {"w0": [4352, 4352], "w1": [8397, 8397 + 212], "w2": [1536, 1536]}),
         # The first layer has more than 0.8 of its 5888 at first: -8 "grow", so 0.4 * 8 = 3 are added.
-        (layers(23, 256, 256, 256, 1, norm=2), 189, {"w0": [5778, 5781], "w1": [10603, 10804], "w3": [256, 256]}),
+        pytest.param(
+            layers(23, 256, 256, 256, 1, norm=2),
+            189,
+            {"w0": [5778, 5781], "w1": [10603, 10804], "w3": [256, 256]},
+            marks=pytest.mark.exhaustive,
+        ),
     ],
     ids=["actor", "critic"],
 )

@@ -53,8 +53,8 @@ def config_of(problem, **fields):
         (REGRESSION, {"sweep": {"learning_rate": [0.1, 0.2]}}),
         (REGRESSION, {"sweep": {"optimizer": ["sgd", "adam"]}}),  # two programs, one problem
         ("uneven", {"evaluate_every": 32}),
-        ("uneven_host", {"evaluate_every": 32}),
-        ("uneven", {"sweep": {"learning_rate": [0.0, 0.5]}, "record_every": 16}),
+        pytest.param("uneven_host", {"evaluate_every": 32}, marks=pytest.mark.exhaustive),
+        pytest.param("uneven", {"sweep": {"learning_rate": [0.0, 0.5]}}, marks=pytest.mark.exhaustive),
         ("uneven_host", {"sweep": {"learning_rate": [0.0, 0.5]}, "evaluate_every": 32}),
         ("uneven_host", {"sweep": {"horizon": [8, 16]}}),
     ],
