@@ -1,5 +1,6 @@
 """What all tests share: a CPU with two devices, a cache of compiled programs, and a strict JAX."""
 
+import gc
 import importlib.metadata
 import logging
 import os
@@ -50,6 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.pluginmanager.register(compilations.Compilations(), "compilations")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays to the end: not to be looked through with each collection of garbage
 
 
 @pytest.fixture(autouse=True)

@@ -458,7 +458,12 @@ def checkpoint(path, step):
     return load_checkpoint(path / "shards" / "0-1" / "checkpoints" / f"{step:012d}", {})
 
 
-@pytest.mark.parametrize(("keep", "steps"), [("tasks", [0, 400, 800, 1000, 1200]), ("newest", [1000, 1200])])
+@pytest.mark.parametrize(
+    ("keep", "steps"),
+    [
+        ("tasks", [0, 400, 800, 1000, 1200]), pytest.param("newest", [1000, 1200], marks=pytest.mark.exhaustive)
+    ],
+)  # fmt: skip
 def test_checkpoints_of_the_borders_of_tasks_stay(tmp_path, keep, steps):
     ran = run(with_tasks(keep_checkpoints=keep), tmp_path, checkpoint_every=0.0)
     assert checkpoints(ran / "shards" / "0-1") == steps

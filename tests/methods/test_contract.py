@@ -345,6 +345,7 @@ def kind(name):
 KINDS = {kind(name): name for name in reversed(METHODS)}  # gradient piece, surgery, topology, tuple: the first of each
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", METHODS)
 def test_composes_with_methods_of_each_kind_before_and_after_it(name):
     others = [build(other) for other in KINDS.values()]

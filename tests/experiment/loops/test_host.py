@@ -133,7 +133,13 @@ def on_the_device(toy_parts):
 
 
 @pytest.mark.compilations(16)  # two groups of different sizes, each with its programs and its environments
-@pytest.mark.parametrize(("members", "num_envs"), [(1, 1), (2, 3), (3, 1), (3, 3), (5, 1), (5, 3)])
+@pytest.mark.parametrize(
+    ("members", "num_envs"),
+    [
+        (1, 1), (2, 3), (5, 3),
+        *[pytest.param(*sizes, marks=pytest.mark.exhaustive) for sizes in [(3, 1), (3, 3), (5, 1)]],
+    ],
+)  # fmt: skip
 def test_members_of_any_group_meet_what_they_meet_on_the_device(members, num_envs, on_the_device):
     problem = {"name": "drift_host", "num_envs": num_envs, "time_limit": 4}
     ended, metrics, leaves = after_four_rounds(problem, members)
