@@ -3,6 +3,7 @@
 import csv
 import json
 
+import pandas as pd
 import pytest
 
 from pliant.cli import main
@@ -20,7 +21,7 @@ def panels_of(**given):
 
 @pytest.mark.parametrize(("full", "seeds", "data"), [(False, "2", "synthetic"), (True, "30", "cifar100")])
 def test_every_line_has_its_run(full, seeds, data):
-    accuracy, relative = panels_of(full=full)
+    accuracy, relative, *_ = panels_of(full=full)
     assert [line.label for line in accuracy.lines] == LABELS
     assert [line.label for line in relative.lines] == LABELS[1:]
     assert relative.relative_to is accuracy.lines[0]
@@ -38,7 +39,7 @@ def test_every_line_has_its_run(full, seeds, data):
 
 
 def test_the_full_recipe_has_the_published_numbers():
-    accuracy, relative = panels_of(full=True)
+    accuracy, relative, *_ = panels_of(full=True)
     assert (accuracy.measure.within, accuracy.measure.bin, accuracy.measure.unit) == ("max", 1, "tasks")
     # After 5, 15 and 100 classes.
     assert [(line.published[1], line.published[3], line.published[20]) for line in accuracy.lines[:3]] == [
@@ -54,12 +55,20 @@ def test_the_full_recipe_has_the_published_numbers():
     for line, ours in zip(accuracy.lines[1:], relative.lines):
         for task, difference in ours.published.items():
             assert abs(line.published[task] - reset[task] - difference) < 0.2
+    # Before any training all units are at work; the numbers are percentages of the features of the last layer.
+    *_, dormant, rank = panels_of(full=True)
+    assert [line.label for line in dormant.lines] == [line.label for line in rank.lines] == LABELS[1:]
+    assert [(line.published.get(1), line.published[20]) for line in dormant.lines] == [
+        (0.0, 55.6), (None, 1.4), (None, 7.6), (None, 40.9),
+    ]  # fmt: skip
+    assert [line.published[20] for line in rank.lines] == [75.4, 92.65, 89.4, 89.7]
+    assert (rank.measure.factor, panels_of()[-1].measure.factor) == (100 / 512, 100 / 32)
     recipe = incremental_cifar.make(full=True)
     assert (recipe.scale, recipe.edge) == (Scale(20, 20, 30, 30), "right")
 
 
 def test_scale_and_seeds():
-    accuracy, relative = panels_of(full=True, scale=0.25, seeds="0-1,7")
+    accuracy, relative, *_ = panels_of(full=True, scale=0.25, seeds="0-1,7")
     for line in (*accuracy.lines, *relative.lines):
         assert (line.config["problem"]["tasks"], line.config["seeds"]) == (5, "0-1,7")
         assert set(line.published) <= {1, 2, 3, 4, 5}
@@ -92,6 +101,7 @@ def test_reproduce(tmp_path, monkeypatch, capsys):
     for name, value in {"_SHORT": {"epochs": 2, **pairs}, "_SHORT_DECAY": "1", "_CLASSES": 2}.items():
         monkeypatch.setattr(incremental_cifar, name, value)
     monkeypatch.setattr(incremental_cifar, "_SHORT_HELD_OUT", {"synthetic": {"test_images": 10}})
+    monkeypatch.setattr(incremental_cifar, "_TRAIN_MODE", False)  # such a network has no running statistics
     base = incremental_cifar.PRESETS["base_deep_learning_system"]
     plain = {**base, "problem": {"name": "continual_imagenet"}, "agent": {"name": "sgd", "learning_rate": 0.1}}
     reset = {**plain, "methods": incremental_cifar.PRESETS["retrained_network"]["methods"]}
@@ -105,12 +115,25 @@ def test_reproduce(tmp_path, monkeypatch, capsys):
     assert out.startswith("Incremental classes (synthetic): 2 runs, 320 examples in all\n")
     figures = tmp_path / "runs" / "figures" / "incremental_cifar"
     _, *rows = csv.reader((figures / "incremental_cifar.csv").read_text().splitlines())
-    accuracy, relative = (
-        {row[1]: (float(row[5]), float(row[-2])) for row in rows if (row[0] == "Accuracy") == is_accuracy}
-        for is_accuracy in (True, False)
+    accuracy, relative, dormant, rank = (
+        {row[1]: (float(row[5]), float(row[-2])) for row in rows if row[0] == title}
+        for title in ("Accuracy", "Relative to the retrained network", "Dormant units", "Stable rank")
     )
     assert (list(accuracy), list(relative)) == (LABELS, LABELS[1:])
     # The mean of the differences of two seeds is the difference of their means.
     for label, differences in relative.items():
         expected = [here - there for here, there in zip(accuracy[label], accuracy[LABELS[0]])]
         assert differences == pytest.approx(expected, abs=0.02)
+    # Before the first task and before the second, of the same networks, in percent.
+    assert list(dormant) == list(rank) == LABELS[1:]
+    assert all(0 <= value <= 100 for values in dormant.values() for value in values)
+    assert len(set(rank.values())) == 1 and all(value > 0 for value in rank["base system"])
+    (analysed,) = (tmp_path / "runs").glob("*/analysis.parquet")
+    table = pd.read_parquet(analysed).query("examples == 'next_task' and metric == 'inactive_fraction' and group == ''")
+    first, second, *_ = table.groupby("task")["value"].mean()
+    assert dormant["base system"] == pytest.approx((100 * first, 100 * second), abs=0.01)
+
+    # A finished analysis is only read.
+    written = analysed.stat().st_mtime_ns
+    assert main(["reproduce", "incremental_cifar", "--scale", "0.1", "--seeds", "2"]) == 0
+    assert analysed.stat().st_mtime_ns == written

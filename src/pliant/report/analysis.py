@@ -42,7 +42,7 @@ def analysis(path: Path, all_rows: bool = False) -> list[Table]:
 def _short(name: str, rows: pd.DataFrame) -> Iterator[Table]:
     """A table for each kind of examples; a metric without a row of the whole network has the row of its only group."""
     swept = _swept(rows)
-    whole = _of_whole_networks(rows)
+    whole = of_whole_networks(rows)
     places = whole["examples"].map(_PLACES).fillna(_WITHOUT)
     for place, chosen in whole.groupby(places, sort=False):
         metrics = list(dict.fromkeys(chosen["metric"]))
@@ -63,7 +63,7 @@ def _long(name: str, rows: pd.DataFrame) -> Table:
     return Table(f"{name}: networks at the checkpoints", [*_words(swept), *columns, "value"], cells, _notes(rows))
 
 
-def _of_whole_networks(rows: pd.DataFrame) -> pd.DataFrame:
+def of_whole_networks(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of whole networks, or of the only group."""
     groups = rows.groupby(["examples", "metric"])["group"]
     smallest, number = (np.asarray(groups.transform(of)) for of in ("min", "nunique"))

@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+OF_NEXT_TASK = "next_task/"
+"""Begins the names of metrics of networks at the beginnings of tasks, which an analysis of the checkpoints measures."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Line:
@@ -29,7 +32,8 @@ class Measure:
     """The quantity that a panel shows.
 
     Args:
-        metric: name of the metric in the runs' rows.
+        metric: name of the metric in the runs' rows; after `next_task/` that of a diagnostic of `pliant analyze`,
+            measured at the beginning of each task on examples of the task.
         y_label: of the axis, with the unit.
         bin: width of the bins, in `unit`; a bin has one number. `None`: each recorded step has one.
         groups: groups of units over which the metric is averaged; `""`: the whole network, or a metric without units.
@@ -172,6 +176,7 @@ class Recipe:
         step_by_step: whether there is a second table, of all steps for which the paper has a number.
         evaluations: tables of the trained agents' episodes, by the name of the table.
         sequences: what runs on a sequence of tasks learned and forgot, by the name of the figure that shows it, too.
+        train_mode: whether norms of networks that are analysed use the statistics of the examples, as while learning.
     """
 
     title: str
@@ -185,3 +190,4 @@ class Recipe:
     step_by_step: bool = False
     evaluations: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
     sequences: Mapping[str, SequenceSpec] = dataclasses.field(default_factory=dict)
+    train_mode: bool = False

@@ -15,8 +15,9 @@ from pliant.experiment.loops.planning import Problems, plans
 from pliant.experiment.progress import OnProgress, Work
 from pliant.experiment.run import run as run_one
 from pliant.report import Run
-from pliant.report.recipe import Line, PanelSpec, Recipe
+from pliant.report.recipe import OF_NEXT_TASK, Line, PanelSpec, Recipe
 
+from .analyses import with_networks
 from .time_left import TimeLeft
 
 Watch = Callable[[str, str], AbstractContextManager[OnProgress]]  # (title, unit) -> progress function while it is open
@@ -94,12 +95,23 @@ def run(
     amount = f"{total.amount / 1e6:,.0f} million" if total.amount >= 1e6 else f"{total.amount:,}"
     say(f"{recipe.title}: {len(needed)} run{'s' if len(needed) > 1 else ''}, {amount} {unit} in all")
     time_left, runs = TimeLeft(total, say), {}
+    analysed = {_name_and_seeds(planned[run_of(line)]) for line in _analysed_lines(recipe)}
     for number, (key, plan) in enumerate(needed.items(), 1):
         with watch(f"{number}/{len(needed)} {plan.config.name}", unit) as on_progress:
             on_progress = time_left.watch(plan.work.amount, on_progress)
             directory = run_one(plan, folder, force=force, on_progress=on_progress)
         runs[key] = report.load(directory, plan.config.seed_list)
+        if key in analysed:
+            with watch(f"{number}/{len(needed)} {plan.config.name}", "networks") as on_progress:
+                runs[key] = with_networks(runs[key], directory, train_mode=recipe.train_mode, on_progress=on_progress)
     return {key: runs[_name_and_seeds(plan)] for key, plan in planned.items()}
+
+
+def _analysed_lines(recipe: Recipe) -> Iterator[Line]:
+    """The lines of panels that show the networks at the beginnings of tasks."""
+    for panel in itertools.chain.from_iterable(recipe.panels.values()):
+        if panel.measure.metric.startswith(OF_NEXT_TASK):
+            yield from panel.lines
 
 
 def _name_and_seeds(plan: Plan) -> tuple[str, str]:

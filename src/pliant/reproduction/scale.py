@@ -18,12 +18,16 @@ def scale_note(recipe: Recipe) -> list[str]:
     scale = recipe.scale
     if scale.steps < scale.published_steps:
         return [
-            f"Scaled down: {scale.steps:,} of the published {scale.published_steps:,} {recipe.x_label}; {scale.seeds} "
-            f"seeds, {_published_seeds(recipe)}. This is a check, not a reproduction."
+            f"Scaled down: {scale.steps:,} of the published {scale.published_steps:,} {recipe.x_label}; "
+            f"{_counted(scale.seeds)}, {_published_seeds(recipe)}. This is a check, not a reproduction."
         ]
     if scale.published_seeds is not None and scale.seeds < scale.published_seeds:
-        return [f"{scale.seeds} seeds, published {scale.published_seeds}."]
+        return [f"{_counted(scale.seeds)}, published {scale.published_seeds}."]
     return []
+
+
+def _counted(seeds: int) -> str:
+    return "1 seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def _published_seeds(recipe: Recipe) -> str:

@@ -39,6 +39,7 @@ DIAGNOSTICS: Mapping[str, Mapping[str, Any]] = {
     "weight_magnitude": {"leaves": "all"},
 }
 FILE = "analysis.parquet"
+METADATA = b"pliant.analysis"  # key of the settings of the analysis
 
 
 def read_diagnostics(given: Sequence[Any] | None = None) -> tuple[ComponentSpec, ...]:
@@ -137,7 +138,7 @@ def write(path: Path, table: pd.DataFrame, **how: Any) -> Path:
     """
     rows = pa.Table.from_pandas(table, preserve_index=False)
     buffer = io.BytesIO()
-    pq.write_table(rows.replace_schema_metadata({"pliant.analysis": json.dumps(how)}), buffer, compression="zstd")
+    pq.write_table(rows.replace_schema_metadata({METADATA: json.dumps(how)}), buffer, compression="zstd")
     with writing(path):
         write_atomically(path / FILE, buffer.getvalue())
     return path / FILE
