@@ -5,6 +5,7 @@ two forms: an `Environment` is pure functions of one member, and runs on the dev
 environments of a whole population at once, outside of JAX. Agents see no difference between them.
 """
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -128,11 +129,20 @@ class Stream(NamedTuple):
 
     def batches(self, steps: int = 1) -> Batch:
         """Shapes and types of `steps` batches; nothing is computed."""
+        leaves, structure = jax.tree.flatten(self.data)
+        key = steps, structure, *((np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+        known = _BATCHES.setdefault(self.draw, weakref.WeakKeyDictionary()).setdefault(self.init, {})
+        if key not in known:
 
-        def first(data: Any, key: Key) -> Batch:
-            return self.draw(data, self.init(data, key), steps)[1]
+            def first(data: Any, key: Key) -> Batch:
+                return self.draw(data, self.init(data, key), steps)[1]
 
-        return jax.eval_shape(first, self.data, jax.random.key(0))
+            known[key] = jax.eval_shape(first, self.data, jax.random.key(0))
+        return known[key]
+
+
+# Of each `draw` and `init`, by steps, shapes and types of the data: a run asks often, and tracing `draw` takes long.
+_BATCHES: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Any, dict[Any, Batch]]] = weakref.WeakKeyDictionary()
 
 
 class Continuous(NamedTuple):
