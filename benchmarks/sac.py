@@ -23,6 +23,10 @@ last column, and the subspace has four anchors.
 
 The third table is of `pliant run mujoco --agent sac`, an update at each step, as it is compiled, without diagnostics
 and evaluations: beside the usual program, and as a fraction of the same updates without environments and actions.
+
+The fourth table is of `pliant run crl_halfcheetah/forgetting` with one seed: 128 environments, and 64 updates for a
+step of all. It has the rate of the whole, of the physics alone, of the updates alone, and the fraction of the rate at
+which these two come one after the other.
 """
 
 import argparse
@@ -54,6 +58,7 @@ SIZES = ((1, 1), (4, 2))  # seeds, cores
 OBSERVATION, ACTION, NUM_ENVS, BATCH, UNITS = 18, 6, 128, 256, 256
 EXPLORATION = 1_000
 CHUNK = 100  # steps of a seed in one call of training
+SCENARIO_CHUNK = 10 * NUM_ENVS
 
 PUBLISHED = dict(
     policy_delay=2, target_delay=2, actor_states="both", activation="leaky_relu", negative_slope=0.2,
@@ -227,14 +232,39 @@ def config_of(seeds: int) -> RunConfig:
     )  # fmt: skip
 
 
-def training(seeds: int, seconds: float) -> float:
-    """Steps per second, all seeds together."""
-    its_plan = plan(config_of(seeds))
+def scenario_config() -> RunConfig:
+    preset = registry.presets("crl_halfcheetah")["forgetting"]
+    started = {"learning_starts": SCENARIO_CHUNK, "random_steps": NUM_ENVS}
+    rest = {"diagnostics": [], "evaluate_tasks": 0, "seed_axis": "vmap"}
+    return from_mapping({**preset, "agent": {**preset["agent"], **started}, **rest})
+
+
+def training(config: RunConfig, exploration: int, chunk: int, seconds: float) -> float:
+    """Steps per second after the exploration, all seeds together."""
+    its_plan = plan(config)
     programs = its_plan.loop.programs(its_plan)
     programs.begin()
-    programs.advance(0, EXPLORATION)
-    (rate,) = rates([lambda call: programs.advance(EXPLORATION + call * CHUNK, CHUNK)], CHUNK * seeds, seconds)
+    programs.advance(0, exploration)
+    steps = chunk * len(its_plan.members)
+    (rate,) = rates([lambda call: programs.advance(exploration + call * chunk, chunk)], steps, seconds)
     programs.close()
+    return rate
+
+
+def physics(config: RunConfig, seconds: float) -> float:
+    """Steps per second of the environments of one seed, under random actions."""
+    problem = plan(config).problem
+    opened = problem.open(np.zeros((1, 2), np.uint32))
+    opened.reset()
+    actions = np.random.default_rng(0).uniform(-1, 1, (10, 1, problem.num_envs, ACTION)).astype(np.float32)
+
+    def advance(call: int) -> None:
+        for action in actions:
+            opened.send(action)
+            opened.receive()
+
+    (rate,) = rates([advance], len(actions) * problem.num_envs, seconds)
+    opened.close()
     return rate
 
 
@@ -286,12 +316,25 @@ def of_methods(methods: Sequence[str], seconds: float, kind: str) -> Table:
 def of_training(seconds: float, kind: str) -> Table:
     rows = []
     for seeds, cores in SIZES:
-        ours = on_cores(cores, training, seeds, seconds)
+        ours = on_cores(cores, training, config_of(seeds), EXPLORATION, CHUNK, seconds)
         (alone,) = on_cores(cores, updating, ["sac"], seeds, seconds, 17, 1, 1.0, CHUNK)
         theirs = torch(PROGRAM, cores, seconds, "--trains")
         rows.append([str(seeds), str(cores), f"{ours:.1f}", *times(ours, theirs), f"{ours / alone:.0%}"])
     columns = ["seeds", "cores", "steps/s", "PyTorch", "times PyTorch", "of the updates alone"]
     return Table(f"Steps/s of SAC on HalfCheetah-v4, {kind}", columns, rows)
+
+
+def of_scenario(seconds: float, kind: str) -> Table:
+    rows = []
+    for cores in (1, 2):
+        whole = on_cores(cores, training, scenario_config(), SCENARIO_CHUNK, SCENARIO_CHUNK, seconds)
+        alone = on_cores(cores, physics, scenario_config(), seconds)
+        (updates,) = on_cores(cores, updating, ["published"], 1, seconds)
+        steps = 2 * updates  # 64 updates for 128 steps
+        both = 1 / (1 / alone + 1 / steps)
+        rows.append([str(cores), f"{whole:.0f}", f"{alone:.0f}", f"{steps:.0f}", f"{both:.0f}", f"{whole / both:.0%}"])
+    columns = ["cores", "steps/s", "physics alone", "updates alone", "one after the other", "of these"]
+    return Table(f"Steps/s of SAC on crl_halfcheetah/forgetting, {kind}", columns, rows)
 
 
 def main() -> None:
@@ -308,6 +351,7 @@ def main() -> None:
     of_updates(seconds, kind).to_terminal()
     of_methods(METHODS, seconds, kind).to_terminal()
     of_training(seconds, kind).to_terminal()
+    of_scenario(seconds, kind).to_terminal()
 
 
 if __name__ == "__main__":
