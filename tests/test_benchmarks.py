@@ -95,3 +95,19 @@ def test_rows_of_sac_are_the_continual_methods_with_the_settings_of_the_scenario
     }
     assert params["progressive"]["column"]["Dense_1"]["kernel"].shape == (96, 96)
     assert params["rewire"]["heads"]["bias"].shape == (4, 12)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_bare_updates_of_sac_return_what_the_next_begin_with_and_count_as_many(of_sac, published):
+    bare = of_sac["Bare"](published, observation=3, action=2, units=5, batch=4)
+
+    def counts(key):
+        state = bare.updated(bare.init(key), 6)
+        return [optimizer[0].count for optimizer in state.optimizers]
+
+    with jax.numpy_rank_promotion("allow"):  # a bias is added to a batch as it is
+        first = jax.eval_shape(bare.init, trees.key(0))
+        after = jax.eval_shape(lambda state: bare.updated(state, 6), first)
+        found = trees.numpy(jax.jit(counts)(trees.key(0)))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), first)
+    assert found == ([3, 6, 3] if published else [6, 6, 6])  # of actor, critics and temperature
