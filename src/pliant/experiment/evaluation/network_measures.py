@@ -62,7 +62,7 @@ class NetworkMeasures:
             )
         self._plan, self._diagnostics, self._examples, self._train_mode = plan, diagnostics, examples, train_mode
         self._needs_examples = self._whether_they_need_examples()
-        self._data = jax.device_put(plan.loop.shared(plan.components))
+        self._data = jax.device_put(plan.loop.shared(stream))
         self._counts = jax.jit(self._counts_of)
         self._on_split = jax.jit(self._measured_on_split, static_argnums=0)
         self._ahead = jax.jit(self._measured_ahead)

@@ -185,9 +185,9 @@ class Loop(Protocol):
         del components
         return 1
 
-    def shared(self, components: Components) -> Any:
+    def shared(self, problem: Problem) -> Any:
         """The data that all members share, a tree of arrays; by default none."""
-        del components
+        del problem
         return ()
 
     def in_short(self, components: Components, seed: Array, shared: Any) -> Any:
@@ -285,7 +285,7 @@ class Plan:
             return self.config.seed_axis
         in_short = functools.partial(self.loop.in_short, self.components)
         suits = jax.default_backend() == "cpu" and suits_map(
-            in_short, self.loop.shared(self.components), self.loop.has_episodes
+            in_short, self.loop.shared(self.problem), self.loop.has_episodes
         )
         return "map" if suits else "vmap"
 

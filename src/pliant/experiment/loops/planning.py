@@ -1,6 +1,7 @@
 """Makes plans; only this module depends on the kind of problem."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping
 from typing import Any
@@ -107,12 +108,12 @@ def _checked(plan: Plan) -> Plan:
     """The plan with the notes of all members, after making the components of each."""
     notes = [*plan.notes]
     _check_tasks(plan)
-    _check_agent(plan.components.agent)
+    state = _initial_state(plan.components.agent)
     for values in plan.combinations[1:]:
         components = plan.make(values)
-        _check_agent(components.agent)
+        _initial_state(components.agent)
         notes += components.notes
-    _check_memory(plan)
+    _check_memory(len(plan.members), state)
     return dataclasses.replace(plan, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -140,18 +141,17 @@ def _check_tasks(plan: Plan) -> None:
         )
 
 
-def _check_agent(agent: Agent | Learner) -> None:
-    """Refuses an agent whose initial state cannot be made."""
+def _initial_state(agent: Agent | Learner) -> Any:
+    """The shapes of an agent's initial state; refuses an agent whose state cannot be made."""
     try:
-        jax.eval_shape(agent.init, jax.random.key(0))
+        return jax.eval_shape(agent.init, jax.random.key(0))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _check_memory(plan: Plan) -> None:
+def _check_memory(members: int, state: Any) -> None:
     """Refuses a population whose agents are larger than memory; nothing is allocated."""
-    members, agent = len(plan.members), plan.components.agent
-    size = members * nbytes(jax.eval_shape(lambda: jax.tree.map(plain, agent.init(jax.random.key(0)))))
+    size = members * nbytes(jax.eval_shape(functools.partial(jax.tree.map, plain), state))
     there_is = available_memory()
     if there_is is not None and size > there_is:
         raise ConfigError(
@@ -182,7 +182,7 @@ def _can_be_traced(config: RunConfig, dotted: str, problem_of: Problems) -> bool
 
     value = jax.ShapeDtypeStruct((), jnp.float32 if kind is float else jnp.int32)
     try:
-        jax.eval_shape(in_short, SEED, value, loop.shared(build(first, problem)))
+        jax.eval_shape(in_short, SEED, value, loop.shared(problem))
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
         return False
     return True

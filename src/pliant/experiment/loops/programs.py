@@ -56,7 +56,7 @@ class DevicePrograms(Programs):
         self._num_envs = num_envs
         self._map = plan.member_map(len(plan.members))
         self._values = self._map.place(plan.members.swept)
-        self._shared = self._map.share(plan.loop.shared(plan.components))
+        self._shared = self._map.share(plan.loop.shared(plan.problem))
         self._advance: dict[int, Any] = {}  # by the length of the chunk for which it is compiled
         self._changing = functools.cache(lambda change: self._map.jit(self._changed_by(change), donate=True))
         self._asking = functools.cache(lambda question: self._map.jit(self._asked(question)))

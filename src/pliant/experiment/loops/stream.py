@@ -271,8 +271,8 @@ class StreamLoop(Loop):
         return batch_size(components.problem)
 
     @override
-    def shared(self, components: Components) -> Any:
-        return components.problem.data
+    def shared(self, problem: Any) -> Any:
+        return problem.data
 
     @override
     def in_short(self, components: Components, seed: Array, shared: Any) -> Member:
