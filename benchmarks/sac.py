@@ -143,6 +143,16 @@ def rates(advances: Sequence[Callable[[int], Any]], per_call: int, seconds: floa
     return [calls * per_call / each for each in taken]
 
 
+def repeating(program: Callable[[Any, jax.Array], Any], state: Any) -> Callable[[int], None]:
+    """Calls a program with the number of the call and the state that the call before returned."""
+
+    def advance(call: int) -> None:
+        nonlocal state
+        state = jax.block_until_ready(program(state, jnp.int32(call)))
+
+    return advance
+
+
 def advancing(
     row: str, seeds: int, observation: int, num_envs: int, update_to_data: float, calls: int
 ) -> Callable[[int], None]:
@@ -163,13 +173,7 @@ def advancing(
         return jax.lax.scan(one, state, call * calls + jnp.arange(calls))[0]
 
     state = member_map.jit(begin)(member_map.place(np.arange(seeds, dtype=np.uint32)), 0)
-    program = member_map.jit(learn, donate=True)
-
-    def advance(call: int) -> None:
-        nonlocal state
-        state = jax.block_until_ready(program(state, jnp.int32(call)))
-
-    return advance
+    return repeating(member_map.jit(learn, donate=True), state)
 
 
 def advancing_bare(row: str, seeds: int, updates: int) -> Callable[[int], None]:
@@ -179,13 +183,7 @@ def advancing_bare(row: str, seeds: int, updates: int) -> Callable[[int], None]:
     state = member_map.jit(lambda seed, _: bare.init(jax.random.key(seed)))(
         member_map.place(np.arange(seeds, dtype=np.uint32)), 0
     )
-    program = member_map.jit(lambda state, _: bare.updated(state, updates), donate=True)
-
-    def advance(call: int) -> None:
-        nonlocal state
-        state = jax.block_until_ready(program(state, jnp.int32(call)))
-
-    return advance
+    return repeating(member_map.jit(lambda state, _: bare.updated(state, updates), donate=True), state)
 
 
 def beside_bare(row: str, seeds: int, seconds: float) -> list[float]:

@@ -130,15 +130,15 @@ class Stream(NamedTuple):
     def batches(self, steps: int = 1) -> Batch:
         """Shapes and types of `steps` batches; nothing is computed."""
         leaves, structure = jax.tree.flatten(self.data)
-        key = steps, structure, *((np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+        shapes = steps, structure, *((np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
         known = _BATCHES.setdefault(self.draw, weakref.WeakKeyDictionary()).setdefault(self.init, {})
-        if key not in known:
+        if shapes not in known:
 
             def first(data: Any, key: Key) -> Batch:
                 return self.draw(data, self.init(data, key), steps)[1]
 
-            known[key] = jax.eval_shape(first, self.data, jax.random.key(0))
-        return known[key]
+            known[shapes] = jax.eval_shape(first, self.data, jax.random.key(0))
+        return known[shapes]
 
 
 # Of each `draw` and `init`, by steps, shapes and types of the data: a run asks often, and tracing `draw` takes long.

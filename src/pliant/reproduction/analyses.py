@@ -21,7 +21,7 @@ _EXAMPLES = "next_task"
 def with_networks(run: Run, directory: Path, *, train_mode: bool, on_progress: OnProgress) -> Run:
     """The run with what its networks are at the beginning of each task, measured on examples of the task.
 
-    An analysis of the same checkpoints is not made again.
+    An analysis of the same checkpoints is not made again. Any other analysis in the directory is replaced.
 
     Args:
         run: the finished run, of a stream whose checkpoints of tasks were kept.
@@ -36,11 +36,8 @@ def with_networks(run: Run, directory: Path, *, train_mode: bool, on_progress: O
     seeds = sorted({int(seed) for seed in run.metrics["seed"]})
     steps = {shard.name: checkpoints(directory / "shards" / shard.name) for shard in run.shards}
     how = {"examples": 0, "train_mode": train_mode, "seeds": seeds, "steps": steps}
-    file = directory / FILE
-    if _made(file) == how:
-        table = pd.read_parquet(file)
-        on_progress(1, 1)
-    else:
+    table = _read(directory / FILE, how)
+    if table is None:
         table = analyze(directory, read_diagnostics(), seeds=seeds, train_mode=train_mode, on_progress=on_progress)
         write(directory, table, **how)
     rows = of_whole_networks(table)
@@ -50,8 +47,11 @@ def with_networks(run: Run, directory: Path, *, train_mode: bool, on_progress: O
     return dataclasses.replace(run, metrics=joined.astype({"metric": "category", "group": "category"}))
 
 
-def _made(file: Path) -> dict[str, Any] | None:
-    """The settings of the analysis in a file; `None` without one."""
-    if not file.is_file():
+def _read(file: Path, how: dict[str, Any]) -> pd.DataFrame | None:
+    """The analysis in a file; `None` if there is none, another one, or a damaged file, which is written again."""
+    try:
+        rows = pq.read_table(file)
+        is_same = json.loads((rows.schema.metadata or {}).get(METADATA, b"null")) == how
+    except (OSError, ValueError):
         return None
-    return json.loads((pq.read_schema(file).metadata or {}).get(METADATA, b"null"))
+    return rows.to_pandas() if is_same else None

@@ -45,6 +45,9 @@ def config_of(problem, **fields):
     return from_mapping({"problem": given, "seeds": "2", "diagnostics": [], **agent, **fields})
 
 
+EXHAUSTIVE = pytest.mark.exhaustive
+
+
 @pytest.mark.compilations(12)  # whole runs, with evaluations
 @pytest.mark.parametrize(
     ("problem", "fields"),
@@ -54,7 +57,9 @@ def config_of(problem, **fields):
         (REGRESSION, {"sweep": {"optimizer": ["sgd", "adam"]}}),  # two programs, one problem
         ("uneven", {"evaluate_every": 32}),
         pytest.param("uneven_host", {"evaluate_every": 32}, marks=pytest.mark.exhaustive),
-        pytest.param("uneven", {"sweep": {"learning_rate": [0.0, 0.5]}}, marks=pytest.mark.exhaustive),
+        pytest.param(
+            "uneven", {"sweep": {"learning_rate": [0.0, 0.5]}, "record_every": 16}, marks=pytest.mark.exhaustive
+        ),
         ("uneven_host", {"sweep": {"learning_rate": [0.0, 0.5]}, "evaluate_every": 32}),
         ("uneven_host", {"sweep": {"horizon": [8, 16]}}),
     ],
