@@ -11,6 +11,7 @@ from pliant.core.base import Edit, Key, Method, Params, stateless_surgery
 from pliant.core.settings import AtLeast, Between, require
 from pliant.core.timing import every
 from pliant.core.units import Wiring, is_statistic, path_of
+from pliant.surgery.noise import normal
 from pliant.surgery.norms import Norms, left_alone, map_except
 
 
@@ -73,7 +74,7 @@ def shrink_and_perturb(
         noisy = [jnp.issubdtype(w.dtype, jnp.floating) and not is_statistic(path_of(keys)) for keys, w in with_paths]
         sizes = [math.prod(w.shape) if is_noisy else 0 for w, is_noisy in zip(leaves, noisy)]
         # One flat draw: XLA's generator is several times slower on two axes, and for many small draws.
-        numbers = jax.random.normal(key, (steps * sum(sizes),)).reshape(steps, sum(sizes))
+        numbers = normal(key, steps * sum(sizes)).reshape(steps, sum(sizes))
         ends = np.cumsum(sizes).tolist()
         return structure.unflatten(
             numbers[:, end - size : end].reshape(steps, *w.shape) if is_noisy else None
