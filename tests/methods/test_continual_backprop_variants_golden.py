@@ -24,7 +24,7 @@ import trees
 from pliant.core import units
 from pliant.core.plastic import plastic
 from pliant.core.units import Group, Incoming, Outgoing, Vector, Wiring, fans
-from pliant.methods import continual_backprop
+from pliant.methods import continual_backprop, shrink_and_perturb
 from pliant.networks import resnet18
 from pliant.presets.continual_backprop import PRESETS
 from pliant.surgery.adam import PerWeightAdamState
@@ -263,18 +263,34 @@ def test_convolutional_networks(case):
             np.testing.assert_array_equal(ours.optimizer.mu[name][~kept], data[f"adam_m_{name}"][~kept])
 
 
-@pytest.mark.parametrize("case", ["contribution", "weight"])
-def test_residual_networks(case):
-    # The wiring is the traced one. Of activations the means are recorded, in sums that only grow.
+def of_resnet(case: str) -> tuple[dict, dict, dict, dict]:
+    """Weights before each step, after the optimizer, after generate-and-test, and after the noise that follows it."""
     data, settings = load(f"resnet_cbp_{case}")
-    moved, after = part(data, "momentum_"), part(data, "after_")
-    params = before(data)
-    stepped = after | {name: params[name] - settings["step_size"] * moved[name] for name in moved}
+    after, noisy, moved = (part(data, prefix) for prefix in ("after_", "noisy_", "momentum_"))
+    params = {
+        name: np.concatenate([first, (noisy or after)[name][:-1]]) for name, first in part(data, "before_").items()
+    }
+    stepped = {name: values.copy() for name, values in after.items()}
+    stepped |= {name: params[name] - settings["step_size"] * moved[name] for name in moved}
     for name, values in part(data, "stepped_").items():
         if name in moved:
             np.testing.assert_allclose(stepped[name][data["stepped_steps"]], values, **CLOSE)
-    params, after, stepped = map(torch_nets.resnet18, (params, after, stepped))
+    return tuple(map(torch_nets.resnet18, (params, stepped, after, noisy or after)))
 
+
+def fresh(recorded: Recorded, i: int, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where weights of kernel `i`, `(steps, ..., in, out)`, lead to a fresh unit, and where from a fresh unit."""
+    none = np.zeros((1, 1), bool)
+    into = recorded.replaced[i][:, None] if i < len(recorded.replaced) else none[None]
+    out = recorded.replaced[i - 1][:, :, None] if i else none[None]
+    return tuple(np.expand_dims(places, tuple(range(1, kernel.ndim - 2))) for places in (into, out))
+
+
+@pytest.mark.parametrize("case", ["contribution", "contribution_noise", "weight"])
+def test_residual_networks(case):
+    # The wiring is the traced one. Of activations the means are recorded, in sums that only grow.
+    data, settings = load(f"resnet_cbp_{case}")
+    params, stepped, after, _ = of_resnet(case)
     network = resnet18((16, 16, 3), settings["num_classes"], settings["widths"])
     shapes = jax.eval_shape(network.init, trees.key(0))
     wiring = trace(network.train, shapes, jax.ShapeDtypeStruct((8, 16, 16, 3), np.float32))
@@ -284,7 +300,16 @@ def test_residual_networks(case):
         "/".join(("params", *torch_nets.resnet_module(str(n)), "kernel")) for n in data["layer_names"][:-1]
     ]
     recorded = method_of(data, len(kernels), ranked="ranked_utility")
+    kernels.append("params/Dense_0/kernel")
 
+    noise = settings["noise_std"]
+    if (
+        noise
+    ):  # what the optimizer made of weights that were then replaced is not recorded; it is near to what they were
+        leaves, were = units.leaves(stepped), units.leaves(params)
+        for i, path in enumerate(kernels):
+            into, out = fresh(recorded, i, leaves[path])
+            leaves[path][...] = np.where(into | out, were[path], leaves[path])
     eta, rows, h = settings["decay_rate"], {}, {}
     for i, (name, group) in enumerate(listed.items()):
         growth = np.diff(data[f"magnitude{i}"], axis=0, prepend=0)
@@ -316,18 +341,30 @@ def test_residual_networks(case):
     for i, (name, group) in enumerate(listed.items()):
         np.testing.assert_allclose(state.magnitude[group.outgoing[0].feature][:, 0], data[f"magnitude{i}"], rtol=1e-4)
         ranked = np.isfinite(recorded.ranked[i]) & ~recorded.replaced[i]
+        if noise and i + 1 < len(listed):
+            ranked &= ~recorded.replaced[i + 1].any(1, keepdims=True)  # their readers are known
         np.testing.assert_allclose(state.utility[name][ranked], recorded.ranked[i][ranked], rtol=2e-4)
     ours, theirs = map(units.leaves, (ours.params, after))
-    for i, path in enumerate([*kernels, "params/Dense_0/kernel"][1:], start=1):
+    for i, path in enumerate(kernels):
         # Between two fresh units the weight is 0 here, and drawn there.
-        columns = recorded.replaced[i - 1][:, :, None]
-        rows = recorded.replaced[i][:, None] if i < len(kernels) else np.zeros((1, 1, 1), bool)
-        drawn = np.expand_dims(columns & rows, tuple(range(1, theirs[path].ndim - 2)))
-        assert not np.where(drawn, ours[path], 0).any()
-        theirs[path] = np.where(drawn, 0, theirs[path])
+        into, out = fresh(recorded, i, theirs[path])
+        assert not np.where(into & out, ours[path], 0).any()
+        theirs[path] = np.where(into & out, 0, theirs[path])
     assert ours.keys() == theirs.keys()
     for path, values in theirs.items():
         np.testing.assert_allclose(ours[path], values, rtol=1e-4, atol=1e-5, err_msg=path)
+
+
+def test_noise_follows_generate_and_test_in_residual_networks():
+    """Shrink and perturb adds the recorded noise to all weights, those of norms too, and not to running statistics."""
+    data, _ = load("resnet_cbp_contribution_noise")
+    _, _, after, noisy = of_resnet("contribution_noise")
+    drawn = torch_nets.resnet18(part(data, "noise_"))
+    drawn["statistics"] = jax.tree.map(lambda _: None, after["statistics"])
+    tx = plastic(optax.sgd(0.0), shrink_and_perturb(perturb_scale=1.0, weight_decay=0.0))
+    step = jax.jit(lambda params, drawn: tx.step(params, tx.init(params), params, random=(drawn,))[0])
+    perturbed = step(after, drawn)
+    jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8), perturbed, noisy)
 
 
 LAYERS = {

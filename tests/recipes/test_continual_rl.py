@@ -45,8 +45,9 @@ def test_every_scenario_has_its_runs(scenario, full):
         assert sorted(one.continual.name for one in configs) == METHODS
         for one in configs:
             problem = one.problem.settings
-            assert (one.problem.name, problem["scenario"]) == (f"crl_{domain}", name)
-            assert (one.seeds, one.evaluate_tasks) == (("10", 5120) if full else ("3", 8))
+            world = domain == "continual_world"
+            assert (one.problem.name, problem["scenario"]) == (domain if world else f"crl_{domain}", name)
+            assert (one.seeds, one.evaluate_tasks) == (("10", 10 if world else 5120) if full else ("3", 8))
             assert problem["task_steps"] % panel.measure.bin == 0
             assert one.record_every <= panel.measure.bin
     sequence = recipe.sequences[figure]
@@ -151,9 +152,9 @@ def test_chosen_methods():
 
 @pytest.mark.parametrize(("task", "num_envs", "width"), [(999_936, 128, 249_984), (2_000_000, 128, 500_000)])
 def test_bins(task, num_envs, width):
-    assert continual_rl._bin(task, num_envs) == width
-    assert continual_rl._bin(16, 4) == 16  # no episode ends but with the task
-    assert continual_rl._bin(12_000, 4) == 4000  # three episodes
+    assert continual_rl._bin(task, num_envs * 1000) == width
+    assert continual_rl._bin(16, 4000) == 16  # no episode ends but with the task
+    assert continual_rl._bin(12_000, 4000) == 4000  # three episodes
 
 
 def test_presets_are_left_as_they_are():

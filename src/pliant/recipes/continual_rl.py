@@ -5,12 +5,14 @@ The paper's numbers are those of the interactive pages that its authors publish 
 
 import copy
 from collections.abc import Container, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pliant.core import registry
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.configuration.seeds import read_seeds
-from pliant.problems.scenarios._tasks import SCENARIOS, TASK_STEPS, Domain
+from pliant.problems.scenarios import continual_world
+from pliant.problems.scenarios._sequence import EPISODES
+from pliant.problems.scenarios._tasks import SCENARIOS, TASK_STEPS, Scenario
 from pliant.report.recipe import Line, Measure, PanelSpec, Recipe, Scale, SequenceSpec
 
 _LABELS = {
@@ -30,8 +32,39 @@ _LABELS = {
 }
 _COPIES = "copies (FT-N)"
 _REFERENCE = "from_scratch"
-_NAMES: dict[str, tuple[Domain, str]] = {
-    f"{domain}/{scenario}": (domain, scenario) for domain in SCENARIOS for scenario in SCENARIOS[domain]
+
+
+class _Domain(NamedTuple):
+    """A robot, or an arm, with its sequences of tasks; the numbers are published.
+
+    Attributes:
+        title: in sentences.
+        problem: its name.
+        scenarios: the sequences.
+        task_steps: length of a task.
+        num_envs: environments of a member.
+        episode: steps of an episode, at most.
+        published: what follows the name of the preset with the published engine and evaluations.
+    """
+
+    title: str
+    problem: str
+    scenarios: Mapping[str, Scenario]
+    task_steps: int
+    num_envs: int = 128
+    episode: int = 1000
+    published: str = "/published"
+
+
+_WORLD = _Domain("an arm (MetaWorld)", "continual_world", continual_world.SCENARIOS, 1_000_000, 1, 200, published="")
+_DOMAINS = {
+    "halfcheetah": _Domain("HalfCheetah", "crl_halfcheetah", SCENARIOS["halfcheetah"], TASK_STEPS["halfcheetah"]),
+    "ant": _Domain("Ant", "crl_ant", SCENARIOS["ant"], TASK_STEPS["ant"]),
+    "humanoid": _Domain("Humanoid", "crl_humanoid", SCENARIOS["humanoid"], TASK_STEPS["humanoid"]),
+    "continual_world": _WORLD,
+}
+_NAMES = {
+    f"{name}/{scenario}": (domain, scenario) for name, domain in _DOMAINS.items() for scenario in domain.scenarios
 }
 CHOICES = {"scenario": tuple(_NAMES), "methods": tuple(_LABELS)}
 IN_TURN = ("scenario",)
@@ -40,7 +73,7 @@ _SEEDS = {False: "3", True: "10"}
 _SCALE = 0.03
 _WIDE = 256  # units of a layer, published
 _SHORT, _NARROW, _BATCH = 0.3, 64, 64  # fraction of the published length; units per layer and batch of shorter tasks
-_ENVS, _FEWEST_ENVS = 128, 4  # published; of a member in short runs
+_FEWEST_ENVS = 4  # of a member in short runs
 _STARTS = 0.05  # of a task, before the first update
 # With the published rates, delays and temperature, the returns of so short tasks are those of random actions.
 _FAST = {
@@ -61,7 +94,6 @@ _PUBLISHED_SETTINGS = {  # of which runs may differ; `continual_settings` has th
     "rewire": {"episodes": 1280},
     "subspace": {"estimations": 1024},
 }
-_EPISODE = 1000  # steps, at most
 _BINS = 4  # of a task, at most
 
 # Average performance after eight tasks, by scenario.
@@ -104,7 +136,7 @@ _OF_ALL = {  # settings that are published for all scenarios
     "packnet": "the prune of PackNet",
     "progressive": "the first column of progressive networks, and the width of a column as a part of the network's",
 }
-_DEFAULTS = ("replay", "a_gem", "mas", "si", "lwf")  # methods that the published program lacks
+_DEFAULTS = ("mas", "si", "a_gem", "lwf", "replay")  # methods that the published program lacks
 _TRIALS = (
     "Steps in trials: the authors of Rewire do not count them. Those of CSP count 8,000 for each task, and train for "
     "8,000 steps less. Here each method trains for the same number of steps, and those in trials stand beside them."
@@ -119,10 +151,19 @@ _ANOTHER_PROGRAM = (
     "learning rates and fresh critics for each task of SAC-N. Its PNN has columns as wide as a policy. The number of "
     "seeds is not stated. They are for the order of methods. Numbers of Rewire are not among them."
 )
+_NUMBERS_OF = {
+    "continual_world/cw20": "The authors of Continual World report successes of 0.055 (fine-tuning), 0.433 (L2), 0.603 "
+    "(EWC), 0.511 (MAS), 0.803 (PackNet), 0.070 (A-GEM) and 0.121 (replay), and a forgetting of 0.734 (fine-tuning), "
+    "0.017 (L2), 0.021 (EWC) and 0 (PackNet), by another soft actor-critic, and with the sign reversed.",
+}
 _NO_NUMBERS = "No numbers of the authors are known for this scenario."
 _ENGINE = (
     "The physics is today's MuJoCo and not the published engine: robots, rewards and observations differ, and returns "
     "cannot be compared."
+)
+_VERSION = (
+    "The tasks are of MetaWorld's version 3 and not of version 1: rewards and observations differ, and neither returns "
+    "nor successes can be compared."
 )
 
 
@@ -151,30 +192,30 @@ def make(
     registry.check("scenario", scenario, _NAMES)
     chosen = _chosen(methods)
     domain, name = _NAMES[scenario]
-    presets, published = registry.presets(f"crl_{domain}"), TASK_STEPS[domain]
-    config = _scaled(presets[f"{name}/published" if full else name], published, scale or _usual(full), full)
+    presets = registry.presets(domain.problem)
+    config = _scaled(presets[name + domain.published * full], domain, scale or _usual(full), full)
     config["seeds"] = seeds or _SEEDS[full]
     settings = {} if full else _of_methods(scale or _usual(full), config["agent"].get("hidden_units", _WIDE))
     lines = {
         method: Line(_LABELS[method], {**config, "continual": {"name": method, **settings.get(method, {})}})
         for method in chosen
     }
-    tasks, task = SCENARIOS[domain][name], config["problem"]["task_steps"]
-    number, figure = len(tasks.tasks) * tasks.repeat, f"continual_rl_{domain}_{name}"
+    tasks, task = domain.scenarios[name], config["problem"]["task_steps"]
+    number, figure = len(tasks.tasks) * tasks.repeat, f"continual_rl_{scenario.replace('/', '_')}"
     return Recipe(
         title=f"Continual reinforcement learning: {scenario}"
         + f", {len(chosen)} of {len(_LABELS)} methods" * (len(chosen) < len(_LABELS)),
-        shows=_SHOWS.format(number, {"halfcheetah": "HalfCheetah", "ant": "Ant", "humanoid": "Humanoid"}[domain]),
+        shows=_SHOWS.format(number, domain.title),
         x_label="steps",
-        panels={figure: _panels(config, tuple(lines.values()))},
-        scale=Scale(number * task, number * published, len(read_seeds(config["seeds"])), published_seeds=None),
+        panels={figure: _panels(config, domain, tuple(lines.values()))},
+        scale=Scale(number * task, number * domain.task_steps, len(read_seeds(config["seeds"])), published_seeds=None),
         notes=_NOTES,
         falls_short=(
-            *_differences(lines, presets[f"{name}/published"], published),
-            _ANOTHER_PROGRAM if scenario in _PUBLISHED else _NO_NUMBERS,
+            *_differences(lines, presets[name + domain.published], domain),
+            _ANOTHER_PROGRAM if scenario in _PUBLISHED else _NUMBERS_OF.get(scenario, _NO_NUMBERS),
         ),
         edge="right",
-        sequences={figure: _sequence(lines, config["evaluate_tasks"], scenario)},
+        sequences={figure: _sequence(lines, config["evaluate_tasks"], domain, scenario)},
     )
 
 
@@ -199,19 +240,21 @@ def _usual(full: bool) -> float:
     return 1.0 if full else _SCALE
 
 
-def _scaled(preset: Mapping[str, Any], published: int, scale: float, full: bool) -> dict[str, Any]:
-    """A preset with tasks of another length; unless `full`, with fewer environments and narrower networks."""
-    config = copy.deepcopy(dict(preset))
-    num_envs = _ENVS if full else max(_FEWEST_ENVS, round(_ENVS * scale / _FEWEST_ENVS) * _FEWEST_ENVS)
+def _scaled(preset: Mapping[str, Any], domain: _Domain, scale: float, full: bool) -> dict[str, Any]:
+    """A preset with tasks of another length; unless `full`, with other environments and narrower networks."""
+    config, published = {"evaluate_tasks": EPISODES, **copy.deepcopy(dict(preset))}, domain.task_steps
+    fewer = max(_FEWEST_ENVS, round(domain.num_envs * scale / _FEWEST_ENVS) * _FEWEST_ENVS)
+    num_envs = domain.num_envs if full else fewer
     whole = _BINS * num_envs  # steps; a task has whole bins
     task = published if scale == 1 else max(whole, round(published * scale / whole) * whole)
     config["problem"] |= {"task_steps": task, "num_envs": num_envs}
     config["record_every"] = max(num_envs, task // 10)
     if not full:
         config["evaluate_tasks"] = min(_EPISODES, max(2, round(_EPISODES * scale / _FEWER_EPISODES_BELOW)))
+        starts, random = round(_STARTS * task), config["agent"]["random_steps"] // domain.num_envs  # of an environment
         config["agent"] |= {
-            "learning_starts": round(_STARTS * task),
-            "random_steps": num_envs,  # one of each environment, as published
+            "learning_starts": starts,
+            "random_steps": min(random * num_envs, starts),
             "buffer_size": min(task, config["agent"]["buffer_size"]),
         }
         if scale < _SHORT:
@@ -219,25 +262,27 @@ def _scaled(preset: Mapping[str, Any], published: int, scale: float, full: bool)
     return config
 
 
-def _panels(config: Mapping[str, Any], lines: tuple[Line, ...]) -> tuple[PanelSpec, ...]:
-    bin = _bin(config["problem"]["task_steps"], config["problem"]["num_envs"])
+def _panels(config: Mapping[str, Any], domain: _Domain, lines: tuple[Line, ...]) -> tuple[PanelSpec, ...]:
+    bin = _bin(config["problem"]["task_steps"], config["problem"]["num_envs"] * domain.episode)
     returns = Measure("return", "return of an episode", bin, decimals=0, episodes="ended")
     weights = Measure("weight_magnitude", "mean magnitude", bin, decimals=4)
-    return PanelSpec("Training", returns, lines), PanelSpec("Weights", weights, lines)
+    success = Measure("success", "success of an episode", bin, episodes="ended")
+    of_world = (PanelSpec("Success in training", success, lines),) if domain is _WORLD else ()
+    return PanelSpec("Training", returns, lines), *of_world, PanelSpec("Weights", weights, lines)
 
 
-def _bin(task: int, num_envs: int) -> int:
-    """Width of bins: an equal part of a task, in which an episode of each environment ends."""
-    most = min(_BINS, max(1, task // num_envs // _EPISODE))
+def _bin(task: int, episodes: int) -> int:
+    """Width of bins: an equal part of a task, in which an episode of each environment (`episodes` steps) ends."""
+    most = min(_BINS, max(1, task // episodes))
     return next(task // parts for parts in range(most, 0, -1) if task % parts == 0)
 
 
-def _sequence(lines: Mapping[str, Line], episodes: int, scenario: str) -> SequenceSpec:
+def _sequence(lines: Mapping[str, Line], episodes: int, domain: _Domain, scenario: str) -> SequenceSpec:
     published = dict(zip(_PUBLISHED_OF, _PUBLISHED.get(scenario, ())))
     notes = {  # and whether they apply
         _RETURNS.format(episodes): True,
         _OF_COPIES: "fine_tuning" in lines,
-        _of_settings(lines): True,
+        _of_settings(lines, domain): True,
         _TRIALS: not lines.keys().isdisjoint(_TRIAL),
         _AGGREGATES: bool(published),
     }
@@ -250,23 +295,34 @@ def _sequence(lines: Mapping[str, Line], episodes: int, scenario: str) -> Sequen
     )
 
 
-def _of_settings(methods: Container[str]) -> str:
+def _of_settings(methods: Container[str], domain: _Domain) -> str:
     """Which settings of the methods are published, and which are defaults."""
+    of_scenario = {} if domain is _WORLD else _OF_SCENARIOS
+    defaults = [*_DEFAULTS, *(_OF_SCENARIOS.keys() - of_scenario.keys())]
     found = {
-        "Published for this scenario": [words for name, words in _OF_SCENARIOS.items() if name in methods],
+        "Published for this scenario": [words for name, words in of_scenario.items() if name in methods],
         "Published for all scenarios": [words for name, words in _OF_ALL.items() if name in methods],
         "With their defaults, since the published program lacks them": [
-            _LABELS[name] for name in _DEFAULTS if name in methods
+            label for name, label in _LABELS.items() if name in defaults and name in methods
         ],
     }
     return " ".join(f"{what}: {'; '.join(words)}." for what, words in found.items() if words)
 
 
-def _differences(lines: Mapping[str, Line], preset: Mapping[str, Any], task_steps: int) -> Iterator[str]:
+def _differences(lines: Mapping[str, Line], preset: Mapping[str, Any], domain: _Domain) -> Iterator[str]:
     """The settings that differ from the published settings, in sentences."""
     config = lines[_REFERENCE].config
-    usual = {"task_steps": task_steps, "num_envs": _ENVS, "hidden_units": _WIDE, "batch_size": 256}
-    ours, theirs = ({**of["problem"], **of["agent"], "evaluate_tasks": of["evaluate_tasks"]} for of in (config, preset))
+    usual = {
+        "task_steps": domain.task_steps,
+        "num_envs": domain.num_envs,
+        "hidden_units": _WIDE,
+        "batch_size": 256,
+        "evaluate_tasks": EPISODES,
+    }
+    ours, theirs = (
+        {**of["problem"], **of["agent"], **{key: of[key] for key in ("evaluate_tasks",) if key in of}}
+        for of in (config, preset)
+    )
     theirs = {**usual, **theirs}
     for method, published in _PUBLISHED_SETTINGS.items():
         if method in lines and (of_run := from_mapping(lines[method].config).continual) is not None:
@@ -275,5 +331,7 @@ def _differences(lines: Mapping[str, Line], preset: Mapping[str, Any], task_step
     differ = [f"{key} {value:,} ({theirs[key]:,})" for key, value in ours.items() if value != theirs[key]]
     if differ:
         yield f"Settings that differ from the published settings, which stand in parentheses: {', '.join(differ)}."
-    if "engine" not in ours:
+    if domain is _WORLD:
+        yield _VERSION
+    elif "engine" not in ours:
         yield _ENGINE
