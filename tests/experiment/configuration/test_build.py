@@ -9,10 +9,11 @@ import pytest
 import toys
 
 import pliant.methods
-from pliant.core import units
+from pliant.core import registry, units
 from pliant.core.timing import RestartState
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.errors import ConfigError
+from pliant.experiment.loops.learning import metric_names
 from pliant.experiment.loops.planning import plans, unchecked_plan
 from pliant.methods import redo
 
@@ -52,6 +53,26 @@ def test_a_method_works_on_the_groups_that_are_named(only, groups):
 def test_the_other_methods_keep_all_groups():
     both = drift({"name": "redo", "groups": "value/Dense_0"}, "continual_backprop")
     assert groups_of(both) == GROUPS
+
+
+def test_beginning_and_learning_are_traced_once_in_several_programs(monkeypatch):
+    agents, traced = registry.find("agents", "ppo"), []
+
+    def make(*given):
+        agent = make_ppo(*given)
+
+        def told(name, function):
+            return lambda *given: traced.append(name) or function(*given)
+
+        return agent._replace(init=told("init", agent.init), learn=told("learn", agent.learn))
+
+    make_ppo = agents.make
+    monkeypatch.setattr(agents, "make", make)
+    components = toys.components_of(drift())
+    jax.eval_shape(jax.vmap(components.agent.init), jax.random.split(jax.random.key(0)))
+    for _ in range(2):
+        assert "value_loss" in metric_names(components)
+    assert traced == ["init", "learn"]
 
 
 def drift_td3(*methods):

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from pliant.core import registry
-from pliant.core.agent import Context
+from pliant.core.agent import Agent, Context, Learner
 from pliant.core.base import Method, Topology
 from pliant.core.continual import Continual, ContinualContext, ContinualFor
 from pliant.core.diagnostic import Diagnostic
@@ -109,7 +109,14 @@ def build(config: RunConfig, problem: Problem) -> Components:
         diagnostics = make_diagnostics(config.diagnostics, whole)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return Components(problem, made, diagnostics, tuple(dict.fromkeys(notes)))
+    return Components(problem, _traced_once(made), diagnostics, tuple(dict.fromkeys(notes)))
+
+
+def _traced_once(agent: Learner | Agent) -> Learner | Agent:
+    """The agent whose beginning and learning are traced once, in however many programs they are."""
+    if isinstance(agent, Learner):
+        return agent._replace(init=jax.jit(agent.init, inline=True))
+    return agent._replace(init=jax.jit(agent.init, inline=True), learn=jax.jit(agent.learn, inline=True))
 
 
 def _continual(config: RunConfig, problem: Problem, continual_for: ContinualFor) -> ContinualFor:
