@@ -8,9 +8,10 @@ size, timed after a first call for compilation. It is compared with
 * a usual program, if PyTorch is installed (`_torch_images.py`): the same network, batch and optimizer, one seed in a
   process. Rows with several seeds are compared with a process on each core. One process has one thread or one for each
   core, whichever is faster. Our turns and those of PyTorch alternate; a rate is the median of three turns;
-* the floor of permuted MNIST with 2000 units: an update reads each weight forwards, and reads and writes it backwards.
-  The bandwidth is measured in each turn: NumPy multiplies an array of the network's size in place by a number, one part
-  of it in each core's thread, and each pass reads and writes the array;
+* the floor of permuted MNIST: an update reads each weight forwards, and reads and writes it backwards. The bandwidth is
+  measured in each turn, in a process on each core: NumPy multiplies an array in place by a number (`_bandwidth.py`).
+  Together the arrays are as large as the network with 2000 units, which no cache holds; for 100 units each array is as
+  large as the network of one seed, which stays in a core's cache;
 * the row without continual backprop.
 
 The images of the residual network are not augmented, and no split is judged.
@@ -22,7 +23,6 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,9 @@ from pliant.experiment.loops.planning import plan
 from pliant.report import Table
 
 TURNS = 3
-WEIGHTS = 9_588_000  # of permuted MNIST with 2000 units
+BYTES = 3 * 4  # of a weight in an update: read forwards, read and written backwards
+CORES = os.cpu_count() or 1
+WEIGHTS, NARROW_WEIGHTS = 9_588_000, 99_400  # of permuted MNIST with 2000 units, and with 100
 
 # Made-up data have fewer images than the real ones. Epochs that are no multiple of a call are not judged.
 PERMUTED = {"data": "synthetic", "tasks": 2}
@@ -56,13 +58,16 @@ class Row(NamedTuple):
     seeds: int = 1
     torch: str | None = None  # the program of _torch_images.py that has the same arithmetic
     plain: str | None = None  # the row without continual backprop
-    has_floor: bool = False
+    weights: int | None = None  # of a network whose floor is that of memory
+    in_cache: bool = False  # whether a core has the whole network of a seed, and not a part of it
 
 
 ROWS = {
-    "permuted_2000": Row("permuted_mnist", "bp/std_net", PERMUTED, 80, 1, "permuted_2000", has_floor=True),
-    "permuted_2000_seeds": Row("permuted_mnist", "bp/std_net", PERMUTED, 80, 4, "permuted_2000", has_floor=True),
-    "permuted_100_seeds": Row("permuted_mnist", "bp/small_net", PERMUTED, 240, 20, "permuted_100"),
+    "permuted_2000": Row("permuted_mnist", "bp/std_net", PERMUTED, 80, 1, "permuted_2000", weights=WEIGHTS),
+    "permuted_2000_seeds": Row("permuted_mnist", "bp/std_net", PERMUTED, 80, 4, "permuted_2000", weights=WEIGHTS),
+    "permuted_100_seeds": Row(
+        "permuted_mnist", "bp/small_net", PERMUTED, 240, 20, "permuted_100", weights=NARROW_WEIGHTS, in_cache=True
+    ),
     "conv_net": Row("continual_imagenet", "bp", PAIRS, 10, 1, "conv_net"),
     "conv_net_cbp": Row("continual_imagenet", "cbp", PAIRS, 10, 1, "conv_net", "conv_net"),
     "resnet18": Row("incremental_cifar", "base_deep_learning_system", CIFAR, 1, 1, "resnet18"),
@@ -106,9 +111,8 @@ def torch(row: Row, seconds: float) -> float | None:
     """Updates per second of the PyTorch program; `None` without PyTorch."""
     if row.torch is None or importlib.util.find_spec("torch") is None:
         return None
-    cores = os.cpu_count() or 1
     # (processes, threads of each)
-    ways = {(cores, 1)} if row.seeds > 1 else {(1, 1), (1, cores)}
+    ways = {(CORES, 1)} if row.seeds > 1 else {(1, 1), (1, CORES)}
     command = [sys.executable, str(Path(__file__).with_name("_torch_images.py")), row.torch, str(seconds / len(ways))]
     rates = []
     for count, threads in ways:
@@ -118,15 +122,14 @@ def torch(row: Row, seconds: float) -> float | None:
     return max(rates)
 
 
-def bandwidth(seconds: float) -> float:
-    """Bytes per second that all cores together read and write, over arrays as large as the weights."""
-    parts = np.array_split(np.ones(WEIGHTS, np.float32), os.cpu_count() or 1)
-    with ThreadPoolExecutor(len(parts)) as pool:
-        passes, started = 0, time.perf_counter()
-        while (taken := time.perf_counter() - started) < seconds or passes == 0:
-            list(pool.map(lambda part: np.multiply(part, np.float32(1), out=part), parts))
-            passes += 1
-    return passes * 2 * 4 * WEIGHTS / taken
+def floor_of(row: Row, seconds: float) -> float | None:
+    """Updates per second of all cores together, of which each moves every weight three times."""
+    if row.weights is None:
+        return None
+    numbers = row.weights if row.in_cache else row.weights // CORES
+    command = [sys.executable, str(Path(__file__).with_name("_bandwidth.py")), str(numbers), str(seconds)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(CORES)]
+    return sum(float(process.communicate()[0]) for process in processes) / (BYTES * row.weights)
 
 
 def median(rates: list[float]) -> float | None:
@@ -140,8 +143,8 @@ def measure(row: Row, seconds: float) -> tuple[float, float | None, float | None
         own.append(ours.rate(seconds / TURNS))
         if (rate := torch(row, seconds / TURNS)) is not None:
             theirs.append(rate)
-        if row.has_floor:
-            floors.append(bandwidth(seconds / TURNS / 4) / (3 * 4 * WEIGHTS))
+        if (rate := floor_of(row, seconds / TURNS / 4)) is not None:
+            floors.append(rate)
     return float(np.median(own)), median(theirs), median(floors)
 
 
@@ -163,8 +166,9 @@ def main() -> None:
             f"{ours / theirs:.1f}x" if theirs else None, f"{ours / floor:.0%}" if floor else None,
             f"{ours / plain:.0%}" if plain else None,
         ])  # fmt: skip
-        if floor:
-            notes.append(f"{name}: the floor is {floor:.0f} updates/s, {floor * 12 * WEIGHTS / 1e9:.1f} GB/s.")
+        if floor and row.weights:
+            moved = floor * BYTES * row.weights / 1e9
+            notes.append(f"{name}: the floor is {floor:,.0f} updates/s, {moved:.1f} GB/s.")
     if importlib.util.find_spec("torch") is None:
         notes.append("PyTorch is not installed: pip install torch adds the comparison.")
     cores, kind = len(jax.devices()), jax.devices()[0].device_kind

@@ -1,5 +1,6 @@
 """The recipe of continual reinforcement learning: its runs at every scale, and a tiny scenario to its page."""
 
+import importlib.util
 import json
 import re
 
@@ -131,6 +132,29 @@ def test_published_performance():
 def test_unknown_names(given, message):
     with pytest.raises(UnknownNameError, match=re.escape(message)):
         continual_rl.make(**given)
+
+
+def test_scenarios_whose_tasks_are_not_installed_are_refused_before_a_run(monkeypatch, tmp_path, capsys):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "metaworld" else found(name))
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "continual_rl", "--scenario", "humanoid/hard,continual_world/t1"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "pliant: problem continual_world needs metaworld: pip install -e '.[metaworld]'\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_successes_and_defaults_of_continual_world():
+    success = panels(scenario="continual_world/cw20")[1]
+    assert (success.title, success.measure.metric) == ("Success in training", "success")
+    recipe = continual_rl.make(scenario="continual_world/cw20", methods="ewc,packnet")
+    settings, version, numbers = recipe.falls_short
+    assert "num_envs 4 (1)" in settings and "version 3" in version and "0.803 (PackNet)" in numbers
+    ((_, sequence),) = recipe.sequences.items()
+    assert sequence.notes[1] == (
+        "Published for all scenarios: the prune of PackNet. With their defaults, since the published program lacks "
+        "them: EWC."
+    )
 
 
 def test_chosen_methods():

@@ -18,6 +18,7 @@ from pliant.surgery.adam import adam
 from pliant.tracing.trace import trace
 
 from . import _off_policy
+from ._kept import kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,15 @@ class Learners(NamedTuple):
     init: Callable[[Both, Key], tuple[Both, Both]]  # (whole params, key) -> params and optimizer states
 
 
+@kept
+def _wiring_of(network: Network | None, samples: int, size: int) -> Wiring:
+    """The units of a network of vectors `(samples, size)`; none where they are not known."""
+    if network is None:
+        return Wiring({})
+    x = jax.ShapeDtypeStruct((samples, size), jnp.float32)
+    return trace(network.apply, jax.eval_shape(network.init, jax.random.key(0)), x)
+
+
 def learners(
     config: Config, networks: Both, inputs: Both, methods_for: Both, updates: int, learning_rates: Both
 ) -> Learners:
@@ -79,12 +89,6 @@ def learners(
         learning_rates: of their optimizers.
     """
 
-    def found(network: Network | None, size: int) -> Wiring:
-        if network is None:
-            return Wiring({})
-        x = jax.ShapeDtypeStruct((config.batch_size, size), jnp.float32)
-        return trace(network.apply, jax.eval_shape(network.init, jax.random.key(0)), x)
-
     def transformation(
         network: Any, wiring: Wiring, methods_for: MethodsFor, learning_rate: float, key: Key | int
     ) -> Plastic:
@@ -92,7 +96,7 @@ def learners(
         optimizer = make(learning_rate, config.b1, config.b2, config.eps)
         return plastic(optimizer, *methods_for(wiring, network, updates), key=key, reset_moments=config.reset_moments)
 
-    wiring = Both(*map(found, networks, inputs))
+    wiring = Both(*(_wiring_of(network, config.batch_size, size) for network, size in zip(networks, inputs)))
 
     def transformations(keys: Any) -> Both:
         return Both(*map(transformation, networks, wiring, methods_for, learning_rates, keys))

@@ -15,6 +15,8 @@ from pliant.core.problem import ActorCritic
 from pliant.core.units import Wiring
 from pliant.tracing.trace import trace
 
+from ._kept import kept
+
 _TRACED = 2  # steps of a sequence
 
 
@@ -32,6 +34,7 @@ def restart(carry: Any, is_first: Array) -> Any:
     )
 
 
+@kept
 def trace_along(network: ActorCritic, observation: jax.ShapeDtypeStruct, recurrence: int, sequences: int) -> Wiring:
     """Finds the units of a network, including the units that are read one step later.
 

@@ -22,12 +22,13 @@ from pliant.core.continual import ContinualFor, Update, beside, no_continual
 from pliant.core.judgement import Judgement
 from pliant.core.likelihood import Likelihood, categorical, unit_normal
 from pliant.core.plastic import plastic, take_keys
-from pliant.core.problem import Batch, Stream
+from pliant.core.problem import Batch, Network, Stream
 from pliant.core.settings import AtLeast, Between, FromUpTo
-from pliant.core.units import is_statistic
+from pliant.core.units import Wiring, is_statistic
 from pliant.surgery.adam import adam
 from pliant.tracing.trace import trace
 
+from ._kept import kept
 from ._step_decay import rate_at, read_epochs, with_rate
 
 LEARNS_FROM = "stream"
@@ -70,6 +71,13 @@ class State(NamedTuple):
     latest: Array | tuple[()] = ()  # (samples, *input): the newest inputs of the task, if that method needs some
 
 
+@kept
+def _traced(network: Network, x: jax.ShapeDtypeStruct) -> tuple[Params, Wiring]:
+    """Shapes of the parameters, and the units, of a network for batches like `x`."""
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    return params, trace(network.train or network.apply, params, x)
+
+
 def make(
     config: Config, stream: Stream, methods_for: MethodsFor, continual_for: ContinualFor = no_continual
 ) -> Learner:
@@ -90,9 +98,8 @@ def make(
     decay_epochs = read_epochs(config.decay_epochs)
     network = stream.network
     some_key = jax.random.key(0)
-    params_shape = jax.eval_shape(network.init, some_key)
     x = stream.batches().x
-    wiring = trace(network.train or network.apply, params_shape, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+    params_shape, wiring = _traced(network, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
     one = jax.ShapeDtypeStruct(x.shape[2:], x.dtype)
     continual = continual_for(initialize=network.init, apply=network.apply, likelihood=_likelihood(stream), inputs=one)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pliant.core import registry
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.configuration.seeds import read_seeds
+from pliant.experiment.errors import ConfigError
 from pliant.problems.scenarios import continual_world
 from pliant.problems.scenarios._sequence import EPISODES
 from pliant.problems.scenarios._tasks import SCENARIOS, TASK_STEPS, Scenario
@@ -187,11 +188,17 @@ def make(
 
     Raises:
         UnknownNameError: if there is no such scenario or method, with the nearest names.
+        ConfigError: if the scenario's tasks are not installed; of several scenarios before the first is computed.
     """
     scenario = "halfcheetah/forgetting" if scenario is None else scenario
     registry.check("scenario", scenario, _NAMES)
     chosen = _chosen(methods)
     domain, name = _NAMES[scenario]
+    if domain is _WORLD:
+        try:
+            continual_world.require_metaworld()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     presets = registry.presets(domain.problem)
     config = _scaled(presets[name + domain.published * full], domain, scale or _usual(full), full)
     config["seeds"] = seeds or _SEEDS[full]

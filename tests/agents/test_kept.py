@@ -1,0 +1,43 @@
+"""Tests of `pliant.agents._kept`."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from pliant.agents import _on_policy
+from pliant.agents._kept import kept
+from pliant.core.problem import Continuous, Spec
+
+SPEC = Spec(jax.ShapeDtypeStruct((3,), jnp.float32), Continuous(2))
+
+
+@kept
+def made(number, name=""):
+    return [number, name]
+
+
+def test_equal_arguments_give_the_same_object():
+    assert made(1, name="a") is made(1, name="a") == [1, "a"]
+    assert made(1, name="a") is not made(1, name="b")
+    with jax.enable_x64(True):
+        in_double = made(1, name="a")
+    assert in_double is not made(1, name="a")
+
+
+def test_arguments_that_cannot_be_hashed_give_a_new_object_at_each_call():
+    assert made([1]) is not made([1])
+    jax.eval_shape(lambda x: made(x)[0], jnp.float32(0))  # a swept value
+
+
+def test_errors_are_those_of_the_function():
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'number'"):
+        made()
+
+
+def test_an_agent_that_is_made_again_has_the_units_that_were_found():
+    networks = [_on_policy._perceptrons(SPEC, (4, 4), "relu", "lecun") for _ in range(2)]
+    assert networks[0] is networks[1]
+    wirings = [_on_policy.trace_along(network, SPEC.observation, 1, 8) for network in networks]
+    assert wirings[0] is wirings[1]
+    of_others = _on_policy.trace_along(_on_policy._perceptrons(SPEC, (5, 4), "relu", "lecun"), SPEC.observation, 1, 8)
+    assert [group.units for group in of_others.values()] == [5, 4, 5, 4]
