@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from pliant.agents import _on_policy
@@ -26,7 +27,7 @@ def test_equal_arguments_give_the_same_object():
 
 def test_arguments_that_cannot_be_hashed_give_a_new_object_at_each_call():
     assert made([1]) is not made([1])
-    jax.eval_shape(lambda x: made(x)[0], jnp.float32(0))  # a swept value
+    jax.eval_shape(lambda x: made(x)[0], np.float32(0))  # a swept value
 
 
 def test_errors_are_those_of_the_function():

@@ -249,7 +249,8 @@ def _usual(full: bool) -> float:
 
 def _scaled(preset: Mapping[str, Any], domain: _Domain, scale: float, full: bool) -> dict[str, Any]:
     """A preset with tasks of another length; unless `full`, with other environments and narrower networks."""
-    config, published = {"evaluate_tasks": EPISODES, **copy.deepcopy(dict(preset))}, domain.task_steps
+    config: dict[str, Any] = {"evaluate_tasks": EPISODES, **copy.deepcopy(dict(preset))}
+    published = domain.task_steps
     fewer = max(_FEWEST_ENVS, round(domain.num_envs * scale / _FEWEST_ENVS) * _FEWEST_ENVS)
     num_envs = domain.num_envs if full else fewer
     whole = _BINS * num_envs  # steps; a task has whole bins

@@ -40,7 +40,7 @@ def normal(key: Key, number: int) -> Float[Array, " number"]:
 
 def _bits(key: UInt32[Array, "2"], bit_width: int, shape: tuple[int, ...]) -> Array:
     """Random bits: Threefry-2x32 of the numbers from 0, the two words of each combined, as JAX does."""
-    if bit_width != 32 or math.prod(shape) >= 2**32 or not jax.config.jax_threefry_partitionable:
+    if bit_width != 32 or math.prod(shape) >= 2**32 or not jax.threefry_partitionable.value:
         return threefry_prng_impl.random_bits(key, bit_width, shape)
     keys = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
     x, y = keys[0], jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape) + keys[1]
