@@ -10,6 +10,7 @@ import optax
 
 from pliant.core.agent import MethodsFor
 from pliant.core.base import Key
+from pliant.core.kept import kept
 from pliant.core.plastic import Plastic, plastic
 from pliant.core.problem import Network
 from pliant.core.settings import AtLeast, Between, FromUpTo
@@ -18,7 +19,6 @@ from pliant.surgery.adam import adam
 from pliant.tracing.trace import trace
 
 from . import _off_policy
-from ._kept import kept
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,12 +35,9 @@ from pliant.networks import actor_critic
 from ._advantage import generalized_advantages, normalized
 from ._continual_policy import continual_method, evenly, of_policy
 from ._distributions import distribution
-from ._kept import kept
 from ._minibatches import Schedule, over_minibatches
 from ._sequences import restart, run_along, trace_along
 from ._shapes import require_rank
-
-_perceptrons = kept(actor_critic)
 
 _PROBE = 1000  # last observations of a horizon on which diagnostics are measured, as published
 
@@ -374,7 +371,7 @@ def _network_for(environment: Environment | HostEnvironment, config: Config) -> 
     """
     if environment.network is None:
         hidden = (config.hidden_units,) * config.hidden_layers
-        return _perceptrons(environment.spec, hidden, config.activation, config.initializer)
+        return actor_critic(environment.spec, hidden, config.activation, config.initializer)
     usual = type(config)()
     for name in ("hidden_units", "hidden_layers", "activation", "initializer"):
         if getattr(config, name) != getattr(usual, name):

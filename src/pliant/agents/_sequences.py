@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Features, Params
+from pliant.core.kept import kept
 from pliant.core.problem import ActorCritic
 from pliant.core.units import Wiring
 from pliant.tracing.trace import trace
-
-from ._kept import kept
 
 _TRACED = 2  # steps of a sequence
 

@@ -48,7 +48,6 @@ from . import _off_policy as off_policy
 from . import _soft_losses as soft_losses
 from . import _soft_updates as soft_updates
 from ._actor_and_critics import Both
-from ._kept import kept
 from ._off_policy import flat
 from ._replay import Sample, Stored
 from ._soft_losses import Contexts, Noise
@@ -57,8 +56,6 @@ from ._soft_updates import ActingParams, Learned, Metrics, State, Temperature, c
 from ._squashed_normal import SquashedNormal
 
 LEARNS_FROM = "environment"
-
-_actor, _critics = kept(normal_actor), kept(critic_ensemble)
 
 _UPDATES_AT_ONCE = 100  # after a task, in one call, at most
 
@@ -157,7 +154,7 @@ def make(
     schedule = off_policy.schedule_of(config, environment, restarts=config.on_new_task == "restart")
     how = config.activation, config.negative_slope
     of_actor = numbers, A, (config.hidden_units,) * config.actor_layers, *how
-    plain = _actor(*of_actor)
+    plain = normal_actor(*of_actor)
     continual = continual_for(
         initialize=plain.init,
         apply=plain.apply,
@@ -167,7 +164,9 @@ def make(
     )
     actor = continual.network or without_context(plain.init, plain.apply)
     seen = numbers + A + actor.seen  # by critics
-    critics = _critics(seen, (config.hidden_units,) * config.critic_layers, config.critics, config.layer_norm, *how)
+    critics = critic_ensemble(
+        seen, (config.hidden_units,) * config.critic_layers, config.critics, config.layer_norm, *how
+    )
     replay = off_policy.replay_for(
         config, environment, schedule.horizon, jax.ShapeDtypeStruct((actor.seen,), jnp.float32) if actor.seen else ()
     )

@@ -20,6 +20,7 @@ from pliant.core.base import Array, Features, Key, Params
 from pliant.core.clock import Clock
 from pliant.core.continual import ContinualFor, Update, beside, no_continual
 from pliant.core.judgement import Judgement
+from pliant.core.kept import kept
 from pliant.core.likelihood import Likelihood, categorical, unit_normal
 from pliant.core.plastic import plastic, take_keys
 from pliant.core.problem import Batch, Network, Stream
@@ -28,7 +29,6 @@ from pliant.core.units import Wiring, is_statistic
 from pliant.surgery.adam import adam
 from pliant.tracing.trace import trace
 
-from ._kept import kept
 from ._step_decay import rate_at, read_epochs, with_rate
 
 LEARNS_FROM = "stream"

@@ -31,13 +31,10 @@ from . import _actor_and_critics as actor_and_critics
 from . import _experience_review as review
 from . import _off_policy as off_policy
 from ._actor_and_critics import Both
-from ._kept import kept
 from ._off_policy import flat, td_targets, weighted_mean
 from ._replay import Sample, Stored
 
 LEARNS_FROM = "environment"
-
-_actor, _critics = kept(deterministic_actor), kept(critic_ensemble)
 
 Metrics: TypeAlias = dict[str, Array]
 
@@ -118,8 +115,8 @@ def make(config: Config, environment: Environment | HostEnvironment, methods_for
     numbers = environment.spec.observation.size  # of an observation
     schedule = off_policy.schedule_of(config, environment)
     replay = off_policy.replay_for(config, environment, schedule.horizon, review.kept(config, size))
-    actor = _actor(numbers, size, (config.hidden_units,) * config.actor_layers, bound)
-    critics = _critics(numbers + size, (config.hidden_units,) * config.critic_layers, 2, config.layer_norm)
+    actor = deterministic_actor(numbers, size, (config.hidden_units,) * config.actor_layers, bound)
+    critics = critic_ensemble(numbers + size, (config.hidden_units,) * config.critic_layers, 2, config.layer_norm)
     calendar = Calendar(environment.tasks)
     wiring, tx, begin = actor_and_critics.learners(
         config, Both(actor, critics), Both(numbers, numbers + size), Both(methods_for, methods_for),

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Activation, Array, Initializer, Key, Params
+from pliant.core.kept import kept
 from pliant.core.problem import ActorCritic, Continuous, Spec
 
 from ._mlp import MLP
 
 
+@kept
 def actor_critic(
     spec: Spec, hidden: tuple[int, ...], activation: Activation = "relu", initializer: Initializer = "lecun"
 ) -> ActorCritic:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key
+from pliant.core.kept import kept
 from pliant.core.problem import Network
 from pliant.surgery.initializers import kernel_init, uniform_bound
 
@@ -45,6 +46,7 @@ class ConvNet(nn.Module):
         return _dense(self.outputs, x.shape[-1])(x)
 
 
+@kept
 def conv_net(
     image: tuple[int, int, int],
     outputs: int = 2,

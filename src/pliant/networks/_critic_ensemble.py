@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Activation, Array, Key, Params
+from pliant.core.kept import kept
 from pliant.core.problem import Network
 
 from ._activations import activation_function
@@ -12,6 +13,7 @@ from ._dense import dense, dense_layers
 _EPSILON = 1e-5  # PyTorch's, of the variance
 
 
+@kept
 def critic_ensemble(
     inputs: int,
     hidden: tuple[int, ...],

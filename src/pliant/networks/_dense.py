@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 
 from pliant.core.base import Array, Key, Params
+from pliant.core.kept import kept
 from pliant.core.problem import Network
 from pliant.surgery.initializers import uniform_bound
 
@@ -44,6 +45,7 @@ def in_a_row(params: Params, x: Array, activation: Callable[[Array], Array] = ja
     return dense(params[f"Dense_{last}"], x)
 
 
+@kept
 def dense_network(sizes: tuple[int, ...]) -> Network:
     """Dense layers with a ReLU between them, as PyTorch initializes them.
 

@@ -3,11 +3,13 @@
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
+from pliant.core.kept import kept
 from pliant.core.problem import Network
 
 from ._dense import dense_layers, in_a_row
 
 
+@kept
 def deterministic_actor(observation: int, action: int, hidden: tuple[int, ...], bound: float = 1.0) -> Network:
     r"""A multilayer perceptron with rectifiers, whose outputs $b \tanh(\cdot)$ are actions.
 

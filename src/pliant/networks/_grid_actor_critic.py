@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.base import Array, Key, Params
+from pliant.core.kept import kept
 from pliant.core.problem import ActorCritic
 from pliant.surgery.initializers import uniform_bound
 
@@ -25,6 +26,7 @@ _MISSION = 128  # units of the mission's embedding
 _WINDOW = ((0, 0), (0, 1), (1, 0), (1, 1))  # places in a window of 2×2, as in the first two axes of a kernel
 
 
+@kept
 def grid_actor_critic(actions: int, recurrent: bool = False, mission: str | None = None) -> ActorCritic:
     """A policy and a value on shared convolutions of a 7×7 grid, as published for MiniGrid.
 

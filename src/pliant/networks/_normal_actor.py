@@ -6,12 +6,14 @@ import jax.numpy as jnp
 
 from pliant.core.base import Activation, Array, Key, Params
 from pliant.core.continual import DenseLayers
+from pliant.core.kept import kept
 from pliant.core.problem import Network
 
 from ._activations import activation_function
 from ._dense import dense_layers, in_a_row
 
 
+@kept
 def normal_actor(
     observation: int,
     action: int,

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Key, Params
+from pliant.core.kept import kept
 from pliant.core.problem import Network
 from pliant.surgery.initializers import kernel_init
 
@@ -105,6 +106,7 @@ class ResNet(nn.Module):
         return nn.Dense(self.outputs, kernel_init=kernel_init("kaiming_normal", "linear"))(x)
 
 
+@kept
 def resnet18(
     image: tuple[int, int, int],
     outputs: int = 100,

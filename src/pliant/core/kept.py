@@ -1,4 +1,4 @@
-"""Networks and their units, which are the same whenever an agent is made again.
+"""Networks and their units, which are the same whenever they are asked for again.
 
 A run makes its agent again for each program with swept values, and a sweep seldom concerns the network.
 """
@@ -23,7 +23,7 @@ def kept(make: Callable[P, Made]) -> Callable[P, Made]:
             as a swept value, each call makes a new object.
     """
 
-    @functools.lru_cache(_MOST)
+    @functools.lru_cache(_MOST, typed=True)
     def made(is_double: bool, *given: Any, **named: Any) -> Made:
         del is_double
         return make(*given, **named)

@@ -1,13 +1,14 @@
-"""Tests of `pliant.agents._kept`."""
+"""Tests of `pliant.core.kept`."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pliant.agents import _on_policy
-from pliant.agents._kept import kept
+from pliant.agents._sequences import trace_along
+from pliant.core.kept import kept
 from pliant.core.problem import Continuous, Spec
+from pliant.networks import actor_critic
 
 SPEC = Spec(jax.ShapeDtypeStruct((3,), jnp.float32), Continuous(2))
 
@@ -35,10 +36,10 @@ def test_errors_are_those_of_the_function():
         made()
 
 
-def test_an_agent_that_is_made_again_has_the_units_that_were_found():
-    networks = [_on_policy._perceptrons(SPEC, (4, 4), "relu", "lecun") for _ in range(2)]
+def test_a_network_that_is_made_again_has_the_units_that_were_found():
+    networks = [actor_critic(SPEC, (4, 4), "relu", "lecun") for _ in range(2)]
     assert networks[0] is networks[1]
-    wirings = [_on_policy.trace_along(network, SPEC.observation, 1, 8) for network in networks]
+    wirings = [trace_along(network, SPEC.observation, 1, 8) for network in networks]
     assert wirings[0] is wirings[1]
-    of_others = _on_policy.trace_along(_on_policy._perceptrons(SPEC, (5, 4), "relu", "lecun"), SPEC.observation, 1, 8)
+    of_others = trace_along(actor_critic(SPEC, (5, 4), "relu", "lecun"), SPEC.observation, 1, 8)
     assert [group.units for group in of_others.values()] == [5, 4, 5, 4]
