@@ -34,6 +34,6 @@ def kept(make: Callable[P, Made]) -> Callable[P, Made]:
             hash((given, tuple(named.values())))
         except TypeError:
             return make(*given, **named)
-        return made(jax.config.jax_enable_x64, *given, **named)
+        return made(jax.enable_x64.value, *given, **named)
 
     return found
