@@ -43,7 +43,10 @@ def command(arguments: list[str]) -> None:
         raise ConfigError(f"--book {given.book}: this is a file; write the folder of the book, such as {_BOOK}")
     own = given_options(given.recipe, vars(given))
     several = in_turn(own)
-    recipes = {value: _recipe(given, of_one) for value, of_one in several.items()}  # all are checked before one runs
+    recipes = {value: _recipe(given, of_one) for value, of_one in several.items()}
+    if len(recipes) > 1:  # all are checked before one runs; a single one is planned at once
+        for recipe in recipes.values():
+            reproduction.check(recipe)
     console = Console(highlight=False)
     parts = {
         value: _reproduce(recipe, _words(given, several[value]), given, console) for value, recipe in recipes.items()

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from pliant.core import registry
 from pliant.experiment.configuration.reading import from_mapping
 from pliant.experiment.configuration.seeds import read_seeds
-from pliant.experiment.errors import ConfigError
 from pliant.problems.scenarios import continual_world
 from pliant.problems.scenarios._sequence import EPISODES
 from pliant.problems.scenarios._tasks import SCENARIOS, TASK_STEPS, Scenario
@@ -34,41 +33,6 @@ _LABELS = {
 _COPIES = "copies (FT-N)"
 _REFERENCE = "from_scratch"
 
-
-class _Domain(NamedTuple):
-    """A robot, or an arm, with its sequences of tasks; the numbers are published.
-
-    Attributes:
-        title: in sentences.
-        problem: its name.
-        scenarios: the sequences.
-        task_steps: length of a task.
-        num_envs: environments of a member.
-        episode: steps of an episode, at most.
-        published: what follows the name of the preset with the published engine and evaluations.
-    """
-
-    title: str
-    problem: str
-    scenarios: Mapping[str, Scenario]
-    task_steps: int
-    num_envs: int = 128
-    episode: int = 1000
-    published: str = "/published"
-
-
-_WORLD = _Domain("an arm (MetaWorld)", "continual_world", continual_world.SCENARIOS, 1_000_000, 1, 200, published="")
-_DOMAINS = {
-    "halfcheetah": _Domain("HalfCheetah", "crl_halfcheetah", SCENARIOS["halfcheetah"], TASK_STEPS["halfcheetah"]),
-    "ant": _Domain("Ant", "crl_ant", SCENARIOS["ant"], TASK_STEPS["ant"]),
-    "humanoid": _Domain("Humanoid", "crl_humanoid", SCENARIOS["humanoid"], TASK_STEPS["humanoid"]),
-    "continual_world": _WORLD,
-}
-_NAMES = {
-    f"{name}/{scenario}": (domain, scenario) for name, domain in _DOMAINS.items() for scenario in domain.scenarios
-}
-CHOICES = {"scenario": tuple(_NAMES), "methods": tuple(_LABELS)}
-IN_TURN = ("scenario",)
 
 _SEEDS = {False: "3", True: "10"}
 _SCALE = 0.03
@@ -168,6 +132,58 @@ _VERSION = (
 )
 
 
+class _Domain(NamedTuple):
+    """A robot, or an arm, with its sequences of tasks; the numbers are published.
+
+    Attributes:
+        title: in sentences.
+        problem: its name.
+        scenarios: the sequences.
+        task_steps: length of a task.
+        num_envs: environments of a member.
+        episode: steps of an episode, at most.
+        published: what follows the name of the preset with the published engine and evaluations.
+        of_scenario: the settings of methods that are published for each scenario, in words.
+        success: whether episodes have a success.
+        engine: what differs where the engine is not the published one.
+    """
+
+    title: str
+    problem: str
+    scenarios: Mapping[str, Scenario]
+    task_steps: int
+    num_envs: int = 128
+    episode: int = 1000
+    published: str = "/published"
+    of_scenario: Mapping[str, str] = _OF_SCENARIOS
+    success: bool = False
+    engine: str = _ENGINE
+
+
+_DOMAINS = {
+    "halfcheetah": _Domain("HalfCheetah", "crl_halfcheetah", SCENARIOS["halfcheetah"], TASK_STEPS["halfcheetah"]),
+    "ant": _Domain("Ant", "crl_ant", SCENARIOS["ant"], TASK_STEPS["ant"]),
+    "humanoid": _Domain("Humanoid", "crl_humanoid", SCENARIOS["humanoid"], TASK_STEPS["humanoid"]),
+    "continual_world": _Domain(
+        "an arm (MetaWorld)",
+        "continual_world",
+        continual_world.SCENARIOS,
+        1_000_000,
+        num_envs=1,
+        episode=200,
+        published="",
+        of_scenario={},
+        success=True,
+        engine=_VERSION,
+    ),
+}
+_NAMES = {
+    f"{name}/{scenario}": (domain, scenario) for name, domain in _DOMAINS.items() for scenario in domain.scenarios
+}
+CHOICES = {"scenario": tuple(_NAMES), "methods": tuple(_LABELS)}
+IN_TURN = ("scenario",)
+
+
 def make(
     full: bool = False,
     seeds: str | None = None,
@@ -188,19 +204,13 @@ def make(
 
     Raises:
         UnknownNameError: if there is no such scenario or method, with the nearest names.
-        ConfigError: if the scenario's tasks are not installed; of several scenarios before the first is computed.
     """
     scenario = "halfcheetah/forgetting" if scenario is None else scenario
     registry.check("scenario", scenario, _NAMES)
     chosen = _chosen(methods)
     domain, name = _NAMES[scenario]
-    if domain is _WORLD:
-        try:
-            continual_world.require_metaworld()
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
     presets = registry.presets(domain.problem)
-    config = _scaled(presets[name + domain.published * full], domain, scale or _usual(full), full)
+    config = _scaled(presets[name + (domain.published if full else "")], domain, scale or _usual(full), full)
     config["seeds"] = seeds or _SEEDS[full]
     settings = {} if full else _of_methods(scale or _usual(full), config["agent"].get("hidden_units", _WIDE))
     lines = {
@@ -275,8 +285,8 @@ def _panels(config: Mapping[str, Any], domain: _Domain, lines: tuple[Line, ...])
     returns = Measure("return", "return of an episode", bin, decimals=0, episodes="ended")
     weights = Measure("weight_magnitude", "mean magnitude", bin, decimals=4)
     success = Measure("success", "success of an episode", bin, episodes="ended")
-    of_world = (PanelSpec("Success in training", success, lines),) if domain is _WORLD else ()
-    return PanelSpec("Training", returns, lines), *of_world, PanelSpec("Weights", weights, lines)
+    of_success = (PanelSpec("Success in training", success, lines),) if domain.success else ()
+    return PanelSpec("Training", returns, lines), *of_success, PanelSpec("Weights", weights, lines)
 
 
 def _bin(task: int, episodes: int) -> int:
@@ -305,10 +315,9 @@ def _sequence(lines: Mapping[str, Line], episodes: int, domain: _Domain, scenari
 
 def _of_settings(methods: Container[str], domain: _Domain) -> str:
     """Which settings of the methods are published, and which are defaults."""
-    of_scenario = {} if domain is _WORLD else _OF_SCENARIOS
-    defaults = [*_DEFAULTS, *(_OF_SCENARIOS.keys() - of_scenario.keys())]
+    defaults = {*_DEFAULTS, *_OF_SCENARIOS} - domain.of_scenario.keys()
     found = {
-        "Published for this scenario": [words for name, words in of_scenario.items() if name in methods],
+        "Published for this scenario": [words for name, words in domain.of_scenario.items() if name in methods],
         "Published for all scenarios": [words for name, words in _OF_ALL.items() if name in methods],
         "With their defaults, since the published program lacks them": [
             label for name, label in _LABELS.items() if name in defaults and name in methods
@@ -325,13 +334,10 @@ def _differences(lines: Mapping[str, Line], preset: Mapping[str, Any], domain: _
         "num_envs": domain.num_envs,
         "hidden_units": _WIDE,
         "batch_size": 256,
-        "evaluate_tasks": EPISODES,
     }
-    ours, theirs = (
-        {**of["problem"], **of["agent"], **{key: of[key] for key in ("evaluate_tasks",) if key in of}}
-        for of in (config, preset)
-    )
-    theirs = {**usual, **theirs}
+    ours = {**config["problem"], **config["agent"], "evaluate_tasks": config["evaluate_tasks"]}
+    theirs = {**usual, **preset["problem"], **preset["agent"]}
+    theirs["evaluate_tasks"] = preset.get("evaluate_tasks", EPISODES)
     for method, published in _PUBLISHED_SETTINGS.items():
         if method in lines and (of_run := from_mapping(lines[method].config).continual) is not None:
             ours |= {f"{method}.{key}": of_run.settings[key] for key in published}
@@ -339,7 +345,5 @@ def _differences(lines: Mapping[str, Line], preset: Mapping[str, Any], domain: _
     differ = [f"{key} {value:,} ({theirs[key]:,})" for key, value in ours.items() if value != theirs[key]]
     if differ:
         yield f"Settings that differ from the published settings, which stand in parentheses: {', '.join(differ)}."
-    if domain is _WORLD:
-        yield _VERSION
-    elif "engine" not in ours:
-        yield _ENGINE
+    if "engine" not in ours:
+        yield domain.engine

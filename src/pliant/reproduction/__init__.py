@@ -17,6 +17,7 @@ from .files import write_table as write_table
 from .files import write_tables as write_tables
 from .overview import Part as Part
 from .overview import overview as overview
+from .runs import check as check
 from .runs import plans_of as plans_of
 from .runs import run as run
 from .runs import run_of as run_of

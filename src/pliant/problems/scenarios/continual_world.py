@@ -95,7 +95,8 @@ def make(config: Config) -> HostEnvironment:
         <https://arxiv.org/abs/1910.10897>`_, CoRL 2019.
         Sun and Mu, Rewiring neurons in non-stationary environments, NeurIPS 2023.
     """
-    require_metaworld()  # fails here and not when the run begins
+    if not importlib.util.find_spec("metaworld"):  # fails here and not when the run begins
+        raise ValueError("problem continual_world needs metaworld: pip install -e '.[metaworld]'")
     from ._metaworld import ACTION, OBSERVATION, TASKS, MetaworldSimulator
 
     names = _names(config)
@@ -111,12 +112,6 @@ def make(config: Config) -> HostEnvironment:
 
     spec = Spec(jax.ShapeDtypeStruct((OBSERVATION + len(kinds),), np.float32), Continuous(ACTION))
     return sequence_environment(spec, tasks, config.num_envs, config.time_limit, simulate)
-
-
-def require_metaworld() -> None:
-    """Raises a `ValueError` if the tasks are not installed."""
-    if not importlib.util.find_spec("metaworld"):
-        raise ValueError("problem continual_world needs metaworld: pip install -e '.[metaworld]'")
 
 
 def _names(config: Config) -> tuple[str, ...]:
