@@ -9,7 +9,7 @@ Neither can be differentiated forwards (`jax.jvp`) on a CPU.
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
@@ -75,8 +75,6 @@ def _with_own_gradient(equation: Any) -> Callable[..., Array] | None:
 def _convolution(settings: dict[str, Any], x: Array, w: Array) -> Array:
     @jax.custom_vjp
     def convolution(x: Array, w: Array) -> Array:
-        numbers = settings["dimension_numbers"]
-        x, w = _four_for_three(x, numbers.lhs_spec[1]), _four_for_three(w, numbers.rhs_spec[1])
         return lax.conv_general_dilated_p.bind(x, w, **settings)
 
     def forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -89,18 +87,9 @@ def _convolution(settings: dict[str, Any], x: Array, w: Array) -> Array:
     return convolution(x, w)
 
 
-def _four_for_three(array: Array, axis: int) -> Array:
-    """An array with a fourth channel of zeros beside three: XLA convolves colour images twice as fast with it."""
-    if array.shape[axis] != 3:
-        return array
-    return jnp.pad(array, [(0, int(i == axis)) for i in range(array.ndim)])
-
-
 def _gradients(settings: dict[str, Any], x: Array, w: Array, gradient: Array) -> tuple[Array, Array]:
-    """The gradients of input and kernel, both as convolutions of the form `(N, ..., C) (..., C, O) -> (N, ..., O)`."""
+    """The gradients of input and kernel."""
     of_x, of_w, of_y = settings["dimension_numbers"]
-    strides, padding = settings["window_strides"], settings["padding"]
-    dilation_x, dilation_w = settings["lhs_dilation"], settings["rhs_dilation"]
     n, c, *space = of_x  # axes of the examples, of the channels, and of space
     x = x.transpose(n, *space, c)
     o, i, *space = of_w
@@ -108,32 +97,105 @@ def _gradients(settings: dict[str, Any], x: Array, w: Array, gradient: Array) ->
     n, o, *space = of_y
     g = gradient.transpose(n, *space, o)
 
-    sizes_x = _dilated(x.shape[1:-1], dilation_x)
-    sizes_w = _dilated(w.shape[:-2], dilation_w)
-    sizes_g = _dilated(g.shape[1:-1], strides)
-    low = [size - 1 - pad for size, (pad, _) in zip(sizes_w, padding)]
-    high = [x + w - 1 - g - pad for x, w, g, pad in zip(sizes_x, sizes_w, sizes_g, low)]
-    flipped = jnp.flip(w, range(w.ndim - 2)).swapaxes(-2, -1)
-    dx = _convolved(g, flipped, dilation_x, list(zip(low, high)), strides, dilation_w, settings["precision"])
-
-    if _is_pointwise(settings, w):
-        seen = x[(slice(None), *(slice(None, None, stride) for stride in strides))]
-        dw = jnp.tensordot(seen, g, [tuple(range(x.ndim - 1))] * 2, precision=settings["precision"])
-        dw = dw.reshape(w.shape)
-    else:
-        high = [g + w - x - 1 - pad for x, w, g, (pad, _) in zip(sizes_x, sizes_w, sizes_g, padding)]
-        pads = [(pad, other) for (pad, _), other in zip(padding, high)]
-
-        def of_some(x: Array, g: Array) -> Array:
-            as_kernel = jnp.moveaxis(g, 0, -2)
-            dw = _convolved(x.swapaxes(0, -1), as_kernel, dilation_w, pads, dilation_x, strides, settings["precision"])
-            return jnp.moveaxis(dw, 0, -2)
-
-        dw = _sum_over_examples(of_some, x, g)
+    call = _Call(**{name: settings[name] for name in _Call._fields})
+    dense = all(by == 1 for by in (*call.lhs_dilation, *call.rhs_dilation))
+    cropped = any(pad < 0 for pads in call.padding for pad in pads)
+    skips = any(stride > 1 for stride in call.window_strides) and dense and not cropped
+    dx, dw = _gradients_with_strides(call, x, w, g) if skips else (_of_input(call, x, w, g), _of_kernel(call, x, w, g))
 
     dx = dx.transpose(_inverse((of_x[0], *of_x[2:], of_x[1])))
     dw = dw.transpose(_inverse((*of_w[2:], of_w[1], of_w[0])))
     return dx, dw
+
+
+class _Call(NamedTuple):
+    """A convolution `(N, ..., C) (..., C, O) -> (N, ..., O)`; its settings have the names that JAX gives them."""
+
+    window_strides: Sequence[int]
+    padding: Sequence[tuple[int, int]]
+    lhs_dilation: Sequence[int]
+    rhs_dilation: Sequence[int]
+    precision: Any = None
+
+    def __call__(self, x: Array, w: Array) -> Array:
+        space = range(1, x.ndim - 1)
+        images = (0, x.ndim - 1, *space)
+        numbers = lax.ConvDimensionNumbers(images, (w.ndim - 1, w.ndim - 2, *range(w.ndim - 2)), images)
+        return lax.conv_general_dilated(x, w, dimension_numbers=numbers, **self._asdict())
+
+
+def _of_input(call: _Call, x: Array, w: Array, g: Array) -> Array:
+    """The gradient of the input: a convolution of `g` with the flipped kernel."""
+    sizes_x, sizes_w = _dilated(x.shape[1:-1], call.lhs_dilation), _dilated(w.shape[:-2], call.rhs_dilation)
+    sizes_g = _dilated(g.shape[1:-1], call.window_strides)
+    low = [size - 1 - pad for size, (pad, _) in zip(sizes_w, call.padding)]
+    high = [x + w - 1 - g - pad for x, w, g, pad in zip(sizes_x, sizes_w, sizes_g, low)]
+    flipped = jnp.flip(w, range(w.ndim - 2)).swapaxes(-2, -1)
+    back = _Call(call.lhs_dilation, list(zip(low, high)), call.window_strides, call.rhs_dilation, call.precision)
+    return back(g, flipped)
+
+
+def _of_kernel(call: _Call, x: Array, w: Array, g: Array) -> Array:
+    """The gradient of the kernel: a convolution of `x` with `g`, whose channels are the examples."""
+    if _is_pointwise(call, w):
+        seen = x[(slice(None), *(slice(None, None, stride) for stride in call.window_strides))]
+        dw = jnp.tensordot(seen, g, [tuple(range(x.ndim - 1))] * 2, precision=call.precision)
+        return dw.reshape(w.shape)
+    sizes_x, sizes_w = _dilated(x.shape[1:-1], call.lhs_dilation), _dilated(w.shape[:-2], call.rhs_dilation)
+    sizes_g = _dilated(g.shape[1:-1], call.window_strides)
+    high = [g + w - x - 1 - pad for x, w, g, (pad, _) in zip(sizes_x, sizes_w, sizes_g, call.padding)]
+    pads = [(pad, other) for (pad, _), other in zip(call.padding, high)]
+    across = _Call(call.rhs_dilation, pads, call.lhs_dilation, call.window_strides, call.precision)
+
+    def of_some(x: Array, g: Array) -> Array:
+        return jnp.moveaxis(across(x.swapaxes(0, -1), jnp.moveaxis(g, 0, -2)), 0, -2)
+
+    return _sum_over_examples(of_some, x, g)
+
+
+def _gradients_with_strides(call: _Call, x: Array, w: Array, g: Array) -> tuple[Array, Array]:
+    r"""Gradients of a convolution with strides $s$, as a sum of convolutions without.
+
+    Entry $r + s j$ of a kernel meets pixels $r + s q$ of the padded input only, so each $r$ has a convolution of its
+    own. Dilated gradients, the usual form, would multiply by zeros: three of four numbers for strides of 2.
+    """
+    axes, strides = range(g.ndim - 2), call.window_strides
+    sizes, kernel = x.shape[1:-1], w.shape[:-2]
+    counts = [-(-(size + sum(pads)) // by) for size, pads, by in zip(sizes, call.padding, strides)]
+    whole = [by * count - size - low for size, (low, _), by, count in zip(sizes, call.padding, strides, counts)]
+    x = jnp.pad(x, [(0, 0), *((low, high) for (low, _), high in zip(call.padding, whole)), (0, 0)])
+    entries = [-(-size // by) for size, by in zip(kernel, strides)]
+
+    plain = _Call([1] * len(axes), [(0, 0)] * len(axes), call.lhs_dilation, call.rhs_dilation, call.precision)
+    of_x, of_w = [], []
+    for first in itertools.product(*map(range, strides)):
+        every = tuple(slice(r, None, by) for r, by in zip(first, strides))
+        some_w = w[every]
+        some_x = x[(slice(None), *every)]
+        seen = [g.shape[1 + axis] + some_w.shape[axis] - 1 for axis in axes]
+        some_x = some_x[(slice(None), *map(slice, seen))]
+        if some_w.size:
+            dx, dw = _of_input(plain, some_x, some_w, g), _of_kernel(plain, some_x, some_w, g)
+        else:
+            dx, dw = jnp.zeros(some_x.shape, x.dtype), jnp.zeros(some_w.shape, w.dtype)
+        of_x.append(jnp.pad(dx, [(0, 0), *((0, a - b) for a, b in zip(counts, dx.shape[1:-1])), (0, 0)]))
+        of_w.append(jnp.pad(dw, [*((0, a - b) for a, b in zip(entries, dw.shape[:-2])), (0, 0), (0, 0)]))
+
+    dx, dw = _interleaved(of_x, strides, 1), _interleaved(of_w, strides, 0)
+    inside = [slice(low, low + size) for size, (low, _) in zip(sizes, call.padding)]
+    return dx[(slice(None), *inside)], dw[tuple(map(slice, kernel))]
+
+
+def _interleaved(parts: list[Array], strides: Sequence[int], at: int) -> Array:
+    """Places part $r$ at $r + s q$, where $q$ is a place in the part; `at` is the first axis of space."""
+    count, shape = len(strides), parts[0].shape
+    together = jnp.stack(parts).reshape(*strides, *shape)
+    order = list(range(count, count + at))
+    for axis in range(count):
+        order += [count + at + axis, axis]
+    order += range(count + at + count, together.ndim)
+    sizes = [size * by for size, by in zip(shape[at:], strides)]
+    return together.transpose(order).reshape(*shape[:at], *sizes, *shape[at + count :])
 
 
 def _sum_over_examples(of_some: Callable[[Array, Array], Array], x: Array, g: Array) -> Array:
@@ -156,31 +218,10 @@ def _sum_over_examples(of_some: Callable[[Array, Array], Array], x: Array, g: Ar
     return jax.lax.fori_loop(1, parts, lambda i, total: total + of_part(i), of_part(0)).astype(g.dtype)
 
 
-def _is_pointwise(settings: dict[str, Any], w: Array) -> bool:
+def _is_pointwise(call: _Call, w: Array) -> bool:
     """Whether the kernel has one entry and the input is neither padded nor dilated: a matrix product."""
-    plain = all(size == 1 for size in (*w.shape[:-2], *settings["lhs_dilation"]))
-    return plain and all(pads == (0, 0) for pads in settings["padding"])
-
-
-def _convolved(
-    x: Array,
-    w: Array,
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    dilation_x: Sequence[int],
-    dilation_w: Sequence[int],
-    precision: Any,
-) -> Array:
-    space = range(x.ndim - 2)
-    numbers = lax.ConvDimensionNumbers(
-        (0, x.ndim - 1, *(axis + 1 for axis in space)),
-        (w.ndim - 1, w.ndim - 2, *space),
-        (0, x.ndim - 1, *(axis + 1 for axis in space)),
-    )
-    return lax.conv_general_dilated(
-        x, w, strides, padding, lhs_dilation=dilation_x, rhs_dilation=dilation_w,
-        dimension_numbers=numbers, precision=precision,
-    )  # fmt: skip
+    plain = all(size == 1 for size in (*w.shape[:-2], *call.lhs_dilation))
+    return plain and all(pads == (0, 0) for pads in call.padding)
 
 
 def _dilated(sizes: Sequence[int], dilation: Sequence[int]) -> list[int]:
