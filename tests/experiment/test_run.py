@@ -121,7 +121,7 @@ def test_a_run(folder):
     assert loaded.status["seconds"] > 0
     assert set(loaded.environment) == {
         *("command", "started", "python", "versions", "git", "machine", "cpu", "cores", "devices"),
-        *("platform", "numerics"),
+        *("platform", "xla_flags", "numerics"),
     }
     assert {"pliant", "jax", "optax"} <= set(loaded.environment["versions"])
 

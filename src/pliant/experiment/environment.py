@@ -34,6 +34,7 @@ def environment() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "devices": [str(device) for device in jax.local_devices()],
         "platform": jax.default_backend(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),  # they choose convolutions, too
         "numerics": {name: getattr(jax.config, name) for name in _NUMERICS},
     }
 

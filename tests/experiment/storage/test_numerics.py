@@ -1,6 +1,7 @@
 """What changes the numbers of a run is recorded, and compared when the run is resumed or gets more seeds."""
 
 import json
+import os
 
 import counting
 import jax
@@ -28,6 +29,7 @@ def shard(tmp_path):
 def test_settings_of_jax_are_recorded():
     here = environment()
     assert here["platform"] == "cpu"
+    assert here["xla_flags"] == os.environ.get("XLA_FLAGS", "")
     assert here["numerics"]["jax_enable_x64"] is False
     assert here["numerics"]["jax_default_matmul_precision"] is None
     assert set(here["numerics"]) > {"jax_default_prng_impl", "jax_threefry_partitionable"}
@@ -76,3 +78,7 @@ def test_other_packages_and_platforms_are_recorded_and_logged(caplog):
     assert amended(twice, second) == twice  # it is compared with the latest
     assert amended(twice, {**second, "platform": "gpu"})["resumed"][1]["platform"] == "gpu"
     assert "resumed with platform gpu instead of cpu" in caplog.text
+    flags = {**first, "xla_flags": ""}
+    assert amended(first, flags) == first  # not recorded before
+    assert amended(flags, {**flags, "xla_flags": "--a=b"})["resumed"][0]["xla_flags"] == "--a=b"
+    assert "resumed with xla_flags --a=b instead of none" in caplog.text

@@ -1,8 +1,8 @@
-"""Checks what the numbers of a run depend on beside its configuration: settings of JAX, packages and the platform.
+"""Checks what the numbers of a run depend on beside its configuration: settings of JAX, packages, XLA and the platform.
 
 A run refuses settings of JAX that differ from its earlier ones, because a user can set them back. Packages and
-platforms often cannot be set back, and change the last digits only: they are recorded in `environment.json`, and a
-change in the middle of a shard is logged.
+platforms often cannot be set back. They and the flags of XLA change the last digits only: they are recorded in
+`environment.json`, and a change in the middle of a shard is logged.
 """
 
 import logging
@@ -16,8 +16,10 @@ from .files import read_json
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT = {"versions": dict, "platform": str, "numerics": dict, "resumed": list}  # types in `environment.json`
-_RECORDED = ("versions", "platform")  # keys whose change is logged
+ENVIRONMENT = {  # types in `environment.json`
+    "versions": dict, "platform": str, "xla_flags": str, "numerics": dict, "resumed": list,
+}  # fmt: skip
+_RECORDED = ("versions", "platform", "xla_flags")  # keys whose change is logged
 
 
 def check_numerics(shards: Iterable[Path], environment: Mapping[str, Any]) -> None:
@@ -66,4 +68,4 @@ def _changes(key: str, before: Any, now: Any) -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         names = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
         return [f"{name} {now[name]} instead of {before[name]}" for name in names]
-    return [f"{key} {now} instead of {before}"]
+    return [f"{key} {now or 'none'} instead of {before or 'none'}"]
