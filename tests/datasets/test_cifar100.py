@@ -164,6 +164,15 @@ def test_a_file_with_holes_cannot_claim_to_be_larger_than_the_archive(tmp_path):
         cifar100.read(tmp_path)
 
 
+@pytest.mark.parametrize("headers", [{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, {"GNU.sparse.map": "x"}])
+def test_damaged_headers_of_a_file_with_holes_are_named(tmp_path, headers):
+    info = tarfile.TarInfo("cifar-100-binary/train.bin")
+    info.pax_headers = {**headers, "GNU.sparse.realsize": "3"}
+    (tmp_path / ARCHIVE).write_bytes(gzip.compress(archive_of(info, TEST)))
+    with pytest.raises(DataError, match=f"^{re.escape(str(tmp_path / ARCHIVE))} is damaged .*; get it again$"):
+        cifar100.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -146,6 +146,7 @@ def test_a_batch_or_a_class_that_is_missing_or_there_twice_is_named(tmp_path):
             {"data": np.zeros((7, 64 * 64 * 3), np.uint8)},
             r"/.*: data has shape \(7, 12288\) and type uint8; it has to be \(7, 3072\) of whole numbers",
         ),
+        ({"data": np.full((7, 3072), 300, np.uint16)}, "/.* has numbers other than 0 to 255, or these divided by .*"),
         (
             {"data": np.zeros((7, 3072), np.float32)},
             r"/.*: data has shape \(7, 3072\) and type float32; it has to be \(7, 3072\) of whole numbers",
@@ -216,6 +217,7 @@ def header(shape, descr="'|u1'"):
         header("(" * 500),
         header("'"),
         header("(7,", "'no type'"),
+        header("(True, 3, 32, 32)") + bytes(3072),
         header(" " * 20_000),
         b"\x93NUMPY\x03\x00",
         b"\x93NUMPY\x01\x00" + (5000).to_bytes(2, "little") + bytes(5000),

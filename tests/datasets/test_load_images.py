@@ -124,6 +124,35 @@ def test_files_that_do_not_fit_together_are_refused(folder):
         load_images("mnist", str(folder))
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            (4, 20, 20),
+            "the training images have 28 x 28 pixels and the test images 20 x 20; take files of one data set",
+        ),
+        ((4, 0, 28), "the test images have shape (4, 0, 28, 1) and type uint8; they have to be"),
+    ],
+)
+def test_images_of_other_sizes_are_refused(folder, shape, message):
+    _idx.write_idx(folder / "t10k-images-idx3-ubyte.gz", np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match=re.escape(message)):
+        load_images("mnist", str(folder))
+
+
+def test_a_folder_in_the_place_of_a_file_is_no_file(folder):
+    path = folder / "t10k-images-idx3-ubyte.gz"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz is missing; put the file there"):
+        load_images("mnist", str(folder))
+
+
+def test_digits_have_no_files_of_ones_own(folder):
+    with pytest.raises(DataError, match="digits is in the package, and has no other files; write data=digits"):
+        load_images("digits", str(folder))
+
+
 def test_a_missing_file_or_folder_is_named(folder):
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     message = f"{folder / 't10k-labels-idx1-ubyte.gz'} is missing; put the file there, or name the folder that has it"

@@ -9,6 +9,7 @@ import pliant
 from pliant.core.clock import Clock
 from pliant.core.judgement import Judgement, cross_entropy, squared_error
 from pliant.core.problem import Network
+from pliant.networks import dense_network
 
 X = np.arange(24, dtype=np.float32).reshape(12, 2)
 Y = np.repeat([0, 1, 2], 4)  # four examples of each of three classes
@@ -132,7 +133,23 @@ ERRORS = [
     ({"tasks": [("a", [0, 12])]}, "task a: there is no example 12; write indices from 0 to 11"),
     ({"tasks": [("a", [-1])]}, "task a: there is no example -1; write indices from 0 to 11"),
     ({"tasks": [("a", Y[:4] == 0)]}, "task a: its examples are bool(4,); write indices, a mask of 12 bools, or a"),
-    ({"tasks": [("a", Y == 3)]}, "task a has 0 examples to learn; write a batch_size of at most 0"),
+    ({"tasks": [("a", Y == 3)]}, "task a has no examples to learn; leave it out"),
+    ({"tasks": {"a": Y == 0}}, "tasks is a dict; write a list of pairs (name, examples), or leave it out"),
+    ({"tasks": [Y < 2, Y >= 2]}, "task 0 is not a pair of a text and examples; write ('0', examples)"),
+    ({"tasks": [("a", Y < 2), (1, Y >= 2)]}, "task 1 is not a pair of a text and examples; write ('1', examples)"),
+    ({"y": np.where(Y == 2, 2**31, Y)}, "y has the class 2147483648; write classes from 0 to 2,147,483,647 at most"),
+    ({"batch_size": 2.0}, "batch_size=2.0: write a whole number"),
+    ({"epochs": 2.5}, "epochs=2.5: write a whole number"),
+    ({"network": 3}, "network is of type int; write pliant.Network(init, apply)"),
+    ({"network": dense_network((3, 3))}, "network: it does not take inputs of shape (2, 2): "),
+    (
+        {"network": dense_network((2, 2))},
+        "network: its predictions have shape (2, 2); write one with (2, 3), a number for each of the classes from 0 to",
+    ),
+    (
+        {"network": dense_network((2, 2)), "y": np.zeros((12, 1))},
+        "network: its predictions have shape (2, 2); write one with (2, 1), or another judge",
+    ),
     ({"tasks": [("a", [1, 2])], "batch_size": 3}, "task a has 2 examples to learn; write a batch_size of at most 2"),
     ({"tasks": [("a", lambda x, y: x)]}, "task a: its function returns a ndarray; write return x, y"),
     (

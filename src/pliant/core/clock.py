@@ -11,7 +11,7 @@ import numpy as np
 
 from .base import Array
 
-_ENDLESS = 2**31 - 1
+MOST_STEPS = 2**31 - 1  # steps are counted in 32 bits on the device
 
 
 class Task(NamedTuple):
@@ -62,7 +62,7 @@ class Calendar:
     @cached_property
     def ends(self) -> np.ndarray:
         """`(tasks,)` steps until the end of each task."""
-        return np.array([task.until for task in self.tasks] or [_ENDLESS], np.int32)
+        return np.array([task.until for task in self.tasks] or [MOST_STEPS], np.int32)
 
     @cached_property
     def epochs(self) -> np.ndarray:

@@ -39,7 +39,7 @@ def checked(images: Images, where: object) -> Images:
         DataError: naming the data, if they do not fit together.
     """
     for x, y, which in ((images.train_x, images.train_y, "training"), (images.test_x, images.test_y, "test")):
-        if x.ndim != 4 or x.dtype != np.uint8 or len(x) == 0:
+        if x.ndim != 4 or x.dtype != np.uint8 or x.size == 0:
             raise DataError(f"{where}: the {which} images have shape {x.shape} and type {x.dtype}; they have to be "
                             "uint8 (images, rows, columns, channels)")  # fmt: skip
         if y.shape != (len(x),):
@@ -52,7 +52,16 @@ def checked(images: Images, where: object) -> Images:
                 f"{where}: a {which} label is {wrong}, outside of the {images.classes} classes from 0 to "
                 f"{images.classes - 1}; take the files of this data set"
             )
+    if images.train_x.shape[1:] != images.test_x.shape[1:]:
+        raise DataError(
+            f"{where}: the training images have {_size(images.train_x)} pixels and the test images "
+            f"{_size(images.test_x)}; take files of one data set"
+        )
     return images
+
+
+def _size(x: np.ndarray) -> str:
+    return " x ".join(map(str, x.shape[1:3]))
 
 
 def _by_class(x: np.ndarray, y: np.ndarray, classes: int, each: int | None, purpose: str) -> np.ndarray:

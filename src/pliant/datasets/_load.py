@@ -35,11 +35,11 @@ def load_images(name: str, data: str = "") -> Images:
     """
     if data in ("", *names()):
         return _module(data or name).load()
-    if data != SYNTHETIC:
-        return _module(name).read(folder_of(data))
     module = _module(name)
-    if not hasattr(module, "write"):
-        raise DataError(f"data=synthetic: {name} is in the package, so there is nothing to make up; write data={name}")
+    if not hasattr(module, "read"):
+        raise DataError(f"data={data}: {name} is in the package, and has no other files; write data={name}")
+    if data != SYNTHETIC:
+        return module.read(folder_of(data))
     with tempfile.TemporaryDirectory(prefix="pliant-") as folder:
         module.write(Path(folder), made_up(**module.SYNTHETIC))
         return module.read(Path(folder))

@@ -47,7 +47,7 @@ def found(folder: Path, names: Sequence[str]) -> Path | None:
     """The first of some files that a folder, or a folder in it, has."""
     for name in names:
         for path in (folder / name, *sorted(folder.glob(f"*/{name}"))):
-            if path.exists():
+            if path.is_file():
                 return path
     return None
 

@@ -100,7 +100,9 @@ def _members(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                 part = archive.extractfile(member)
                 assert part is not None  # of a regular file
                 parts[name.name] = _records(part, member.size, f"{path}: {name.name}", _MOST[name.name])
-    except (EOFError, OSError, tarfile.TarError, zlib.error) as error:
+    except DataError:
+        raise
+    except (EOFError, OSError, ValueError, tarfile.TarError, zlib.error) as error:  # ValueError: of damaged headers
         raise DataError(f"{path} is damaged ({error}); get it again") from error
     for name in _MOST:
         if name not in parts:

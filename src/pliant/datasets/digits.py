@@ -13,19 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from ._images import Images, checked
-from ._sources import need
 
 _TRAIN = 1500
 
 
 def load() -> Images:
     """The data set in the package."""
-    return read(Path(__file__).parent)
-
-
-def read(folder: Path) -> Images:
-    """The data set in a folder with the file `digits.npz`: `x (images, 8, 8)` uint8, `y (images,)`."""
-    path = need(folder, ("digits.npz",))
+    path = Path(__file__).with_name("digits.npz")
     with np.load(path, allow_pickle=False) as file:
         x, y = file["x"][..., None], file["y"].astype(np.int32)
     return checked(Images(x[:_TRAIN], y[:_TRAIN], x[_TRAIN:], y[_TRAIN:], 10), path)

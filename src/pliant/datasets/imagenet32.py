@@ -92,7 +92,8 @@ def _read_batches(folder: Path) -> Images:
         start = 0
         for path, size in zip(paths, map(len, labels)):
             here = slice(start, start + size)
-            yield _Part(y[here], rank[here], _member(path, "data", (size, 3 * 32 * 32), "u").reshape(-1, 3, 32, 32))
+            x = _bytes(_member(path, "data", (size, 3 * 32 * 32), "u"), path)
+            yield _Part(y[here], rank[here], x.reshape(-1, 3, 32, 32))
             start += size
 
     return _collected(counts, parts(), folder)
@@ -180,7 +181,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except (EOFError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, *_HEADER) as error:
+    except (EOFError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error, *_HEADER) as error:
         reason = str(error).partition("\n")[0][:60] or type(error).__name__
         raise DataError(f"{path} is damaged, or holds no plain numbers ({reason}); get it again") from error
 

@@ -1,5 +1,6 @@
 """Command, program, packages and machine of a run, for its `environment.json`."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -10,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+
+from pliant.core.problem import Problem, Stream
+
+from .loops.saving import plain
 
 _PACKAGES = ("pliant", "jax", "jaxlib", "optax", "flax", "numpy")
 _NUMERICS = (  # settings of JAX that change numbers, and can be set back
@@ -21,8 +27,9 @@ _NUMERICS = (  # settings of JAX that change numbers, and can be set back
 _SIMULATORS = ("envpool", "gymnasium", "mujoco", "minigrid")  # where they are installed
 
 
-def environment() -> dict[str, Any]:
-    """Plain data, for `environment.json`."""
+def environment(problem: Problem | None = None) -> dict[str, Any]:
+    """Plain data, for `environment.json`, with the digest of a problem's data."""
+    digest = None if problem is None else data_digest(problem)
     return {
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -36,7 +43,18 @@ def environment() -> dict[str, Any]:
         "platform": jax.default_backend(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),  # they choose convolutions, too
         "numerics": {name: getattr(jax.config, name) for name in _NUMERICS},
+        **({} if digest is None else {"data": digest}),
     }
+
+
+def data_digest(problem: Problem) -> str | None:
+    """The SHA-256 of the data of a stream; `None` for a problem without data."""
+    arrays = [np.asarray(plain(leaf)) for leaf in jax.tree.leaves(problem.data)] if isinstance(problem, Stream) else []
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+    return digest.hexdigest() if arrays else None
 
 
 def revision() -> str | None:

@@ -18,7 +18,7 @@ from pliant.experiment.loops.population import population
 from pliant.experiment.loops.saving import agents_in
 from pliant.experiment.storage.checkpoints import checkpoints
 from pliant.experiment.storage.claim import claimed
-from pliant.experiment.storage.numerics import check_numerics
+from pliant.experiment.storage.numerics import check_data, check_numerics
 from pliant.experiment.storage.ranking import Ranking
 from pliant.experiment.storage.shards import shards_of
 from pliant.experiment.storage.sources import keep_sources
@@ -83,8 +83,9 @@ def run(
             return path
         with writing(path):
             keep_sources(path, config)
-        here = environment()
-        check_numerics([shard.path for shard in shards_of(path)], here)
+        here, others = environment(plan.problem), [shard.path for shard in shards_of(path)]
+        check_numerics(others, here)
+        check_data(others, here.get("data"))
         per_seed = plan.work.amount // len(config.seed_list)
         done, left = (per_seed * sum(len(shard.seeds) for shard in shards) for shards in claim)
         total = done + left

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +21,7 @@ from .images._epochs import examples_at, shuffled
 Examples: TypeAlias = ArrayLike | Callable[[np.ndarray, np.ndarray], tuple[ArrayLike, ArrayLike]]
 
 _HIDDEN = (100, 100)  # units of the network that is used if none is given
+_MOST_CLASSES = 2**31 - 1
 _TEST_BATCH = 1000  # the most examples of a batch of the test split
 
 
@@ -81,18 +83,21 @@ def stream_of(
         >>> [task.until for task in stream.tasks]
         [25, 50]
     """
-    require("epochs", epochs, AtLeast(1))
-    require("batch_size", batch_size, AtLeast(1))
+    for setting, value in (("epochs", epochs), ("batch_size", batch_size)):
+        require(setting, value, AtLeast(1))
+        if not isinstance(value, int):
+            raise ValueError(f"{setting}={value}: write a whole number")
     require("test", test, FromUpTo(0, 1))
     x, y = _checked("", x, y)
     tasks = [("all", np.arange(len(x)))] if tasks is None else tasks
-    if not tasks:
-        raise ValueError("tasks is empty; write a list of pairs (name, examples), or leave it out")
+    _check_pairs(tasks)
     names = [name for name, _ in tasks]
     data = _data(x, y, tasks, test)
     sizes, test_sizes = np.asarray(data.sizes), (data.test_rows >= 0).sum(1)
     B, most = batch_size, data.rows.shape[1]
     for name, size in zip(names, sizes, strict=True):
+        if size == 0:
+            raise ValueError(f"task {name} has no examples to learn; leave it out")
         if size < B:
             raise ValueError(f"task {name} has {size} examples to learn; write a batch_size of at most {size}")
 
@@ -112,11 +117,12 @@ def stream_of(
         batches = batch_of(data, examples_at(state.order, state.position, steps, B))
         return state._replace(position=state.position + steps * B), batches
 
+    network = _small_network(data) if network is None else network
+    _check_network(network, data, B, judges_alone=judge is None)
     epoch_steps = tuple(int(size) // B for size in sizes)
     ends = np.cumsum(epoch_steps) * epochs
     stream = Stream(
-        init, draw, judge or (cross_entropy if data.y.dtype == np.int32 else squared_error),
-        network or _small_network(data), int(ends[-1]),
+        init, draw, judge or (cross_entropy if data.y.dtype == np.int32 else squared_error), network, int(ends[-1]),
         data=data, tasks=tuple(map(Task, names, map(int, ends))), epoch_steps=epoch_steps, begin_epoch=begin_epoch,
     )  # fmt: skip
     if test == 0:
@@ -132,6 +138,15 @@ def stream_of(
 
     batches = test_sizes // size
     return stream._replace(splits={"test": Split(lambda clock: jnp.asarray(batches)[clock.task], tested)})
+
+
+def _check_pairs(tasks: Any) -> None:
+    if not isinstance(tasks, list | tuple) or not tasks:
+        found = "empty" if isinstance(tasks, list | tuple) else f"a {type(tasks).__name__}"
+        raise ValueError(f"tasks is {found}; write a list of pairs (name, examples), or leave it out")
+    for index, task in enumerate(tasks):
+        if not (isinstance(task, list | tuple) and len(task) == 2 and isinstance(task[0], str)):
+            raise ValueError(f"task {index} is not a pair of a text and examples; write ('{index}', examples)")
 
 
 def _checked(where: str, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -152,6 +167,8 @@ def _checked(where: str, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.nda
         if y.ndim != 1 or y.min(initial=0) < 0:
             found = f"shape {y.shape}" if y.ndim != 1 else f"the class {y.min()}"
             raise ValueError(f"{where}y has {found}; write one class from 0 on for each example, or numbers as floats")
+        if y.max(initial=0) > _MOST_CLASSES:
+            raise ValueError(f"{where}y has the class {y.max()}; write classes from 0 to {_MOST_CLASSES:,} at most")
         y = y.astype(np.int32)
     elif y.dtype.kind == "f":
         y = y.astype(np.float32).reshape(len(y), *(y.shape[1:] or (1,)))
@@ -218,6 +235,29 @@ def _indices(name: str, examples: np.ndarray, total: int) -> np.ndarray:
     if len(wrong):
         raise ValueError(f"task {name}: there is no example {wrong[0]}; write indices from 0 to {total - 1}")
     return examples
+
+
+def _check_network(network: Network, data: Data, batch_size: int, *, judges_alone: bool) -> None:
+    """Refuses a network that does not take the inputs, or whose predictions are not those that are judged."""
+    if not isinstance(network, Network):
+        raise ValueError(f"network is of type {type(network).__name__}; write pliant.Network(init, apply)")
+    x = jax.ShapeDtypeStruct((batch_size, *data.x.shape[1:]), jnp.float32)
+    try:
+        made = jax.eval_shape(lambda x: network.apply(network.init(jax.random.key(0)), x), x)
+    except Exception as error:  # whatever a network raises
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"network: it does not take inputs of shape {x.shape}: {reason[:100]}") from error
+    if not judges_alone:
+        return
+    if data.y.dtype == np.int32:
+        classes = int(data.y.max()) + 1
+        fits = made.ndim == 2 and made.shape[1] >= classes
+        wanted = f"({batch_size}, {classes}), a number for each of the classes from 0 to {classes - 1}"
+    else:
+        wanted = (batch_size, *data.y.shape[1:])
+        fits = made.shape == wanted
+    if not fits:
+        raise ValueError(f"network: its predictions have shape {made.shape}; write one with {wanted}, or another judge")
 
 
 def _small_network(data: Data) -> Network:

@@ -281,3 +281,17 @@ def test_tasks_without_a_round_of_their_own_are_refused(monkeypatch):
     message = "staged: the tasks short and long both end at step 16, because the agent learns from 16 steps at once"
     with pytest.raises(ConfigError, match=message):
         plan(config_of("env", problem={"name": "staged", "steps": 48}))
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (Task(7, 16), "staged: task 0 has the name 7; write a text, such as '7'"),
+        (Task("late", 2**31), "task late ends at step 2,147,483,648, and a run has at most 2,147,483,647 steps; write"),
+        (Task("half", 16.5), "task half ends at step 16.5; write a whole number, an int"),
+    ],
+)
+def test_names_and_ends_that_no_run_can_have_are_refused(monkeypatch, task, message):
+    monkeypatch.setattr(staged, "TASKS", (task, Task("last", 48)))
+    with pytest.raises(ConfigError, match=message):
+        plan(config_of("env", problem={"name": "staged", "steps": 48}))

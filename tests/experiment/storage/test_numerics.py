@@ -2,14 +2,18 @@
 
 import json
 import os
+import sys
 
 import counting
 import jax
+import numpy as np
 import pytest
 
+import pliant
 from pliant import report
+from pliant.experiment.configuration.build import make_problem
 from pliant.experiment.configuration.reading import from_mapping
-from pliant.experiment.environment import environment
+from pliant.experiment.environment import data_digest, environment
 from pliant.experiment.errors import StoreError
 from pliant.experiment.run import run
 from pliant.experiment.storage.numerics import amended, check_numerics
@@ -65,6 +69,31 @@ def test_a_run_does_not_mix_precisions(tmp_path):
             run(counted("0-3"), tmp_path)
     run(counted("0-3"), tmp_path)
     assert [shard.name for shard in report.load(path).shards] == ["0-1", "2-3"]
+
+
+def test_a_run_does_not_mix_data(tmp_path, monkeypatch):
+    def counted(data, seeds):
+        monkeypatch.setattr(sys.modules["pliant.experiment.run"], "environment", lambda problem: {"data": data})
+        config = from_mapping({"problem": "slowly_changing_regression", "seeds": seeds})
+        return counting.counting(config, 10)
+
+    path = run(counted("a", "0-1"), tmp_path)
+    run(counted("b", "0-1"), tmp_path)  # finished: nothing is computed
+    with pytest.raises(StoreError, match="computed with other data than the problem has now; put the old files back"):
+        run(counted("b", "0-3"), tmp_path)
+    run(counted("a", "0-3"), tmp_path)
+    assert [shard.name for shard in report.load(path).shards] == ["0-1", "2-3"]
+
+
+def test_the_digest_of_data_has_their_values_types_and_shapes():
+    x, y = np.arange(24, dtype=np.float32).reshape(12, 2), np.arange(12) % 2
+
+    def digest(x):
+        return data_digest(pliant.stream_of(x, y, batch_size=2))
+
+    assert digest(x) == digest(x.copy()) == environment(pliant.stream_of(x, y, batch_size=2))["data"]
+    assert len({digest(x), digest(x + 1), digest(x.reshape(12, 1, 2)), digest(x.astype(np.uint8))}) == 4
+    assert data_digest(make_problem(from_mapping({"problem": "slowly_changing_regression"}))) is None
 
 
 def test_other_packages_and_platforms_are_recorded_and_logged(caplog):

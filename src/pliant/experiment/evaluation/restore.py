@@ -14,12 +14,14 @@ from pliant.core.base import Array
 from pliant.experiment.configuration.config import RunConfig, digest_of
 from pliant.experiment.configuration.reading import from_mapping, resolve
 from pliant.experiment.configuration.yaml_file import parse, read_text
+from pliant.experiment.environment import data_digest
 from pliant.experiment.errors import ConfigError, StoreError
 from pliant.experiment.loops.plan import Plan
 from pliant.experiment.loops.planning import unchecked_plan
 from pliant.experiment.loops.population import Population, population
 from pliant.experiment.loops.saving import agent_shapes, agents_in, tree_of
 from pliant.experiment.storage.checkpoints import best_checkpoint, checkpoints, read_checkpoint
+from pliant.experiment.storage.numerics import check_data
 from pliant.experiment.storage.shards import Shard, seeds_text, shards_of
 
 
@@ -136,7 +138,7 @@ def stored(path: Path, seeds: Collection[int] | None = None, *, has_episodes: bo
 
     Raises:
         ConfigError: if the directory is not a run, or one of the other kind, or a seed is missing.
-        StoreError: if there is no checkpoint yet.
+        StoreError: if there is no checkpoint yet, or the data were changed.
     """
     config, digest = _config(path)
     plan, shards = unchecked_plan(config), []
@@ -150,7 +152,9 @@ def stored(path: Path, seeds: Collection[int] | None = None, *, has_episodes: bo
             f"{path} is a run of {config.problem.name}, whose agents act in environments, and not of a stream of "
             f"examples; its diagnostics: pliant report {path}; its episodes: pliant evaluate {path}"
         )
-    for shard in _chosen(path, seeds):
+    chosen = _chosen(path, seeds)
+    check_data([shard.path for shard in chosen], data_digest(plan.problem))
+    for shard in chosen:
         of_shard = dataclasses.replace(config, seeds=shard.text)
         shards.append(
             Stored(dataclasses.replace(plan, config=of_shard, members=population(of_shard)), shard.path, digest)

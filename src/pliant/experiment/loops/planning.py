@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from pliant.core.agent import Agent, Learner
 from pliant.core.base import Array
+from pliant.core.clock import MOST_STEPS, Task
 from pliant.core.notes import collected
 from pliant.core.problem import Environment, HostEnvironment, Problem, Stream
 from pliant.experiment.configuration.build import build, build_with, first_member, make_problem
@@ -99,6 +100,7 @@ def _planned(config: RunConfig, problem_of: Problems) -> Plan:
     first = first_member(config)
     with collected() as notes:
         problem = problem_of(first)
+    _check_names_and_ends(config.problem.name, problem.tasks)
     components = build(first, problem)
     notes = (*notes, *components.notes)
     return Plan(config, population(config), problem, _LOOPS[type(problem)], components, notes)
@@ -115,6 +117,21 @@ def _checked(plan: Plan) -> Plan:
         notes += components.notes
     _check_memory(len(plan.members), state)
     return dataclasses.replace(plan, notes=tuple(dict.fromkeys(notes)))
+
+
+def _check_names_and_ends(problem: str, tasks: Sequence[Task]) -> None:
+    for index, task in enumerate(tasks):
+        if not isinstance(task.name, str):
+            raise ConfigError(
+                f"{problem}: task {index} has the name {task.name!r}; write a text, such as '{task.name}'"
+            )
+        if not isinstance(task.until, int):
+            raise ConfigError(f"{problem}: task {task.name} ends at step {task.until!r}; write a whole number, an int")
+        if task.until > MOST_STEPS:
+            raise ConfigError(
+                f"{problem}: task {task.name} ends at step {task.until:,}, and a run has at most {MOST_STEPS:,} steps; "
+                "write fewer tasks, or shorter ones"
+            )
 
 
 def _check_tasks(plan: Plan) -> None:

@@ -1,7 +1,7 @@
-"""Checks what the numbers of a run depend on beside its configuration: settings of JAX, packages, XLA and the platform.
+"""Checks what numbers depend on beside the configuration: data, settings of JAX, packages, XLA, the platform.
 
-A run refuses settings of JAX that differ from its earlier ones, because a user can set them back. Packages and
-platforms often cannot be set back. They and the flags of XLA change the last digits only: they are recorded in
+A run refuses data and settings of JAX that differ from its earlier ones, because a user can bring them back. Packages
+and platforms often cannot be set back. They and the flags of XLA change the last digits only: they are recorded in
 `environment.json`, and a change in the middle of a shard is logged.
 """
 
@@ -17,7 +17,7 @@ from .files import read_json
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = {  # types in `environment.json`
-    "versions": dict, "platform": str, "xla_flags": str, "numerics": dict, "resumed": list,
+    "versions": dict, "platform": str, "xla_flags": str, "numerics": dict, "data": str, "resumed": list,
 }  # fmt: skip
 _RECORDED = ("versions", "platform", "xla_flags")  # keys whose change is logged
 
@@ -41,6 +41,25 @@ def check_numerics(shards: Iterable[Path], environment: Mapping[str, Any]) -> No
                     f"{shard} was computed with {name}={value}, and this process has {name}={now[name]}: the numbers "
                     f"of one run would differ; set {name.upper()}={value}, or write another --out"
                 )
+
+
+def check_data(shards: Iterable[Path], digest: str | None) -> None:
+    """Refuses to go on with other data than those of a run's shards.
+
+    Args:
+        shards: directories of the shards.
+        digest: of the data that the problem has now; `None`: it has none.
+
+    Raises:
+        StoreError: if the data differ.
+    """
+    for shard in shards:
+        before = read_json(shard / "environment.json", ENVIRONMENT).get("data")
+        if before is not None and before != digest:
+            raise StoreError(
+                f"{shard} was computed with other data than the problem has now; put the old files back, or write "
+                "another --out"
+            )
 
 
 def amended(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
