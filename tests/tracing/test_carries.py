@@ -9,6 +9,7 @@ from pliant.tracing.trace import TracingError, trace
 
 BATCH, UNITS = 2, 5
 H, C = np.zeros((BATCH, UNITS), np.float32), np.ones((BATCH, UNITS), np.float32)
+PACKED = np.concatenate([H, C], axis=1)
 X = np.ones((BATCH, UNITS), np.float32)  # as wide as the carry, which is the harder case
 
 
@@ -40,6 +41,17 @@ def gru(params, h, x):
     return h, h @ params["out"]
 
 
+def packed_lstm(params, carry, x):
+    """A carry of one array, which is cut into two."""
+    carry, y = lstm(params, jnp.split(carry, 2, axis=1), x)
+    return jnp.concatenate(carry, axis=1), y
+
+
+def in_half_precision(params, h, x):
+    """A carry that comes out in another precision than it goes in."""
+    return elman(params, h.astype(jnp.float32), x)
+
+
 ELMAN = weights(h=UNITS, x=UNITS, out=3) | {"in": np.ones((UNITS, UNITS), np.float32)}
 LSTM = {"gates": np.ones((2 * UNITS, 4 * UNITS), np.float32), "out": np.ones((UNITS, 3), np.float32)}
 GRU = weights(zh=UNITS, zx=UNITS, h=UNITS, x=UNITS, out=3)
@@ -51,8 +63,15 @@ def readers(wiring):
 
 @pytest.mark.parametrize(
     ("apply", "params", "inputs"),
-    [(elman, ELMAN, (H, X)), (lstm, LSTM, ((H, C), X)), (lstm_of_arrays, LSTM, (H, C, X)), (gru, GRU, (H, X))],
-    ids=["elman", "lstm", "lstm_of_arrays", "gru"],
+    [
+        (elman, ELMAN, (H, X)),
+        (lstm, LSTM, ((H, C), X)),
+        (lstm_of_arrays, LSTM, (H, C, X)),
+        (packed_lstm, LSTM, (PACKED, X)),
+        (gru, GRU, (H, X)),
+        (in_half_precision, ELMAN, (jnp.bfloat16(H), X)),
+    ],
+    ids=["elman", "lstm", "lstm_of_arrays", "packed_lstm", "gru", "in_half_precision"],
 )
 def test_one_step_that_lacks_readers_is_refused_or_left_out(apply, params, inputs):
     with pytest.raises(
@@ -61,7 +80,7 @@ def test_one_step_that_lacks_readers_is_refused_or_left_out(apply, params, input
         trace(apply, params, *inputs)
     wiring = trace(apply, params, *inputs, skip=True)
     # What lies in front of the carry is found: `x` reads the units of `in`.
-    assert readers(wiring) == ({"in": {"x"}} if apply is elman else {})
+    assert readers(wiring) == ({"in": {"x"}} if params is ELMAN else {})
     assert wiring.skipped
 
 
@@ -80,6 +99,10 @@ def test_two_steps_show_what_reads_the_carry():
             ys.append(y)
         return ys, carries
 
+    def two_packed(params, carry, x):
+        return packed_lstm(params, packed_lstm(params, carry, x)[0], x)
+
+    assert readers(trace(two_packed, LSTM, PACKED, X)) == {"gates": {"gates", "out"}}
     assert readers(trace(two_elman, ELMAN, H, X)) == {"in": {"x"}, "h": {"h", "out"}}
     assert readers(trace(two_gru, GRU, H, X)) == {"zh": {"zh", "h", "out"}}
     assert readers(trace(two_lstm, LSTM, (H, C), (X, X))) == {"gates": {"gates", "out"}}

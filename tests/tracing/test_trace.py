@@ -429,6 +429,16 @@ REFUSED = {
         {"up": (2, 6, 5), "down": (2, 5, 6)},
         "`slice`.*'up'.*weights of several layers",
     ),
+    "two_stacked_layers": (
+        lambda p, x: jnp.tanh(jnp.tanh(x @ p["stack"][0]) @ p["stack"][1]) @ p["square"],
+        {"stack": (2, 4, 4), "square": (4, 3)},
+        "`slice`.*'stack'.*weights of several layers",
+    ),
+    "layers_side_by_side": (
+        lambda p, x: jnp.tanh(jnp.tanh(x @ p["wide"][:, :4]) @ p["wide"][:, 4:]) @ p["square"],
+        {"wide": (4, 8), "square": (4, 3)},
+        "`slice`.*'wide'.*weights of inputs, and the others of the units that these make",
+    ),
     "soft_lookup": (soft_lookup, {"table": (5, 6)}, "`gather`.*'table'.*by index along the axis of these units"),
     "clashing_groups": (clashing_groups, {}, "`add`.*'w0'.*do not fit"),
     "window_over_units": (window_over_units, {"kernel": (3, 1, 2)}, "`conv_general_dilated`.*'w0'"),
@@ -470,6 +480,11 @@ REFUSED = {
         {},
         "`mul`.*'w1'.*jnp.matmul",
     ),
+    "written_out_for_one_output": (
+        lambda p, x: (jnp.tanh(x @ p["w0"]) * p["vector"][None]).sum(-1),
+        {"vector": (6,)},
+        "`mul`.*'vector'.*jnp.matmul",
+    ),
     "cumsum": (along_units(lambda h: jnp.cumsum(h, axis=1)), {}, "`cumsum`.*'w0'.*'w1'.*by hand"),
     "sort": (along_units(lambda h: jnp.sort(h, axis=1)), {}, "`sort`.*'w0'.*'w1'"),
     "fft": (along_units(lambda h: jnp.fft.fft(h).real), {}, "`fft`.*'w0'.*'w1'"),
@@ -499,6 +514,41 @@ def test_refuses_what_no_rule_follows(case):
         trace(apply, params, X)
 
 
+def residual(params, x):
+    y = x @ params["w0"]
+    return y + jax.nn.relu(y @ params["up"]) @ params["down"]
+
+
+def test_units_of_the_only_output_are_not_hidden():
+    params = WEIGHTS | {"up": np.ones((6, 5), np.float32), "down": np.ones((5, 6), np.float32)}
+    assert list(trace(residual, params, X)) == ["up"]
+    assert set(trace(lambda p, x: residual(p, x) @ p["w1"], params, X)) == {"w0", "up"}
+
+    def in_part(params, x):
+        hidden = jnp.tanh(x @ params["w0"])
+        return hidden @ params["w1"] + hidden[:, :3]
+
+    (group,) = trace(in_part, params, X).values()
+    assert group.units == 3 and group.incoming[0].indices.tolist() == [[3, 4, 5]]
+
+
+def test_units_that_come_out_beside_a_prediction_are_coupled():
+    def features(params, x):
+        hidden = jnp.tanh(x @ params["w0"])
+        return hidden @ params["w1"], hidden
+
+    assert trace(features, WEIGHTS, X)["w0"].coupled
+    assert not trace(lambda p, x: features(p, x)[0], WEIGHTS, X)["w0"].coupled
+
+
+def test_a_vector_may_weigh_units_in_a_sum_over_samples():
+    def weighed(params, x):
+        return (jnp.tanh(x[None] @ params["w0"]) * params["scale"][None, None]).sum(1) @ params["w1"]
+
+    (group,) = trace(weighed, WEIGHTS | {"scale": np.ones(6, np.float32)}, X).values()
+    assert [vector.path for vector in group.vectors] == ["scale"]
+
+
 def test_gates_that_are_stacked_in_one_parameter_are_one_layer_at_each_step():
     def apply(params, xs):
         h = jnp.zeros((2, 6))
@@ -521,7 +571,8 @@ def test_what_is_refused_can_be_left_out(case):
     params = WEIGHTS | {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     wiring = trace(apply, params, X, skip=True)
     # Whatever they share a weight with is left out as well: here all but words that are read by `w1` alone.
-    assert list(wiring) == (["table"] if case == "soft_lookup" else [])
+    complete = {"soft_lookup": ["table"], "layers_side_by_side": ["wide"]}  # there, the units of the second layer
+    assert list(wiring) == complete.get(case, [])
     assert wiring.skipped
     assert all(reason in wiring.describe() for reason in wiring.skipped.values())
 

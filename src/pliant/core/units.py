@@ -105,9 +105,9 @@ class Group:
         name: the module of the first weight that produces the units: `Dense_0`.
         units: how many units.
         incoming, vectors, outgoing: where their parameters lie.
-        coupled: whether something besides the weights mixes the units (a LayerNorm over them, a softmax, the
-            standardization of the weight that reads them): then a unit without outgoing weights still moves the others
-            a little.
+        coupled: whether something besides the weights uses the units (a LayerNorm over them, a softmax, the
+            standardization of the weight that reads them, an output beside the prediction): then a unit without
+            outgoing weights still changes what comes out.
     """
 
     name: str

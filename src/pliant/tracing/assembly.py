@@ -29,6 +29,7 @@ from .labels import (
     flattened,
     fuse,
     neighbours,
+    of_slices,
     positions,
     resolve,
     size,
@@ -72,6 +73,7 @@ class Assembly:
         self._terms = {(path, k): resolve(term) for path, axes in notes.leaves.items() for k, term in enumerate(axes)}
         self._fusions: list[tuple[tuple[type, Atom, Atom], Atom]] = []
         self.taps: dict[str, Tap] = {}
+        self._mark_outputs()
         self._leave_out_windows_over_units()
         self._leave_out_units_in_two_groups()
 
@@ -85,7 +87,7 @@ class Assembly:
             groups: dict[str, Group] = {}
             self.taps = {}
             units = self._units()
-            for unit in units:
+            for unit in (unit for unit in units if not unit.output):
                 try:
                     self._add_group(groups, unit)
                 except TracingError as error:
@@ -159,6 +161,25 @@ class Assembly:
             if first is not second and {first, second} <= units and count == occurrences[first] == occurrences[second]:
                 return pair
         return None
+
+    def _mark_outputs(self) -> None:
+        """Marks units that come out of the network themselves: a fresh unit would change what comes out.
+
+        The units of the only output are not hidden. Those of one output among several may be there to be looked at.
+        Statistics and carries come out as they go in.
+        """
+        leaves = [self._labels(axes) for axes in self._notes.leaves.values()]
+        inputs = [self._labels(value.axes) for value in self._notes.inputs]
+        go_in = [*leaves, *(inputs if len(inputs) > 1 else [])]
+        outputs = [value for value in self._notes.outputs if self._labels(value.axes) not in go_in]
+        for atom in (atom for value in outputs for term in value.axes for atom in atoms(term)):
+            if len(outputs) == 1:
+                atom.output = True
+            else:
+                atom.coupled = True
+
+    def _labels(self, axes: Iterable[Term]) -> list[Term]:
+        return [of_slices(term) for term in axes]
 
     def _leave_out_windows_over_units(self) -> None:
         for contraction in self._contractions:
@@ -255,6 +276,21 @@ class Assembly:
             why = "its entries along one axis are weights of several layers"
             raise refuse("slice", [path], why, "Give each layer parameters of its own.")
 
+    def _check_same_units(self, path: str, first: int, other: int) -> None:
+        """Refuses a leaf that makes units of inputs by some of its entries, and of these units others by the rest.
+
+        Raises:
+            TracingError: for such a leaf.
+        """
+        if self._units_for(path, self._data(first)).isdisjoint(self._units_for(path, self._data(other))):
+            why = "some of its entries are weights of inputs, and the others of the units that these make"
+            raise refuse("slice", [path], why, "Give each layer parameters of its own.")
+
+    def _units_for(self, path: str, data: Any) -> set[Atom]:
+        """The units that a leaf makes of the same data."""
+        contractions = (k for number, k in enumerate(self._contractions) if self._data(number) is data)
+        return {atom for k in contractions if path in k.kernels for term in k.made for atom in atoms(self._fused(term))}
+
     def _entries_for(self, path: str, data: Any) -> set[frozenset[Any]]:
         """The entries of a leaf that are weights of the same data."""
         contractions = (k for number, k in enumerate(self._contractions) if self._data(number) is data)
@@ -275,17 +311,23 @@ class Assembly:
     def _outgoing(self, unit: Atom) -> dict[tuple[str, int], tuple[dict[str, Any], int]]:
         """For each axis of a kernel that reads the units: its slot, and the number of its first contraction."""
         readers: dict[tuple[str, int], tuple[dict[str, Any], int]] = {}
+        of_inputs: list[tuple[tuple[str, int], int]] = []
         for number, contraction in enumerate(self._contractions):
-            if contraction.operand.active:
-                for axis in _kernel_axes(contraction, contraction.reads):
-                    slot = self._slot(axis, unit)
-                    if slot is None:
-                        continue
-                    if axis in readers:
-                        self._check_same_layer(axis[0], readers[axis][1], number)
-                    else:
-                        fan_in, fan_out = self._fans(axis[0], number)
-                        readers[axis] = {**slot, "fan_in": fan_in, "fan_out": fan_out}, number
+            for axis in _kernel_axes(contraction, contraction.reads):
+                slot = self._slot(axis, unit)
+                if slot is None:
+                    continue
+                if not contraction.operand.active:
+                    of_inputs.append((axis, number))
+                elif axis in readers:
+                    self._check_same_layer(axis[0], readers[axis][1], number)
+                else:
+                    fan_in, fan_out = self._fans(axis[0], number)
+                    readers[axis] = {**slot, "fan_in": fan_in, "fan_out": fan_out}, number
+        for axis, number in of_inputs:
+            if axis in readers:
+                self._check_same_layer(axis[0], number, readers[axis][1])
+                self._check_same_units(axis[0], number, readers[axis][1])
         return readers
 
     def _with_features(

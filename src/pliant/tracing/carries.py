@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from .labels import Term, atoms
+from .labels import Term, atoms, of_slices
 from .values import Value
 
 Label = Callable[[Term], Term]
@@ -26,7 +27,7 @@ class Carries:
     """
 
     def __init__(self, label: Label, units: set[Any], read: set[Any]):
-        self._label = label
+        self._label = lambda term: of_slices(label(term))
         self._units = units
         self._read = read
 
@@ -100,10 +101,13 @@ def _subtrees(tree: Any) -> Iterator[Any]:
 
 def _alike(a: Any, b: Any) -> bool:
     return jax.tree.structure(a) == jax.tree.structure(b) and all(
-        x.shape == y.shape and _dtype(x) == _dtype(y)
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        x.shape == y.shape and _kind(x) == _kind(y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     )
 
 
-def _dtype(value: Value) -> Any:
-    return None if value.variable is None else value.variable.aval.dtype  # a number has none
+def _kind(value: Value) -> Any:
+    """What an array is made of: a carry may come out in another precision than it goes in."""
+    if value.variable is None:
+        return None  # a number
+    dtype = value.variable.aval.dtype
+    return jnp.inexact if jnp.issubdtype(dtype, jnp.inexact) else dtype

@@ -136,9 +136,10 @@ def _contract(
             notes.leave_out(error, [*(data.axes[k] for k in axes), *taint.units])
     gone = {k for operand, k in summed if operand is weight}
     reads = frozenset().union(*(weight.origins[k] for k in gone))
-    makes = frozenset().union(*(weight.origins[k] for k in range(len(weight.axes)) if k not in gone))
+    kept = [k for k in range(len(weight.axes)) if k not in gone]
     if name == "conv_general_dilated":
-        makes = weight.origins[equation.params["dimension_numbers"].rhs_spec[0]]
+        kept = [equation.params["dimension_numbers"].rhs_spec[0]]
+    makes, made = frozenset().union(*(weight.origins[k] for k in kept)), tuple(weight.axes[k] for k in kept)
     if any(size(weight.axes[k]) > 1 and not weight.origins[k] for k in gone):
         raise refuse(name, weight.leaves, "it sums over an axis that is no longer an axis of the parameter")
     readers, makers = {path for path, _ in reads}, {path for path, _ in makes}
@@ -149,7 +150,7 @@ def _contract(
     for atom in (atom for path, k in reads - weight.zeros if path in kernels for atom in atoms(notes.leaves[path][k])):
         # Standardized weights: entries of 0 become others, so a unit without outgoing weights is still read.
         atom.coupled = True
-    notes.contractions.append(Contraction(kernels, reads, makes, data, tuple(axes), weight.picked))
+    notes.contractions.append(Contraction(kernels, reads, makes, data, tuple(axes), made, weight.picked))
     number = len(notes.contractions) - 1
     return derive(
         [left, right], (), (), active=True, data=True, leaves={}, sums=frozenset({number}), after=number, taint=None

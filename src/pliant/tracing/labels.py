@@ -7,7 +7,7 @@ run over the same units. It binds atoms to terms, so that `resolve` of either gi
     unify(Atom(512), Product((Atom(4), Atom(4), Atom(32))))    # a dense layer reads a flattened image
     unify(Atom(7), Concat((Atom(5), Atom(2))))                 # a dense layer reads two branches
 
-Labels depend neither on jaxprs nor on weights. An atom carries seven marks through all bindings.
+Labels depend neither on jaxprs nor on weights. An atom carries eight marks through all bindings.
 """
 
 import dataclasses
@@ -39,6 +39,8 @@ class Atom:
         window: whether this axis runs over the entries of a window, as in a convolution written as products over
             patches.
         squares: whether the entry along this axis is a mean of squares, in an array stacked from statistics.
+        output: whether this axis is one of the network's only output, so that its units are not hidden.
+        slices: for an axis without units, the labels of slices of it, by their bounds.
         refusal: the error to raise if units lie along this axis, because not all that uses them can be followed.
         bound: the term that this atom is equal to.
     """
@@ -50,6 +52,8 @@ class Atom:
     samples: bool = False
     window: bool = False
     squares: bool = False
+    output: bool = False
+    slices: "dict[tuple[int, int], Atom]" = dataclasses.field(default_factory=dict)
     refusal: TracingError | None = None
     bound: "Term | None" = None
 
@@ -61,11 +65,12 @@ class Atom:
         self.samples |= other.samples
         self.window |= other.window
         self.squares |= other.squares
+        self.output |= other.output
         self.refusal = self.refusal or other.refusal
 
     def part(self, size: int) -> "Atom":
         """A new atom of another size with the same marks."""
-        return dataclasses.replace(self, size=size, bound=None)
+        return dataclasses.replace(self, size=size, slices={}, bound=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,6 +264,24 @@ def _sever(term: Atom | Product, length: int) -> tuple[Term, Term]:
         raise Mismatch(f"a cut at {length} falls inside a row of {size(rest)}")
     head, tail = cut(first, [rows, size(first) - rows])
     return product((head, rest)), product((tail, rest))
+
+
+def of_slices(term: Term) -> Term:
+    """The label with those of its slices, where an axis was cut into consecutive ones; gaps have fresh labels."""
+    match resolve(term):
+        case Atom() as whole if whole.slices:
+            parts, reached = [], 0
+            for (start, stop), part in sorted(whole.slices.items(), key=lambda item: item[0]):
+                if start >= reached:
+                    parts += [Atom(start - reached), part]
+                    reached = stop
+            return concat([*parts, Atom(whole.size - reached)])
+        case Product(inner):
+            return product(map(of_slices, inner))
+        case Concat(inner):
+            return concat(map(of_slices, inner))
+        case other:
+            return other
 
 
 def regroup(axes: Sequence[tuple[Term, Origin]], shape: Sequence[int]) -> tuple[list[tuple[Term, Origin]], list[Term]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .contractions import looked_up
 from .errors import refuse
-from .labels import Atom, atoms, concat, cut, product, size
+from .labels import Atom, atoms, concat, cut, product, resolve, size
 from .values import Meeting, Notes, Value, derive, fresh, is_made, join, reshaped, tainted
 
 
@@ -35,7 +35,7 @@ def split(notes: Notes, equation: Any, operand: Value) -> list[Value]:
 
 
 def _cut_out(value: Value, equation: Any, axis: int, start: int, stop: int, stride: int) -> Value:
-    """A slice along one axis: units keep their labels; batch and space have a fresh label."""
+    """A slice along one axis: units keep their labels; the same slices of batch and space have the same new label."""
     term = value.axes[axis]
     if (start, stop, stride) == (0, size(term), 1):
         return value
@@ -43,6 +43,9 @@ def _cut_out(value: Value, equation: Any, axis: int, start: int, stop: int, stri
     squares = [atom.squares for atom in atoms(term)]
     if not is_made(term) and not value.origins[axis] and not any(squares):
         axes[axis] = Atom(len(range(start, stop, stride)))
+        resolved = resolve(term)
+        if stride == 1 and isinstance(resolved, Atom):
+            axes[axis] = resolved.slices.setdefault((start, stop), axes[axis])
         whole = value.variable if value.whole is None else value.whole
         return dataclasses.replace(reshaped(value, axes, value.origins), whole=whole)
     if stride == 1:

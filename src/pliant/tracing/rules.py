@@ -83,7 +83,7 @@ def elementwise(notes: Notes, equation: Any, *operands: Value) -> Value:
             join(full[0].axes[k], operand.axes[k])
         axes.append(full[0].axes[k])
         origins.append(frozenset().union(*(operand.origins[k] for operand in full)))
-    _refuse_product_written_out(equation, operands)
+    _refuse_product_written_out(notes, equation, operands)
     _meet(notes, equation, operands)
     return derive(
         operands,
@@ -97,8 +97,10 @@ def elementwise(notes: Notes, equation: Any, *operands: Value) -> Value:
     )
 
 
-def _refuse_product_written_out(equation: Any, operands: Sequence[Value]) -> None:
-    """Refuses a weight that meets units along one axis and has a new axis besides: a sum will make it a contraction.
+def _refuse_product_written_out(notes: Notes, equation: Any, operands: Sequence[Value]) -> None:
+    """Refuses a weight that meets units along one axis where a sum over this axis will make it a contraction.
+
+    That is so if the weight has a new axis besides, or if the products are used in such sums alone.
 
     Raises:
         TracingError: for such a weight.
@@ -107,7 +109,8 @@ def _refuse_product_written_out(equation: Any, operands: Sequence[Value]) -> Non
     for weight in (operand for operand in operands if operand.weight and data and equation.primitive.name == "mul"):
         spread = [n > 1 and all(other.shape[k] == 1 for other in data) for k, n in enumerate(weight.shape)]
         shared = [n > 1 and any(is_made(other.axes[k]) for other in data) for k, n in enumerate(weight.shape)]
-        if any(spread) and any(units and not new for new, units in zip(spread, shared)):
+        summed = [units and notes.only_summed(equation.outvars[0], k) for k, units in enumerate(shared)]
+        if any(summed) or (any(spread) and any(units and not new for new, units in zip(spread, shared))):
             raise refuse(
                 "mul",
                 weight.leaves,

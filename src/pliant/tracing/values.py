@@ -111,6 +111,7 @@ class Contraction:
         reads, makes: the axes of leaves that are summed over, and that the output runs over.
         operand: the data.
         axes: the axes of `operand` that are summed over.
+        made: the labels of the weight's axes that the output runs over.
         picked: the axes of leaves of which the weight is one entry: a head per task, the rows of an embedding. See
             `Value`.
         channelwise: whether each output has one input, the same unit (a depthwise convolution), so that the weight
@@ -122,6 +123,7 @@ class Contraction:
     makes: Origin
     operand: Value
     axes: tuple[int, ...] = ()
+    made: tuple[Term, ...] = ()
     picked: Picked = frozenset()
     channelwise: bool = False
 
@@ -210,26 +212,27 @@ class Notes:
 
     def only_reaches_outputs(self, variable: Any) -> bool:
         """Whether there are only element-wise functions between a variable and the outputs."""
-        return all(
-            name in ELEMENTWISE and all(map(self.only_reaches_outputs, results))
-            for name, results in self._uses.get(variable, [(None, ())])
+        return variable in self._uses and all(
+            equation.primitive.name in ELEMENTWISE and all(map(self.only_reaches_outputs, equation.outvars))
+            for equation in self._uses[variable]
         )
 
-    def only_summed(self, variable: Any) -> bool:
-        """Whether all uses of a variable are sums."""
+    def only_summed(self, variable: Any, axis: int | None = None) -> bool:
+        """Whether all uses of a variable are sums; with an axis, sums over it."""
         uses = self._uses.get(variable, ())
-        return bool(uses) and all(name in ("reduce_sum", "psum", "psum_invariant") for name, _ in uses)
+        names = ("reduce_sum", "psum", "psum_invariant") if axis is None else ("reduce_sum",)
+        return bool(uses) and all(
+            equation.primitive.name in names and (axis is None or axis in equation.params["axes"]) for equation in uses
+        )
 
 
-def _uses(program: Program) -> dict[Any, list[tuple[str, Sequence[Any]]]]:
-    """For each variable, the primitives that read it and what they return; an output that nothing reads has none."""
-    uses: dict[Any, list[tuple[str, Sequence[Any]]]] = {
-        atom: [] for atom in program.outputs if isinstance(atom, jex.Var)
-    }
+def _uses(program: Program) -> dict[Any, list[Any]]:
+    """For each variable, the equations that read it; an output that nothing reads has none."""
+    uses: dict[Any, list[Any]] = {atom: [] for atom in program.outputs if isinstance(atom, jex.Var)}
     for equation in program.equations:
         for atom in equation.invars:
             if isinstance(atom, jex.Var):
-                uses.setdefault(atom, []).append((equation.primitive.name, equation.outvars))
+                uses.setdefault(atom, []).append(equation)
         for variable in equation.outvars:
             uses.setdefault(variable, [])
     return uses
