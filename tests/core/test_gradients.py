@@ -111,3 +111,17 @@ def test_whoever_computes_with_them_is_told_where_the_tree_is(compute):
         AttributeError, match=r"^Gradients .* inside of plastic; write grads.tree and grads.features els"
     ):
         jax.eval_shape(step, PARAMS, X)
+
+
+@pytest.mark.parametrize("compute", [lambda grads: grads**2, lambda grads: 0.5 * grads, lambda grads: -grads])
+def test_whoever_takes_them_for_an_array_is_told_where_the_tree_is(compute):
+    def step(params, x):
+        return compute(value_and_grad(loss)(params, x)[1])
+
+    with pytest.raises(TypeError, match=r"^Gradients .* cannot be computed with.* write grads.tree and grads.features"):
+        jax.eval_shape(step, PARAMS, X)
+
+
+def test_a_loss_without_features_is_told_what_to_write():
+    with pytest.raises(TypeError, match=r"returned a .*Tracer, and not \(value, features\); write .*wiring.apply"):
+        jax.eval_shape(value_and_grad(lambda params, x: loss(params, x)[0]), PARAMS, X)

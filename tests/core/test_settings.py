@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from pliant.core.settings import AtLeast, Between, FromUpTo, require
+from pliant.core.settings import AtLeast, Between, FromUpTo, Whole, require
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from pliant.core.settings import AtLeast, Between, FromUpTo, require
     [
         (AtLeast(1), [1, 2.5], [0.9, float("nan"), float("inf")]),
         (Between(0, 1), [0, 0.5, 1], [-0.1, 1.1, float("nan")]),
+        (Whole(1), [1, np.int64(7), np.ones((), int)], [0, 1.0, 1.5, np.float32(2)]),
         (FromUpTo(0, 1), [0, 0.5], [1, -0.1, float("nan")]),
     ],
     ids=str,
@@ -20,7 +21,7 @@ def test_ranges(allowed, good, bad):
     for value in good:
         require("rate", value, allowed)
     for value in bad:
-        with pytest.raises(ValueError, match=rf"^rate={value}: write a number {allowed}$"):
+        with pytest.raises(ValueError, match=rf"^rate={value}: write a (whole )?number {allowed}$"):
             require("rate", value, allowed)
 
 

@@ -88,6 +88,7 @@ def test_acts_every_period_and_counts():
     [
         ({"threshold": -0.1}, r"^threshold=-0.1: write a number at least 0$"),
         ({"period": 0}, r"^period=0: write a number at least 1$"),
+        ({"period": 1.5}, r"^period=1.5: write a whole number at least 1$"),
     ],
 )
 def test_refuses_settings_out_of_range(settings, error):

@@ -138,8 +138,8 @@ ERRORS = [
     ({"tasks": [Y < 2, Y >= 2]}, "task 0 is not a pair of a text and examples; write ('0', examples)"),
     ({"tasks": [("a", Y < 2), (1, Y >= 2)]}, "task 1 is not a pair of a text and examples; write ('1', examples)"),
     ({"y": np.where(Y == 2, 2**31, Y)}, "y has the class 2147483648; write classes from 0 to 2,147,483,647 at most"),
-    ({"batch_size": 2.0}, "batch_size=2.0: write a whole number"),
-    ({"epochs": 2.5}, "epochs=2.5: write a whole number"),
+    ({"batch_size": 2.0}, "batch_size=2.0: write a whole number at least 1"),
+    ({"epochs": 2.5}, "epochs=2.5: write a whole number at least 1"),
     ({"network": 3}, "network is of type int; write pliant.Network(init, apply)"),
     ({"network": dense_network((3, 3))}, "network: it does not take inputs of shape (2, 2): "),
     (

@@ -30,6 +30,15 @@ class Gradients:
         """For errors of JAX: what to write in place of them."""
         return "<Gradients for tx.update of plastic; elsewhere write grads.tree and grads.features>"
 
+    def __pow__(self, *_: Any) -> Any:
+        """Raises an error: code that takes the object for an array computes with it."""
+        raise TypeError(
+            "Gradients of pliant.value_and_grad cannot be computed with: only tx.update of plastic takes them; write "
+            "grads.tree and grads.features elsewhere"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __neg__ = __pow__
+
     def __getattr__(self, name: str) -> NoReturn:
         """Raises an error: code that takes the object for an array or a tree reads other attributes."""
         raise AttributeError(
@@ -42,7 +51,8 @@ def value_and_grad(loss: Callable[..., Any], has_aux: bool = False) -> Callable[
     """As `jax.value_and_grad`, for a loss with features: the gradients carry the features to `plastic`.
 
     Nothing else of the loop changes: `tx.update(grads, state, params)` finds the features in the gradients. That
-    includes `apply_gradients(grads=grads)` of flax's `TrainState`.
+    includes `apply_gradients(grads=grads)` of flax's `TrainState`. Call both in one jitted function, as in the example:
+    gradients with features are no tree, so that they cannot leave it.
 
     Args:
         loss: `(params, *inputs) -> (value, features)`: `wiring.apply`, where the wiring is traced from the loss; or a
@@ -67,7 +77,13 @@ def value_and_grad(loss: Callable[..., Any], has_aux: bool = False) -> Callable[
     """
 
     def split(params: Any, *inputs: Any) -> tuple[Any, tuple[Any, Any]]:
-        value, features = loss(params, *inputs)
+        returned = loss(params, *inputs)
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            raise TypeError(
+                f"the loss of pliant.value_and_grad returned a {type(returned).__name__}, and not (value, features); "
+                "write pliant.value_and_grad(wiring.apply), with wiring = pliant.trace(loss, params, *inputs)"
+            )
+        value, features = returned
         return (value[0] if has_aux else value), (value, features)
 
     def value_and_gradients(params: Any, *inputs: Any) -> tuple[Any, Gradients]:

@@ -33,6 +33,20 @@ class AtLeast:
 
 
 @dataclasses.dataclass(frozen=True)
+class Whole:
+    """Whole numbers from `low` on."""
+
+    low: int
+
+    def allows(self, value: Any) -> bool:
+        """Whether the value is in the range."""
+        return _is_whole(value) and bool(value >= self.low)
+
+    def __str__(self) -> str:
+        return f"at least {self.low}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Between:
     """Numbers from `low` to `high`, both included."""
 
@@ -82,7 +96,12 @@ def require(name: str, value: Any, allowed: Range) -> None:
         ValueError: naming the setting, the value and the range.
     """
     if not is_traced(value) and not (_is_number(value) and allowed.allows(value)):
-        raise ValueError(f"{name}={str(value)[:60]}: write a number {allowed}")
+        kind = "whole number" if isinstance(allowed, Whole) and not _is_whole(value) else "number"
+        raise ValueError(f"{name}={str(value)[:60]}: write a {kind} {allowed}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) or getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u")
 
 
 def _is_number(value: Any) -> bool:

@@ -101,12 +101,13 @@ def in_program(component: Any) -> dict[str, str]:
     return {"name": name, "source": source}
 
 
-def component(name: str, source: str) -> Any:
+def component(name: str, source: str, *, may_be_module: bool = False) -> Any:
     """The function or the module that a configuration names.
 
     Args:
-        name: of the function; the name of the file without its ending may also stand for the module.
+        name: of the function, or of the file without its ending for the module.
         source: as `in_file` and `in_program` return it.
+        may_be_module: whether the component can be a module, as a problem and an agent can.
 
     Raises:
         SourceError: if the user did not name the file, if it raises an error, or lacks the name.
@@ -114,13 +115,14 @@ def component(name: str, source: str) -> Any:
     if (source, name) in _objects:
         return _objects[source, name]
     module = _module(source)
-    if hasattr(module, name):
-        return getattr(module, name)
-    if name == Path(source.partition("@")[0]).stem:
+    found = getattr(module, name, None)
+    if callable(found) or (may_be_module and inspect.ismodule(found)):
+        return found
+    if may_be_module and name == Path(source.partition("@")[0]).stem:
         return module
     here = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
     there_are = ", ".join(key for key in here if not key.startswith("_")) or "no functions"
-    raise SourceError(f"{_files[source][0]} has no {name!r}; there are: {there_are}")
+    raise SourceError(f"{_files[source][0]} has no function {name!r}; there are: {there_are}")
 
 
 def _module(source: str) -> types.ModuleType:

@@ -10,7 +10,7 @@ import numpy as np
 from pliant.core import units
 from pliant.core.base import Activation, Array, Edit, Features, FreshInitializer, Key, Params, Surgery
 from pliant.core.notes import note
-from pliant.core.settings import AtLeast, Between, FromUpTo, is_traced, require, require_one_of
+from pliant.core.settings import AtLeast, Between, FromUpTo, Whole, is_traced, require, require_one_of
 from pliant.core.timing import every
 from pliant.core.units import Group, Outgoing, Wiring
 from pliant.surgery import recreation
@@ -179,8 +179,8 @@ def continual_backprop(
     require("replacement_rate", replacement_rate, Between(0, 1))
     require("decay_rate", decay_rate, FromUpTo(0, 1))
     require("maturity", maturity, AtLeast(0))
-    require("max_per_step", max_per_step, AtLeast(1))
-    require("period", period, AtLeast(1))
+    require("max_per_step", max_per_step, Whole(1))
+    require("period", period, Whole(1))
     require_one_of("utility", utility, get_args(Utility))
     require_one_of("budget", budget, get_args(Budget))
     require_one_of("initializer", initializer, get_args(FreshInitializer))

@@ -1,7 +1,7 @@
 """Full reset: reinitialize the whole network periodically."""
 
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
-from pliant.core.settings import AtLeast, require
+from pliant.core.settings import Whole, require
 from pliant.core.timing import every
 from pliant.surgery.resets import Initialize, set_back
 
@@ -38,7 +38,7 @@ def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
         ...     return {"in": jax.random.normal(first, (3, 4)), "out": jax.random.normal(second, (4, 1))}
         >>> tx = pliant.plastic(pliant.adam(1e-3), pliant.full_reset(initialize, period=200_000))
     """
-    require("period", period, AtLeast(1))
+    require("period", period, Whole(1))
 
     def operate(params: Params, *, random: Key, **signals) -> Edit:
         del signals

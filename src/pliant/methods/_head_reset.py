@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
-from pliant.core.settings import AtLeast, require
+from pliant.core.settings import Whole, require
 from pliant.core.timing import every
 from pliant.core.units import Wiring, require_units
 from pliant.surgery.resets import Initialize, head, set_back
@@ -47,7 +47,7 @@ def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero:
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.head_reset(wiring, initialize, period=3000))
     """
     require_units(wiring, "head_reset")
-    require("period", period, AtLeast(1))
+    require("period", period, Whole(1))
     leaves = head(wiring)
 
     def operate(params: Params, *, random: Key, **signals) -> Edit:

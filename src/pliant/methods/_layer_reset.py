@@ -1,7 +1,7 @@
 """Layer reset: reinitialize some layers periodically."""
 
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
-from pliant.core.settings import AtLeast, require
+from pliant.core.settings import Whole, require
 from pliant.core.timing import every
 from pliant.core.units import Wiring, require_units
 from pliant.surgery.resets import Initialize, head, last_layers, layer, set_back
@@ -46,7 +46,7 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.layer_reset(wiring, initialize, layers="last:2"))
     """
     require_units(wiring, "layer_reset")
-    require("period", period, AtLeast(1))
+    require("period", period, Whole(1))
     leaves = _leaves(wiring, layers)
 
     def operate(params: Params, *, random: Key, **signals) -> Edit:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from pliant.core import units
 from pliant.core.base import Activation, Array, Features, FreshInitializer, Key, Params, Surgery
-from pliant.core.settings import AtLeast, require
+from pliant.core.settings import AtLeast, Whole, require
 from pliant.core.timing import every
 from pliant.core.units import Group, Wiring
 from pliant.surgery import recreation
@@ -68,7 +68,7 @@ def redo(
     """
     units.require_units(wiring, "redo")
     require("threshold", threshold, AtLeast(0))
-    require("period", period, AtLeast(1))
+    require("period", period, Whole(1))
 
     def init(params: Params) -> RedoState:
         units.require_leaves(wiring, params)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from pliant.core.base import Edit, Key, Method, Params, stateless_surgery
-from pliant.core.settings import AtLeast, Between, require
+from pliant.core.settings import AtLeast, Between, Whole, require
 from pliant.core.timing import every
 from pliant.core.units import Wiring, is_statistic, path_of
 from pliant.surgery.noise import normal
@@ -64,7 +64,7 @@ def shrink_and_perturb(
     require("shrink", shrink, Between(0, 1))
     require("perturb_scale", perturb_scale, AtLeast(0))
     require("weight_decay", weight_decay, AtLeast(0))
-    require("period", period, AtLeast(1))
+    require("period", period, Whole(1))
     alone = left_alone(norms, wiring, "shrink_and_perturb")
 
     def draw(key: Key, params: Params, steps: int) -> Params:

@@ -13,7 +13,7 @@ from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock, Task
 from pliant.core.judgement import Judgement, cross_entropy, squared_error
 from pliant.core.problem import Batch, Network, Split, Stream
-from pliant.core.settings import AtLeast, FromUpTo, require
+from pliant.core.settings import FromUpTo, Whole, require
 from pliant.networks import dense_network
 
 from .images._epochs import examples_at, shuffled
@@ -84,9 +84,7 @@ def stream_of(
         [25, 50]
     """
     for setting, value in (("epochs", epochs), ("batch_size", batch_size)):
-        require(setting, value, AtLeast(1))
-        if not isinstance(value, int):
-            raise ValueError(f"{setting}={value}: write a whole number")
+        require(setting, value, Whole(1))
     require("test", test, FromUpTo(0, 1))
     x, y = _checked("", x, y)
     tasks = [("all", np.arange(len(x)))] if tasks is None else tasks

@@ -227,6 +227,11 @@ def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
     settings.pop("groups", "")
     on_new_task = settings.pop("on_new_task")
     method = _call(dataclasses.replace(component, settings=settings), context._asdict())
+    if not isinstance(method, tuple):  # as all three are
+        raise ValueError(
+            f"method={component.name} returns a {type(method).__name__}; write a function that returns a "
+            "pliant.Surgery, a pliant.Topology, an optax.GradientTransformation, or a tuple of them"
+        )
     if on_new_task == "keep":
         return method
     setting = f"{component.name}.on_new_task={on_new_task}"

@@ -50,6 +50,9 @@ _FILLED_IN = {
 DEFAULT_DIAGNOSTICS = ("dormant_fraction", "weight_magnitude", "replacements")
 
 
+_MODULES = ("problems", "agents")  # families whose members are modules
+
+
 @dataclasses.dataclass(frozen=True)
 class ComponentSpec:
     """A problem, an agent, a method or a diagnostic with its settings.
@@ -75,13 +78,18 @@ class ComponentSpec:
             SourceError: if its file was not named by the user, or fails.
         """
         name = _without_label(self.name) if self.kind == "methods" else self.name
-        found = sources.component(name, self.source) if self.source else registry.find(self.kind, name)
+        may_be_module = self.kind in _MODULES
+        found = (
+            sources.component(name, self.source, may_be_module=may_be_module)
+            if self.source
+            else registry.find(self.kind, name)
+        )
         return as_problem(found, name) if self.kind == "problems" else found
 
     @property
     def factory(self) -> Any:
         """The `Config` dataclass or the function that the settings belong to."""
-        return self.found.Config if self.kind in ("problems", "agents") else self.found
+        return self.found.Config if self.kind in _MODULES else self.found
 
     @property
     def schema(self) -> dict[str, Setting]:
