@@ -76,7 +76,7 @@ def test_images_by_class_are_the_first_in_their_order():
     grouped = images.train_by_class(3)
     assert grouped.shape == (10, 3, 28, 28, 1)
     np.testing.assert_array_equal(grouped[7], images.train_x[[7, 17, 27]])
-    with pytest.raises(DataError, match=r"^class 0 has 4 images to learn from, and 5 are asked for; write fewer$"):
+    with pytest.raises(DataError, match=r"^class 0 has 4 images to learn from, and each asks for 5; write a smaller "):
         images.train_by_class(5)
 
 

@@ -69,8 +69,12 @@ def test_of_other_images_the_paper_has_no_numbers():
     assert recipe.falls_short == ("The images are not those of ImageNet: cifar100.",)
     for panel, line in lines(recipe):
         assert (line.config["problem"]["data"], line.published, panel.across) == ("cifar100", {}, {})
-    (_, line), *_ = lines(continual_imagenet.make(data="cifar100"))
-    assert line.config["problem"]["test_images"] == 100  # the made-up data have 10
+    # The made-up data and the digits have fewer.
+    test_images = [
+        lines(continual_imagenet.make(data=data))[0][1].config["problem"]["test_images"]
+        for data in ("cifar100", "digits", "synthetic")
+    ]
+    assert test_images == [100, 27, 10]
 
 
 def test_presets_are_left_as_they_are():

@@ -16,20 +16,21 @@ class Images(NamedTuple):
     test_y: np.ndarray  # (test examples,) int32
     classes: int
 
-    def train_by_class(self, each: int | None = None) -> np.ndarray:
+    def train_by_class(self, each: int | None = None, setting: str = "each") -> np.ndarray:
         """The first images of each class, `(classes, each, rows, columns, channels)`, in the order of the data set.
 
         Args:
-            each: number of images; `None`: all, of which all classes have the same number.
+            each: number of images; `None`: as many as the smallest class has.
+            setting: what the user calls the number, for the error.
 
         Raises:
             DataError: if a class has fewer images.
         """
-        return _by_class(self.train_x, self.train_y, self.classes, each, "to learn from")
+        return _by_class(self.train_x, self.train_y, self.classes, each, setting, "to learn from")
 
-    def test_by_class(self, each: int | None = None) -> np.ndarray:
+    def test_by_class(self, each: int | None = None, setting: str = "each") -> np.ndarray:
         """As `train_by_class`, of the test images."""
-        return _by_class(self.test_x, self.test_y, self.classes, each, "to be tested on")
+        return _by_class(self.test_x, self.test_y, self.classes, each, setting, "to be tested on")
 
 
 def checked(images: Images, where: object) -> Images:
@@ -64,13 +65,14 @@ def _size(x: np.ndarray) -> str:
     return " x ".join(map(str, x.shape[1:3]))
 
 
-def _by_class(x: np.ndarray, y: np.ndarray, classes: int, each: int | None, purpose: str) -> np.ndarray:
+def _by_class(x: np.ndarray, y: np.ndarray, classes: int, each: int | None, setting: str, purpose: str) -> np.ndarray:
     counts = np.bincount(y, minlength=classes)
     each = int(counts.min()) if each is None else each
     if counts.min() < each or each == 0:
         least = int(counts.argmin())
         raise DataError(
-            f"class {least} has {counts[least]} images {purpose}, and {each or 1} are asked for; write fewer"
+            f"class {least} has {counts[least]} images {purpose}, and {setting} asks for {each or 1}; write a smaller "
+            "number, or take other data"
         )
     if counts.max() == counts.min() and (np.diff(y) >= 0).all():  # grouped already: a view, whatever the size
         return x.reshape(classes, -1, *x.shape[1:])[:, :each]

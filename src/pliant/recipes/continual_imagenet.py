@@ -21,7 +21,7 @@ _SHORT_SCALE, _SHORT_BIN, _SHORT_BATCH, _SHORT_EPOCHS = 0.02, 10, 20, 20
 _SHORT = {
     "epochs": _SHORT_EPOCHS, "train_images": 60, "batch_size": _SHORT_BATCH, "channels": 8, "hidden_units": 32,
 }  # fmt: skip
-_SHORT_TEST = {"synthetic": 10}  # images of a class; other data have 100
+_SHORT_TEST = {"synthetic": 10, "digits": 27}  # images of a class; other data have 100
 
 # Read off the figures that the authors publish with their code: 30 runs, accuracy in percent by task, bins of 50.
 _AT = (0, 50, 100, 200, 300, 500, 700, 850, 1000, 1200, 1400, 1600, 1800, 1950)

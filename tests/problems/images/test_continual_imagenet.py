@@ -105,7 +105,7 @@ def test_the_published_sizes():
             "batch_size=7 does not divide the 40 examples of an epoch; write a batch_size that divides ",
         ),
         ({"classes_per_task": 30}, "classes_per_task=30: the data have 20 classes; write at most 20"),
-        ({"train_images": 1000}, "class 0 has 60 images to learn from, and 1000 are asked for; write fewer"),
+        ({"train_images": 1000}, "class 0 has 60 images to learn from, and train_images asks for 1000; write a"),
     ],
 )
 def test_refuses_in_one_line(settings, error):

@@ -157,7 +157,7 @@ def test_augmentation_differs_between_epochs_and_spares_the_test_unless_told(aug
     [
         ({"batch_size": 7}, "batch_size=7 does not divide the 10 examples of an epoch of the first task; write a "),
         ({"tasks": 4}, "tasks=4 of 2 classes each need 8 classes, and the data have 6; write at most 3 tasks"),
-        ({"train_images": 9, "batch_size": 9}, "class 0 has 8 images to learn from, and 11 are asked for; write fewer"),
+        ({"train_images": 9, "batch_size": 9}, "class 0 has 8 images to learn from, and validation_images "),
     ],
 )
 def test_refuses_in_one_line(settings, error):

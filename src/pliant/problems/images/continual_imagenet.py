@@ -94,7 +94,7 @@ def make(config: Config) -> Stream:
     found = datasets.load_images("imagenet32", config.data)
     if found.classes < C:
         raise ValueError(f"classes_per_task={C}: the data have {found.classes} classes; write at most {found.classes}")
-    data = Images(found.train_by_class(N), found.test_by_class(config.test_images))
+    data = Images(found.train_by_class(N, "train_images"), found.test_by_class(config.test_images, "test_images"))
 
     def init(data: Images, key: Key) -> State:
         del data

@@ -118,9 +118,13 @@ def make(config: Config) -> Stream:
     if config.tasks * C > found.classes:
         raise ValueError(
             f"tasks={config.tasks} of {C} classes each need {config.tasks * C} classes, and the data have "
-            f"{found.classes}; write at most {found.classes // C} tasks"
+            f"{found.classes}; write at most {found.classes // C} tasks (in a recipe a smaller "
+            "--scale), or take other data"
         )
-    data = Images(found.train_by_class(V + N), found.test_by_class(config.test_images))
+    data = Images(
+        found.train_by_class(V + N, "validation_images + train_images"),
+        found.test_by_class(config.test_images, "test_images"),
+    )
     side, channels = data.train.shape[2], data.train.shape[-1]
     mean, deviation = (np.resize(np.float32(of), (1, 1, 1, channels)) for of in (_MEAN, _DEVIATION))
     epochs = tuple((task + 1) * C * N // B for task in range(config.tasks))  # updates of each
