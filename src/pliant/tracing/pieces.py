@@ -42,10 +42,10 @@ def _cut_out(value: Value, equation: Any, axis: int, start: int, stop: int, stri
     axes = list(value.axes)
     squares = [atom.squares for atom in atoms(term)]
     if not is_made(term) and not value.origins[axis] and not any(squares):
-        axes[axis] = Atom(len(range(start, stop, stride)))
-        resolved = resolve(term)
-        if stride == 1 and isinstance(resolved, Atom):
-            axes[axis] = resolved.slices.setdefault((start, stop), axes[axis])
+        piece, cut_up = Atom(len(range(start, stop, stride))), resolve(term)
+        if stride == 1 and isinstance(cut_up, Atom):
+            piece = cut_up.slices.setdefault((start, stop), piece)
+        axes[axis] = piece
         whole = value.variable if value.whole is None else value.whole
         return dataclasses.replace(reshaped(value, axes, value.origins), whole=whole)
     if stride == 1:
