@@ -5,14 +5,12 @@ XLA's routine is slow for some convolutions, which are computed in other forms h
 * A kernel's gradient is a convolution that the routine knows only outside of loops. In a training loop that is one
   program it is up to a hundred times slower. Here it has the form that the routine knows from the beginning.
 * The gradients of a convolution with strides multiply by zeros. Here they are sums of convolutions without strides.
-* The gradient of a small input multiplies by padding. Here it is a matrix product.
 * With few input channels the routine moves more than it computes. Here it computes some pixels at once.
 
 Measured with the routine of Eigen, on the networks of continual ImageNet and incremental CIFAR-100.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +21,6 @@ from jax import lax
 from pliant.core.base import Array
 
 _FEW_CHANNELS, _PIXELS_AT_ONCE = 4, 4
-_MUCH_PADDING, _FEW_BYTES = 1.3, 2**24  # positions for each one of use; of a product
 _EXAMPLES_AT_ONCE, _BYTES_AT_ONCE = 10, 3 * 10**6  # in the gradient of a kernel
 
 
@@ -116,9 +113,7 @@ class _Call(NamedTuple):
 
 
 def _of_input(call: _Call, x: Array, w: Array, g: Array) -> Array:
-    """The gradient of the input: a convolution of `g` with the flipped kernel, or a matrix product."""
-    if _is_small(call, x, w, g):
-        return _of_small_input(call, x, w, g)
+    """The gradient of the input: a convolution of `g` with the flipped kernel."""
     sizes_x, sizes_w = _dilated(x.shape[1:-1], call.lhs_dilation), _dilated(w.shape[:-2], call.rhs_dilation)
     sizes_g = _dilated(g.shape[1:-1], call.window_strides)
     low = [size - 1 - pad for size, (pad, _) in zip(sizes_w, call.padding)]
@@ -126,33 +121,6 @@ def _of_input(call: _Call, x: Array, w: Array, g: Array) -> Array:
     flipped = jnp.flip(w, range(w.ndim - 2)).swapaxes(-2, -1)
     back = _Call(call.lhs_dilation, list(zip(low, high)), call.window_strides, call.rhs_dilation, call.precision)
     return back(g, flipped)
-
-
-def _is_small(call: _Call, x: Array, w: Array, g: Array) -> bool:
-    """Whether the gradient of the input is faster as a product, which needs memory for each entry of the kernel."""
-    plain = all(by == 1 for by in (*call.window_strides, *call.lhs_dilation, *call.rhs_dilation))
-    plain &= all(pad >= 0 for pads in call.padding for pad in pads)
-    padded = math.prod(x.shape[1:-1]) > _MUCH_PADDING * math.prod(g.shape[1:-1])
-    return plain and padded and g[..., 0].size * w[..., 0].size * w.dtype.itemsize < _FEW_BYTES
-
-
-def _of_small_input(call: _Call, x: Array, w: Array, g: Array) -> Array:
-    """The gradient of the input: a product for each entry of the kernel, added up at its place."""
-    sizes, outputs, kernel = x.shape[1:-1], g.shape[1:-1], w.shape[:-2]
-    exact = jnp.promote_types(g.dtype, jnp.float32)
-    parts = jnp.tensordot(
-        g, w, [[-1], [-1]], precision=call.precision, preferred_element_type=exact
-    )  # (N, ..., *kernel, C)
-    whole = [size + sum(pads) for size, pads in zip(sizes, call.padding)]
-    total = sum(
-        jnp.pad(
-            parts[(..., *r, slice(None))],
-            [(0, 0), *((at, size - at - length) for at, size, length in zip(r, whole, outputs)), (0, 0)],
-        )
-        for r in itertools.product(*map(range, kernel))
-    )
-    inside = [slice(low, low + size) for size, (low, _) in zip(sizes, call.padding)]
-    return jnp.asarray(total)[(slice(None), *inside)].astype(g.dtype)
 
 
 def _of_kernel(call: _Call, x: Array, w: Array, g: Array) -> Array:
