@@ -12,6 +12,8 @@ size, timed after a first call for compilation. It is compared with
   measured in each turn, in a process on each core: NumPy multiplies an array in place by a number (`_bandwidth.py`).
   Together the arrays are as large as the network with 2000 units, which no cache holds; for 100 units each array is as
   large as the network of one seed, which stays in a core's cache;
+* the floor of convolutions: the multiplications and additions of an update, at the rate of large matrix products of
+  NumPy with all cores, measured in each turn;
 * the row without continual backprop.
 
 The images of the residual network are not augmented, and no split is judged.
@@ -40,6 +42,9 @@ TURNS = 3
 BYTES = 3 * 4  # of a weight in an update: read forwards, read and written backwards
 CORES = os.cpu_count() or 1
 WEIGHTS, NARROW_WEIGHTS = 9_588_000, 99_400  # of permuted MNIST with 2000 units, and with 100
+# Of an update: two for each weight that meets a number forwards, and as many for the gradients of kernel and input. The
+# images need no gradient.
+CONV_NET, RESNET18 = 3.10e9, 299.6e9
 
 # Made-up data have fewer images than the real ones. Epochs that are no multiple of a call are not judged.
 PERMUTED = {"data": "synthetic", "tasks": 2}
@@ -60,6 +65,7 @@ class Row(NamedTuple):
     plain: str | None = None  # the row without continual backprop
     weights: int | None = None  # of a network whose floor is that of memory
     in_cache: bool = False  # whether a core has the whole network of a seed, and not a part of it
+    operations: float | None = None  # of an update of a network whose floor is that of arithmetic
 
 
 ROWS = {
@@ -68,9 +74,9 @@ ROWS = {
     "permuted_100_seeds": Row(
         "permuted_mnist", "bp/small_net", PERMUTED, 240, 20, "permuted_100", weights=NARROW_WEIGHTS, in_cache=True
     ),
-    "conv_net": Row("continual_imagenet", "bp", PAIRS, 10, 1, "conv_net"),
-    "conv_net_cbp": Row("continual_imagenet", "cbp", PAIRS, 10, 1, "conv_net", "conv_net"),
-    "resnet18": Row("incremental_cifar", "base_deep_learning_system", CIFAR, 1, 1, "resnet18"),
+    "conv_net": Row("continual_imagenet", "bp", PAIRS, 10, 1, "conv_net", operations=CONV_NET),
+    "conv_net_cbp": Row("continual_imagenet", "cbp", PAIRS, 10, 1, "conv_net", "conv_net", operations=CONV_NET),
+    "resnet18": Row("incremental_cifar", "base_deep_learning_system", CIFAR, 1, 1, "resnet18", operations=RESNET18),
     "resnet18_bfloat16": Row(
         "incremental_cifar", "base_deep_learning_system", {**CIFAR, "precision": "bfloat16"}, 1, 1, "resnet18_bfloat16"
     ),
@@ -123,13 +129,26 @@ def torch(row: Row, seconds: float) -> float | None:
 
 
 def floor_of(row: Row, seconds: float) -> float | None:
-    """Updates per second of all cores together, of which each moves every weight three times."""
+    """Updates per second of all cores together: each moves every weight three times, or does all operations."""
+    if row.operations is not None:
+        return products() / row.operations
     if row.weights is None:
         return None
     numbers = row.weights if row.in_cache else row.weights // CORES
     command = [sys.executable, str(Path(__file__).with_name("_bandwidth.py")), str(numbers), str(seconds)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(CORES)]
     return sum(float(process.communicate()[0]) for process in processes) / (BYTES * row.weights)
+
+
+def products() -> float:
+    """Operations per second of large matrix products."""
+    matrix = np.random.default_rng(0).normal(size=(3000, 3000)).astype(np.float32)
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        matrix @ matrix
+        times.append(time.perf_counter() - started)
+    return 2 * len(matrix) ** 3 / min(times)
 
 
 def median(rates: list[float]) -> float | None:
@@ -166,7 +185,10 @@ def main() -> None:
             f"{ours / theirs:.1f}x" if theirs else None, f"{ours / floor:.0%}" if floor else None,
             f"{ours / plain:.0%}" if plain else None,
         ])  # fmt: skip
-        if floor and row.weights:
+        if floor and row.operations:
+            rate = floor * row.operations / 1e9
+            notes.append(f"{name}: the floor is {floor:.3g} updates/s, {rate:.0f} billion operations per second.")
+        elif floor and row.weights:
             moved = floor * BYTES * row.weights / 1e9
             notes.append(f"{name}: the floor is {floor:,.0f} updates/s, {moved:.1f} GB/s.")
     if importlib.util.find_spec("torch") is None:

@@ -1,14 +1,18 @@
 """The benchmarks: each starts, and what is measured apart from a run is a program that JAX accepts."""
 
+import math
 import pathlib
 import runpy
 import sys
 
 import jax
+import numpy as np
 import pytest
 import trees
 
 from pliant.experiment.loops.planning import plan
+from pliant.networks import conv_net, resnet18
+from pliant.tracing.inlining import inline
 
 ALL = sorted((pathlib.Path(__file__).parents[1] / "benchmarks").glob("[!_]*.py"))
 
@@ -63,6 +67,23 @@ def test_the_floor_of_images_counts_the_weights_of_the_network(images):
     parts = plan(images["config_of"](images["ROWS"]["permuted_2000"])).components
     params = jax.eval_shape(parts.agent.init, trees.key(0)).params
     assert sum(x.size for x in jax.tree.leaves(params) if len(x.shape) == 2) == images["WEIGHTS"]
+
+
+@pytest.mark.parametrize(("row", "outputs"), [("conv_net", 2), ("resnet18", 100)])
+def test_the_floor_of_images_counts_the_operations_of_an_update(images, row, outputs):
+    config = images["config_of"](images["ROWS"][row])
+    network = {"conv_net": conv_net, "resnet18": resnet18}[row]((32, 32, 3), outputs)
+    x = np.zeros((config.problem.settings["batch_size"], 32, 32, 3), np.float32)
+    params = jax.eval_shape(network.init, trees.key(0))
+    program = inline(jax.make_jaxpr(network.train or network.apply)(params, x))
+    operations = []
+    for equation in program.equations:
+        if equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape  # (rows, columns, inputs, outputs)
+            operations.append(2 * equation.outvars[0].aval.size * math.prod(kernel[:-1]))
+        if equation.primitive.name == "dot_general":
+            operations.append(2 * equation.outvars[0].aval.size * equation.invars[1].aval.shape[0])
+    assert 3 * sum(operations) - operations[0] == pytest.approx(images["ROWS"][row].operations, rel=0.002)
 
 
 @pytest.fixture(scope="module")
