@@ -149,7 +149,8 @@ class Run:
         """The agent of one member, from a checkpoint.
 
         Args:
-            step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest.
+            step: of the checkpoint; `"best"`: the one with the highest mean of the evaluations up to it, the latest 20
+                at most, over all members of its shard; `None`: the newest.
             seed: of the member; `None`: the first of the run.
             where: the value of each swept setting, `{"learning_rate": 1e-3}`; `None` without swept settings.
             task: of the run, a name, an index from 0, or `INDEX/NAME`: the agent acts as its continual method lets it

@@ -116,3 +116,9 @@ def test_copies_of_a_network_stay_equal_where_jax_does_not_check_it():
     copies = trees.numpy(spread(X.reshape(2, 4, 3), Y.reshape(2, 4, 2), hand_wired.params(*SIZES)))
     trees.assert_equal(trees.at(copies, 0), trees.at(copies, 1))
     trees.assert_close(trees.at(copies, 0), alone())
+
+
+@pytest.mark.parametrize("axis_name", [3, ("data", 1)])
+def test_what_is_no_name_of_an_axis_is_refused(axis_name):
+    with pytest.raises(TypeError, match=r"^axis_name=.*: write the name of a mapped axis, such as 'devices', or a"):
+        replicas.require_names(axis_name)

@@ -227,6 +227,13 @@ class Normed(nn.Module):
         return nn.Dense(2)(nn.relu(x))
 
 
+def test_a_function_over_devices_is_to_be_traced_inside():
+    mesh, whole = jax.sharding.Mesh(jax.devices()[:1], "devices"), jax.sharding.PartitionSpec()
+    mapped = jax.shard_map(lambda p, x: x @ p["w0"] @ p["w1"], mesh=mesh, in_specs=whole, out_specs=whole)
+    with pytest.raises(TracingError, match=r"`shard_map`.*'w0'.*maps a function over devices.*Trace inside of it, or"):
+        trace(mapped, WEIGHTS, X)
+
+
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_traces_and_runs_where_data_is_spread_over_devices(check_vma):
     x, wirings = np.ones((4, 3), np.float32), []

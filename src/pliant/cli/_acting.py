@@ -45,8 +45,8 @@ def add_arguments(parser: Parser, env: str) -> None:
     parser.add_argument(
         "--step",
         metavar="N",
-        help="step of the checkpoint; best: the checkpoint with the best evaluations during training [default: the "
-        "newest good one]",
+        help="step of the checkpoint; best: the one with the highest mean of the evaluations up to it, 20 at most "
+        "[default: the newest good one]",
     )
     parser.add_argument("--seeds", metavar="SEEDS", help="which of the run's seeds: 3 (0 to 2), 0-9,20 [default all]")
     parser.add_argument(

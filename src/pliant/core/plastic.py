@@ -149,6 +149,7 @@ def plastic(
         >>> state = tx.init(params)
     """
     _require_optimizer(optimizer)
+    replicas.require_names(axis_name)
     pieces = _flatten(methods)
     gradient_pieces = [optax.with_extra_args_support(p) for p in pieces if not isinstance(p, Surgery | Topology)]
     surgeries = [p for p in pieces if isinstance(p, Surgery)]

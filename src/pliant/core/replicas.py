@@ -32,6 +32,19 @@ def differing(value: Any, *others: Any) -> Any:
     return jax.lax.pcast(value, axes, to="varying") if axes else value
 
 
+def require_names(axis_name: object) -> None:
+    """Refuses what is no name of an axis.
+
+    Raises:
+        TypeError: for anything but a text, a tuple of texts, or `None`.
+    """
+    names = axis_name if isinstance(axis_name, tuple) else () if axis_name is None else (axis_name,)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"axis_name={axis_name!r}: write the name of a mapped axis, such as 'devices', or a tuple of names"
+        )
+
+
 def require_axis_name(features: Any, params: Any) -> None:
     """Refuses features that differ between devices where the parameters are the same on all.
 

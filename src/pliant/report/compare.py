@@ -115,7 +115,7 @@ def _groups(run: Run, metric: str) -> list[str]:
 def _joined(runs: Sequence[Run]) -> list[Run]:
     """The runs, in which those with one configuration are one."""
     together: list[Run] = []
-    for run in runs:
+    for number, run in enumerate(runs, 1):
         same = next((i for i, other in enumerate(together) if other.config == run.config), None)
         if same is None:
             together.append(run)
@@ -124,8 +124,8 @@ def _joined(runs: Sequence[Run]) -> list[Run]:
         twice = set(first.metrics["seed"]) & set(run.metrics["seed"])
         if twice:
             raise ValueError(
-                f"{first.name} and {run.name} have the same configuration and both hold seed {min(twice)}; "
-                "leave one out"
+                f"run {number} of those given has the configuration of an earlier one, {run.name}, and both hold seed "
+                f"{min(twice)}; leave one out"
             )
         together[same] = dataclasses.replace(
             first,

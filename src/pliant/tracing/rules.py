@@ -355,6 +355,9 @@ def unknown(notes: Notes, equation: Any, *operands: Value) -> list[Value]:
     """
     del notes
     paths = {path for operand in operands if operand.weight for path in operand.leaves}
+    if paths and equation.primitive.name in ("shard_map", "xla_pmap"):
+        instead = "Trace inside of it, or trace the function of one device and pass axis_name to pliant.plastic."
+        raise refuse(equation.primitive.name, paths, "it maps a function over devices", instead)
     if paths and any(subjaxprs(equation)):
         raise refuse(
             equation.primitive.name,

@@ -113,7 +113,7 @@ class Stored:
         """The members at a checkpoint.
 
         Args:
-            step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest good one.
+            step: of the checkpoint; `"best"`: see `Ranking`; `None`: the newest good one.
 
         Raises:
             ConfigError: if there is none at `step`, or no best one.
@@ -167,7 +167,7 @@ def load(path: Path, step: int | Literal["best"] | None = None, seeds: Collectio
 
     Args:
         path: the run's directory.
-        step: of the checkpoint; `"best"`: the one with the best evaluations; `None`: the newest good one.
+        step: of the checkpoint; `"best"`: see `Ranking`; `None`: the newest good one.
         seeds: of the agents; `None`: all seeds.
 
     Raises:
