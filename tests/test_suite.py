@@ -119,6 +119,7 @@ def test_an_agent_that_diverged_is_refused(run, monkeypatch):
         ),
         (lambda run: run.agent(where={"learning_rate": 2}), "learning_rate=2: no member has this value; the run swept"),
         (lambda run: run.agent(seed=7), "there is no seed 7"),
+        (lambda run: run.agent(seed="a"), "seed=a: write a whole number"),
         (lambda run: run.agent(48), "step=48: "),
         (lambda run: run.agent("best"), "has no best checkpoint"),
     ],

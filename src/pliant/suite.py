@@ -161,6 +161,8 @@ class Run:
                 stream.
             StoreError: if the checkpoint cannot be read.
         """
+        if not isinstance(seed, int | np.integer | None):
+            raise ConfigError(f"seed={echo(seed)}: write a whole number")
         trained = restore.load(self.path, step, None if seed is None else [seed])
         for name, value in (where or {}).items():
             trained = trained.where(name, value)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from pliant.core.settings import AtLeast, Between, FromUpTo, Whole, require
+from pliant.core.settings import AtLeast, Between, FromUpTo, Whole, require, require_function
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,9 @@ def test_what_is_not_a_number_is_refused_in_the_same_words(value):
 def test_an_array_of_one_number_is_a_number():
     with pytest.raises(ValueError, match=r"^threshold=-0.5: write a number at least 0$"):
         require("threshold", np.array(-0.5), AtLeast(0))
+
+
+def test_what_is_no_function_is_refused():
+    require_function("initialize", jax.random.normal, "key -> params")
+    with pytest.raises(TypeError, match=r"^initialize is of type int; write a function key -> params$"):
+        require_function("initialize", 3, "key -> params")

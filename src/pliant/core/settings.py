@@ -117,3 +117,18 @@ def require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise ValueError(f"{name}={value!r}: write one of {', '.join(map(repr, choices))}")
+
+
+def require_function(name: str, value: object, form: str) -> None:
+    """Refuses an argument that is no function.
+
+    Args:
+        name: the argument's name, for the error.
+        value: the argument.
+        form: what the function takes and returns, for the error.
+
+    Raises:
+        TypeError: naming the argument, its type and the form.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} is of type {type(value).__name__}; write a function {form}")

@@ -1,7 +1,7 @@
 """Full reset: reinitialize the whole network periodically."""
 
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
-from pliant.core.settings import Whole, require
+from pliant.core.settings import Whole, require, require_function
 from pliant.core.timing import every
 from pliant.surgery.resets import Initialize, set_back
 
@@ -22,6 +22,7 @@ def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
         clock: optional; see `every`.
 
     Raises:
+        TypeError: if `initialize` is no function.
         ValueError: for a value outside its range; if `initialize` returns the parameters of another network.
 
     Differs from the authors' code: a step count that the weights share (of `optax.adam`) continues; `pliant.adam`
@@ -38,6 +39,7 @@ def full_reset(initialize: Initialize, period: int = 200_000) -> Surgery:
         ...     return {"in": jax.random.normal(first, (3, 4)), "out": jax.random.normal(second, (4, 1))}
         >>> tx = pliant.plastic(pliant.adam(1e-3), pliant.full_reset(initialize, period=200_000))
     """
+    require_function("initialize", initialize, "key -> params")
     require("period", period, Whole(1))
 
     def operate(params: Params, *, random: Key, **signals) -> Edit:

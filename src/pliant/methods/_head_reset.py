@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
-from pliant.core.settings import Whole, require
+from pliant.core.settings import Whole, require, require_function
 from pliant.core.timing import every
 from pliant.core.units import Wiring, require_units
 from pliant.surgery.resets import Initialize, head, set_back
@@ -26,6 +26,7 @@ def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero:
         clock: optional; see `every`.
 
     Raises:
+        TypeError: if `initialize` is no function.
         ValueError: for a value outside its range; if the wiring has no output layer; if `initialize` returns the
             parameters of another network.
 
@@ -47,6 +48,7 @@ def head_reset(wiring: Wiring, initialize: Initialize, period: int = 3000, zero:
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.head_reset(wiring, initialize, period=3000))
     """
     require_units(wiring, "head_reset")
+    require_function("initialize", initialize, "key -> params")
     require("period", period, Whole(1))
     leaves = head(wiring)
 

@@ -1,7 +1,7 @@
 """Layer reset: reinitialize some layers periodically."""
 
 from pliant.core.base import Edit, Key, Params, Surgery, stateless_surgery
-from pliant.core.settings import Whole, require
+from pliant.core.settings import Whole, require, require_function
 from pliant.core.timing import every
 from pliant.core.units import Wiring, require_units
 from pliant.surgery.resets import Initialize, head, last_layers, layer, set_back
@@ -25,6 +25,7 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
         clock: optional; see `every`.
 
     Raises:
+        TypeError: if `initialize` is no function.
         ValueError: for a value outside its range; for a layer that is not there; if `initialize` returns the
             parameters of another network.
 
@@ -46,6 +47,7 @@ def layer_reset(wiring: Wiring, initialize: Initialize, layers: str = "last:1", 
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.layer_reset(wiring, initialize, layers="last:2"))
     """
     require_units(wiring, "layer_reset")
+    require_function("initialize", initialize, "key -> params")
     require("period", period, Whole(1))
     leaves = _leaves(wiring, layers)
 
