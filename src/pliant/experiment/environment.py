@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pliant.core.problem import Problem, Stream
-
-from .loops.saving import plain
 
 _PACKAGES = ("pliant", "jax", "jaxlib", "optax", "flax", "numpy")
 _NUMERICS = (  # settings of JAX that change numbers, and can be set back
@@ -49,12 +48,17 @@ def environment(problem: Problem | None = None) -> dict[str, Any]:
 
 def data_digest(problem: Problem) -> str | None:
     """The SHA-256 of the data of a stream; `None` for a problem without data."""
-    arrays = [np.asarray(plain(leaf)) for leaf in jax.tree.leaves(problem.data)] if isinstance(problem, Stream) else []
+    leaves = jax.tree.leaves(problem.data) if isinstance(problem, Stream) else []
+    arrays = [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in leaves]
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
     return digest.hexdigest() if arrays else None
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def revision() -> str | None:

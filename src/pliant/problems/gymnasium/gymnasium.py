@@ -1,6 +1,7 @@
 """Any environment that is registered with gymnasium, also one of your own, with vectors as observations."""
 
 import dataclasses
+import os
 from typing import Annotated
 
 import numpy as np
@@ -52,6 +53,7 @@ def make(config: Config) -> HostEnvironment:
         return GymnasiumHost(config.env, seed, config.num_envs, described)
 
     def render(seed: np.ndarray) -> Renderer:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws in memory, and looks for no desktop
         return GymnasiumHost(config.env, seed[None], 1, described, render_mode="rgb_array")
 
     can_draw = render if described.can_draw else None
