@@ -68,7 +68,7 @@ def test_a_component_is_that_of_the_file_which_is_executed_once(file):
     file.with_suffix(".executed").unlink()
     assert sources.component(**named) is half
     assert isinstance(sources.component(**sources.in_file(str(file)), may_be_module=True), types.ModuleType)
-    with pytest.raises(SourceError, match=r"mine\.py has no function 'mine'; there are: half"):
+    with pytest.raises(SourceError, match=r"mine\.py has no 'mine'; there are: half"):
         sources.component(**sources.in_file(str(file)))
     assert not file.with_suffix(".executed").exists()
 
@@ -109,7 +109,7 @@ def test_a_file_is_executed_as_it_was_when_it_was_named(file):
         ("x = 1\ny = x / 0\n", "mine.py, line 2: ZeroDivisionError: division by zero"),
         ("def half(:\n", "mine.py, line 1: SyntaxError: "),
         ("import no_such_package\n", "mine.py, line 1: ModuleNotFoundError: No module named 'no_such_package'"),
-        ("def third(): ...\ndef _fourth(): ...\n", "mine.py has no function 'half'; there are: third"),
+        ("def third(): ...\ndef _fourth(): ...\n", "mine.py has no 'half'; there are: third"),
         ("half = 3\ndef third(): ...\n", "mine.py has no function 'half'; there are: third"),
         ("import math as half\n", "mine.py has no function 'half'; there are: no functions"),
     ],

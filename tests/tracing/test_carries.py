@@ -69,7 +69,7 @@ def readers(wiring):
         (lstm_of_arrays, LSTM, (H, C, X)),
         (packed_lstm, LSTM, (PACKED, X)),
         (gru, GRU, (H, X)),
-        (in_half_precision, ELMAN, (jnp.bfloat16(H), X)),
+        (in_half_precision, ELMAN, (H.astype(jnp.bfloat16), X)),
     ],
     ids=["elman", "lstm", "lstm_of_arrays", "packed_lstm", "gru", "in_half_precision"],
 )

@@ -122,7 +122,8 @@ def component(name: str, source: str, *, may_be_module: bool = False) -> Any:
         return module
     here = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
     there_are = ", ".join(key for key in here if not key.startswith("_")) or "no functions"
-    raise SourceError(f"{_files[source][0]} has no function {name!r}; there are: {there_are}")
+    what = f"function {name!r}" if hasattr(module, name) else repr(name)
+    raise SourceError(f"{_files[source][0]} has no {what}; there are: {there_are}")
 
 
 def _module(source: str) -> types.ModuleType:
