@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("toy_parts", "two_groups")
 def two_groups(monkeypatch):
     """Two members are enough for two groups."""
     monkeypatch.setattr(host_loop, "_TWO_GROUPS_FROM", 2)
+    monkeypatch.setattr(host_loop, "_TWO_GROUPS_OF_EACH_STEP_FROM", 2)
 
 
 class ScriptHost:

@@ -27,7 +27,8 @@ from .programs import GroupPrograms
 
 logger = logging.getLogger(__name__)
 
-_TWO_GROUPS_FROM = 16  # members; measured: smaller groups slow each other down
+# Members from which two groups are faster, measured: of agents that learn after a round, and after each step.
+_TWO_GROUPS_FROM, _TWO_GROUPS_OF_EACH_STEP_FROM = 4, 16
 
 
 class HostPrograms(Programs):
@@ -37,7 +38,9 @@ class HostPrograms(Programs):
         self._plan = plan
         self._open = contextlib.ExitStack()
         members = np.arange(len(plan.members))
-        groups = np.array_split(members, 2 if len(members) >= _TWO_GROUPS_FROM else 1)
+        rounds = plan.components.agent.horizon > 1
+        least = _TWO_GROUPS_FROM if rounds else _TWO_GROUPS_OF_EACH_STEP_FROM
+        groups = np.array_split(members, 2 if len(members) >= least else 1)
         learners = self._open.enter_context(ThreadPoolExecutor(2, "learning")) if len(groups) == 2 else None
         compiled = {size: GroupPrograms(plan, size) for size in {len(group) for group in groups}}
         self._groups = [
