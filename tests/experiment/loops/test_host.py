@@ -168,9 +168,9 @@ def test_environments_get_the_entropy_of_their_seeds(note):
         np.testing.assert_array_equal(seed, [jax.random.key_data(toys.problem_key(seed)) for seed in seeds])
 
 
-@pytest.mark.parametrize(("members", "groups"), [(15, [15]), (16, [8, 8]), (17, [9, 8])])
+@pytest.mark.parametrize(("members", "groups"), [(3, [3]), (4, [2, 2]), (5, [3, 2])])
 def test_many_members_are_two_groups(members, groups, note, monkeypatch):
-    monkeypatch.setattr(host_loop, "_TWO_GROUPS_FROM", 16)
+    monkeypatch.setattr(host_loop, "_TWO_GROUPS_FROM", 4)
     notes = note(toys.uneventful(1, 3, 1))
     with begun("noted", str(members)):
         assert [len(seed) for _, _, seed in called(notes, "open")] == groups
