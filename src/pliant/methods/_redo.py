@@ -1,12 +1,12 @@
 """ReDo: recycle dormant units periodically."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax.numpy as jnp
 
 from pliant.core import units
 from pliant.core.base import Activation, Array, Features, FreshInitializer, Key, Params, Surgery
-from pliant.core.settings import AtLeast, Whole, require
+from pliant.core.settings import AtLeast, Whole, require, require_one_of
 from pliant.core.timing import every
 from pliant.core.units import Group, Wiring
 from pliant.surgery import recreation
@@ -69,6 +69,7 @@ def redo(
     units.require_units(wiring, "redo")
     require("threshold", threshold, AtLeast(0))
     require("period", period, Whole(1))
+    require_one_of("initializer", initializer, get_args(FreshInitializer))
 
     def init(params: Params) -> RedoState:
         units.require_leaves(wiring, params)
