@@ -47,6 +47,12 @@ def packed_lstm(params, carry, x):
     return jnp.concatenate(carry, axis=1), y
 
 
+def leaky_packed_lstm(params, carry, x):
+    """A carry that is cut into two, and as a whole added to the next one."""
+    new, y = packed_lstm(params, carry, x)
+    return 0.9 * carry + 0.1 * new, y
+
+
 def in_half_precision(params, h, x):
     """A carry that comes out in another precision than it goes in."""
     return elman(params, h.astype(jnp.float32), x)
@@ -68,10 +74,11 @@ def readers(wiring):
         (lstm, LSTM, ((H, C), X)),
         (lstm_of_arrays, LSTM, (H, C, X)),
         (packed_lstm, LSTM, (PACKED, X)),
+        (leaky_packed_lstm, LSTM, (PACKED, X)),
         (gru, GRU, (H, X)),
         (in_half_precision, ELMAN, (H.astype(jnp.bfloat16), X)),
     ],
-    ids=["elman", "lstm", "lstm_of_arrays", "packed_lstm", "gru", "in_half_precision"],
+    ids=["elman", "lstm", "lstm_of_arrays", "packed_lstm", "leaky_packed_lstm", "gru", "in_half_precision"],
 )
 def test_one_step_that_lacks_readers_is_refused_or_left_out(apply, params, inputs):
     with pytest.raises(

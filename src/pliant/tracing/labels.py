@@ -146,6 +146,12 @@ def _bind(atom: Atom, term: Term) -> None:
     for inner in atoms(term):
         inner.mark(atom)
     atom.bound = term
+    made = any(inner.maker for inner in atoms(term))
+    for (start, stop), part in atom.slices.items():
+        if made:  # the slices are of these units
+            unify(part, cut(term, [start, stop - start, size(term) - stop])[1])
+        elif isinstance(term, Atom):
+            unify(part, term.slices.setdefault((start, stop), part))
 
 
 def unify(a: Term, b: Term) -> None:
