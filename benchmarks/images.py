@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from _products import operations_per_second
 
 from pliant.core.registry import presets
 from pliant.experiment.configuration.config import RunConfig
@@ -131,24 +132,13 @@ def torch(row: Row, seconds: float) -> float | None:
 def floor_of(row: Row, seconds: float) -> float | None:
     """Updates per second of all cores together: each moves every weight three times, or does all operations."""
     if row.operations is not None:
-        return products() / row.operations
+        return operations_per_second() / row.operations
     if row.weights is None:
         return None
     numbers = row.weights if row.in_cache else row.weights // CORES
     command = [sys.executable, str(Path(__file__).with_name("_bandwidth.py")), str(numbers), str(seconds)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(CORES)]
     return sum(float(process.communicate()[0]) for process in processes) / (BYTES * row.weights)
-
-
-def products() -> float:
-    """Operations per second of large matrix products."""
-    matrix = np.random.default_rng(0).normal(size=(3000, 3000)).astype(np.float32)
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        matrix @ matrix
-        times.append(time.perf_counter() - started)
-    return 2 * len(matrix) ** 3 / min(times)
 
 
 def median(rates: list[float]) -> float | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from _products import operations_per_second
 
 from pliant.core.registry import presets
 from pliant.experiment.configuration.build import make_problem
@@ -75,13 +76,7 @@ def arithmetic(problem: str) -> float:
     weights = [(first, middle + 256 * outputs) for outputs in (spec.action.size, 1)]
     # Forward, to the weights, and to the inputs of all layers but the first; ten epochs.
     operations = 10 * sum(2 * (2 * (first + rest) + rest) for first, rest in weights)
-    matrix = np.random.default_rng(0).normal(size=(2000, 2000)).astype(np.float32)
-    times = []
-    for _ in range(8):
-        started = time.perf_counter()
-        matrix @ matrix
-        times.append(time.perf_counter() - started)
-    return 2 * 2000**3 / min(times) / operations
+    return operations_per_second() / operations
 
 
 def torch(problem: str, seconds: float) -> float | None:
