@@ -2,11 +2,10 @@
 
 import re
 
-from pliant.core.clock import Task
+from pliant.core.clock import MOST_STEPS, Task
 from pliant.core.settings import require_one_of
 
 _UNITS = {"": 1, "k": 1_000, "M": 1_000_000}
-_LARGEST = 2**31 - 1  # frames are counted in 32 bits on the device
 
 
 def parse(text: str, names: tuple[str, ...]) -> tuple[Task, ...]:
@@ -31,7 +30,7 @@ def parse(text: str, names: tuple[str, ...]) -> tuple[Task, ...]:
         until = _frames(frames)
         if until is None:
             raise ValueError(
-                f"tasks={text!r}: {frames!r} is not a number of frames; write a whole number from 1 to {_LARGEST}, "
+                f"tasks={text!r}: {frames!r} is not a number of frames; write a whole number from 1 to {MOST_STEPS}, "
                 "such as 500000, 500k or 2M"
             )
         if tasks and until <= tasks[-1].until:
@@ -49,4 +48,4 @@ def _frames(text: str) -> int | None:
     if match is None:
         return None
     number = float(match[1]) * _UNITS[match[2]]
-    return int(number) if number == int(number) and 1 <= number <= _LARGEST else None
+    return int(number) if number == int(number) and 1 <= number <= MOST_STEPS else None

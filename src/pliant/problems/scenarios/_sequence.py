@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pliant.core import registry
-from pliant.core.clock import Task
+from pliant.core.clock import MOST_STEPS, Task
 from pliant.core.problem import Environment, HostEnvironment
 from pliant.core.settings import AtLeast, require_one_of
 from pliant.presets._crl import continual_settings
@@ -18,7 +18,6 @@ EPISODES = 10  # of each task, in the evaluation at the end of each task
 ENGINES = ("mujoco", "v1")
 
 _RANDOM = "random"
-_LARGEST = 2**31 - 1  # steps are counted in 32 bits on the device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +89,10 @@ def tasks_of(names: tuple[str, ...], task_steps: int, num_envs: int, env: str) -
         ValueError: if the run is too short or too long.
     """
     steps = task_steps // num_envs * num_envs
-    if not 0 < steps * len(names) <= _LARGEST:
+    if not 0 < steps * len(names) <= MOST_STEPS:
         raise ValueError(
             f"task_steps={task_steps} with {len(names)} tasks and num_envs={num_envs}: write at least {num_envs}, and "
-            f"at most {_LARGEST // len(names)}"
+            f"at most {MOST_STEPS // len(names)}"
         )
     if env:
         return (Task(env, steps * len(names)),)
