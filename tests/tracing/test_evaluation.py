@@ -1,4 +1,6 @@
-"""Gradients of convolutions and max-pooling through a traced network, beside JAX's own."""
+"""Gradients of convolutions, max-pooling and products through a traced network, beside JAX's own."""
+
+import re
 
 import jax
 import numpy as np
@@ -7,6 +9,7 @@ import trees
 from jax import lax
 
 from pliant.tracing.evaluation import evaluate
+from pliant.tracing.product import is_of_few_rows
 
 NHWC, NCHW = ("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")
 CASES = {
@@ -73,6 +76,64 @@ def test_gradients_of_max_pooling_are_those_of_jax_for_equal_values_too(shape, w
     (value, gradient), (our_value, ours) = trees.numpy(both(x))
     assert value == our_value
     np.testing.assert_array_equal(gradient, ours)
+
+
+def _product(numbers=(((1,), (0,)), ((), ()))):
+    return lambda x, w: lax.dot_general(x, w, numbers)
+
+
+PRODUCTS = {
+    "one row": (_product(), (1, 96), (96, 120)),
+    "one row, no parts": (_product(), (1, 90), (90, 120)),
+    "no axis of rows": (_product((((0,), (0,)), ((), ()))), (96,), (96, 120)),
+    "rows": (_product(), (5, 96), (96, 120)),
+    "weights first": (_product((((1,), (1,)), ((), ()))), (120, 96), (2, 96)),
+    "batches": (_product((((1,), (1,)), ((0,), (0,)))), (3, 60), (3, 60, 70)),
+}
+
+
+@pytest.mark.parametrize("case", PRODUCTS.values(), ids=PRODUCTS)
+def test_gradients_of_products_are_those_of_jax(case):
+    plain, *shapes = case
+    random = np.random.default_rng(0)
+    x, w = (random.normal(size=shape).astype(np.float32) for shape in shapes)
+    closed = jax.make_jaxpr(plain)(x, w)
+    assert is_of_few_rows(closed.eqns[0].params, *closed.in_avals)
+
+    def derivatives(function):
+        loss = jax.jit(lambda x, w: (function(x, w) ** 2).sum())  # inside of `grad`: what is saved has been traced
+        twice = jax.grad(lambda x, w: (jax.grad(loss, 1)(x, w) ** 2).sum())(x, w)
+        return jax.value_and_grad(loss, (0, 1))(x, w), jax.grad(loss, 1)(x, w), twice
+
+    own, ours = trees.numpy(
+        jax.jit(lambda: (derivatives(plain), derivatives(lambda x, w: evaluate(closed, x, w)[0])))()
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-2), own, ours)
+
+
+def test_the_gradient_of_weights_is_right_when_that_of_the_input_overflows():
+    w = np.full((90, 120), 1e37, np.float32)
+    x = np.full((1, 90), 1e-3, np.float32)
+    closed = jax.make_jaxpr(_product())(x, w)
+    dx, dw = trees.numpy(jax.jit(jax.grad(lambda x, w: evaluate(closed, x, w)[0].sum(), (0, 1)))(x, w))
+    assert np.isinf(dx).all()
+    np.testing.assert_array_equal(dw, np.float32(1e-3))
+
+
+def test_a_training_loop_copies_no_large_weights():
+    x, w = np.ones((1, 96), np.float32), np.ones((96, 96), np.float32)
+    closed = jax.make_jaxpr(lambda a, b, x: jax.nn.relu(x @ a) @ b)(w, w, x)
+
+    def train(weights):
+        def step(_, weights):
+            gradients = jax.grad(lambda weights: evaluate(closed, *weights, x)[0].sum())(weights)
+            return [w - 0.1 * dw for w, dw in zip(weights, gradients)]
+
+        return lax.fori_loop(0, 9, step, weights)
+
+    program = jax.jit(train, donate_argnums=0).lower([w, w]).compile().as_text()
+    assert "f32[96,96]" in program
+    assert not re.search(r"= f32\[96,96\]\S* copy\(%(get-tuple-element|arg)", program)
 
 
 def test_members_of_a_population_and_bfloat16():

@@ -157,7 +157,8 @@ class Wiring(Mapping[str, Group]):
         `features` holds each activation as the next weight reads it (after norm, nonlinearity and pooling), the
         units on the last axis: `(*samples, units)`, where samples are batch and space; `(*samples, positions,
         units)` if the reader's slot has `indices`. Differentiable, jittable and vmappable like the network itself; but
-        on a CPU convolutions and max-pooling have no forward-mode derivative (`jax.jvp`).
+        on a CPU convolutions, max-pooling and products of few rows with large weights have no forward-mode derivative
+        (`jax.jvp`).
 
         Raises:
             ValueError: if the wiring was written by hand without a function.

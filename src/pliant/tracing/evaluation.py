@@ -1,6 +1,6 @@
-"""Evaluates a traced network, with convolutions and max-pooling that are fast on CPUs.
+"""Evaluates a traced network, with convolutions, max-pooling and products of few rows that are fast on CPUs.
 
-Neither can be differentiated forwards (`jax.jvp`) on a CPU.
+None of these can be differentiated forwards (`jax.jvp`) on a CPU.
 """
 
 import itertools
@@ -15,6 +15,7 @@ from pliant.core.base import Array
 
 from .convolution import convolution
 from .max_pool import max_pool
+from .product import is_of_few_rows, product
 
 
 def evaluate(closed: jex.ClosedJaxpr, *arguments: Array) -> list[Any]:
@@ -61,6 +62,8 @@ def _on_cpus(equation: Any) -> Callable[..., Array] | None:
     settings = equation.params
     if equation.primitive is lax.conv_general_dilated_p:
         return convolution if settings["feature_group_count"] == settings["batch_group_count"] == 1 else None
+    if equation.primitive is lax.dot_general_p:
+        return product if is_of_few_rows(settings, *(operand.aval for operand in equation.invars)) else None
     if equation.primitive is lax.reduce_window_max_p:
         plain = settings["window_dimensions"] == settings["window_strides"]
         plain &= all(by == 1 for by in (*settings["base_dilation"], *settings["window_dilation"]))
