@@ -11,7 +11,8 @@ size, timed after a first call for compilation. It is compared with
 * the floor of permuted MNIST: an update reads each weight forwards, and reads and writes it backwards. The bandwidth is
   measured in each turn, in a process on each core: NumPy multiplies an array in place by a number (`_bandwidth.py`).
   Together the arrays are as large as the network with 2000 units, which no cache holds; for 100 units each array is as
-  large as the network of one seed, which stays in a core's cache;
+  large as the network of one seed, which stays in a core's cache. Beside the floor of a network that no cache
+  holds stands the rate of reading alone, as NumPy finds the largest number of an array;
 * the floor of convolutions: the multiplications and additions of an update, at the rate of large matrix products of
   NumPy with all cores, measured in each turn;
 * the row without continual backprop.
@@ -76,6 +77,7 @@ ROWS = {
         "permuted_mnist", "bp/small_net", PERMUTED, 240, 20, "permuted_100", weights=NARROW_WEIGHTS, in_cache=True
     ),
     "conv_net": Row("continual_imagenet", "bp", PAIRS, 10, 1, "conv_net", operations=CONV_NET),
+    "conv_net_seeds": Row("continual_imagenet", "bp", PAIRS, 10, 2, "conv_net", operations=CONV_NET),
     "conv_net_cbp": Row("continual_imagenet", "cbp", PAIRS, 10, 1, "conv_net", "conv_net", operations=CONV_NET),
     "resnet18": Row("incremental_cifar", "base_deep_learning_system", CIFAR, 1, 1, "resnet18", operations=RESNET18),
     "resnet18_bfloat16": Row(
@@ -135,10 +137,14 @@ def floor_of(row: Row, seconds: float) -> float | None:
         return operations_per_second() / row.operations
     if row.weights is None:
         return None
-    numbers = row.weights if row.in_cache else row.weights // CORES
-    command = [sys.executable, str(Path(__file__).with_name("_bandwidth.py")), str(numbers), str(seconds)]
+    return bandwidth(row.weights if row.in_cache else row.weights // CORES, seconds) / (BYTES * row.weights)
+
+
+def bandwidth(numbers: int, seconds: float, *options: str) -> float:
+    """Bytes per second of all cores, each with an array of its own."""
+    command = [sys.executable, str(Path(__file__).with_name("_bandwidth.py")), str(numbers), str(seconds), *options]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(CORES)]
-    return sum(float(process.communicate()[0]) for process in processes) / (BYTES * row.weights)
+    return sum(float(process.communicate()[0]) for process in processes)
 
 
 def median(rates: list[float]) -> float | None:
@@ -180,7 +186,12 @@ def main() -> None:
             notes.append(f"{name}: the floor is {floor:.3g} updates/s, {rate:.0f} billion operations per second.")
         elif floor and row.weights:
             moved = floor * BYTES * row.weights / 1e9
-            notes.append(f"{name}: the floor is {floor:,.0f} updates/s, {moved:.1f} GB/s.")
+            note = f"{name}: the floor is {floor:,.0f} updates/s, {moved:.1f} GB/s"
+            if not row.in_cache:
+                note += (
+                    f"; reading alone {bandwidth(row.weights // CORES, given.seconds / 4, '--reading') / 1e9:.1f} GB/s"
+                )
+            notes.append(note + ".")
     if importlib.util.find_spec("torch") is None:
         notes.append("PyTorch is not installed: pip install torch adds the comparison.")
     cores, kind = len(jax.devices()), jax.devices()[0].device_kind
