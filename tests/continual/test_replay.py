@@ -41,6 +41,19 @@ def test_the_penalty_is_the_distance_from_the_outputs_at_the_end_of_the_task_on_
     np.testing.assert_allclose(jax.jit(run)(trees.key(0), inputs), [15, 75, 15, 75], rtol=1e-6)
 
 
+def test_batches_that_do_not_divide_the_capacity_go_through_all_slots():
+    # Six times the mean of x^2 over the slots: 0 and 1, 2 and 3, 4 and 0, 1 and 2, 3 and 4. The last update that there
+    # can be leaves 2 when divided by 5.
+    method = replay(linear, unit_normal, NUMBER, strength=3.0, capacity=5, batch_size=2)
+
+    def run(key, inputs):
+        _, state = method.end_task(weight(5), method.init(weight(5)), inputs=inputs, clock=Clock(1, 0, 0), key=key)
+        return [method.penalty(weight(7), state, update(number)) for number in (*range(5), 2**31 - 1)]
+
+    inputs = np.arange(1, 6, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(jax.jit(run)(trees.key(0), inputs), [15, 75, 78, 39, 123, 78], rtol=1e-6)
+
+
 def test_the_penalty_is_a_divergence_of_second_order():
     # Of the class probabilities: a small change of the logits has a divergence that is nearly the penalty.
     method = replay(lambda w, x: x @ w, categorical, NUMBER, capacity=1, batch_size=1)

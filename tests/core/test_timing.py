@@ -11,7 +11,7 @@ from pliant.core.base import Edit, Surgery, stateless_surgery
 from pliant.core.clock import Clock
 from pliant.core.plastic import plastic
 from pliant.core.timing import each_task, every, restart, until
-from pliant.methods import redo
+from pliant.methods import redo, shrink_and_perturb
 from pliant.surgery.adam import adam
 
 ZERO, ONE = np.zeros(()), np.ones(())
@@ -110,10 +110,16 @@ def test_idle_steps_stay_free_under_vmap_if_the_step_is_not_mapped():
 
 
 def test_periods_out_of_range_are_refused():
-    with pytest.raises(ValueError, match=r"^every\(n=0, ...\): n is a number of steps, at least 1$"):
+    with pytest.raises(ValueError, match=r"^every\(n=0, ...\): n is a whole number of steps, at least 1$"):
         every(0, adding(1.0))
-    with pytest.raises(ValueError, match=r"^until\(n=-1, ...\): n is a number of steps, at least 0$"):
+    with pytest.raises(ValueError, match=r"^until\(n=-1, ...\): n is a whole number of steps, at least 0$"):
         until(-1, adding(1.0))
+
+
+@pytest.mark.parametrize("n", [1, np.int64(1), np.array(1)])
+def test_a_period_of_1_is_the_method_itself(n):
+    method = adding(1.0)
+    assert every(n, method) is method
 
 
 # restart
@@ -234,6 +240,29 @@ def test_each_task_acts_before_the_first_update_of_a_task_whatever_the_period():
     assert float(params) == 1 and [float(state.after[0].inner), float(state.after[1])] == [1, 3]
 
 
+def test_the_surgeries_of_a_tuple_act_and_its_gradient_pieces_at_every_step():
+    # Weight decay of 0.5 with a learning rate of 1: 4, 2. The border then shrinks to a quarter.
+    tx = plastic(optax.sgd(1.0), each_task(shrink_and_perturb(shrink=0.25, perturb_scale=0.0, weight_decay=0.5)))
+    params, state = trajectory(tx, np.float32(8), ZERO, 2)
+    np.testing.assert_array_equal(params, [4, 2])
+    params, _ = begun(tx, np.float32(2), jax.tree.map(lambda x: np.asarray(x)[-1], state))
+    assert float(params) == 0.5
+
+
+def test_a_method_of_each_task_restarts_but_has_no_period():
+    # One is added at the border. The count restarts, since the border is at step 50.
+    tx = plastic(optax.sgd(0.0), restart([50], each_task(adding(1.0))))
+    state = tx.init(ZERO)
+    clocks = [Clock(update=4, step=step, task=1, task_update=1) for step in (10, 20, 50)]
+    begin = jax.jit(tx.begin_task)
+    for clock, count in zip(clocks, [1, 2, 1]):
+        params, state = begin(ZERO, state, clock)
+        assert float(params) == 1 and int(state.after[0].inner) == count
+    for combinator in (every, until):
+        with pytest.raises(ValueError, match=r"^every and until do not take a method of each_task, which acts at "):
+            combinator(3, each_task(adding(1.0)))
+
+
 @pytest.mark.parametrize(("reset_moments", "left"), [(True, 0), (False, 1)])
 def test_each_task_resets_the_moments_of_fresh_weights(reset_moments, left):
     tx = plastic(optax.sgd(0.1, 0.9), each_task(recreating(WIRING, at=1)), reset_moments=reset_moments)
@@ -275,6 +304,7 @@ def test_without_each_task_nothing_begins():
     ("method", "error"),
     [
         (optax.scale(2.0), "^each_task takes a surgery, such as head_reset or shrink_and_perturb$"),
+        ((optax.scale(2.0),), "^each_task takes a surgery, such as head_reset or shrink_and_perturb; this has none$"),
         (
             every(2, redo(WIRING)),
             "^a method that needs the features of a batch acts after updates, not between tasks; ",

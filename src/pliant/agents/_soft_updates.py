@@ -30,9 +30,9 @@ class Config(soft_losses.Config, actor_and_critics.Config):
     """Settings of the losses, the networks, and the order of updates."""
 
     policy_delay: Annotated[int, AtLeast(1)] = 1
-    """Updates of the critics per update of actor and temperature."""
+    """Updates of the critics per update of actor and temperature, which are updated with the first."""
     target_delay: Annotated[int, AtLeast(1)] = 1
-    """Updates of the critics per step of the targets."""
+    """Updates of the critics per step of the targets, the first included."""
 
 
 class Temperature(NamedTuple):
@@ -123,14 +123,14 @@ def update_of(
             change, optimizer = temperature_tx.update(grad, now.temperature.optimizer)
             return mu, mu_state, through_branch(kept), Temperature(now.temperature.log + change, optimizer)
 
-        mu, mu_state, kept, temperature = every(
+        mu, mu_state, kept, temperature = from_the_first(
             config.policy_delay,
             number,
             improve,
             lambda: (now.params.actor, now.optimizer.actor, through_branch(now.continual), now.temperature),
         )
         kept = now.continual if continual.track is None else kept
-        target = every(
+        target = from_the_first(
             target_delay,
             number,
             lambda: tx.critics.mask(optax.incremental_update(Q, now.target, config.tau), Q_state),
@@ -147,7 +147,7 @@ def update_of(
     return update
 
 
-def every(delay: Any, number: Array, act: Callable[[], Any], wait: Callable[[], Any]) -> Any:
+def from_the_first(delay: Any, number: Array, act: Callable[[], Any], wait: Callable[[], Any]) -> Any:
     """Acts in updates 1, 1 + delay, 1 + 2 delay, ... of a segment, and waits in the others."""
     if isinstance(delay, int) and delay == 1:
         return act()

@@ -1,6 +1,6 @@
 """Learning rates that fall at given epochs of each task."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ import optax
 
 from pliant.core.base import Array, Params
 from pliant.core.clock import Clock
+from pliant.core.settings import is_traced
 
-_DECIMALS = 5  # to which the published program rounds a rate
+Number: TypeAlias = float | Array
 
 
 def read_epochs(text: str) -> tuple[int, ...]:
@@ -25,19 +26,40 @@ def read_epochs(text: str) -> tuple[int, ...]:
     return epochs
 
 
-def rate_at(clock: Clock, learning_rate: float | Array, epochs: tuple[int, ...], factor: float | Array) -> Array:
-    """The learning rate `()`: multiplied by the factor at each of the epochs, and rounded to five decimals.
+def rates_of(learning_rate: Number, falls: int, factor: Number, decimals: Number) -> list[Number]:
+    r"""The learning rates of a task: at its start $\eta$, and after fall $k$ the rounded $\eta f^k$.
+
+    Args:
+        learning_rate: $\eta$.
+        falls: how many.
+        factor: $f$ in [0, 1].
+        decimals: to which a rate that has fallen is rounded: 0.1 becomes 0.02, 0.004 and 0.0008.
+
+    Raises:
+        ValueError: if a rate above 0 becomes 0 by rounding.
+    """
+    if is_traced(learning_rate, factor, decimals):
+        scale = 10.0**decimals
+        return [learning_rate, *(jnp.round(learning_rate * factor**k * scale) / scale for k in range(1, falls + 1))]
+    fallen = [round(float(learning_rate) * float(factor) ** k, int(decimals)) for k in range(1, falls + 1)]
+    if 0 in fallen and learning_rate * factor > 0:
+        raise ValueError(
+            f"decay_decimals={decimals}: after {fallen.index(0) + 1} of {falls} falls by {factor} the learning_rate "
+            f"{learning_rate} is rounded to 0; write a larger decay_decimals"
+        )
+    return [learning_rate, *fallen]
+
+
+def rate_at(clock: Clock, rates: list[Number], epochs: tuple[int, ...]) -> Array:
+    """The learning rate `()`: it falls at each of the epochs.
 
     Args:
         clock: with the epoch in its task.
-        learning_rate: at the start of each task.
+        rates: from `rates_of`.
         epochs: from `read_epochs`.
-        factor: below 1.
     """
     falls = (clock.epoch >= jnp.asarray(epochs)).sum()
-    # Rounded like the published rates: 0.1 becomes 0.02, 0.004 and 0.0008.
-    powers = [learning_rate, *(jnp.round(learning_rate * factor**k, _DECIMALS) for k in range(1, len(epochs) + 1))]
-    return jnp.stack([jnp.asarray(power, jnp.float32) for power in powers])[falls]
+    return jnp.stack([jnp.asarray(rate, jnp.float32) for rate in rates])[falls]
 
 
 def with_rate(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

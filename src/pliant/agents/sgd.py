@@ -29,7 +29,7 @@ from pliant.core.units import Wiring, is_statistic
 from pliant.surgery.adam import adam
 from pliant.tracing.trace import trace
 
-from ._step_decay import rate_at, read_epochs, with_rate
+from ._step_decay import rate_at, rates_of, read_epochs, with_rate
 
 LEARNS_FROM = "stream"
 
@@ -51,7 +51,9 @@ class Config:
     decay_epochs: str = ""
     """Epochs of each task at which the learning rate falls, such as 60,120,160; none: it is constant."""
     decay_factor: Annotated[float, Between(0, 1)] = 0.2
-    """Factor by which the learning rate falls then; rates are rounded to five decimals."""
+    """Factor by which the learning rate falls then."""
+    decay_decimals: Annotated[int, Between(1, 30)] = 5
+    """Decimals to which the rates that have fallen are rounded, as in the published program."""
     reset_moments: bool = True
     """Whether the optimizer's state of reinitialized weights restarts; the published programs with momentum keep it."""
     early_stopping: bool = False
@@ -91,11 +93,13 @@ def make(
             predict, whatever the method stores for earlier tasks.
 
     Raises:
-        ValueError: for early stopping on a stream without a validation split, or epochs that cannot be read.
+        ValueError: for early stopping on a stream without a validation split, epochs that cannot be read, or a learning
+            rate that is rounded to 0.
     """
     if config.early_stopping:
         _refuse_early_stopping(stream)
     decay_epochs = read_epochs(config.decay_epochs)
+    rates = rates_of(config.learning_rate, len(decay_epochs), config.decay_factor, config.decay_decimals)
     network = stream.network
     some_key = jax.random.key(0)
     x = stream.batches().x
@@ -136,7 +140,7 @@ def make(
         """The signal of an optimizer whose learning rate falls."""
         if not decay_epochs:
             return {}
-        return {"learning_rate": rate_at(clock, config.learning_rate, decay_epochs, config.decay_factor)}
+        return {"learning_rate": rate_at(clock, rates, decay_epochs)}
 
     def begun(state: State, clock: Clock) -> State:
         """The state after what the continual method does before a later task."""

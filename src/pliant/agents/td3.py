@@ -50,7 +50,7 @@ class Config(review.Config, actor_and_critics.Config):
     target_noise_clip: Annotated[float, AtLeast(0)] = 0.5
     """Largest magnitude of the noise on the target actor's actions, relative to the largest magnitude of actions."""
     policy_delay: Annotated[int, AtLeast(1)] = 2
-    """Updates of the critics per update of actor and targets."""
+    """Updates of the critics per update of actor and targets, which are updated with the last of them."""
 
 
 class ActingParams(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock
 from pliant.core.continual import Continual, Update
-from pliant.core.settings import AtLeast, Between, require
+from pliant.core.settings import AtLeast, Between, Whole, require
 
 
 class ImportanceState(NamedTuple):
@@ -56,7 +56,7 @@ def anchored_by_importance(
     Raises:
         ValueError: for a value outside its range.
     """
-    require("samples", samples, AtLeast(1))
+    require("samples", samples, Whole(1))
     require("decay", decay, Between(0, 1))
 
     def mean_over(inputs: Array, params: Params) -> Params:

@@ -11,7 +11,7 @@ from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock, Task
 from pliant.core.continual import Continual
 from pliant.core.notes import note
-from pliant.core.settings import AtLeast, FromUpTo, is_traced, require
+from pliant.core.settings import FromUpTo, Whole, is_traced, require
 from pliant.core.units import is_statistic, leaves
 from pliant.surgery.masks import allot, owned_until
 from pliant.surgery.resets import Initialize
@@ -68,7 +68,7 @@ def packnet(
         >>> method = pliant.continual.packnet((Task("moon", 1000), Task("normal", 2000)), initialize, prune=0.5)
     """
     require("prune", prune, FromUpTo(0, 1))
-    require("finetune", finetune, AtLeast(0))
+    require("finetune", finetune, Whole(0))
     sizes = {path: leaf.size for path, leaf in leaves(jax.eval_shape(lambda: initialize(jax.random.key(0)))).items()}
     if any(map(is_statistic, sizes)):
         raise ValueError("packnet stores weights, and no running statistics; choose a network without batch norms")

@@ -11,7 +11,7 @@ from pliant.core import replicas
 from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock, Task
 from pliant.core.continual import Continual, DenseLayers, Memory, TaskNetwork, dense_layers_for
-from pliant.core.settings import AtLeast, require
+from pliant.core.settings import Whole, require
 
 
 class ProgressiveState(NamedTuple):
@@ -76,7 +76,7 @@ def progressive(
         >>> method = pliant.continual.progressive((Task("moon", 1000), Task("normal", 2000)), layers, width=24)
     """
     layers = dense_layers_for("progressive", layers)
-    require("width", width, AtLeast(0))
+    require("width", width, Whole(0))
     inputs, *hidden, outputs = layers.sizes
     sizes = (inputs, *(width or units for units in hidden), outputs)
     room = max(len(tasks), 2)  # a run of one task has room for two columns, so that no array is empty

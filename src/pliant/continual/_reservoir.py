@@ -10,7 +10,7 @@ from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock
 from pliant.core.continual import Continual
 from pliant.core.likelihood import Likelihood, divergence
-from pliant.core.settings import AtLeast, require
+from pliant.core.settings import Whole, require
 
 
 class Reservoir(NamedTuple):
@@ -49,8 +49,8 @@ def rehearsal(
     Raises:
         ValueError: for a value outside its range.
     """
-    require("batch_size", batch_size, AtLeast(1))
-    require("capacity", capacity, AtLeast(batch_size))
+    require("batch_size", batch_size, Whole(1))
+    require("capacity", capacity, Whole(batch_size))
 
     def init(params: Params) -> Reservoir:
         x = jax.ShapeDtypeStruct((capacity, *inputs.shape), inputs.dtype)
@@ -58,9 +58,9 @@ def rehearsal(
         return Reservoir(*(jnp.zeros(like.shape, like.dtype) for like in (x, v, w)))
 
     def distance(params: Params, state: Reservoir, clock: Clock) -> Array:
-        batches = capacity // batch_size
-        first = jnp.asarray(clock.update) % batches * batch_size
-        x, *then = (jax.lax.dynamic_slice_in_dim(slots, first, batch_size) for slots in state)
+        # The remainder first: the product of a late update and the batch size would be beyond int32.
+        slots = (jnp.asarray(clock.update) % capacity * batch_size + jnp.arange(batch_size)) % capacity
+        x, *then = (of_slots[slots] for of_slots in state)
         v, _ = likelihood(apply(params, x))
         return divergence((then[0], then[1]), v).mean()
 

@@ -9,7 +9,7 @@ from pliant.core.base import Array, Key, Params
 from pliant.core.clock import Clock, Task
 from pliant.core.continual import Continual, DenseLayers, Memory, TaskNetwork, Trial, Update, dense_layers_for, size_of
 from pliant.core.likelihood import LOG_STD_RANGE, Likelihood, gaussian
-from pliant.core.settings import AtLeast, FromUpTo, require
+from pliant.core.settings import AtLeast, FromUpTo, Whole, require
 from pliant.surgery.soft_sort import evenly_spaced, ranks
 
 from ._rewire_network import RewiredNetwork, Route
@@ -100,7 +100,7 @@ def rewire(
         >>> params["mode_scores"]["Dense_1"].shape, params["heads"]["kernel"].shape
         ((2, 8), (2, 8, 2))
     """
-    require("modes", modes, AtLeast(1))
+    require("modes", modes, Whole(1))
     require("temperature", temperature, AtLeast(1e-6))
     require("noise", noise, AtLeast(0))
     require("dropout", dropout, FromUpTo(0, 1))
@@ -108,7 +108,7 @@ def rewire(
     require("divergence", divergence, AtLeast(0))
     require("strength", strength, AtLeast(0))
     require("cycle", cycle, AtLeast(0))
-    require("episodes", episodes, AtLeast(1))
+    require("episodes", episodes, Whole(1))
     require("improvement", improvement, AtLeast(0))
     layers = dense_layers_for("rewire", layers)
     slots = min(cycle, len(tasks)) if cycle else len(tasks)

@@ -19,7 +19,7 @@ from pliant.core.continual import (
     dense_layers_for,
     size_of,
 )
-from pliant.core.settings import AtLeast, require, require_one_of
+from pliant.core.settings import AtLeast, Whole, require, require_one_of
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -133,12 +133,12 @@ def subspace(
         >>> method = pliant.continual.subspace((Task("moon", 1000), Task("normal", 2000)), layers)
     """
     require_one_of("distribution", distribution, ("flat", "peaked"))
-    require("repeat", repeat, AtLeast(1))
-    require("candidates", candidates, AtLeast(2))
-    require("samples", samples, AtLeast(candidates))
-    require("estimations", estimations, AtLeast(1))
+    require("repeat", repeat, Whole(1))
+    require("candidates", candidates, Whole(2))
+    require("samples", samples, Whole(candidates))
+    require("estimations", estimations, Whole(1))
     require("improvement", improvement, AtLeast(0))
-    require("episodes", episodes, AtLeast(1))
+    require("episodes", episodes, Whole(1))
     layers = dense_layers_for("subspace", layers)
     slots, of_new = len(tasks), candidates // 2
 

@@ -21,7 +21,14 @@ def squared_error(prediction: Array, y: Array) -> Judgement:
     Args:
         prediction: `(batch, *output)`.
         y: `(batch, *output)`.
+
+    Raises:
+        ValueError: if the shapes differ.
     """
+    if prediction.shape != y.shape:
+        raise ValueError(
+            f"the network predicts {prediction.shape}, and y has shape {y.shape}; give y the shape of the predictions"
+        )
     return Judgement(jnp.mean((prediction - y) ** 2), {})
 
 
@@ -31,6 +38,14 @@ def cross_entropy(prediction: Array, y: Array) -> Judgement:
     Args:
         prediction: `(batch, classes)` logits $z$.
         y: `(batch,)` int, below `classes`.
+
+    Raises:
+        ValueError: if the shapes do not fit.
     """
+    if prediction.shape[:-1] != y.shape:
+        raise ValueError(
+            f"the network predicts {prediction.shape}, and y has shape {y.shape}; "
+            "logits have one axis more than y, that of the classes"
+        )
     loss = optax.losses.softmax_cross_entropy_with_integer_labels(prediction, y).mean()
     return Judgement(loss, {"accuracy": (prediction.argmax(-1) == y).mean()})

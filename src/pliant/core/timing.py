@@ -12,6 +12,7 @@ import optax
 from . import replicas
 from .base import Array, Edit, Key, Method, Params, Surgery, Topology, require_signals
 from .clock import Clock
+from .settings import Whole
 
 
 class EveryState(NamedTuple):
@@ -29,21 +30,24 @@ def every(n: int | Array, method: Method) -> Method:
         method: a surgery, a gradient transformation, or a tuple of them. A topology has its own period.
 
     Returns:
-        A method of the same kind; its state is an `EveryState`.
+        A method of the same kind; its state is an `EveryState`. For a period of 1 it is the method itself.
 
     Signals:
         clock: its `update` is the number of this step. Optional: without it the method counts for itself. Under
             `vmap` an unmapped clock keeps the idle steps free: one choice is then made for all members.
 
     Raises:
-        ValueError: if n is below 1; for a topology.
+        ValueError: if n is not a whole number from 1 on; for a topology; for a method of `each_task`.
 
     Example:
         >>> import optax, pliant
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.every(100, pliant.shrink_and_perturb(shrink=0.9)))
     """
-    if not isinstance(n, jax.Array) and n < 1:
-        raise ValueError(f"every(n={n}, ...): n is a number of steps, at least 1")
+    if not isinstance(n, jax.Array):
+        if not Whole(1).allows(n):
+            raise ValueError(f"every(n={n}, ...): n is a whole number of steps, at least 1")
+        if n == 1:
+            return method
     return _when(lambda step: step % n == 0, method)
 
 
@@ -61,31 +65,32 @@ def until(n: int | Array, method: Method) -> Method:
         clock: as in `every`.
 
     Raises:
-        ValueError: if n is negative; for a topology.
+        ValueError: if n is not a whole number from 0 on; for a topology; for a method of `each_task`.
 
     Example:
         >>> import optax, pliant
         >>> tx = pliant.plastic(optax.adam(1e-3), pliant.until(10_000, pliant.l2(1e-4)))
     """
-    if not isinstance(n, jax.Array) and n < 0:
-        raise ValueError(f"until(n={n}, ...): n is a number of steps, at least 0")
+    if not isinstance(n, jax.Array) and not Whole(0).allows(n):
+        raise ValueError(f"until(n={n}, ...): n is a whole number of steps, at least 0")
     return _when(lambda step: step <= n, method)
 
 
-def each_task(method: Method) -> Surgery:
+def each_task(method: Method) -> Method:
     """Lets a surgery act before the first update of each task, the first task included, and at no other time.
 
     It acts whatever its period is: a `head_reset` resets the head once a task. PPO, A2C and SAC let it act before they
     collect the data of that update, so that the network of a task acts from the task's first step.
 
     Args:
-        method: a surgery that does not need the features of a batch.
+        method: a surgery that does not need the features of a batch; or a tuple with surgeries, whose gradient
+            transformations act at every step, like the weight decay of `shrink_and_perturb`.
 
     Returns:
-        A surgery with a `begin_task`; its state is that of the given one.
+        A surgery with a `begin_task`, or a tuple; its state is that of the given one.
 
     Raises:
-        ValueError: for a method that is not a surgery, or that needs features.
+        ValueError: for a method that is not a surgery and has none, or that needs features.
 
     Example:
         >>> import jax, numpy as np, optax, pliant
@@ -95,8 +100,12 @@ def each_task(method: Method) -> Surgery:
         >>> params = initialize(jax.random.key(0))
         >>> params, state = tx.begin_task(params, tx.init(params), pliant.Clock(update=1, task_update=1))
     """
-    if not isinstance(method, Surgery):
+    if isinstance(method, optax.GradientTransformation | Topology):
         raise ValueError("each_task takes a surgery, such as head_reset or shrink_and_perturb")
+    if not isinstance(method, Surgery):
+        if not any(isinstance(piece, Surgery) for piece in method):
+            raise ValueError("each_task takes a surgery, such as head_reset or shrink_and_perturb; this has none")
+        return tuple(each_task(piece) if isinstance(piece, Surgery) else piece for piece in method)
     surgery = method
     if "features" in inspect.signature(surgery.operate).parameters:
         raise ValueError(
@@ -165,7 +174,15 @@ def _restarted_surgery(steps: Array, surgery: Surgery) -> Surgery:
         edit, inner = surgery.operate(params, state.inner, random=random, **signals)
         return edit, state._replace(inner=inner)
 
-    return surgery._replace(init=init, operate=operate)
+    if (begin := surgery.begin_task) is None:
+        return surgery._replace(init=init, operate=operate)
+
+    def begin_task(params: Params, state: RestartState, *, random: Key, clock: Clock) -> tuple[Edit, RestartState]:
+        state = current(params, state, clock.step)
+        edit, inner = begin(params, state.inner, random=random, clock=clock)
+        return edit, state._replace(inner=inner)
+
+    return surgery._replace(init=init, operate=operate, begin_task=begin_task)
 
 
 def _restarted_transformation(
@@ -219,6 +236,11 @@ def _restarting(
 
 def _when(due: Callable[[Array | int], Array | bool], method: Method) -> Method:
     if isinstance(method, Surgery):
+        if method.begin_task is not None:
+            raise ValueError(
+                "every and until do not take a method of each_task, which acts at the start of tasks whatever its "
+                "period is; leave them out"
+            )
         return _surgery_when(due, method)
     if isinstance(method, optax.GradientTransformation):
         return _transformation_when(due, optax.with_extra_args_support(method))

@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 
 from pliant.core.base import Array, Features
-from pliant.core.diagnostic import Diagnostic, float32_at_least, matrices, with_average
+from pliant.core.diagnostic import Diagnostic, matrices, with_average
 from pliant.core.units import Wiring
+from pliant.surgery.activity import is_dormant
 
 
 def dormant_fraction_of(*activations: Array, threshold: float = 0.0) -> Array:
@@ -17,14 +18,7 @@ def dormant_fraction_of(*activations: Array, threshold: float = 0.0) -> Array:
     Returns:
         `()` float32, in [0, 1].
     """
-    return jnp.stack([_is_dormant(activation, threshold) for activation in activations]).all(0).mean()
-
-
-def _is_dormant(activation: Array, threshold: float) -> Array:
-    h = float32_at_least(activation)
-    magnitude = jnp.abs(h).mean(tuple(range(h.ndim - 1)))  # (units,)
-    # Multiplied out, so that in a group that is dead as a whole, where the score is 0 / 0, every unit is dormant.
-    return magnitude <= threshold * magnitude.mean()
+    return jnp.stack([is_dormant(activation, threshold) for activation in activations]).all(0).mean()
 
 
 def dormant_fraction(wiring: Wiring, *, threshold: float = 0.0) -> Diagnostic:

@@ -293,7 +293,7 @@ def continual_backprop(
         return chosen
 
     surgery = Surgery(init, operate, draw, before_step=when == "before")
-    return surgery if isinstance(period, int) and period == 1 else every(period, surgery)
+    return every(period, surgery)
 
 
 def _worth(utility: Utility, group: Group, by_path: dict[str, Array], activity: dict[str, Array]) -> Array:

@@ -10,6 +10,7 @@ from pliant.core.settings import AtLeast, Whole, require, require_one_of
 from pliant.core.timing import every
 from pliant.core.units import Group, Wiring
 from pliant.surgery import recreation
+from pliant.surgery.activity import is_dormant
 from pliant.surgery.recreation import Rows
 
 
@@ -89,12 +90,8 @@ def redo(
 
 
 def _is_dormant(features: Features, group: Group, threshold: float) -> Array:
-    """`(units,)` bool: $s_i \\le \\tau$."""
+    """`(units,)` bool: $s_i \\le \\tau$ for each reader of unit $i$."""
     dormant = jnp.ones(group.units, bool)
     for reader in group.outgoing:
-        # Means in float32, whatever the network computes in.
-        h = units.activation(features, reader, group).astype(jnp.float32)
-        magnitude = jnp.abs(h).mean((0, 1))
-        # Multiplied out, so that every unit of a dead group is dormant.
-        dormant &= magnitude <= threshold * magnitude.mean()
+        dormant &= is_dormant(units.activation(features, reader, group), threshold)
     return dormant

@@ -92,6 +92,4 @@ def shrink_and_perturb(
     decay = optax.stateless(
         lambda grads, params: map_except(lambda g, w: g + (weight_decay * w).astype(g.dtype), alone, grads, params)
     )
-    surgery = stateless_surgery(operate, draw)
-    every_step = not isinstance(period, jax.Array) and period == 1
-    return decay, surgery if every_step else every(period, surgery)
+    return decay, every(period, stateless_surgery(operate, draw))

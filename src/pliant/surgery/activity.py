@@ -1,12 +1,35 @@
-"""The activity of the unit that each weight feeds."""
+"""The activity of units, and of the unit that each weight feeds."""
 
 from collections.abc import Mapping
 
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from pliant.core.base import Array, Features
+from pliant.core.diagnostic import float32_at_least
 from pliant.core.units import Wiring, activation
+
+
+def mean_magnitude(activation: Array) -> Float[Array, " units"]:
+    """The mean of $|h_i|$ over all samples, in float32 at least, whatever the network computes in.
+
+    Args:
+        activation: `(*samples, units)`.
+    """
+    h = float32_at_least(activation)
+    return jnp.abs(h).mean(tuple(range(h.ndim - 1)))
+
+
+def is_dormant(activation: Array, threshold: float | Array) -> Bool[Array, " units"]:
+    r"""Whether the mean magnitude of each unit, relative to its group's, is $\tau$ at most.
+
+    Args:
+        activation: `(*samples, units)` of a whole group.
+        threshold: $\tau$.
+    """
+    magnitude = mean_magnitude(activation)
+    # Multiplied out, so that in a group that is dead as a whole, where the score is 0 / 0, every unit is dormant.
+    return magnitude <= threshold * magnitude.mean()
 
 
 def scores(wiring: Wiring, weights: Mapping[str, Array], features: Features) -> dict[str, Float[Array, "..."]]:
@@ -28,7 +51,7 @@ def scores(wiring: Wiring, weights: Mapping[str, Array], features: Features) -> 
     for group in wiring.values():
         score = jnp.zeros(group.units)
         for reader in group.outgoing:
-            magnitude = jnp.abs(activation(features, reader, group).astype(jnp.float32)).mean((0, 1))
+            magnitude = mean_magnitude(activation(features, reader, group))
             mean = magnitude.mean()
             score = jnp.maximum(score, jnp.where(mean > 0, magnitude / jnp.where(mean > 0, mean, 1), 0))
         for slot in group.incoming:

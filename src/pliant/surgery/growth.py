@@ -11,7 +11,7 @@ import numpy as np
 from pliant.core import replicas, units
 from pliant.core.base import Array, Edit, Features, Key, Params, Topology
 from pliant.core.clock import Clock
-from pliant.core.settings import AtLeast, Between, FromUpTo, is_traced, require, require_one_of
+from pliant.core.settings import AtLeast, Between, FromUpTo, Whole, is_traced, require, require_one_of
 from pliant.core.units import Wiring
 
 from .activity import scores
@@ -58,13 +58,13 @@ class Rules:
     def __post_init__(self):
         require("initial_sparsity", self.initial_sparsity, FromUpTo(0, 1))
         require("final_sparsity", self.final_sparsity, FromUpTo(0, 1))
-        require("period", self.period, AtLeast(2))
-        require("end", self.end, AtLeast(0))
+        require("period", self.period, Whole(2))
+        require("end", self.end, Whole(0))
         require("rate", self.rate, Between(0, 1))
         require("prune_fraction", self.prune_fraction, Between(0, 1))
         require("threshold", self.threshold, AtLeast(0))
         require("churn_fraction", self.churn_fraction, Between(0, 1))
-        require("gradient_passes", self.gradient_passes, AtLeast(1))
+        require("gradient_passes", self.gradient_passes, Whole(1))
         require_one_of("growth", self.growth, get_args(Growth))
         require_one_of("grown_weights", self.grown_weights, get_args(Grown))
         if not is_traced(self.initial_sparsity, self.final_sparsity) and self.final_sparsity > self.initial_sparsity:

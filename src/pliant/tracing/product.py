@@ -4,7 +4,7 @@ Such a product takes the time in which its weights are read and written. XLA mov
 
 * In a training loop nothing says that the gradient of the input, which reads the weights, comes before their update. So
   XLA copies the weights first. Here the gradient of the weights waits for that of the input.
-* The product of one row reads its weights slowly. Here it is the sum of the products of eight parts.
+* The product of one row reads its weights slowly. Here it is the sum of the products of two halves.
 """
 
 from typing import Any, NamedTuple

@@ -26,7 +26,7 @@ from pliant.experiment.configuration.components import Components, Metrics
 
 from .acting import InFlight, act_and_step, begin_episodes
 from .device_play import DevicePlay
-from .learning import average, learn, metric_names, round_steps
+from .learning import average, if_due, learn, metric_names, round_steps
 from .plan import Acting, Form, Loop, Plan, Play, Programs, Slice
 from .programs import DevicePrograms, Episodes, OfMember
 
@@ -105,8 +105,14 @@ def advance(
     member, seen, episodes = jax.lax.fori_loop(0, slice.units, one_round, carry)
     averaged: Metrics = {(name, ""): value for name, value in member.averages.items()}
     if components.diagnostics:
-        params, transitions = seen
-        averaged |= components.measure(components.agent.signals(params, member.agent, transitions))
+
+        def measured(seen: Any) -> Metrics:
+            params, transitions = seen
+            return components.measure(components.agent.signals(params, member.agent, transitions))
+
+        # A rank may take longer than all slices of a chunk.
+        ends = slice.before + slice.units == slice.steps // round_steps(components)
+        averaged |= if_due(ends, measured, seen)
     return member, averaged, {name: x.reshape(-1, *x.shape[2:]) for name, x in episodes.items()}
 
 

@@ -1,5 +1,6 @@
 """Learning from a round of transitions, wherever they were collected."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -47,6 +48,17 @@ def average(averages: dict[str, Array], metrics: dict[str, Array], rounds: Array
         return mean + (value - mean) / (rounds + 1)
 
     return {name: of_one(averages[name], value) for name, value in metrics.items()}
+
+
+def if_due(due: Array, function: Callable[[Any], Any], operand: Any) -> Any:
+    """The result of a function where it is due, which is the same for all members; else zeros like it."""
+    nothing = zeros_like(jax.eval_shape(function, operand))
+    return jax.lax.cond(due, function, lambda _: nothing, operand)
+
+
+def zeros_like(tree: Any) -> Any:
+    """Zeros of the shapes and types of a tree, which may have shapes alone."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
 
 
 def metric_names(components: Components) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from pliant.core.seeding import learner_keys
 from pliant.experiment.configuration.components import Components, Metrics
 from pliant.experiment.errors import ConfigError
 
+from .learning import if_due, zeros_like
 from .plan import Form, Loop, Mode, Plan, Play, Programs, Slice
 from .programs import DevicePrograms, Episodes, OfMember
 
@@ -156,8 +157,7 @@ def advance(
         # A rank may take longer than all slices of a chunk; before the first step there is a slice without steps.
         due = is_last | (slice.units == 0)
         diagnosed = functools.partial(_diagnosed, components, step=step, data=data)
-        none = zeros_like(jax.eval_shape(diagnosed, member))
-        metrics |= jax.lax.cond(due, diagnosed, lambda member: none, member)
+        metrics |= if_due(due, diagnosed, member)
     return member, metrics, {}
 
 
@@ -206,11 +206,6 @@ def _judge_of(components: Components, member: Member, data: Any, split: Split, c
 
 def _metrics(judgement: Judgement, prefix: str = "") -> Metrics:
     return {(f"{prefix}{name}", ""): value for name, value in {"loss": judgement.loss, **judgement.metrics}.items()}
-
-
-def zeros_like(tree: Any) -> Any:
-    """Zeros of the shapes and types of a tree, which may have shapes alone."""
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
 
 
 def _first(batches: Batch) -> Batch:
