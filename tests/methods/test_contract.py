@@ -32,7 +32,8 @@ SIZES = (3, 5, 4, 2)
 WIRING = hand_wired.mlp(*SIZES)
 PARAMS = hand_wired.params(*SIZES)
 GRADS = trees.random_like(PARAMS, seed=1)
-SIGNALS = {"features": {"w0": np.ones((8, 5), np.float32), "w1": np.ones((8, 4), np.float32)}, "step": np.int32(2)}
+FEATURES = {"w0": np.ones((8, 5), np.float32), "w1": np.ones((8, 4), np.float32)}
+SIGNALS = {"features": FEATURES, "clock": Clock(np.int32(2))}
 STEPS = 6
 
 
@@ -227,7 +228,7 @@ def test_works_behind_optax_wrappers_and_without_a_step_signal(name):
     def update(params, grads, features):
         return tx.update(grads, tx.init(params), params, features=features)
 
-    updates, _ = jax.eval_shape(update, PARAMS, GRADS, SIGNALS["features"])
+    updates, _ = jax.eval_shape(update, PARAMS, GRADS, FEATURES)
     assert jax.tree.map(lambda u: (u.shape, u.dtype), updates) == jax.tree.map(lambda w: (w.shape, w.dtype), PARAMS)
 
 
@@ -320,7 +321,7 @@ def test_running_statistics_change_only_with_a_reinitialized_unit(name):
         (params, state), ever = jax.lax.scan(step, (params, start), 1 + np.arange(STEPS, dtype=np.int32))
         return params["statistics"], replacements(state), ever.any(0)
 
-    features = SIGNALS["features"] | {"w0": np.repeat([[0, 1, 1, 1, 1]], 8, 0).astype(np.float32)}  # one is dead
+    features = FEATURES | {"w0": np.repeat([[0, 1, 1, 1, 1]], 8, 0).astype(np.float32)}  # one is dead
     run = jax.jit(some_steps)({"params": PARAMS, "statistics": statistics}, features)
     after, replaced, reinitialized = trees.numpy(run)
     moved = (after["mean"] != statistics["mean"]) | (after["var"] != statistics["var"])

@@ -64,7 +64,7 @@ class Learned(NamedTuple):
 
     params: Both
     target: Both
-    elastic: Params  # as in `Policy`
+    elastic: Params  # as in `ActingParams`
     optimizer: Both  # PlasticStates: the optimizers' and the methods'
     key: Key
 

@@ -29,8 +29,9 @@ def replay(
     $$\frac{\lambda}{2} \sum_k w^*_k (v_k - v^*_k)^2,$$
 
     the second-order form of the Kullback-Leibler divergence from the outputs then to the outputs now. At the end of
-    task $t$, counted from 0, each slot of the reservoir gets a random input of the task with probability
-    $1 / (t + 1)$. Batches go through the slots in turn.
+    task $t$, counted from 0, each slot of the reservoir gets an input of the task with probability $1 / (t + 1)$:
+    from the replay of an agent that has one, from the last round of PPO and A2C, from the newest batches of a stream.
+    Batches go through the slots in turn.
 
     Args:
         apply: `(params, inputs) -> outputs` of the network.

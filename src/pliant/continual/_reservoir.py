@@ -32,7 +32,7 @@ def rehearsal(
 ) -> tuple[Continual, Distance]:
     """Stores inputs of each task, and measures how far the outputs have moved on them.
 
-    At the end of task $t$, counted from 0, each slot gets a random input of the task with probability $1 / (t + 1)$.
+    At the end of task $t$, counted from 0, each slot gets an input of the task with probability $1 / (t + 1)$.
     Batches go through the slots in turn.
 
     Args:

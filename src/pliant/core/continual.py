@@ -176,9 +176,10 @@ class Continual(NamedTuple):
             first, and before what the plasticity methods do there.
         end_training: `(params, state, *, clock, key) -> (params, state)`, after a task and before the updates of
             `finetune`.
-        finetune: further updates on the replay, with fresh optimizers, before `end_task`.
+        finetune: further updates on the replay, with fresh optimizers, before `end_task`; their clocks count from 1.
         end_task: `(params, state, *, inputs, clock, key) -> (params, state)`, after the last update of each task.
-            `inputs` `(samples, *input)` are drawn from those of the task; `clock.task` is its index; the key is
+            `inputs` `(samples, *input)` are some of the task's, as the agent has them: from its replay, its last
+            round, or its newest batches; `clock.task` is its index; the key is
             consumed.
         trial: candidates that play a learned task, and the choice among them; `None`: there are none.
         view: `(params, state, task) -> params`: the parameters that act on the task with this index, `()` int.

@@ -44,7 +44,7 @@ def take_keys(state: PlasticState, count: int) -> tuple[list[Key], PlasticState]
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Plastic(optax.GradientTransformationExtraArgs):
-    """An optax transformation with five more functions: for topologies, for tasks, and for fast loops.
+    """An optax transformation with six more functions: for topologies, for tasks, and for fast loops.
 
     It is a dataclass on top of optax's named tuple. A dataclass alone does not suffice: optax's wrappers pass signals
     on only to instances of `GradientTransformationExtraArgs`, and unpack each into `init` and `update`.

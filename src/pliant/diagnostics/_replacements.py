@@ -10,8 +10,9 @@ from pliant.core.units import Wiring
 def replacements(wiring: Wiring) -> Diagnostic:
     """Number of units that methods have reinitialized so far, in each group and (row `""`) in all of them.
 
-    The fields `replaced` of the methods' states are read; they count from the start of training. Counts of several
-    methods add up. Without a method that reinitializes units there are no rows.
+    The fields `replaced` of the methods' states are read; they count from the start of training, or from the newest
+    restart of the method. Counts of several methods add up. Without a method that reinitializes units there are no
+    rows.
 
     Args:
         wiring: whose units to count.

@@ -18,6 +18,7 @@ _CELL = (0.36, 0.24)  # inches
 _LETTER = 0.062  # inches, of the names of rows
 _MOST_NUMBERS = 20  # rows or columns whose cells have room for numbers
 _MOST_TICKS = 25
+_SIDE_BY_SIDE = 2
 _COLORS = "viridis"
 _FRAME = "#CC0000"
 _DARK = 0.6  # part of the scale of colours on which white letters are readable
@@ -45,21 +46,18 @@ class HeatMap:
     framed: Sequence[tuple[int, int]] = ()
 
 
-def plot_heat_maps(
-    maps: Sequence[HeatMap], path: str | os.PathLike[str] | None = None, *, columns: int = 2, note: str = ""
-) -> Figure:
-    """Draws matrices side by side.
+def plot_heat_maps(maps: Sequence[HeatMap], path: str | os.PathLike[str] | None = None, *, note: str = "") -> Figure:
+    """Draws matrices, two side by side.
 
     Args:
         maps: at least one, row by row.
         path: where to save the figure, as PNG and as PDF; an ending is replaced. `None`: it is not saved.
-        columns: the most heat maps side by side.
         note: a line below them.
 
     Returns:
         The figure, without a window; matplotlib's backend and other figures are not changed.
     """
-    columns = min(columns, len(maps))
+    columns = min(_SIDE_BY_SIDE, len(maps))
     lines = -(-len(maps) // columns)
     width = max(_CELL[0] * min(len(one.columns), _MOST_NUMBERS) + _LETTER * max(map(len, one.rows)) for one in maps)
     height = max(_CELL[1] * min(len(one.rows), _MOST_NUMBERS) for one in maps)

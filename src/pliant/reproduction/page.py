@@ -57,8 +57,8 @@ class Page(NamedTuple):
 def write_page(page: Page, folder: Path) -> Path:
     """Writes `NAME.md`, `NAME.parquet` and, for a figure, `NAME.png`; a second figure has a longer name.
 
-    The section Remarks at the end of a page is written by hand. It stays when the page is written again, so it must
-    not repeat numbers.
+    The section Remarks at the end of a page is written by hand. It stays when the page is written again: read
+    it then, since its numbers are those of the runs for which it was written.
 
     Args:
         page: to write.

@@ -61,6 +61,7 @@ def test_learners_cannot_tell_where_their_environments_are(programs):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.compilations(8)  # where no test before it has made some of its programs
 def test_all_that_was_learned_and_kept_is_restored(form, programs):
     made = programs[form]
     made.begin()

@@ -192,7 +192,7 @@ def test_a_number_that_is_none_marks_its_member_and_no_other(form, monkeypatch, 
 
 
 @FORMS
-@pytest.mark.compilations(8)  # the environments of a host, too
+@pytest.mark.compilations(12)  # the environments of a host, too
 def test_learning_that_is_no_number_marks_the_end_of_its_round(form, monkeypatch, opened):
     # All that was seen is finite, but the sum of rewards of the second round, 3.3e38 x 2, is not.
     script = example()
@@ -346,6 +346,7 @@ def test_learners_cannot_tell_where_their_environments_are(programs):
 
 
 @FORMS
+@pytest.mark.compilations(8)  # where no test before it has made some of its programs
 def test_what_is_restored_goes_on_as_what_was_saved(form, programs):
     # All that goes on from the first time on is gone, or else the second time is another.
     one = programs[form]

@@ -6,7 +6,8 @@ for each chunk of a run:
             at the start of an epoch: the stream begins the epoch
             batches <- the problem draws the batches of the block at once
             state   <- the agent learns from one batch after another
-            at the end of an epoch:   the splits are judged, and the learner ends the epoch
+            at the end of an epoch:   the splits that the learner watches are judged, and the learner ends the epoch;
+                                      with the chunk, all splits are
             at the end of a task:     the learner ends the task
     metrics <- means over the chunk; splits; diagnostics on the examples that come next
 

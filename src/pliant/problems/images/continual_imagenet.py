@@ -1,8 +1,8 @@
 """Continual ImageNet: one pair of classes after another, to be told apart by one network.
 
-A task shows its images many times, and is judged by test images of its classes after each epoch. Learning-rate decay,
-normalization layers and augmentation are left out on purpose. The tasks are equally hard on average, so with plastic
-learners the test accuracy stays; with plain backpropagation it falls.
+A task shows its images many times, and is judged by test images of its classes at the end of epochs. Learning-rate
+decay, normalization layers and augmentation are left out on purpose. The tasks are equally hard on average, so with
+plastic learners the test accuracy stays; with plain backpropagation it falls.
 """
 
 import dataclasses
@@ -69,7 +69,8 @@ def make(config: Config) -> Stream:
     """The problem as a stream under the cross-entropy.
 
     The classes of the tasks depend on the seed alone, so all methods of a seed meet the same tasks. Pixels are numbers
-    from 0 to 1. The split `test` is judged after each epoch, as the mean over batches of one class each.
+    from 0 to 1. The split `test` is judged at the end of each epoch that ends a row of metrics, as the mean over
+    batches of one class each.
 
     The published program sets the output layer to zero before each task, as `--method head_reset --method.on_new_task
     act` does.

@@ -92,7 +92,8 @@ def make(config: Config) -> Stream:
     Task $k$ has the first $k \cdot$ `classes_per_task` classes of an order that depends on the seed alone. The outputs
     of classes that have not been seen count as $-\infty$. Pixels are normalized by mean and deviation of each channel.
 
-    After each epoch the splits `validation` and `test` are judged, in batches of one class each. For the analysis of
+    The splits `validation` and `test` are judged in batches of one class each: at the end of each epoch that ends a row
+    of metrics, and the split by which a task stops early after each epoch. For the analysis of
     finished runs `next_task` has the training images of the classes that a task adds, and `previous_tasks` those of all
     classes before; both without augmentation.
 
