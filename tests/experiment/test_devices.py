@@ -14,7 +14,8 @@ THEIRS = "--xla_cpu_experimental_ynn_fusion_type=-reduce"
         ("", (0, 10, 2), OURS),
         ("--xla_dump_to=here", (0, 11, 0), f"--xla_dump_to=here {OURS}"),
         (THEIRS, (0, 10, 2), THEIRS),
-        ("", (0, 12, 0), ""),
+        ("", (0, 12, 0, 1), OURS),
+        ("", (0, 13, 0), ""),
     ],
     ids=["none", "others", "the user's choice", "a version that may not know the flag"],
 )

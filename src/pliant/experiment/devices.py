@@ -15,7 +15,7 @@ GIB = 2**30
 # XLA's convolutions by YNNPACK are half as fast on CPUs as those by Eigen. XLA ends the process for a flag that it does
 # not know, so that only versions known to have the flag get it.
 _CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-_KNOW_THE_FLAG = ((0, 10), (0, 11))  # versions of jaxlib
+_KNOW_THE_FLAG = ((0, 10), (0, 11), (0, 12))  # versions of jaxlib
 
 
 def prepare() -> None:
