@@ -18,7 +18,7 @@ from pliant.core.base import Array
 
 _LARGE = 32_000  # bytes of weights
 _FEW = 1 / 8  # of the weights' numbers are those of the input at most
-_PARTS = 8
+_PARTS = 2
 
 
 def is_of_few_rows(settings: dict[str, Any], a: Any, b: Any) -> bool:
