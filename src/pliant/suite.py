@@ -18,6 +18,7 @@ import pandas as pd
 from pliant import report
 from pliant.core import sources
 from pliant.core.notes import log_once
+from pliant.core.settings import Whole, require
 from pliant.experiment import run as runner
 from pliant.experiment.configuration.config import RunConfig
 from pliant.experiment.configuration.reading import from_mapping, named
@@ -162,7 +163,9 @@ class Run:
             StoreError: if the checkpoint cannot be read.
         """
         if not isinstance(seed, int | np.integer | None):
-            raise ConfigError(f"seed={echo(seed)}: write a whole number")
+            raise ConfigError(f"seed={echo(repr(seed))}: write a whole number")
+        if not isinstance(step, int | np.integer | None) and step != "best":
+            raise ConfigError(f"step={echo(repr(step))}: write the steps of a checkpoint, a whole number, or 'best'")
         trained = restore.load(self.path, step, None if seed is None else [seed])
         for name, value in (where or {}).items():
             trained = trained.where(name, value)
@@ -213,6 +216,10 @@ class Run:
             >>> sorted(set(numbers["step"]))
             [0, 12, 24]
         """
+        for name, numbers in (("steps", steps), ("seeds", seeds)):
+            if isinstance(numbers, str) or not all(isinstance(one, int | np.integer) for one in numbers or ()):
+                raise ConfigError(f"{name}={echo(repr(numbers))}: write a list of whole numbers, such as [0, 1]")
+        require("examples", examples, Whole(0))
         return analyze.analyze(
             self.path,
             analyze.read_diagnostics(diagnostics),

@@ -30,6 +30,10 @@ P = "slowly_changing_regression"
         (["run", P, "--method", "redo", "--"], {"--flip-every", "--seeds", "--method.threshold", "--out"}, {"--env"}),
         (["run", "my.py", "--"], {"--seeds", "--sweep"}, set()),
         (["report", ""], {"runs/one"}, {P}),
+        (["compare", "runs/one", "--"], {"--metric", "--out", "--help"}, {"runs/one", "--seeds"}),
+        (["analyze", "runs/one", "--"], {"--diagnostics", "--train-mode"}, {"runs/one"}),
+        (["analyze", "runs/one", "--diagnostics", ""], {"stable_rank"}, {"runs/one"}),
+        (["evaluate", "runs/one", "--"], {"--episodes", "--where"}, {"runs/one"}),
         (["unknown", ""], set(), {P}),
     ],
 )

@@ -86,12 +86,17 @@ def test_docstrings_in_plain_words():
 @pytest.fixture
 def a_package(tmp_path, monkeypatch):
     """Another package is installed, whose entry points offer methods and a network."""
-    (tmp_path / "others.py").write_text("def half():\n    return 0.5\n\n\ndef l2():\n    return 'not ours'\n")
+    (tmp_path / "others.py").write_text(
+        "def half():\n    return 0.5\n\n\ndef l2():\n    return 'not ours'\n\n\nfive = 5\n"
+    )
+    (tmp_path / "failing.py").write_text("raise RuntimeError('no license')\n")
     metadata = tmp_path / "others-1.2.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.2\n")
     (metadata / "entry_points.txt").write_text(
         "[pliant.methods]\nhalf = others:half\nl2 = others:l2\ngone = others:gone\n"
+        "failing = failing:half\nfive = others:five\n"
+        "[pliant.agents]\nlearner = others\n"
         "[pliant.networks]\nwide = others:half\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -120,3 +125,18 @@ def test_a_component_that_its_package_lacks_is_named(a_package):
         UnknownNameError, match=r"^method 'gone' of the package others 1\.2: .*has no attribute 'gone'$"
     ):
         registry.find("methods", "gone")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("methods", "failing", "RuntimeError: no license"),
+        ("methods", "five", "others:five is no function"),
+        ("agents", "learner", "others has no Config, make, LEARNS_FROM; write a module that has"),
+    ],
+)
+def test_a_broken_component_is_named_and_can_be_left_out(a_package, kind, name, message):
+    word = registry.singular(kind)
+    with pytest.raises(UnknownNameError, match=f"^{word} '{name}' of the package others 1.2: {message}$"):
+        registry.find(kind, name)
+    assert not registry.is_available(kind, name) and registry.is_available("agents", "ppo")

@@ -77,9 +77,16 @@ def check_file(flag: str, file: Path | None) -> None:
 def members(given: argparse.Namespace) -> tuple[Trained, list[str]]:
     """The chosen members that can act, and notes about the others."""
     add_sources(given)
-    step = given.step if given.step in (None, "best") else _STEP.read(given.step, "--step")
+    step = given.step if given.step in (None, "best") else _read_step(given.step)
     seeds = None if given.seeds is None else read_seeds(given.seeds)
     return _without_diverged(_chosen(load(given.run, step, seeds), given))
+
+
+def _read_step(text: str) -> int:
+    try:
+        return _STEP.read(text, "--step")
+    except ConfigError as error:
+        raise ConfigError(f"{error}, or best") from None
 
 
 def modes(given: argparse.Namespace, trained: Trained) -> list[Mode]:

@@ -52,7 +52,7 @@ def command(arguments: list[str]) -> None:
     specs = read_diagnostics(
         None if named.diagnostics is None else [*map(named_component, named.diagnostics.split(","))]
     )
-    given = _parser(specs).parse_args(arguments)
+    given = parser(specs).parse_args(arguments)
     add_sources(given)
     steps = None if given.step is None else [_STEP.read(step.strip(), "--step") for step in given.step.split(",")]
     how = {"examples": getattr(given, "examples", _EXAMPLES.default), "train_mode": given.train_mode}
@@ -87,7 +87,8 @@ def _with_flags(spec: ComponentSpec, given: Mapping[str, Any]) -> ComponentSpec:
     return dataclasses.replace(spec, settings={**spec.settings, **flags})
 
 
-def _parser(specs: Sequence[ComponentSpec]) -> Parser:
+def parser(specs: Sequence[ComponentSpec] = ()) -> Parser:
+    """The arguments, with the settings of the diagnostics."""
     parser = Parser("pliant analyze", _DESCRIPTION)
     parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
     add_source(_diagnostics(parser))

@@ -22,6 +22,20 @@ sequence of tasks: also forgetting, forward transfer and memory.
 
 def command(arguments: list[str]) -> None:
     """Prints the table and writes the figure."""
+    given = parser().parse_args(arguments)
+    reference = None if given.reference is None else report.load(given.reference)
+    comparison = report.compare([report.load(run) for run in given.runs], given.metric, reference)
+    figure = comparison.write(given.out)
+    console = Console(highlight=False)
+    comparison.table.to_terminal(console)
+    for table in comparison.continual:
+        console.print()
+        table.to_terminal(console)
+    console.print(f"figure: {figure}", soft_wrap=True, markup=False)
+
+
+def parser() -> Parser:
+    """The arguments."""
     parser = Parser("pliant compare", _DESCRIPTION)
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="directories of runs, the baseline first")
     parser.add_argument(
@@ -37,13 +51,4 @@ def command(arguments: list[str]) -> None:
         help="folder of figure and table [default comparison]",
     )
     add_reference(parser)
-    given = parser.parse_args(arguments)
-    reference = None if given.reference is None else report.load(given.reference)
-    comparison = report.compare([report.load(run) for run in given.runs], given.metric, reference)
-    figure = comparison.write(given.out)
-    console = Console(highlight=False)
-    comparison.table.to_terminal(console)
-    for table in comparison.continual:
-        console.print()
-        table.to_terminal(console)
-    console.print(f"figure: {figure}", soft_wrap=True, markup=False)
+    return parser

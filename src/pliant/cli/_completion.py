@@ -1,6 +1,7 @@
 """`pliant completion`: the script that completes commands, names and flags in a shell."""
 
 import contextlib
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,12 +74,15 @@ def words(before: Sequence[str], current: str) -> list[str]:
         return _of_reproduce(last, current)
     if name == "completion":
         return [*_SCRIPTS]
-    if name != "run":
-        return _runs() if name in _OF_RUNS else []
-    if last in _KINDS:
+    if name not in _OF_RUNS:
+        return []
+    if last in _KINDS and name in ("run", "analyze"):
         name, slash, _ = current.partition("/")
         presets = [f"{name}/{preset}" for preset in registry.presets(name)] if slash and last == "--method" else []
         return [*registry.names(_KINDS[last]), *presets]
+    if name != "run":
+        module = f"{__package__}._{name}"  # imports JAX, matplotlib or both
+        return importlib.import_module(module).parser().flags if current.startswith("-") else _runs()
     if last == "--preset":
         return [*registry.presets(before[1])]
     if current.startswith("-"):

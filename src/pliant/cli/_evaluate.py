@@ -51,7 +51,7 @@ _SETTINGS = {
 
 def command(arguments: list[str]) -> None:
     """Plays the episodes and prints their tables; with `--out`, writes the single episodes."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     values = {name: getattr(given, name, setting.default) for name, setting in _SETTINGS.items()}
     check_file("--out", given.out)
     envs = [None] if given.env is None else list(dict.fromkeys(map(str.strip, given.env.split(","))))
@@ -75,7 +75,8 @@ def command(arguments: list[str]) -> None:
         console.print(f"episodes: {given.out}", soft_wrap=True, markup=False)
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
+    """The arguments."""
     parser = Parser("pliant evaluate", _DESCRIPTION)
     add_arguments(parser, "NAME[,NAME...]")
     parser.add_argument("--out", metavar="FILE", type=Path, help="a CSV file for the single episodes [default none]")

@@ -68,6 +68,8 @@ def _in_one_line(error: Exception) -> str | None:
     words = " ".join(word if len(word) <= _LONGEST_WORD else echo(word) for word in str(error).split())
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in words:
         return f"out of memory ({words[:_LONGEST_WORD]}); write fewer seeds or smaller sizes"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{echo(error.filename)}: {error.strerror}"
     return words if isinstance(error, ValueError | OSError | StoreError) else None
 
 

@@ -21,15 +21,7 @@ and memory; with --reference normalized by another run on the same tasks.
 
 def command(arguments: list[str]) -> None:
     """Writes the report of a run."""
-    parser = Parser("pliant report", _DESCRIPTION)
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the report [default RUN/report]")
-    parser.add_argument(
-        "--tensorboard", action="store_true", help="write TensorBoard's event files, too, to RUN/tensorboard"
-    )
-    add_reference(parser)
-    add_all(parser)
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     update = report.tensorboard() if given.tensorboard else lambda path: None
     run = report.load(given.run)
     reference = None if given.reference is None else report.load(given.reference)
@@ -42,3 +34,16 @@ def command(arguments: list[str]) -> None:
         console.print()
         table.to_terminal(console)
     console.print(written, soft_wrap=True, markup=False, highlight=False)
+
+
+def parser() -> Parser:
+    """The arguments."""
+    parser = Parser("pliant report", _DESCRIPTION)
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the report [default RUN/report]")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard's event files, too, to RUN/tensorboard"
+    )
+    add_reference(parser)
+    add_all(parser)
+    return parser

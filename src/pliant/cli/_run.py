@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -157,7 +158,7 @@ def _without_target(arguments: list[str]) -> NoReturn:
     """Shows the help with all flags, or asks for the target."""
     parser = _parser([], {})
     for kind in ("problems", "agents", "methods", "continual", "diagnostics"):
-        for name in registry.names(kind):
+        for name in filter(functools.partial(registry.is_available, kind), registry.names(kind)):
             component, place = configs.ComponentSpec(kind, name, {}), kind.removesuffix("s")
             parser.explain(
                 *component_flags(component, f"{place}.{name}" if kind in ("methods", "diagnostics") else place)
@@ -232,7 +233,7 @@ def _parser(groups: list[Heading], of_run: Mapping[str, Any]) -> Parser:
         "--out",
         metavar="FOLDER",
         type=Path,
-        help=f"folder of all runs [default: that of the run TARGET, else {_FOLDER}]",
+        help=f"folder of new runs [default: {_FOLDER}]; a run TARGET stays where it is",
     )
     output.add_argument("--force", action="store_true", help="compute finished runs again")
     output.add_argument(

@@ -47,7 +47,7 @@ _OF_EACH = ("return", "length", "terminated", "truncated")  # facts of all episo
 
 def command(arguments: list[str]) -> None:
     """Plays episodes, and shows them in the terminal or writes a film."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     values = {name: getattr(given, name, setting.default) for name, setting in _SETTINGS.items()}
     for flag, file in (("--gif", given.gif), ("--mp4", given.mp4)):
         if file is not None and file.suffix.lower() != f".{flag[2:]}":
@@ -77,7 +77,8 @@ def command(arguments: list[str]) -> None:
         console.print(f"film: {file} ({who}, {count} frames)", soft_wrap=True, markup=False)
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
+    """The arguments."""
     parser = Parser("pliant visualize", _DESCRIPTION)
     add_arguments(parser, "NAME")
     files = parser.add_mutually_exclusive_group()

@@ -21,6 +21,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _FUNCTIONS = ("methods", "continual", "diagnostics")
 _ONLY_OTHERS = ("networks",)  # the package's own networks are parts of its problems and agents
+# What a module has; the other kinds are functions.
+_PARTS = {"problems": (), "agents": ("Config", "make", "LEARNS_FROM"), "recipes": ("make",)}
 _LISTED = 20  # names in an error
 _ECHOED = 60  # characters of a name in an error
 
@@ -57,6 +59,15 @@ def find(kind: Kind, name: Any) -> Any:
         return getattr(importlib.import_module(f"pliant.{kind}"), name)
     family = _families(kind).get(name)
     return importlib.import_module(".".join(filter(None, ["pliant", kind, family, name])))
+
+
+def is_available(kind: Kind, name: str) -> bool:
+    """Whether a component can be imported: that of another package may be broken."""
+    try:
+        find(kind, name)
+    except UnknownNameError:
+        return False
+    return True
 
 
 def presets(name: str) -> dict[str, dict[str, Any]]:
@@ -126,11 +137,20 @@ def _others(kind: Kind) -> dict[str, EntryPoint]:
 
 
 def _loaded(kind: Kind, point: EntryPoint) -> Any:
+    of_package = _package_of(point).removesuffix(".").replace("Of", "of", 1)
+    what = f"{singular(kind)} {point.name!r} {of_package}"
     try:
-        return point.load()
+        found = point.load()
     except (ImportError, AttributeError) as error:
-        of_package = _package_of(point).removesuffix(".").replace("Of", "of", 1)
-        raise UnknownNameError(f"{singular(kind)} {point.name!r} {of_package}: {error}") from error
+        raise UnknownNameError(f"{what}: {error}") from error
+    except Exception as error:  # whatever the code of another package raises
+        raise UnknownNameError(f"{what}: {type(error).__name__}: {error}") from error
+    missing = [part for part in _PARTS.get(kind, ()) if not hasattr(found, part)]
+    if missing:
+        raise UnknownNameError(f"{what}: {point.value} has no {', '.join(missing)}; write a module that has")
+    if kind not in _PARTS and not callable(found):
+        raise UnknownNameError(f"{what}: {point.value} is no function")
+    return found
 
 
 def _package_of(point: EntryPoint) -> str:

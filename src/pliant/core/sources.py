@@ -156,7 +156,7 @@ def _executed(source: str) -> types.ModuleType:
     sys.modules[module.__name__] = module  # dataclasses, annotations and `inspect` look there
     try:
         exec(compile(text, str(path), "exec"), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         raise SourceError(f"{path}{_line_of(error, path)}: {type(error).__name__}: {error}") from error
     return module

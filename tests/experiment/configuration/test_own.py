@@ -83,7 +83,14 @@ def test_an_argument_that_is_no_setting_is_named(factory, argument):
 
 
 def wide(inputs, outputs, units: int = 3) -> Network:
-    return Network(lambda key: {"w": np.ones((inputs.shape[-1], units))}, (inputs.shape, outputs.shape))
+    def init(key):
+        return {"w": np.ones((inputs.shape[-1], units)), "out": np.ones((units, outputs.shape[-1]))}
+
+    return Network(init, lambda params, x: x @ params["w"] @ params["out"])
+
+
+def narrow(inputs, outputs):
+    return Network(lambda key: np.ones((inputs.shape[-1], outputs.shape[-1] - 1)), lambda params, x: x @ params)
 
 
 def actor(spec, units: int = 3) -> ActorCritic:
@@ -99,9 +106,13 @@ def test_the_network_of_a_stream_is_made_from_the_shapes_of_a_batch():
         return key, Batch(np.ones((steps, 4, 7), np.float32), None)
 
     plain = Network(lambda key: np.ones((7, 2), np.float32), lambda params, x: x @ params)
-    made = with_network(Stream(lambda data, key: key, draw, None, plain, 10), network(wide, units=5)).network
-    assert made.apply == ((4, 7), (4, 2))
-    assert made.init(None)["w"].shape == (7, 5)
+    problem = Stream(lambda data, key: key, draw, None, plain, 10)
+    params = with_network(problem, network(wide, units=5)).network.init(None)
+    assert (params["w"].shape, params["out"].shape) == ((7, 5), (5, 2))
+    with pytest.raises(ConfigError, match=r"^network=narrow has outputs of shape \(4, 1\), and \(4, 2\) is that of"):
+        with_network(problem, network(narrow))
+    with pytest.raises(ConfigError, match=r"^network=actor: it asks for spec, and can have inputs, outputs here$"):
+        with_network(problem, network(actor))
 
 
 def test_the_network_of_environments_is_made_from_their_spec():

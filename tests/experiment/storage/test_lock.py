@@ -154,6 +154,18 @@ def test_without_flock_a_dead_process_is_known_by_its_number(tmp_path, without_f
         check_owner(tmp_path)
 
 
+def test_a_full_disk_leaves_no_owner(tmp_path, monkeypatch):
+    def dump(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(json, "dump", dump)
+        with pytest.raises(OSError, match="No space left"), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        check_owner(tmp_path)
+
+
 def test_other_errors_of_the_disk_are_not_hidden(tmp_path, monkeypatch):
     def flock(*arguments):
         raise OSError(errno.EIO, "Input/output error")

@@ -132,6 +132,46 @@ def test_a_module_registers_its_environments(tmp_path, monkeypatch):
     assert opened("my_module:Mine-v0")[0].spec.action == Discrete(2)
 
 
+@pytest.mark.parametrize(
+    ("reset", "message"),
+    [
+        (
+            lambda self, seed: (np.zeros(3), {}),
+            "returns an observation of shape (3,), and its observation_space has",
+        ),
+        (lambda self: np.zeros(2), "reset(seed=...) does not return (observation, info): "),
+        (
+            lambda self, seed: np.zeros(3),
+            "reset(seed=...) does not return (observation, info): too many values",
+        ),
+    ],
+    ids=["shape", "no seed", "no pair"],
+)
+def test_another_interface_is_refused_before_a_run(echo, monkeypatch, reset, message):
+    monkeypatch.setattr(
+        Echo, "reset", lambda self, **options: reset(self, **{k: v for k, v in options.items() if v is not None})
+    )
+    monkeypatch.setattr(gymnasium.spec(echo(spaces.Discrete(2))), "order_enforce", False)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        opened("Echo-v0")
+
+
+@pytest.mark.parametrize("reward", [None, "much", [1.0, 2.0]])
+def test_a_reward_that_is_no_number_is_named(echo, monkeypatch, reward):
+    monkeypatch.setattr(Echo, "step", lambda self, action: (np.zeros(2, np.float32), reward, False, False, {}))
+    _, env = opened(echo(spaces.Discrete(2)))
+    env.reset()
+    with pytest.raises(ValueError, match=re.escape(f"env='Echo-v0' returns the reward {reward}; a reward is a number")):
+        step(env, 1)
+
+
+def test_the_code_of_an_environment_fails_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "failing.py").write_text("raise RuntimeError('no license')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"^env='failing:Mine-v0': RuntimeError: no license$"):
+        opened("failing:Mine-v0")
+
+
 BOX, IMAGE = spaces.Box(-1, 1, (2,)), spaces.Box(0, 255, (8, 8, 3), np.uint8)
 
 
@@ -145,6 +185,7 @@ BOX, IMAGE = spaces.Box(-1, 1, (2,)), spaces.Box(0, 255, (8, 8, 3), np.uint8)
         ),
         (BOX, spaces.Dict(a=BOX), "observations of the kind Dict, not vectors; register it with gymnasium.wrappers.Fl"),
         (BOX, spaces.Discrete(4), "observations of the kind Discrete, not vectors"),
+        (BOX, spaces.Box(0, 1, (0,)), "has observations without numbers; write one with at least one number"),
         (spaces.MultiDiscrete([2, 3]), BOX, "has actions MultiDiscrete([2 3]); write an env with actions Discrete(n)"),
         (spaces.Box(-np.inf, np.inf, (2,)), BOX, "has actions without limits; register it with gymnasium.wrappers.Tra"),
     ],

@@ -15,9 +15,10 @@ from pliant.core.continual import Continual, ContinualContext, ContinualFor
 from pliant.core.diagnostic import Diagnostic
 from pliant.core.notes import Note, collected
 from pliant.core.problem import ActorCritic, Network, Problem, Stream
+from pliant.core.settings import Whole
 from pliant.core.timing import each_task, restart
 from pliant.core.units import Group, Wiring
-from pliant.experiment.errors import ConfigError
+from pliant.experiment.errors import ConfigError, echo
 
 from .components import Components
 from .config import ComponentSpec, RunConfig
@@ -32,9 +33,18 @@ def make_problem(config: RunConfig) -> Problem:
     module = config.problem.found
     try:
         problem = module.make(module.Config(**config.problem.settings))
-        return problem if config.network is None else with_network(problem, config.network)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if not isinstance(problem, Problem):
+        raise ConfigError(
+            f"problem={config.problem.name} returns a {type(problem).__name__}; write a function that returns a "
+            "Stream, an Environment or a HostEnvironment"
+        )
+    if isinstance(problem, Stream) and not Whole(1).allows(problem.steps):
+        raise ConfigError(
+            f"problem={config.problem.name} has steps={echo(problem.steps)}; write a whole number, at least 1"
+        )
+    return problem if config.network is None else with_network(problem, config.network)
 
 
 def with_network(problem: Problem, network: ComponentSpec) -> Problem:
@@ -44,18 +54,28 @@ def with_network(problem: Problem, network: ComponentSpec) -> Problem:
     inputs, and `outputs`, those of the outputs; for environments their `spec`.
 
     Raises:
-        ConfigError: if the factory returns another kind of network than the problem has.
+        ConfigError: if the factory needs what the problem has not, or returns another kind of network than the problem
+            has, or one of other outputs.
     """
     if isinstance(problem, Stream):
         kind, known = Network, dict(zip(("inputs", "outputs"), _shapes(problem)))
     else:
         kind, known = ActorCritic, {"spec": problem.spec}
-    made = _call(network, known)
+    try:
+        made = _call(network, known)
+    except ValueError as error:
+        raise ConfigError(f"network={network.name}: {error}") from error
     if not isinstance(made, kind):
         raise ConfigError(
             f"network={network.name} returns a {type(made).__name__}: this problem needs a {kind.__name__}"
         )
-    return problem._replace(network=made)
+    changed = problem._replace(network=made)
+    if isinstance(changed, Stream) and (outputs := _shapes(changed)[1].shape) != known["outputs"].shape:
+        raise ConfigError(
+            f"network={network.name} has outputs of shape {outputs}, and {known['outputs'].shape} is that of this "
+            "problem's network; write one with as many outputs as `outputs` says"
+        )
+    return changed
 
 
 def _shapes(stream: Stream) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
@@ -133,7 +153,11 @@ def _continual(config: RunConfig, problem: Problem, continual_for: ContinualFor)
         )
     agent = config.agent.found
     if not _takes_continual(agent):
-        of_its_kind = (name for name in registry.names("agents") if _takes_continual(registry.find("agents", name)))
+        of_its_kind = (
+            name
+            for name in registry.names("agents")
+            if registry.is_available("agents", name) and _takes_continual(registry.find("agents", name))
+        )
         fitting = [name for name in of_its_kind if registry.find("agents", name).LEARNS_FROM == agent.LEARNS_FROM]
         raise ValueError(
             f"continual={config.continual.name}: agent {config.agent.name} takes no continual method; "
@@ -248,5 +272,9 @@ def _method(component: ComponentSpec, context: Context, problem: str) -> Method:
 def _call(component: ComponentSpec, known: Mapping[str, Any]) -> Any:
     """Calls a factory with its settings, and with the known values that its arguments name."""
     parameters = inspect.signature(component.factory).parameters
+    usual = [p.name for p in parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    missing = [name for name in usual if name not in known and name not in component.settings]
+    if missing:
+        raise ValueError(f"it asks for {', '.join(missing)}, and can have {', '.join(known)} here")
     asked = {name: value for name, value in known.items() if name in parameters}
     return component.factory(**asked, **component.settings)

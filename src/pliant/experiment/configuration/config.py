@@ -95,6 +95,9 @@ class ComponentSpec:
     def schema(self) -> dict[str, Setting]:
         """The settings by name: those of the factory, and for a method also those that all methods have."""
         schema = settings_of(self.factory, _FILLED_IN.get(self.kind, CONTEXT))
+        for reserved in ("name", "source"):  # as in `to_mapping`
+            if reserved in schema:
+                raise ConfigError(f"{self.name} has a setting {reserved!r}, a word of pliant's; give it another name")
         if self.kind == "methods":
             schema |= OF_ANY_METHOD
             wiring = inspect.signature(self.factory).parameters.get("wiring")

@@ -225,11 +225,11 @@ def components(kind: registry.Kind, given: Any) -> tuple[ComponentSpec, ...]:
 
 def _check_kind(problem: ComponentSpec, usual: str, agent: ComponentSpec) -> None:
     """Refuses an agent for another kind of problem; `usual` is the default agent of the problem."""
-    kinds = {name: registry.find("agents", name).LEARNS_FROM for name in (*registry.names("agents"), usual)}
-    kinds[agent.name] = agent.found.LEARNS_FROM
-    if kinds[agent.name] != kinds[usual]:
-        fitting = " or ".join(name for name, kind in kinds.items() if kind == kinds[usual])
-        what = {"stream": "a stream", "environment": "an environment"}[kinds[usual]]
+    kind = registry.find("agents", usual).LEARNS_FROM
+    if kind != agent.found.LEARNS_FROM:
+        found = (name for name in registry.names("agents") if registry.is_available("agents", name))
+        fitting = " or ".join(name for name in found if kind == registry.find("agents", name).LEARNS_FROM)
+        what = {"stream": "a stream", "environment": "an environment"}[kind]
         raise ConfigError(
             f"agent={agent.name} learns from a problem of another kind: {problem.name} is {what}; write agent {fitting}"
         )

@@ -106,8 +106,8 @@ def _take(lock: IO[str], owner: Path) -> None:
     os.utime(lock.fileno())
     now = os.fstat(lock.fileno()).st_mtime  # by the clock of the file server, like heartbeats
     while True:
-        with contextlib.suppress(FileExistsError), open(owner, "x", encoding="utf-8") as made:
-            json.dump({**_me(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, made)
+        with contextlib.suppress(FileExistsError):
+            _write_owner(owner)
             return
         if _is_alive(owner, now, has_lock):
             raise _in_use(owner, now)
@@ -115,6 +115,17 @@ def _take(lock: IO[str], owner: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # of several processes that find it dead, one moves it away
             owner.rename(dead)
             dead.unlink()
+
+
+def _write_owner(owner: Path) -> None:
+    """Makes the file of this owner, which must not exist; on a full disk none stays behind."""
+    with open(owner, "x", encoding="utf-8") as made:
+        try:
+            json.dump({**_me(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, made)
+            made.flush()
+        except OSError:
+            owner.unlink()
+            raise
 
 
 def _is_alive(owner: Path, now: float, has_lock: bool) -> bool:

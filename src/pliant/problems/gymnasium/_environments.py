@@ -33,6 +33,7 @@ def describe(name: str) -> Description:
     environment = _made(name)
     try:
         spec = Spec(_observation(name, environment.observation_space), _action(name, environment.action_space))
+        _check_reset(name, environment)
         can_draw = "rgb_array" in (environment.metadata.get("render_modes") or ())
         return Description(spec, _to_action(environment.action_space), can_draw)
     finally:
@@ -42,13 +43,35 @@ def describe(name: str) -> Description:
 def _made(name: str, **options: Any) -> Any:
     try:
         return gymnasium.make(name, disable_env_checker=True, **options)
-    except (gymnasium.error.Error, ModuleNotFoundError, ValueError) as error:
+    except Exception as error:  # whatever the code of the environment raises
         bare = name.rpartition(":")[2]
-        if isinstance(error, ModuleNotFoundError) or bare in gymnasium.registry:
+        if not isinstance(error, gymnasium.error.Error | ValueError):
+            raise ValueError(f"env={name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        if bare in gymnasium.registry:
             raise ValueError(f"env={name!r}: {' '.join(str(error).split())}") from error
         near = hint(bare, gymnasium.registry, f"there are {len(gymnasium.registry)}, such as CartPole-v1")
         own = f"write my_module:{bare or 'MyEnv-v0'} for one that my_module registers"
         raise ValueError(f"unknown env {name!r}; {near}; {own}") from None
+
+
+def _check_reset(name: str, environment: Any) -> None:
+    """Refuses an environment of another interface than gymnasium's present one."""
+    try:
+        observation, _ = environment.reset(seed=0)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"env={name!r}: reset(seed=...) does not return (observation, info): {' '.join(str(error).split())}; write "
+            "an environment of gymnasium's present interface"
+        ) from error
+    _check_observation(name, environment.observation_space, observation)
+
+
+def _check_observation(name: str, space: Any, observation: Any) -> None:
+    if np.shape(observation) != space.shape:
+        raise ValueError(
+            f"env={name!r} returns an observation of shape {np.shape(observation)}, and its observation_space has the "
+            f"shape {space.shape}; mend the environment"
+        )
 
 
 def _observation(name: str, space: Any) -> jax.ShapeDtypeStruct:
@@ -63,6 +86,8 @@ def _observation(name: str, space: Any) -> jax.ShapeDtypeStruct:
         raise ValueError(
             f"env={name!r} has observations of shape {space.shape}, {what} and not vectors; wrap it, {_OWN}"
         )
+    if space.shape == (0,):
+        raise ValueError(f"env={name!r} has observations without numbers; write one with at least one number")
     return jax.ShapeDtypeStruct(space.shape, np.float32)
 
 
@@ -119,8 +144,16 @@ class GymnasiumHost(OneByOne):
     def _answer(self, where: tuple[int, ...], action: np.ndarray) -> Answer:
         is_nan = np.isnan(action).any()
         action = self._to_action(np.zeros_like(action) if is_nan else action)
-        answer = Answer(*self.environments[where].step(action)[:4])
-        return answer._replace(reward=float("nan")) if is_nan else answer
+        environment = self.environments[where]
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        _check_observation(self._name, environment.observation_space, observation)
+        try:
+            reward = float("nan") if is_nan else float(np.asarray(reward).item())
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"env={self._name!r} returns the reward {str(reward)[:60]}; a reward is a number"
+            ) from None
+        return Answer(observation, reward, terminated, truncated)
 
     @override
     def draw(self) -> np.ndarray:
