@@ -1,8 +1,8 @@
 """`pliant run`: any method on any problem, with any seeds and any sweep."""
 
 import argparse
+import contextlib
 import dataclasses
-import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -158,11 +158,11 @@ def _without_target(arguments: list[str]) -> NoReturn:
     """Shows the help with all flags, or asks for the target."""
     parser = _parser([], {})
     for kind in ("problems", "agents", "methods", "continual", "diagnostics"):
-        for name in filter(functools.partial(registry.is_available, kind), registry.names(kind)):
+        for name in registry.names(kind):
             component, place = configs.ComponentSpec(kind, name, {}), kind.removesuffix("s")
-            parser.explain(
-                *component_flags(component, f"{place}.{name}" if kind in ("methods", "diagnostics") else place)
-            )
+            where = f"{place}.{name}" if kind in ("methods", "diagnostics") else place
+            with contextlib.suppress(ValueError):  # a component of another package may be broken
+                parser.explain(*component_flags(component, where))
     if not {"-h", "--help"}.isdisjoint(arguments):
         parser.parse_args(["--help"])
     parser.error("write first what to run: pliant run TARGET [flags]")
