@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -110,7 +111,9 @@ def command(arguments: list[str]) -> None:
     for one, directory in zip((plan.config for plan in runs), directories):
         print_summary(report.load(directory, one.seed_list), console, given.all)
         console.print(
-            f"{directory}{_apart(config, one)}; curves: pliant report {directory}\n", soft_wrap=True, markup=False
+            f"{directory}{_apart(config, one)}; curves: pliant report {shlex.quote(str(directory))}\n",
+            soft_wrap=True,
+            markup=False,
         )
 
 
