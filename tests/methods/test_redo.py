@@ -80,7 +80,7 @@ def test_acts_every_period_and_counts():
     tx = plastic(optax.sgd(0.0), redo(hand_wired.mlp(3, 4, 2), period=3, threshold=0.7))
     params = hand_wired.params(3, 4, 2)
     _, state = trajectory(tx, params, params, 7, features={"w0": MEANS})
-    np.testing.assert_array_equal(state.after[0].replaced["w0"], [0, 0, 3, 3, 3, 6, 6])
+    np.testing.assert_array_equal(state.after[0].inner.replaced["w0"], [0, 0, 3, 3, 3, 6, 6])
 
 
 @pytest.mark.parametrize(
