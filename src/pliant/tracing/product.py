@@ -4,13 +4,14 @@ Such a product takes the time in which its weights are read and written. XLA mov
 
 * In a training loop nothing says that the gradient of the input, which reads the weights, comes before their update. So
   XLA copies the weights first. Here the gradient of the weights waits for that of the input.
-* The product of one row reads its weights slowly. Here it is the sum of the products of two halves.
+* The product of one row reads its weights slowly. Here it is the sum of the products of some parts.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 from jax import lax
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
@@ -18,7 +19,7 @@ from pliant.core.base import Array
 
 _LARGE = 32_000  # bytes of weights
 _FEW = 1 / 8  # of the weights' numbers are those of the input at most
-_PARTS = 2
+_PARTS = 8 if jaxlib.version.__version_info__ < (0, 12) else 2  # from 0.12 on batches of more are slow
 
 
 def is_of_few_rows(settings: dict[str, Any], a: Any, b: Any) -> bool:
@@ -90,6 +91,6 @@ def _is_of_one_row(settings: dict[str, Any], x: Array, w: Array) -> bool:
 
 def _in_parts(settings: dict[str, Any], x: Array, w: Array) -> Array:
     numbers = (((1,), (1,)), ((0,), (0,)))
-    parts = (x.reshape(_PARTS, -1), w.reshape(_PARTS, -1, w.shape[1]))
+    parts = (w.reshape(_PARTS, -1, w.shape[1]), x.reshape(_PARTS, -1))
     y = lax.dot_general_p.bind(*parts, **{**settings, "dimension_numbers": numbers}).sum(0)
     return y.reshape(*x.shape[:-1], -1)
