@@ -139,4 +139,4 @@ def test_a_broken_component_is_named_and_can_be_left_out(a_package, kind, name, 
     word = registry.singular(kind)
     with pytest.raises(UnknownNameError, match=f"^{word} '{name}' of the package others 1.2: {message}$"):
         registry.find(kind, name)
-    assert not registry.is_available(kind, name) and registry.is_available("agents", "ppo")
+    assert name not in registry.available(kind) and "ppo" in registry.available("agents")

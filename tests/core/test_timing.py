@@ -304,6 +304,7 @@ def test_without_each_task_nothing_begins():
     ("method", "error"),
     [
         (optax.scale(2.0), "^each_task takes a surgery, such as head_reset or shrink_and_perturb$"),
+        ((adding(1.0), missing(1)), "^each_task takes a surgery, such as head_reset or shrink_and_perturb$"),
         ((optax.scale(2.0),), "^each_task takes a surgery, such as head_reset or shrink_and_perturb; this has none$"),
         (
             every(2, redo(WIRING)),

@@ -69,7 +69,7 @@ def _in_one_line(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in words:
         return f"out of memory ({words[:_LONGEST_WORD]}); write fewer seeds or smaller sizes"
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{echo(error.filename)}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}"
     return words if isinstance(error, ValueError | OSError | StoreError) else None
 
 

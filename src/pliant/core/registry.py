@@ -6,6 +6,7 @@ package come first.
 """
 
 import ast
+import contextlib
 import difflib
 import functools
 import importlib
@@ -61,13 +62,13 @@ def find(kind: Kind, name: Any) -> Any:
     return importlib.import_module(".".join(filter(None, ["pliant", kind, family, name])))
 
 
-def is_available(kind: Kind, name: str) -> bool:
-    """Whether a component can be imported: that of another package may be broken."""
-    try:
-        find(kind, name)
-    except UnknownNameError:
-        return False
-    return True
+def available(kind: Kind) -> dict[str, Any]:
+    """All components of one kind that can be imported, by name: those of another package may be broken."""
+    found = {}
+    for name in names(kind):
+        with contextlib.suppress(UnknownNameError):
+            found[name] = find(kind, name)
+    return found
 
 
 def presets(name: str) -> dict[str, dict[str, Any]]:

@@ -103,9 +103,10 @@ def each_task(method: Method) -> Method:
     if isinstance(method, optax.GradientTransformation | Topology):
         raise ValueError("each_task takes a surgery, such as head_reset or shrink_and_perturb")
     if not isinstance(method, Surgery):
-        if not any(isinstance(piece, Surgery) for piece in method):
+        changes_gradients = [isinstance(piece, optax.GradientTransformation) for piece in method]
+        if all(changes_gradients):
             raise ValueError("each_task takes a surgery, such as head_reset or shrink_and_perturb; this has none")
-        return tuple(each_task(piece) if isinstance(piece, Surgery) else piece for piece in method)
+        return tuple(piece if changes else each_task(piece) for piece, changes in zip(method, changes_gradients))
     surgery = method
     if "features" in inspect.signature(surgery.operate).parameters:
         raise ValueError(

@@ -165,6 +165,16 @@ def test_a_reward_that_is_no_number_is_named(echo, monkeypatch, reward):
         step(env, 1)
 
 
+def test_a_step_of_the_older_interface_is_refused(echo, monkeypatch):
+    monkeypatch.setattr(Echo, "step", lambda self, action: (np.zeros(2, np.float32), 1.0, False, {}))
+    _, env = opened(echo(spaces.Discrete(2)))
+    env.reset()
+    with pytest.raises(
+        ValueError, match=r"^env='Echo-v0': step fails: .*expected 5, got 4.*; it takes an action of the"
+    ):
+        step(env, 1)
+
+
 def test_the_code_of_an_environment_fails_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "failing.py").write_text("raise RuntimeError('no license')\n")
     monkeypatch.syspath_prepend(tmp_path)

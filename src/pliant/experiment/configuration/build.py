@@ -153,12 +153,12 @@ def _continual(config: RunConfig, problem: Problem, continual_for: ContinualFor)
         )
     agent = config.agent.found
     if not _takes_continual(agent):
-        of_its_kind = (
-            name
-            for name in registry.names("agents")
-            if registry.is_available("agents", name) and _takes_continual(registry.find("agents", name))
-        )
-        fitting = [name for name in of_its_kind if registry.find("agents", name).LEARNS_FROM == agent.LEARNS_FROM]
+        of_its_kind = {
+            name: found
+            for name, found in registry.available("agents").items()
+            if found.LEARNS_FROM == agent.LEARNS_FROM
+        }
+        fitting = [name for name, found in of_its_kind.items() if _takes_continual(found)]
         raise ValueError(
             f"continual={config.continual.name}: agent {config.agent.name} takes no continual method; "
             f"write agent {' or '.join(fitting)}"

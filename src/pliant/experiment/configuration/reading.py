@@ -227,8 +227,8 @@ def _check_kind(problem: ComponentSpec, usual: str, agent: ComponentSpec) -> Non
     """Refuses an agent for another kind of problem; `usual` is the default agent of the problem."""
     kind = registry.find("agents", usual).LEARNS_FROM
     if kind != agent.found.LEARNS_FROM:
-        found = (name for name in registry.names("agents") if registry.is_available("agents", name))
-        fitting = " or ".join(name for name in found if kind == registry.find("agents", name).LEARNS_FROM)
+        agents = registry.available("agents")
+        fitting = " or ".join(name for name, found in agents.items() if kind == found.LEARNS_FROM)
         what = {"stream": "a stream", "environment": "an environment"}[kind]
         raise ConfigError(
             f"agent={agent.name} learns from a problem of another kind: {problem.name} is {what}; write agent {fitting}"

@@ -33,7 +33,7 @@ def describe(name: str) -> Description:
     environment = _made(name)
     try:
         spec = Spec(_observation(name, environment.observation_space), _action(name, environment.action_space))
-        _check_reset(name, environment)
+        _check_reset(name, environment, spec)
         can_draw = "rgb_array" in (environment.metadata.get("render_modes") or ())
         return Description(spec, _to_action(environment.action_space), can_draw)
     finally:
@@ -54,7 +54,7 @@ def _made(name: str, **options: Any) -> Any:
         raise ValueError(f"unknown env {name!r}; {near}; {own}") from None
 
 
-def _check_reset(name: str, environment: Any) -> None:
+def _check_reset(name: str, environment: Any, spec: Spec) -> None:
     """Refuses an environment of another interface than gymnasium's present one."""
     try:
         observation, _ = environment.reset(seed=0)
@@ -63,14 +63,14 @@ def _check_reset(name: str, environment: Any) -> None:
             f"env={name!r}: reset(seed=...) does not return (observation, info): {' '.join(str(error).split())}; write "
             "an environment of gymnasium's present interface"
         ) from error
-    _check_observation(name, environment.observation_space, observation)
+    _check_observation(name, spec, observation)
 
 
-def _check_observation(name: str, space: Any, observation: Any) -> None:
-    if np.shape(observation) != space.shape:
+def _check_observation(name: str, spec: Spec, observation: Any) -> None:
+    if np.shape(observation) != spec.observation.shape:
         raise ValueError(
             f"env={name!r} returns an observation of shape {np.shape(observation)}, and its observation_space has the "
-            f"shape {space.shape}; mend the environment"
+            f"shape {spec.observation.shape}; mend the environment"
         )
 
 
@@ -144,9 +144,14 @@ class GymnasiumHost(OneByOne):
     def _answer(self, where: tuple[int, ...], action: np.ndarray) -> Answer:
         is_nan = np.isnan(action).any()
         action = self._to_action(np.zeros_like(action) if is_nan else action)
-        environment = self.environments[where]
-        observation, reward, terminated, truncated, _ = environment.step(action)
-        _check_observation(self._name, environment.observation_space, observation)
+        try:
+            observation, reward, terminated, truncated, _ = self.environments[where].step(action)
+        except ValueError as error:
+            raise ValueError(
+                f"env={self._name!r}: step fails: {error}; it takes an action of the action_space, and returns "
+                "(observation, reward, terminated, truncated, info)"
+            ) from error
+        _check_observation(self._name, self._spec, observation)
         try:
             reward = float("nan") if is_nan else float(np.asarray(reward).item())
         except (TypeError, ValueError):
